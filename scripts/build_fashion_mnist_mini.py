@@ -1,0 +1,49 @@
+"""Rebuild the shipped data set byte for byte from the original IDX files.
+
+    python scripts/build_fashion_mnist_mini.py [FOLDER_WITH_IDX_FILES] [OUTPUT]
+
+The rule: of every class, in the order of the official files, the first 500 training images are `train`, the next 100 are
+`val`, and the first 500 test images are `test`. Within a split, the official order is kept. Nothing is drawn at random.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from regulo.batch import Split
+from regulo.data import fashion_mnist, fashion_mnist_mini
+
+
+def of_every_class(labels: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Places of the images number `first` to `last` (excluded) of every class, in increasing order."""
+    return np.sort(np.concatenate([np.flatnonzero(labels == k)[first:last] for k in range(10)]))
+
+
+def build(folder: Path) -> bytes:
+    """The content of the asset."""
+    train, test = (Split(fashion_mnist.read_images(folder, p), fashion_mnist.read_labels(folder, p)) for p in ("train", "t10k"))
+    return fashion_mnist_mini.pack(
+        {
+            "train": train.take(of_every_class(train.labels, 0, 500)),
+            "val": train.take(of_every_class(train.labels, 500, 600)),
+            "test": test.take(of_every_class(test.labels, 0, 500)),
+        }
+    )
+
+
+def main() -> None:
+    """Build, write and print the checksum."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else fashion_mnist.DEBIAN
+    output = Path(sys.argv[2]) if len(sys.argv) > 2 else fashion_mnist_mini.FILE
+    packed = build(folder)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_suffix(".part")
+    temporary.write_bytes(packed)
+    temporary.replace(output)
+    print(f"{output}: {len(packed):,} bytes, sha256 {hashlib.sha256(packed).hexdigest()}")
+
+
+if __name__ == "__main__":
+    main()

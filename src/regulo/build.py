@@ -1,0 +1,69 @@
+"""From a valid config to objects: data, plan and model, together. Training and evaluation both begin here."""
+
+import dataclasses
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning import seed_everything
+from torch import nn
+
+from regulo.config import Config
+from regulo.data.pipeline.module import ImageData
+from regulo.errors import Problem, Refused
+from regulo.plan import Plan
+from regulo.speed import Choice
+from regulo.task import Classifier
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of, before there is a Trainer."""
+
+    config: Config
+    plan: Plan
+    data: ImageData
+    model: nn.Module
+
+    def classifier(self) -> Classifier:
+        """The model with its normalisation, in the memory format of the config."""
+        return Classifier(self.model, self.data.facts, self.config.trainer.memory_format)
+
+    def checkpoint(self, checkpoints: Path) -> Path:
+        """The weights that the run hands on."""
+        return checkpoints / ("best.ckpt" if self.plan.keeps_best else "last.ckpt")
+
+
+def build(config: Config) -> Parts:
+    """Open the data, initialise the model from the seed, and let the plan change both. Raises Refused."""
+    share_cores(config.trainer.devices if config.trainer.distributed and config.trainer.accelerator == "cpu" else 1)
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # it sets its own level when it is imported
+    seed_everything(config.run.seed, verbose=False)
+    plan = Plan(config.regularizer.values())
+    splits = config.data.splits()
+    data = ImageData(config.data, splits, plan.transforms(splits.fit, splits.facts), config.run.seed)
+    model = plan.surgery(config.model.build(splits.facts), splits.facts)
+    plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap
+    if min(config.data.batch_size, len(data.train)) == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        what = "BatchNorm has no variance in a batch of one image"
+        raise Refused(Problem("data.batch_size", what, "use at least 2, or +regularizer=norm regularizer.norm.kind=group"))
+    return Parts(config, plan, data, model)
+
+
+def settle(config: Config, choice: Choice, run_dir: Path) -> Config:
+    """The config with what was left open filled in, as it is kept with the run."""
+    speed = {"precision": choice.precision, "memory_format": choice.memory_format}
+    return dataclasses.replace(
+        config,
+        run=config.run.model_copy(update={"run_dir": str(run_dir)}),
+        trainer=config.trainer.model_copy(update=speed),
+    )
+
+
+def share_cores(processes: int | str) -> None:
+    """Divide this machine's cores among processes that compute on them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(max(1, cores // int(processes)))

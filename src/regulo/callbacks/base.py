@@ -1,0 +1,48 @@
+"""What an observer is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regulo.batch import Facts, Split
+from regulo.scores import Evaluation
+from regulo.spec import Spec
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What an observer may look at and where it may draw."""
+
+    facts: Facts
+    figures: Path
+    publish: Callable[[str, Path], None]
+    """show a finished figure on the dashboards, under a name"""
+
+    def draw(self, name: str, figure: "Figure") -> None:
+        """Save a figure as `figures/<name>.png` and publish it."""
+        path = self.figures / f"{name}.png"
+        figure.savefig(path, dpi=130, bbox_inches="tight")
+        self.publish(name, path)
+
+
+class Observer(Spec):
+    """Overrides one or both of the places from which a run can be watched."""
+
+    def callbacks(self, scene: Scene) -> "list[Callback]":
+        """Lightning callbacks that watch the fit."""
+        return []
+
+    def conclude(self, scene: Scene, test: Evaluation, split: Split) -> None:
+        """Look at the final answers on the test split."""
+
+
+def figure(width: float, height: float) -> "Figure":
+    """An empty figure, in inches, that needs no display."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")

@@ -1,0 +1,28 @@
+"""The confusion matrix on the test split."""
+
+from regulo.batch import Split
+from regulo.callbacks.base import Observer, Scene, figure
+from regulo.scores import Evaluation
+
+
+class Confusion(Observer):
+    """Rows are labels, columns are answers; shares of each row in percent."""
+
+    def conclude(self, scene: Scene, test: Evaluation, split: Split) -> None:
+        counts = test.confusion().double()
+        share = 100 * counts / counts.sum(1, keepdim=True).clamp(min=1)
+        names, k = scene.facts.classes, len(scene.facts.classes)
+        size = min(14.0, 2.5 + 0.45 * k)
+        drawing = figure(size, size)
+        ax = drawing.subplots()
+        ax.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=100)
+        if k <= 30:
+            ax.set_xticks(range(k), names, rotation=60, ha="right", fontsize=8)
+            ax.set_yticks(range(k), names, fontsize=8)
+            for i, j in share.round().nonzero().tolist():
+                colour = "white" if share[i, j] > 50 else "black"
+                ax.text(j, i, f"{share[i, j]:.0f}", ha="center", va="center", fontsize=8, color=colour)
+        ax.set_xlabel("answer")
+        ax.set_ylabel("label")
+        ax.set_title(f"test, % of each label (n = {len(test.labels):,})", fontsize=10)
+        scene.draw("confusion", drawing)

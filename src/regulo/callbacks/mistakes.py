@@ -1,0 +1,37 @@
+"""The worst mistakes: the test images whose own class got the least probability."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from regulo.batch import Split
+from regulo.callbacks.base import Observer, Scene, figure
+from regulo.scores import Evaluation
+
+
+class Mistakes(Observer):
+    """Wrong answers with the highest loss; often they show wrong labels."""
+
+    count: Annotated[int, Field(ge=1, le=64)] = 16
+    """images"""
+
+    def conclude(self, scene: Scene, test: Evaluation, split: Split) -> None:
+        log_p = test.logits.log_softmax(1)
+        wrong = (test.logits.argmax(1) != test.labels).nonzero().flatten()
+        own = log_p[wrong, test.labels[wrong]]
+        worst = wrong[own.argsort()[: self.count]].tolist()
+        if not worst:
+            return
+        columns = min(8, len(worst))
+        rows = -(-len(worst) // columns)
+        drawing = figure(1.5 * columns, 2.0 * rows)
+        names = scene.facts.classes
+        for ax, i in zip(drawing.subplots(rows, columns, squeeze=False).flat, worst, strict=False):
+            image = split.images[i]
+            ax.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=255)
+            p, k = torch.exp(log_p[i]).max(0)
+            ax.set_title(f"{names[int(test.labels[i])]}\n→ {names[int(k)]} {p:.2f}", fontsize=7)
+        for ax in drawing.axes:
+            ax.axis("off")
+        scene.draw("mistakes", drawing)

@@ -1,0 +1,60 @@
+"""Progress: one line per epoch, and on a terminal a bar that moves at log points only."""
+
+from typing import TYPE_CHECKING, Any
+
+from regulo.callbacks.base import Observer, Scene
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
+
+class Progress(Observer):
+    """Loss, accuracy and rate while training, without waiting for the device in between."""
+
+    def callbacks(self, scene: Scene) -> "list[Callback]":
+        from lightning import LightningModule, Trainer
+        from lightning.pytorch import Callback
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        class Bar(Callback):
+            def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+                self.shown = trainer.is_global_zero
+                self.console = Console()
+                columns = [TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+                self.bar = Progress(
+                    *columns,
+                    TextColumn("{task.fields[now]}"),
+                    console=self.console,
+                    transient=True,
+                    disable=not (self.shown and self.console.is_terminal),
+                )
+                total = int(trainer.estimated_stepping_batches)
+                self.line = self.bar.add_task("", total=total, completed=trainer.global_step, epoch="1", now="")
+                self.bar.start()
+
+            def on_train_batch_end(
+                self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+            ) -> None:
+                if trainer.global_step % trainer.log_every_n_steps == 0 or trainer.is_last_batch:
+                    seen = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
+                    now = f"loss {seen['train/loss']:.3f}  acc {seen['train/acc']:.3f}  {seen['train/images_per_second']:,.0f} images/s"
+                    self.bar.update(self.line, completed=trainer.global_step, now=now, epoch=str(trainer.current_epoch + 1))
+
+            def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+                if not self.shown or trainer.sanity_checking:
+                    return
+                m = {k: float(v) for k, v in trainer.callback_metrics.items()}
+                self.console.print(
+                    f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}  loss {m['train/loss']:.3f}"
+                    f"  clean train {m['train_clean/acc']:.3f}  val {m['val/acc']:.3f} (loss {m['val/loss']:.3f})"
+                    f"  gap {m['gap/acc']:+.3f}  {m['train/images_per_second']:,.0f}/s",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+
+            def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+                if hasattr(self, "bar"):
+                    self.bar.stop()
+
+        return [Bar()]

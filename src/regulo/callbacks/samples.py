@@ -1,0 +1,53 @@
+"""What the network saw: a grid of the first training batch, after augmentation and mixing, with its soft labels."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from regulo.callbacks.base import Observer, Scene, figure
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
+
+class Samples(Observer):
+    """A look at the first training batch, which shows wrong labels and unreadable augmentation before they cost a run."""
+
+    count: Annotated[int, Field(ge=1, le=64)] = 16
+    """images"""
+
+    def callbacks(self, scene: Scene) -> "list[Callback]":
+        from lightning import LightningModule, Trainer
+        from lightning.pytorch import Callback
+
+        count = self.count
+
+        class Look(Callback):
+            def on_train_batch_end(
+                self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+            ) -> None:
+                if trainer.global_step == 1 and trainer.is_global_zero:
+                    draw(scene, outputs["images"][:count].float().cpu(), outputs["targets"][:count].cpu())
+
+        return [Look()]
+
+
+def draw(scene: Scene, images: Any, targets: Any) -> None:
+    """Images (n, C, H, W), normalised, and soft targets (n, K)."""
+    import torch
+
+    facts = scene.facts
+    shape = (1, facts.channels, 1, 1)
+    shown = (images * torch.tensor(facts.std).view(shape) + torch.tensor(facts.mean).view(shape)).clamp(0, 1)
+    columns = min(8, len(shown))
+    rows = -(-len(shown) // columns)
+    grid = figure(1.5 * columns, 1.9 * rows)
+    for ax, image, target in zip(grid.subplots(rows, columns, squeeze=False).flat, shown, targets, strict=False):
+        picture = image.permute(1, 2, 0) if facts.channels == 3 else image[0]
+        ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1)
+        top = target.topk(min(2, len(target)))
+        parts = [f"{facts.classes[int(k)]} {float(p):.2f}" for p, k in zip(*top, strict=True) if p > 1.5 / len(target)]
+        ax.set_title("\n".join(parts), fontsize=7)
+    for ax in grid.axes:
+        ax.axis("off")
+    scene.draw("samples", grid)

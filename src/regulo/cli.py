@@ -1,0 +1,68 @@
+"""`regulo <command>`: one function per command, imported when it is asked for."""
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+
+from regulo.errors import Failed, Problem, Refused, nearest
+
+COMMANDS = {
+    "train": ("regulo.train", "train", "[group=option] [key=value] …", "train, restore the best weights, test"),
+    "evaluate": ("regulo.evaluate", "evaluate", "RUN [split]", "score a run again, from its folder alone"),
+    "dashboard": ("regulo.dashboard", "dashboard", "[RUN]", "show runs in the terminal (W&B's local viewer)"),
+    "schema": ("regulo.schema", "schema", "[FILE]", "write the configuration's JSON Schema, for editors"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit code: 0 done, 1 failed while running, 2 refused before."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    command, *rest = words
+    quiet()
+    try:
+        if command not in COMMANDS:
+            raise Refused(Problem(command, "is not a command", nearest(command, COMMANDS)))
+        module, function, *_ = COMMANDS[command]
+        if any(word in ("-h", "--help") for word in rest):
+            from regulo.help import explain
+
+            print(explain(command))
+            return 0
+        return getattr(importlib.import_module(module), function)(rest)
+    except Refused as refusal:
+        n = len(refusal.problems)
+        print(f"regulo: {n} problem{'s' * (n > 1)}, nothing was started", file=sys.stderr)
+        for problem in refusal.problems:
+            print(f"  {problem}", file=sys.stderr)
+        return 2
+    except Failed as failure:
+        print(f"regulo: the run failed: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("regulo: interrupted", file=sys.stderr)
+        return 130
+
+
+def quiet() -> None:
+    """Let what Regulo says be heard: libraries do not speak of what is known and harmless."""
+    for known in HARMLESS:
+        warnings.filterwarnings("ignore", message=known)
+
+
+HARMLESS = (
+    "Experiment logs directory .* exists and is not empty",  # the run folder holds config.yaml first
+    ".*isinstance\\(treespec, LeafSpec\\)` is deprecated",  # lightning 2.6 on torch 2.15
+    "The '.*' does not have many workers",  # num_workers is chosen
+    "The number of training batches .* is smaller than the logging interval",  # the last batch is always a log point
+)
+
+
+def usage() -> str:
+    """The commands, one line each."""
+    lines = ["usage: regulo COMMAND …   (regulo COMMAND --help explains one)", ""]
+    lines += [f"  {name:10} {arguments:30} {what}" for name, (_, _, arguments, what) in COMMANDS.items()]
+    return "\n".join(lines)

@@ -1,0 +1,302 @@
+"""compose → validate → Config. Every problem is found before anything heavy is imported, and all are told at once."""
+
+import dataclasses
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field, ValidationError
+
+from regulo import spec
+from regulo.callbacks.base import Observer
+from regulo.data.base import DataSet
+from regulo.errors import Problem, Refused, nearest
+from regulo.logs import LoggerSpec
+from regulo.models.base import Model
+from regulo.optim.base import Optimizer
+from regulo.regularizers.base import Goal, Regularizer
+from regulo.spec import Spec, Strict
+from regulo.trainer import TrainerSpec
+
+NAMED = ("data", "model", "optim")  # one extension each, chosen by `name`
+MANY = ("regularizer", "callbacks")  # any number of extensions, by key
+FIXED = {"trainer": TrainerSpec, "logger": LoggerSpec}
+
+
+class Run(Strict):
+    """What belongs to the run as a whole."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """draws everything: initial weights, order of images, augmentation, mixing, dropout"""
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\w.+-]+$")] = "run"
+    """part of the run folder's name"""
+    run_dir: str | None = None
+    """the run's folder, which must be empty or absent; null: runs/<date>-<time>-<name>"""
+    monitor: Literal["val/loss", "val/acc"] = "val/loss"
+    """what the best epoch is best in; the one place that checkpoints and early stopping look at"""
+
+    @property
+    def goal(self) -> Goal:
+        """The monitor, and whether it should fall or rise."""
+        return Goal(self.monitor, "min" if self.monitor.endswith("loss") else "max")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A valid run."""
+
+    run: Run
+    data: DataSet
+    model: Model
+    optim: Optimizer
+    trainer: TrainerSpec
+    logger: LoggerSpec
+    regularizer: dict[str, Regularizer]
+    callbacks: dict[str, Observer]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data that `validate` accepts again."""
+        result = self.run.model_dump()
+        for group in NAMED:
+            part: Spec = getattr(self, group)
+            result[group] = {"name": part.name, **part.model_dump()}
+        for group in MANY:
+            result[group] = {name: part.model_dump() for name, part in getattr(self, group).items()}
+        for group in FIXED:
+            result[group] = getattr(self, group).model_dump()
+        return result
+
+
+# ---- compose: YAML files and overrides → nested dict
+
+
+def folder() -> Path:
+    """configs/: beside src/ in a checkout, inside the package in a wheel."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"
+
+
+def groups() -> dict[str, list[str]]:
+    """The config groups and their options."""
+    return {d.name: sorted(p.stem for p in d.glob("*.yaml")) for d in sorted(folder().iterdir()) if d.is_dir()}
+
+
+def load(arguments: Sequence[str]) -> Config:
+    """The valid run that these command-line overrides describe. Raises Refused with every problem found."""
+    tree, problems = compose(arguments)
+    origins = Origins(arguments, tree)
+    try:
+        config = validate(tree, origins)
+    except Refused as refusal:
+        raise Refused(*problems, *(p for p in refusal.problems if p not in problems)) from None
+    if problems:
+        raise Refused(*problems)
+    return config
+
+
+def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
+    """The tree of all values, and the overrides that could not be followed (which are left out of it)."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+
+    parser, known, problems = OverridesParser.create(), groups(), []
+    choices: list[str] = []
+    additions: list[str] = []
+    values = []
+    for argument in arguments:
+        try:
+            override = parser.parse_override(argument)
+        except OverrideParseException:
+            problems.append(Problem(argument, "is not an override", "write key=value, for example optim.lr=0.05"))
+            continue
+        key = override.key_or_group
+        if override.is_sweep_override():
+            problems.append(Problem(argument, "is several values", "a run takes one; a list is written [a,b]"))
+        elif key in known and not override.is_delete():
+            wanted = override.value()
+            options = wanted if isinstance(wanted, list) else [] if wanted is None else [wanted]
+            wrong = [o for o in options if o not in known[key]]
+            problems += [Problem(key, f"has no option {o!r}", nearest(str(o), known[key])) for o in wrong]
+            options = [o for o in options if o in known[key]]
+            if len(options) > 1 and key not in MANY:
+                problems.append(Problem(key, f"takes one option, not {len(options)}"))
+            elif override.is_add() and key in MANY:
+                additions += [str(folder() / key / f"{o}.yaml") for o in options]
+            elif key in MANY:
+                choices.append(f"{key}=[{','.join(options or ['none'])}]")
+            elif options:
+                choices.append(f"{key}={options[0]}")
+        else:
+            values.append(override)
+    try:
+        with initialize_config_dir(str(folder()), version_base="1.3"):
+            tree = hydra_compose("train", overrides=choices)
+    except MissingConfigException as error:
+        missing = str(error.missing_cfg_file or "")
+        group, _, option = missing.rpartition("/")
+        problem = Problem(group or missing, f"has no option {option!r}", nearest(option, known.get(group, ())))
+        raise Refused(*problems, problem) from None
+    except (ConfigCompositionException, OmegaConfBaseException) as error:
+        raise Refused(*problems, Problem("configs", str(error).splitlines()[0])) from None
+    OmegaConf.set_struct(tree, False)
+    for path in additions:
+        tree[Path(path).parent.name] = OmegaConf.merge(tree[Path(path).parent.name], OmegaConf.load(path))
+    for override in values:
+        problems += _set(tree, override)
+    plain: Any = OmegaConf.to_container(tree, resolve=True)
+    return plain, problems
+
+
+def _set(tree: DictConfig, override: Any) -> list[Problem]:
+    """Follow one key=value, +key=value or ~key."""
+    key = override.key_or_group
+    group, *rest = key.split(".")
+    node = tree.get(group)
+    if override.is_delete():
+        parent = OmegaConf.select(tree, key.rpartition(".")[0]) if rest else tree
+        name = key.rpartition(".")[2]
+        if not isinstance(parent, DictConfig) or name not in parent:
+            chosen = list(parent) if isinstance(parent, DictConfig) else []
+            return [Problem(f"~{key}", "is not there to be taken away", nearest(name, map(str, chosen)))]
+        del parent[name]
+        return []
+    if group in MANY and rest and isinstance(node, DictConfig) and rest[0] not in node and not override.is_add():
+        if rest[0] not in spec.names(group):
+            return [Problem(key, f"there is no {group} {rest[0]!r}", nearest(rest[0], spec.names(group)))]
+        what = f"{rest[0]} is not part of this run, which has: {', '.join(map(str, node)) or 'none'}"
+        hint = f"+{group}={rest[0]} adds it"
+        return [Problem(f"{group}.{rest[0]}", what, hint), *_check_field(group, rest, override.value())]
+    try:
+        OmegaConf.update(tree, key, override.value(), force_add=True)
+    except (OmegaConfBaseException, AttributeError, TypeError, ValueError):
+        return [Problem(key, "leads nowhere", nearest(group, [*Run.model_fields, *NAMED, *MANY, *FIXED]))]
+    return []
+
+
+def _check_field(group: str, rest: list[str], value: Any) -> list[Problem]:
+    """What would be wrong with the field if the technique were part of the run."""
+    cls = spec.load(group, rest[0])
+    if len(rest) < 2:
+        return []
+    _, problems = _build(cls, {rest[1]: value}, f"{group}.{rest[0]}", Origins([], {}))
+    return [p for p in problems if p.key.endswith(rest[1])]
+
+
+# ---- where a value came from
+
+
+class Origins:
+    """Says which file or override a key came from."""
+
+    def __init__(self, arguments: Sequence[str], tree: Mapping[str, Any]) -> None:
+        self.arguments = [a.lstrip("+~") for a in arguments]
+        chosen = dict(a.split("=", 1) for a in self.arguments if "=" in a)
+        self.files = [folder() / g / f"{chosen[g]}.yaml" for g in ("experiment", "debug") if g in chosen]
+        self.files += [folder() / g / f"{chosen.get(g, tree.get(g, {}).get('name'))}.yaml" for g in NAMED if isinstance(tree.get(g, {}), dict)]
+        self.files += [folder() / "train.yaml"]
+
+    def of(self, key: str) -> str:
+        """A phrase, or nothing if it cannot be told."""
+        for argument in self.arguments:
+            if argument.split("=", 1)[0] in (key, key.rpartition(".")[0]) and argument.split("=", 1)[0] == key:
+                return f" in {argument}"
+        for file in self.files:
+            if not file.is_file():
+                continue
+            content = OmegaConf.load(file)
+            inner = key if OmegaConf.select(content, key) is not None else key.partition(".")[2]
+            if inner and isinstance(content, DictConfig) and OmegaConf.select(content, inner) is not None:
+                return f" in configs/{file.relative_to(folder()).as_posix()}"
+        return ""
+
+
+# ---- validate: nested dict → Config
+
+
+def validate(tree: Mapping[str, Any], origins: "Origins | None" = None) -> Config:
+    """Check every value of a composed or saved tree. Raises Refused with every problem found."""
+    origins = origins or Origins([], tree)
+    problems: list[Problem] = []
+    parts: dict[str, Any] = {}
+    known = {*Run.model_fields, *NAMED, *MANY, *FIXED}
+    for key in set(tree) - known:
+        problems.append(Problem(str(key), f"is not a key{origins.of(str(key))}", nearest(str(key), known)))
+    parts["run"], found = _build(Run, {k: v for k, v in tree.items() if k in Run.model_fields}, "", origins)
+    problems += found
+    for group in NAMED:
+        node = tree.get(group)
+        name = node.get("name") if isinstance(node, Mapping) else None
+        if not isinstance(node, Mapping) or name not in spec.names(group):
+            key = f"{group}.name" if isinstance(node, Mapping) else group
+            problems.append(Problem(key, f"there is no {group} {name or node!r}", nearest(str(name), spec.names(group))))
+            continue
+        fields = {k: v for k, v in node.items() if k != "name"}
+        parts[group], found = _build(spec.load(group, str(name)), fields, group, origins)
+        problems += found
+    for group in MANY:
+        node = tree.get(group) or {}
+        parts[group] = {}
+        if not isinstance(node, Mapping):
+            problems.append(Problem(group, f"{node!r} is not a mapping from names to settings{origins.of(group)}"))
+            continue
+        for name, fields in node.items():
+            if name not in spec.names(group):
+                what = f"there is no {group} {name!r}{origins.of(f'{group}.{name}')}"
+                problems.append(Problem(f"{group}.{name}", what, nearest(str(name), spec.names(group))))
+                continue
+            parts[group][name], found = _build(spec.load(group, str(name)), fields or {}, f"{group}.{name}", origins)
+            problems += found
+    for group, cls in FIXED.items():
+        parts[group], found = _build(cls, tree.get(group) or {}, group, origins)
+        problems += found
+    if problems:
+        raise Refused(*problems)
+    return Config(**parts)
+
+
+def _build(cls: type[Strict], fields: Any, prefix: str, origins: Origins) -> tuple[Any, list[Problem]]:
+    """An instance, or None and what is wrong with the fields."""
+    try:
+        return cls.model_validate(fields), []
+    except ValidationError as error:
+        problems = {}
+        for e in error.errors():
+            location = [str(part) for part in e["loc"] if part in cls.model_fields or part == e["loc"][0]]
+            key = ".".join(filter(None, [prefix, *location]))
+            if e["type"] == "extra_forbidden":
+                what, hint = f"is not a key{origins.of(key)}", nearest(location[-1], cls.model_fields)
+            else:
+                shown = "" if isinstance(e["input"], Mapping) and location else f" {e['input']!r}:"
+                what = f"is{shown} {_plain(e['msg'])}{origins.of(key)}" if shown else f"{_plain(e['msg'])}{origins.of(key)}"
+                hint = _nearest_value(cls, location, e)
+            problems.setdefault(key, Problem(key, what, hint))  # of a union's several complaints, the first
+        return None, list(problems.values())
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ").removeprefix("Input ")
+
+
+def _nearest_value(cls: type[Strict], location: list[str], error: Any) -> str:
+    """The nearest valid value of a bounded number or of a choice."""
+    context = error.get("ctx") or {}
+    if error["type"] in ("greater_than_equal", "less_than_equal"):
+        return f"nearest: {context.get('ge', context.get('le'))}"
+    options = _options(cls.model_fields[location[0]].annotation) if location and location[0] in cls.model_fields else []
+    return nearest(str(error["input"]), options) if options else ""
+
+
+def _options(annotation: Any) -> list[str]:
+    """The strings that a Literal (inside a union, too) allows."""
+    from typing import Union, get_args, get_origin
+
+    if get_origin(annotation) is Literal:
+        return [str(a) for a in get_args(annotation)]
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [o for a in get_args(annotation) for o in _options(a)]
+    return []

@@ -1,0 +1,73 @@
+"""What every data set is: three splits of images, their labels, and the facts that flow on to the model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from regulo.batch import Facts, Split
+from regulo.errors import Problem, Refused
+from regulo.spec import Spec
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The official test set stays untouched; validation is carved from the training set."""
+
+    train: Split
+    val: Split
+    test: Split
+    facts: Facts
+    fit: Sequence[Any] = ()
+    """albumentations transforms that bring any image to (H, W, C) of `facts`, in evaluation and before augmentation"""
+
+
+class DataSet(Spec):
+    """A data set. Its loaders hand out whole batches as uint8."""
+
+    root: str | None = None
+    """folder of the files; null: the data set's own default"""
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    """images per training step and device"""
+    num_workers: Annotated[int, Field(ge=0)] | None = None
+    """loader processes per device; null: half of the cores of a device's share, at most 8"""
+    clean_subset: Annotated[int, Field(ge=1)] = 1000
+    """training images, fixed and not augmented, on which training accuracy and the gap are measured"""
+
+    def splits(self) -> Splits:
+        """Read or open the files. Raises Refused if they are missing or damaged."""
+        raise NotImplementedError
+
+
+def fixed_subset(n: int, size: int, seed: int = 0) -> np.ndarray:
+    """`size` of n places (all, if there are fewer), the same in every run, in increasing order."""
+    return np.sort(np.random.default_rng(seed).permutation(n)[:size])
+
+
+def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places (rest, held) such that `held` has round(fraction · n_k) images of every class k, and at least one."""
+    rng = np.random.default_rng(seed)
+    held = []
+    for label in np.unique(labels):
+        places = rng.permutation(np.flatnonzero(labels == label))
+        held.append(places[: max(1, round(fraction * len(places)))])
+    mask = np.zeros(len(labels), bool)
+    mask[np.concatenate(held)] = True
+    return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of images (n, H, W, C) uint8, scaled to [0, 1]."""
+    flat = images.reshape(-1, images.shape[-1])
+    counts = [np.bincount(flat[:, c], minlength=256) / len(flat) for c in range(flat.shape[1])]
+    levels = np.arange(256) / 255
+    means = [float(p @ levels) for p in counts]
+    stds = [float(np.sqrt(p @ (levels - m) ** 2)) for p, m in zip(counts, means, strict=True)]
+    return tuple(round(m, 6) for m in means), tuple(max(round(s, 6), 1e-3) for s in stds)
+
+
+def missing(key: str, what: str, hint: str) -> Refused:
+    """A data set that cannot be read."""
+    return Refused(Problem(key, what, hint))

@@ -1,0 +1,1 @@
+"""From splits of images to loaders of whole uint8 batches."""

@@ -1,0 +1,56 @@
+"""One split behind a loader: keys in, one uint8 batch out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from regulo.batch import Batch, Split
+from regulo.data.pipeline.sampler import Key
+from regulo.draws import sample_seed
+from regulo.imaging import albumentations, strictly
+
+
+class BatchedImages(Dataset[Batch]):
+    """Reads, transforms and stacks whole batches. The draws of an image depend on (seed, epoch, index) alone."""
+
+    def __init__(self, split: Split, transforms: Sequence[Any], seed: int) -> None:
+        self.split, self.seed = split, seed
+        self.pipeline = None
+        if transforms:
+            with strictly():
+                self.pipeline = albumentations().Compose(list(transforms), seed=seed)
+
+    def __len__(self) -> int:
+        return len(self.split.labels)
+
+    def __getitems__(self, keys: list[Key]) -> Batch:
+        places = np.array([index for _, index in keys])
+        if self.pipeline is None and isinstance(self.split.images, np.ndarray):
+            images = self.split.images[places]
+        else:
+            images = np.stack([self._image(*key) for key in keys])
+        tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        return Batch(tensor, torch.from_numpy(self.split.labels[places]), torch.from_numpy(places))
+
+    def _image(self, epoch: int, index: int) -> np.ndarray:
+        image = self.split.images[index]
+        if self.pipeline is None:
+            return image
+        self.pipeline.set_random_seed(sample_seed(self.seed, epoch, index))
+        image = self.pipeline(image=image)["image"]
+        return image if image.ndim == 3 else image[..., None]
+
+
+def whole(batch: Batch) -> Batch:
+    """The collate function: `__getitems__` has stacked the batch."""
+    return batch
+
+
+def quiet_worker(worker: int) -> None:
+    """One thread per loader worker: they already run side by side."""
+    import cv2
+
+    cv2.setNumThreads(0)

@@ -1,0 +1,76 @@
+"""The LightningDataModule of every data set."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Sampler
+
+from regulo.batch import Batch
+from regulo.data.base import DataSet, Splits, fixed_subset
+from regulo.data.pipeline.dataset import BatchedImages, quiet_worker, whole
+from regulo.data.pipeline.sampler import EvalBatches, Key, TrainBatches
+from regulo.errors import Problem, Refused
+
+
+class ImageData(LightningDataModule):
+    """Loaders over the splits of a data set. Augmentation is for training only; everything else gets the eval transforms."""
+
+    def __init__(self, spec: DataSet, splits: Splits, train_transforms: Sequence[Any], seed: int) -> None:
+        super().__init__()
+        self.spec, self.facts, self.seed = spec, splits.facts, seed
+        subset = fixed_subset(len(splits.train.labels), spec.clean_subset)
+        clean = splits.train.take(subset)
+        self.train = BatchedImages(splits.train, train_transforms, seed)
+        self.evaluated = {
+            name: BatchedImages(split, splits.fit, seed)
+            for name, split in (("train_clean", clean), ("val", splits.val), ("test", splits.test))
+        }
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        rank, world = self._place()
+        if len(self.train) < world:
+            what = f"{len(self.train)} training images are too few for {world} devices"
+            raise Refused(Problem("trainer.devices", what))
+        return self._loader(self.train, TrainBatches(len(self.train), self.spec.batch_size, self.seed, rank, world))
+
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        rank, world = self._place()
+        sets = (self.evaluated["val"], self.evaluated["train_clean"])
+        return [self._loader(s, EvalBatches(len(s), self.spec.batch_size, rank, world)) for s in sets]
+
+    def evaluation_loader(self, split: str) -> DataLoader[Batch]:
+        """The whole split in order, on one device: "train_clean", "val" or "test"."""
+        data = self.evaluated[split]
+        return self._loader(data, EvalBatches(len(data), self.spec.batch_size))
+
+    def example(self) -> Batch:
+        """One training batch of epoch 0, made in this process."""
+        return self.train.__getitems__([(0, i) for i in range(min(self.spec.batch_size, len(self.train)))])
+
+    def _place(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _loader(self, data: BatchedImages, batches: Sampler[list[Key]]) -> DataLoader[Batch]:
+        # arrays that need no transform are sliced faster than a worker could send them
+        in_memory = data.pipeline is None and isinstance(data.split.images, np.ndarray)
+        workers = 0 if in_memory else self.workers()
+        return DataLoader(
+            data,
+            batch_sampler=batches,
+            num_workers=workers,
+            collate_fn=whole,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=quiet_worker,
+            persistent_workers=workers > 0,
+            generator=torch.Generator(),  # its own, so that making a loader draws nothing from the global one
+        )
+
+    def workers(self) -> int:
+        """Loader processes: as configured, else half of this device's share of the cores, at most 8."""
+        if self.spec.num_workers is not None:
+            return self.spec.num_workers
+        return min(8, max(1, len(os.sched_getaffinity(0)) // (2 * self._place()[1]))) if hasattr(os, "sched_getaffinity") else 2

@@ -1,0 +1,62 @@
+"""Which images each rank sees in each step, as a pure function of (seed, epoch)."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+Key = tuple[int, int]
+"""(epoch, index): the epoch travels with the index, so that persistent workers know it"""
+
+
+class EpochSampler(Sampler[int]):
+    """A permutation of n images per epoch, the same on all ranks. Lightning calls `set_epoch`."""
+
+    def __init__(self, n: int, seed: int) -> None:
+        self.n, self.seed, self.epoch = n, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin this epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.n).tolist())
+
+
+class TrainBatches(Sampler[list[Key]]):
+    """Step s takes the places s·R·B to (s+1)·R·B of the permutation; rank r of R takes every R-th of them.
+
+    The last, incomplete step is left out (unless it is the only one): the next permutation leaves out other images.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, rank: int, world: int) -> None:
+        self.sampler = EpochSampler(n, seed)  # the name by which Lightning finds it
+        self.rank, self.world = rank, world
+        self.step = min(batch_size * world, n - n % world)
+        self.steps = n // self.step
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = list(self.sampler)
+        for s in range(self.steps):
+            yield [(self.sampler.epoch, i) for i in order[s * self.step : (s + 1) * self.step][self.rank :: self.world]]
+
+
+class EvalBatches(Sampler[list[Key]]):
+    """Every image once over all ranks, none twice; all ranks have the same number of batches."""
+
+    def __init__(self, n: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        count = -(-n // (batch_size * world))
+        mine = np.arange(n)[rank::world]
+        self.batches = [[(0, int(i)) for i in part] for part in np.array_split(mine, count)]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.batches)

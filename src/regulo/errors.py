@@ -1,0 +1,38 @@
+"""What stops the program, said in one clear message."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: `key` says where, `what` says what, `hint` names the nearest right thing."""
+
+    key: str
+    what: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.what}" + (f" ({self.hint})" if self.hint else "")
+
+
+class Refused(Exception):
+    """Configuration or data that cannot be trained on. Raised before training; exit code 2."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class Failed(Exception):
+    """A run that started and could not go on, such as a non-finite loss. Exit code 1."""
+
+
+def nearest(word: str, choices: Iterable[str], n: int = 3) -> str:
+    """A hint that names the valid choices nearest to `word`, or all of them if none is near and they are few."""
+    choices = sorted(choices)
+    close = difflib.get_close_matches(word, choices, n=n, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(close) + "?"
+    return "valid: " + ", ".join(choices) if len(choices) <= 20 else ""

@@ -1,0 +1,59 @@
+"""`regulo evaluate`: a split's answers on one device, in order, every image once. The end of training calls the same."""
+
+import json
+from collections.abc import Sequence
+
+import torch
+from torch.utils.data import DataLoader
+
+from regulo.batch import Batch
+from regulo.errors import Problem, Refused, nearest
+from regulo.runs import RunFolder
+from regulo.scores import Evaluation
+from regulo.speed import autocast
+from regulo.task import Classifier
+
+SPLITS = ("train_clean", "val", "test")
+
+
+@torch.inference_mode()
+def answers(classifier: Classifier, loader: DataLoader[Batch], device: torch.device, precision: str) -> Evaluation:
+    """The logits of all images of a loader, in inference mode."""
+    classifier = classifier.to(device).eval()
+    logits, labels = [], []
+    for batch in loader:
+        with autocast(precision, device):
+            logits.append(classifier(batch.images.to(device)).float().cpu())
+        labels.append(batch.labels)
+    return Evaluation(torch.cat(logits), torch.cat(labels))
+
+
+def evaluate(arguments: Sequence[str]) -> int:
+    """`regulo evaluate RUN [split]`: rebuild the model from the run alone and print its scores. Returns the exit code."""
+    if not 1 <= len(arguments) <= 2:
+        raise Refused(Problem("regulo evaluate", "takes a run folder and, if wanted, a split", "regulo evaluate runs/… test"))
+    wanted = arguments[1:] or SPLITS
+    for name in wanted:
+        if name not in SPLITS:
+            raise Refused(Problem("split", f"there is no split {name!r}", nearest(name, SPLITS)))
+    folder = RunFolder.open(arguments[0])
+
+    from regulo import checkpoints, tables
+    from regulo.build import build
+    from regulo.config import validate
+
+    parts = build(validate(folder.config()))
+    path = parts.checkpoint(folder.checkpoints)
+    if not path.is_file():
+        raise Refused(Problem("RUN", f"{folder.path} has no {path.name}: it did not finish an epoch"))
+    classifier = parts.classifier()
+    checkpoints.load_weights(classifier, checkpoints.read(path))
+    trainer = parts.config.trainer
+    scores = {
+        f"{name}/{key}": value
+        for name in wanted
+        for key, value in answers(classifier, parts.data.evaluation_loader(name), trainer.device(), trainer.precision).scores().items()
+    }
+    tables.scores(scores, title=f"{folder.path.name}, {path.stem} weights")
+    print(json.dumps(scores))
+    return 0

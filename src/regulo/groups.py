@@ -1,0 +1,23 @@
+"""Parameter groups: what regularizers say to the optimizer."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class NamedParameter:
+    """A parameter, its dotted name, and the module that holds it."""
+
+    name: str
+    parameter: nn.Parameter
+    owner: nn.Module
+
+
+@dataclass(frozen=True)
+class ParamGroup:
+    """Parameters that the optimizer treats alike."""
+
+    members: tuple[NamedParameter, ...]
+    weight_decay: float = 0.0  # λ
+    decoupled: bool = True  # θ ← (1 − ηλ)θ beside the gradient step; False: λθ is added to the gradient

@@ -1,0 +1,14 @@
+"""What every model is."""
+
+from torch import nn
+
+from regulo.batch import Facts
+from regulo.spec import Spec
+
+
+class Model(Spec):
+    """An architecture. It never knows that it is regularized: it only carries sites (`regulo.sites`)."""
+
+    def build(self, facts: Facts) -> nn.Module:
+        """A module from normalised images (B, C, H, W) float to logits (B, K), initialised from torch's generator."""
+        raise NotImplementedError

@@ -1,0 +1,175 @@
+"""Any classification model of torchvision, by name, with its head and stem adapted to the data."""
+
+import copy
+import inspect
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+from urllib.error import URLError
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from regulo.batch import Facts
+from regulo.errors import Problem, Refused, nearest
+from regulo.models.base import Model
+from regulo.sites import RateSite, Site
+
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.ELU, nn.LeakyReLU)
+
+
+class Torchvision(Model):
+    """A torchvision model with its own dropout and stochastic depth switched off, so that the plan alone regularizes it."""
+
+    source: ClassVar[str] = "torchvision.models"
+
+    architecture: Annotated[str, Field(min_length=1)] = "resnet18"
+    """a name that torchvision.models.list_models() knows"""
+    weights: str | None = None
+    """pretrained: DEFAULT or another of the model's weights (downloaded), or the path of a state-dict file; null: none"""
+    small_stem: bool | None = None
+    """no down-sampling before the first stage (as CIFAR networks have it); null: where images have at most 64 pixels"""
+
+    def build(self, facts: Facts) -> nn.Module:
+        model = self._load(facts)
+        _switch_off_own_regularization(model)
+        small = max(facts.height, facts.width) <= 64 if self.small_stem is None else self.small_stem
+        _adapt_stem(model, facts.channels, small)
+        head = _adapt_head(model, facts.num_classes)
+        _mark_sites(model, head, facts)
+        return model
+
+    def _load(self, facts: Facts) -> nn.Module:
+        from torchvision import models
+
+        known = models.list_models(module=models)
+        if self.architecture not in known:
+            what = f"torchvision has no classification model {self.architecture!r}"
+            raise Refused(Problem("model.architecture", what, nearest(self.architecture, known)))
+        builder = models.get_model_builder(self.architecture)
+        options: dict[str, Any] = {}
+        if self.architecture in ("googlenet", "inception_v3"):
+            options |= {"aux_logits": False, "init_weights": True}  # one logit vector per image
+        accepts = inspect.signature(builder).parameters
+        if self.weights is None and "image_size" not in accepts and self.architecture.startswith("vit_"):
+            options["image_size"] = max(facts.height, facts.width)
+        if self.architecture.startswith("maxvit"):
+            options["input_size"] = (facts.height, facts.width)
+        try:
+            return self._with_weights(builder, options)
+        except (ValueError, RuntimeError, KeyError) as error:
+            text = str(error).splitlines()[0]
+            raise Refused(Problem("model", f"torchvision cannot build {self.architecture} for these images: {text}")) from error
+
+    def _with_weights(self, builder: Any, options: dict[str, Any]) -> nn.Module:
+        from torchvision import models
+
+        if self.weights is None:
+            return builder(weights=None, **options)
+        if Path(self.weights).is_file():
+            model = builder(weights=None, **options)
+            model.load_state_dict(torch.load(self.weights, weights_only=True))
+            return model
+        kinds = models.get_model_weights(self.architecture)
+        if self.weights not in kinds.__members__:
+            what = f"{self.architecture} has no weights {self.weights!r}, nor is that a file"
+            raise Refused(Problem("model.weights", what, nearest(self.weights, kinds.__members__)))
+        options.pop("init_weights", None)
+        if "aux_logits" in options:  # the file holds the auxiliary heads: load them, then take them off
+            options["aux_logits"] = True
+        try:
+            model = builder(weights=kinds[self.weights], **options)
+        except URLError as error:
+            hint = "place the file in TORCH_HOME/hub/checkpoints, or give its path as model.weights"
+            raise Refused(Problem("model.weights", f"the download failed: {error.reason}", hint)) from error
+        if "aux_logits" in options:
+            model.aux_logits = False
+            for auxiliary in ("aux1", "aux2", "AuxLogits"):
+                if hasattr(model, auxiliary):
+                    setattr(model, auxiliary, None)
+        return model
+
+
+def _switch_off_own_regularization(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout) or type(module).__name__ == "StochasticDepth":
+            module.p = 0.0
+        for attribute in ("dropout", "attention_dropout"):
+            if isinstance(getattr(module, attribute, None), float):
+                setattr(module, attribute, 0.0)
+
+
+def _adapt_stem(model: nn.Module, channels: int, small: bool) -> None:
+    """Give the first convolution `channels` inputs; keep the resolution of small images up to the first stage."""
+    name, conv = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    if conv.in_channels != channels:
+        adapted = nn.Conv2d(channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)  # type: ignore[arg-type]
+        with torch.no_grad():  # grey: the sum over colours answers as the colour filter does to a grey image
+            kernel = conv.weight.sum(1, keepdim=True) if channels == 1 else conv.weight.mean(1, keepdim=True) * 3 / channels
+            adapted.weight.copy_(kernel.expand_as(adapted.weight))
+            if conv.bias is not None and adapted.bias is not None:
+                adapted.bias.copy_(conv.bias)
+        model.set_submodule(name, adapted)
+        conv = adapted
+    if small and conv.kernel_size[0] > conv.stride[0] > 1:  # patch embeddings do not overlap, and stay as they are
+        conv.stride = (1, 1)
+        pool = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.MaxPool2d)), None)
+        if pool:
+            model.set_submodule(pool[0], nn.Identity())
+
+
+def _adapt_head(model: nn.Module, num_classes: int) -> nn.Module:
+    """Replace the layer that makes the 1000 ImageNet logits, and return the new one."""
+    heads = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    name, old = next((n, m) for n, m in reversed(heads) if 1000 in (getattr(m, "out_features", 0), getattr(m, "out_channels", 0)))
+    new: nn.Module
+    if isinstance(old, nn.Linear):
+        new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
+    else:
+        new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size)  # type: ignore[arg-type]
+    model.set_submodule(name, new)
+    return new
+
+
+def _mark_sites(model: nn.Module, head: nn.Module, facts: Facts) -> None:
+    """Hang sites on the model as parameterless children with forward hooks, so that its state-dict keys stay torchvision's."""
+    for name, kind in _activation_sites(model, facts).items():
+        module = model.get_submodule(name)
+        module.add_module("site", Site(kind))  # type: ignore[arg-type]
+        module.register_forward_hook(_site_after)
+    head.add_module("site", Site("fc"))
+    head.register_forward_pre_hook(_site_before)
+    for module in list(model.modules()):
+        attribute = "dropout" if isinstance(module, nn.MultiheadAttention) else "attention_dropout"
+        if isinstance(getattr(module, attribute, None), float) and not isinstance(module, nn.Dropout):
+            module.add_module("site", RateSite("attention", module, attribute))
+
+
+def _site_after(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    return module.site(output)  # type: ignore[operator]
+
+
+def _site_before(module: nn.Module, args: Any) -> tuple[Tensor]:
+    return (module.site(args[0]),)  # type: ignore[operator]
+
+
+def _activation_sites(model: nn.Module, facts: Facts) -> dict[str, str]:
+    """Names of the activation modules with the kind of layer whose output they see, found by a forward pass without data."""
+    kinds: dict[str, str] = {}
+    last = [""]
+    probe = copy.deepcopy(model).to("meta").eval()
+    for name, module in probe.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            kind = "conv" if isinstance(module, nn.Conv2d) else "fc"
+            module.register_forward_hook(lambda m, i, o, kind=kind: last.__setitem__(0, kind))
+        elif isinstance(module, ACTIVATIONS):
+
+            def note(m: nn.Module, i: Any, output: Tensor, name: str = name) -> None:
+                squeezed = output.ndim == 4 and output.shape[2:].numel() == 1  # inside squeeze-and-excitation
+                if last[0] == "fc" or (output.ndim == 4 and not squeezed):
+                    kinds[name] = last[0]
+
+            module.register_forward_hook(note)
+    with torch.no_grad():
+        probe(torch.empty(1, facts.channels, facts.height, facts.width, device="meta"))
+    return kinds

@@ -1,0 +1,99 @@
+"""A small vision transformer (Dosovitskiy et al., 2021, arXiv:2010.11929), pre-norm as in its equations 1 to 4."""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from regulo.batch import Facts
+from regulo.models.base import Model
+from regulo.sites import RateSite, Site
+
+
+class ViTTiny(Model):
+    """patches → linear embedding + position → encoder blocks → norm → pooled token → linear. Any image size."""
+
+    source: ClassVar[str] = "arXiv:2010.11929"
+
+    patch_size: Annotated[int, Field(ge=1)] | None = None
+    """pixels; null: a quarter of the side (16 tokens) up to 64 pixels, else 16. Images are padded to a multiple"""
+    width: Annotated[int, Field(ge=1, le=4096)] = 64
+    """D, the width of the embedding; a multiple of `heads`"""
+    depth: Annotated[int, Field(ge=1, le=128)] = 6
+    """encoder blocks"""
+    heads: Annotated[int, Field(ge=1)] = 4
+    """attention heads"""
+    mlp_ratio: Annotated[float, Field(gt=0)] = 2.0
+    """hidden width of the MLP, as a multiple of D"""
+    pool: Literal["class", "mean"] = "mean"
+    """what the head sees: the class token, or the mean of the patch tokens"""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "ViTTiny":
+        if self.width % self.heads:
+            near = self.heads * max(1, round(self.width / self.heads))
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}; the nearest is {near}")
+        return self
+
+    def build(self, facts: Facts) -> nn.Module:
+        return ViT(facts, self)
+
+
+class Attention(nn.Module):
+    """softmax(q kᵀ / √d) v per head, on tokens (B, N, D)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = 0.0  # of the attention weights, in training; set through the site
+        self.site = RateSite("attention", self, "dropout")
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        p = self.dropout if self.training else 0.0
+        return self.out(F.scaled_dot_product_attention(q, k, v, dropout_p=p).transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """x ← x + attention(norm(x)); x ← x + mlp(norm(x))."""
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), Site("fc"), nn.Linear(hidden, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class ViT(nn.Module):
+    """Images (B, C, H, W) to logits (B, K)."""
+
+    def __init__(self, facts: Facts, spec: ViTTiny) -> None:
+        super().__init__()
+        side = max(facts.height, facts.width)
+        patch = spec.patch_size or (-(-side // 4) if side <= 64 else 16)
+        self.pad = (0, -facts.width % patch, 0, -facts.height % patch)
+        tokens = -(-facts.height // patch) * -(-facts.width // patch)
+        self.embed = nn.Conv2d(facts.channels, spec.width, patch, patch)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, spec.width)) if spec.pool == "class" else None
+        self.position = nn.Parameter(0.02 * torch.randn(1, tokens + (spec.pool == "class"), spec.width))
+        hidden = round(spec.width * spec.mlp_ratio)
+        self.blocks = nn.Sequential(*(Block(spec.width, spec.heads, hidden) for _ in range(spec.depth)))
+        self.norm = nn.LayerNorm(spec.width)
+        self.site = Site("fc")
+        self.head = nn.Linear(spec.width, facts.num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.embed(F.pad(images, self.pad)).flatten(2).transpose(1, 2)
+        if self.class_token is not None:
+            x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
+        x = self.norm(self.blocks(x + self.position))
+        return self.head(self.site(x[:, 0] if self.class_token is not None else x.mean(dim=1)))

@@ -1,0 +1,1 @@
+"""One file per optimizer; the schedules that they share are in `base`."""

@@ -1,0 +1,41 @@
+"""Adam (Kingma & Ba, 2015, arXiv:1412.6980) with decoupled weight decay: AdamW (arXiv:1711.05101, algorithm 2).
+
+    m ← β₁ m + (1 − β₁) ∇L;  v ← β₂ v + (1 − β₂) ∇L²;  θ ← (1 − ηλ) θ − η m̂ / (√v̂ + ε)
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+
+from regulo.groups import ParamGroup
+from regulo.optim.base import Optimizer
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class AdamW(Optimizer):
+    """torch's Adam, where each parameter group says whether its decay is decoupled (AdamW) or l2 (Adam as first published)."""
+
+    source: ClassVar[str] = "torch.optim.Adam"
+
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """η, the highest learning rate of the run"""
+    beta1: Beta = 0.9
+    """β₁"""
+    beta2: Beta = 0.999
+    """β₂"""
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    """ε"""
+
+    def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
+        options = [
+            {
+                "params": [m.parameter for m in g.members],
+                "weight_decay": g.weight_decay,
+                "decoupled_weight_decay": g.decoupled,
+            }
+            for g in groups
+        ]
+        return torch.optim.Adam(options, lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=fused)

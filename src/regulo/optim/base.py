@@ -1,0 +1,61 @@
+"""What an optimizer is, and the learning-rate schedules: data that can be indexed and plotted."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from regulo.groups import ParamGroup
+from regulo.spec import Spec
+
+
+class Optimizer(Spec):
+    """An optimizer and its schedule. Weight decay is a regularizer, and reaches it through the parameter groups."""
+
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    """η, the highest learning rate of the run"""
+    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    """shape of the rate over the run's steps, after or with the warm-up"""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """share of the steps in which the rate rises"""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """largest norm of the whole gradient; null: no clipping"""
+
+    def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
+        """The torch optimizer over these groups; `fused` where the device has fused kernels."""
+        raise NotImplementedError
+
+    def rates(self, steps: int) -> np.ndarray:
+        """The learning rate before each of `steps` steps, as a share of `lr`: (steps,) in [0, 1]."""
+        return SCHEDULES[self.schedule](steps, self.warmup)
+
+
+def _cosine_between(start: float, end: float, n: int, endpoint: bool) -> np.ndarray:
+    t = np.linspace(0, 1, n, endpoint=endpoint)
+    return end + (start - end) * (1 + np.cos(np.pi * t)) / 2
+
+
+def one_cycle(steps: int, warmup: float) -> np.ndarray:
+    """Up from 1/25 and down to 1/250,000 by half cosines (Smith & Topin, 2018, arXiv:1708.07120; torch's OneCycleLR)."""
+    peak = max(warmup * steps - 1, 0)
+    step = np.arange(steps)
+    up = 1 + (1 / 25 - 1) * (1 + np.cos(np.pi * step / max(peak, 1e-9))) / 2
+    down = 4e-6 + (1 - 4e-6) * (1 + np.cos(np.pi * (step - peak) / max(steps - 1 - peak, 1))) / 2
+    return np.where(step <= peak, up if peak else 1.0, down)
+
+
+def cosine(steps: int, warmup: float) -> np.ndarray:
+    """Linear rise, then a half cosine to zero (Loshchilov & Hutter, 2017, arXiv:1608.03983, one period)."""
+    rise = int(warmup * steps)
+    return np.concatenate([np.arange(1, rise + 1) / max(rise, 1), _cosine_between(1, 0, steps - rise, endpoint=False)])
+
+
+def constant(steps: int, warmup: float) -> np.ndarray:
+    """Linear rise, then flat."""
+    rise = int(warmup * steps)
+    return np.concatenate([np.arange(1, rise + 1) / max(rise, 1), np.ones(steps - rise)])
+
+
+SCHEDULES = {"one_cycle": one_cycle, "cosine": cosine, "constant": constant}

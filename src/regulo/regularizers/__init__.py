@@ -1,0 +1,1 @@
+"""One file per technique, named as in its paper."""

@@ -1,0 +1,55 @@
+"""Augmentation of single images: random crop, horizontal flip, colour jitter, rotation, by albumentations.
+
+Every image draws anew in every epoch. What counts as the same class is the user's knowledge: digits must not be flipped.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from regulo.batch import Facts
+from regulo.imaging import albumentations, strictly
+from regulo.regularizers.base import Regularizer
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Strength = Annotated[float, Field(ge=0, le=1)]
+
+
+class Augment(Regularizer):
+    """Crop, flip, jitter and rotate training images; each part can be switched off by 0 or null."""
+
+    source: ClassVar[str] = "albumentations 2.0.8"
+
+    crop: Literal["auto", "pad", "resized"] | None = "auto"
+    """pad: pad the sides and crop back; resized: crop a random area and resize it; auto: `resized` for files of any size
+    (photographs), `pad` for images that already have one size"""
+    padding: Annotated[float, Field(ge=0, le=1)] = 0.08
+    """for `pad`: the margin on each side, as a share of the image's side; 4 pixels of 32 are .125"""
+    min_area: Annotated[float, Field(gt=0, le=1)] = 0.08
+    """for `resized`: the smallest share of the image's area that a crop may keep"""
+    flip: Probability = 0.5
+    """probability of a horizontal flip"""
+    jitter: Strength = 0.0
+    """colour jitter: brightness, contrast and saturation change by a factor within 1 ± this; hue by a quarter of it"""
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """rotation by an angle within ± this many degrees"""
+
+    def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
+        A = albumentations()
+        height, width = facts.height, facts.width
+        with strictly():
+            crop = self.crop if self.crop != "auto" else "resized" if pipeline else "pad"
+            if crop == "resized":  # it makes the size itself, from the whole image
+                pipeline = [A.RandomResizedCrop((height, width), scale=(self.min_area, 1.0))]
+            elif crop == "pad":
+                margin = (height + 2 * round(height * self.padding), width + 2 * round(width * self.padding))
+                pipeline = [*pipeline, A.PadIfNeeded(*margin, border_mode=0), A.RandomCrop(height, width)]
+            if self.rotate:
+                pipeline = [*pipeline, A.Rotate(limit=(-self.rotate, self.rotate), border_mode=0, p=1.0)]
+            if self.flip:
+                pipeline = [*pipeline, A.HorizontalFlip(p=self.flip)]
+            if self.jitter:
+                j = (1 - self.jitter, 1 + self.jitter)
+                hue = (-self.jitter / 4, self.jitter / 4)
+                pipeline = [*pipeline, A.ColorJitter(brightness=j, contrast=j, saturation=j, hue=hue, p=1.0)]
+        return pipeline

@@ -1,0 +1,67 @@
+"""The run folder: everything about one run, in one place that no other run shares."""
+
+import datetime
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from regulo.errors import Problem, Refused
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+class RunFolder:
+    """`config.yaml`, `plan.json`, `metrics.csv`, `result.json`, `checkpoints/`, `figures/`, `wandb/`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.figures = path / "figures"
+
+    @classmethod
+    def create(cls, wanted: str | None, name: str) -> "RunFolder":
+        """A new folder: the wanted one, which must be empty or absent, or runs/<date>-<time>-<name>."""
+        stem = Path("runs") / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{name}"
+        candidates = [Path(wanted)] if wanted else [stem, *(stem.with_name(f"{stem.name}-{i}") for i in range(2, 100))]
+        for path in candidates:
+            try:
+                path.mkdir(parents=True, exist_ok=wanted is not None)
+                if not any(path.iterdir()):
+                    (path / "figures").mkdir()
+                    return cls(path.resolve())
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise Refused(Problem("run_dir", f"cannot make {path}: {error.strerror}")) from error
+        raise Refused(Problem("run_dir", f"{candidates[0]} is not empty", "a run shares its folder with no other; name a new one"))
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
+        """The folder of a run that trained. Raises Refused if it is not one."""
+        found = Path(path)
+        if not (found / "config.yaml").is_file():
+            recent = sorted(p.parent.as_posix() for p in Path("runs").glob("*/config.yaml"))[-3:]
+            hint = "recent runs: " + ", ".join(recent) if recent else "make train makes one"
+            raise Refused(Problem("RUN", f"{found} is not a run folder: it has no config.yaml", hint))
+        return cls(found.resolve())
+
+    def save_config(self, config: Mapping[str, Any]) -> None:
+        """config.yaml: everything that was chosen, defaults and measured choices included."""
+        write(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+    def config(self) -> dict[str, Any]:
+        """What `save_config` saved."""
+        return yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+
+    def save_json(self, name: str, content: Any) -> None:
+        """A JSON file in the folder."""
+        write(self.path / name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,108 @@
+"""What is measured: sums that stay on the device, and the final scores of a split."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Tally:
+    """Loss and confusion matrix over a split, added up on the device; nothing waits for it until `read`."""
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self.k = num_classes
+        self.loss = torch.zeros((), device=device)
+        self.confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: logits (B, K) and labels (B,)."""
+        self.loss += F.cross_entropy(logits.float(), labels, reduction="sum")
+        cells = labels * self.k + logits.argmax(1)
+        self.confusion.index_add_(0, cells, torch.ones_like(cells))
+
+    def read(self) -> dict[str, float]:
+        """{acc, loss} over all ranks: the share of right answers and the mean negative log-likelihood in nats."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(self.loss)
+            torch.distributed.all_reduce(self.confusion)
+        matrix = self.confusion.view(self.k, self.k)
+        n = matrix.sum()
+        return {"acc": (matrix.trace() / n).item(), "loss": (self.loss / n).item()}
+
+
+class Meter:
+    """Training loss and accuracy since the last reading, added up on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again."""
+        self.sums = torch.zeros(3, device=self.device)
+
+    @torch.no_grad()
+    def update(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Add a step: loss (), logits (B, K), soft targets (B, K); right is the heaviest class of the target."""
+        right = (logits.argmax(1) == targets.argmax(1)).float().mean()
+        self.sums += torch.stack([loss.detach().float(), right, torch.ones_like(right)])
+
+    def read(self) -> tuple[float, float]:
+        """(mean loss, mean accuracy) since the last reading. Waits for the device once."""
+        loss, right, steps = self.sums.tolist()
+        self.reset()
+        return loss / max(steps, 1), right / max(steps, 1)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's answers on one split, in its order."""
+
+    logits: Tensor  # (n, K) float32 on the host
+    labels: Tensor  # (n,) int64 on the host
+
+    def scores(self) -> dict[str, float]:
+        """acc, loss (mean NLL, nats), ece (15 equal bins, top label; arXiv:1706.04599) and brier (Σ_k (p_k − y_k)², 0 to 2)."""
+        from torchmetrics.functional.classification import multiclass_calibration_error
+
+        n, k = self.logits.shape
+        p = self.logits.softmax(1)
+        ece = multiclass_calibration_error(p, self.labels, num_classes=k, n_bins=15)
+        return {
+            "acc": (self.logits.argmax(1) == self.labels).double().mean().item(),
+            "loss": F.cross_entropy(self.logits.double(), self.labels).item(),
+            "ece": ece.item(),
+            "brier": (p.double() - F.one_hot(self.labels, k)).square().sum(1).mean().item(),
+        }
+
+    def confusion(self) -> Tensor:
+        """(K, K) counts: rows are labels, columns are answers."""
+        k = self.logits.shape[1]
+        return torch.bincount(self.labels * k + self.logits.argmax(1), minlength=k * k).view(k, k)
+
+
+class Rate:
+    """Training images per second, over all devices, without the time that validation takes."""
+
+    def __init__(self) -> None:
+        self.past_images, self.past_seconds = 0, 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin an epoch."""
+        self.images, self.start = 0, time.perf_counter()
+
+    def read(self) -> float:
+        """The rate since the epoch began. Call it where the device has just been waited for."""
+        return self.images / (time.perf_counter() - self.start)
+
+    def end(self) -> None:
+        """End an epoch's training."""
+        self.past_images += self.images
+        self.past_seconds += time.perf_counter() - self.start
+
+    def mean(self) -> float:
+        """The rate over all epochs."""
+        return self.past_images / self.past_seconds if self.past_seconds else 0.0

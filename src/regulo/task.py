@@ -1,0 +1,123 @@
+"""The task: fold the plan over batch, model, loss and optimizer. It never names a regularizer."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from regulo.batch import Batch, Facts, soft_cross_entropy, soft_targets
+from regulo.draws import generator, torch_seed
+from regulo.errors import Failed
+from regulo.optim.base import Optimizer
+from regulo.plan import Plan
+from regulo.scores import Meter, Rate, Tally
+from regulo.speed import FORMATS
+
+
+class Classifier(nn.Module):
+    """uint8 images (B, C, H, W) → normalised float images → logits (B, K): the model together with what it expects."""
+
+    def __init__(self, model: nn.Module, facts: Facts, memory_format: str) -> None:
+        super().__init__()
+        self.model = model.to(memory_format=FORMATS[memory_format])
+        self.memory_format = memory_format
+        shape = (1, facts.channels, 1, 1)
+        self.register_buffer("mean", 255 * torch.tensor(facts.mean).view(shape), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(facts.std).view(shape), persistent=False)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(x − mean) / std per channel, on the device: workers send a quarter of the bytes and do none of this."""
+        return ((images - self.mean) / self.std).contiguous(memory_format=FORMATS[self.memory_format])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(self.normalise(images))
+
+
+class ImageClassification(LightningModule):
+    """Trains a classifier. Validation is the plain, unsmoothed NLL; training accuracy comes from a fixed clean subset."""
+
+    def __init__(self, classifier: Classifier, facts: Facts, plan: Plan, optim: Optimizer, seed: int, log_every: int) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.facts, self.plan, self.optim, self.seed, self.log_every = facts, plan, optim, seed, log_every
+        self.extra: dict[str, Any] = {}  # plain data that travels in the checkpoint
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(images)
+
+    # ---- training
+
+    def on_fit_start(self) -> None:
+        torch.manual_seed(torch_seed(self.seed, self.global_rank))  # dropout differs between ranks
+        self.meter, self.rate = Meter(self.device), Rate()
+
+    def on_train_epoch_start(self) -> None:
+        self.rate.begin()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        images = self.classifier.normalise(batch.images)
+        targets = soft_targets(batch.labels, self.facts.num_classes)
+        images, targets = self.plan.mix(images, targets, self._draw)
+        logits = self.classifier.model(images)
+        loss = soft_cross_entropy(logits, targets)
+        self.meter.update(loss, logits, targets)
+        self.rate.images += len(images) * self.trainer.world_size
+        return {"loss": loss, "images": images, "targets": targets}
+
+    def _draw(self, name: str) -> np.random.Generator:
+        return generator(self.seed, self.global_rank, self.global_step, name)
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Clip by norm ourselves: Lightning refuses to with fused optimizers (#21435). At log points, read the meters too."""
+        parameters = [p for p in self.parameters() if p.grad is not None]
+        at_log_point = (self.global_step + 1) % self.log_every == 0 or self.trainer.is_last_batch
+        if self.optim.clip:
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.optim.clip)
+        elif at_log_point:
+            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if at_log_point:
+            self._log_training(float(norm), optimizer.param_groups[0]["lr"])
+
+    def _log_training(self, norm: float, lr: float) -> None:
+        loss, acc = self.meter.read()
+        if not math.isfinite(loss):
+            raise Failed(f"the training loss is {loss} in epoch {self.current_epoch}, step {self.global_step}{self._remedy()}")
+        read = {"train/loss": loss, "train/acc": acc, "train/grad_norm": norm, "lr": lr, "train/images_per_second": self.rate.read()}
+        self.log_dict(read, on_step=True)
+        if self.trainer.is_last_batch:
+            self.rate.end()
+
+    def _remedy(self) -> str:
+        return f"; the last finite weights are kept. Try a lower optim.lr (it is {self.optim.lr:g}) or optim.clip=1"
+
+    # ---- validation: dataloader 0 is val, 1 is the clean part of train
+
+    def on_validation_epoch_start(self) -> None:
+        self.tallies = {name: Tally(self.facts.num_classes, self.device) for name in ("val", "train_clean")}
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        list(self.tallies.values())[dataloader_idx].update(self(batch.images), batch.labels)
+
+    def on_validation_epoch_end(self) -> None:
+        read = {f"{name}/{k}": v for name, tally in self.tallies.items() for k, v in tally.read().items()}
+        read["gap/acc"] = read["train_clean/acc"] - read["val/acc"]
+        read["gap/loss"] = read["val/loss"] - read["train_clean/loss"]
+        if not math.isfinite(read["val/loss"]):
+            raise Failed(f"the validation loss is {read['val/loss']} in epoch {self.current_epoch}{self._remedy()}")
+        self.log_dict(read)
+
+    # ---- optimizer
+
+    def configure_optimizers(self) -> Any:
+        steps = int(self.trainer.estimated_stepping_batches)
+        rates = self.optim.rates(steps + 1)[:steps] if steps < 2 else self.optim.rates(steps)
+        fused = self.device.type in ("cuda", "cpu") and self.trainer.precision != "16-mixed"  # fp16 must unscale first
+        optimizer = self.optim.build(self.plan.param_groups(self.classifier.model), fused)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(rates[min(step, steps - 1)]))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["regulo"] = self.extra

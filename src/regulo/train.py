@@ -1,0 +1,167 @@
+"""`regulo train`: the one place that knows data, model, plan, task and Trainer."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from regulo import config as configs
+from regulo.config import Config
+from regulo.errors import Failed, Problem, Refused
+from regulo.runs import RunFolder
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+    from lightning.pytorch.loggers import Logger
+
+    from regulo.build import Parts
+    from regulo.speed import Choice
+    from regulo.task import Classifier
+
+HANDOFF = "REGULO_HANDOFF"
+"""environment variable by which the first process of a run tells the others what it chose"""
+
+
+def train(overrides: Sequence[str]) -> int:
+    """Train, restore, test, tell. Returns the exit code."""
+    config = configs.load(overrides)
+    if HANDOFF in os.environ:
+        return _help(config)
+    _refuse_foreign_launcher()
+    config.logger.preflight()
+
+    from regulo import build, tables
+
+    parts = build.build(config)
+    choice = measure_speed(parts)
+    folder = RunFolder.create(config.run.run_dir, config.run.name)
+    config = build.settle(config, choice, folder.path)
+    parts = dataclasses.replace(parts, config=config)
+    folder.save_config(config.as_dict())
+    folder.save_json("plan.json", {"regularizers": parts.plan.rows(), "speed": choice.as_dict()})
+    tables.plan(parts.plan.rows(), choice)
+    with outcome(folder, config) as result:
+        loggers = config.logger.build(folder.path, config.as_dict() | {"plan": parts.plan.rows()})
+        os.environ[HANDOFF] = json.dumps({"run_dir": str(folder.path), **choice.as_dict()})
+        classifier = parts.classifier()
+        trainer, result_of_fit = fit(parts, classifier, folder, loggers)
+        result |= result_of_fit
+        result |= conclude(parts, classifier, folder, loggers)
+    tables.scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
+    tables.where(folder.path)
+    return 0
+
+
+def measure_speed(parts: "Parts") -> "Choice":
+    """Settle precision and memory format on one real, mixed batch."""
+    from regulo import speed
+    from regulo.batch import soft_targets
+    from regulo.task import Classifier
+
+    spec, batch = parts.config.trainer, parts.data.example()
+    if "auto" not in (spec.precision, spec.memory_format):
+        return speed.Choice(spec.precision, spec.memory_format)
+    device = spec.device()
+    images = Classifier(parts.model, parts.data.facts, "contiguous").to(device).normalise(batch.images.to(device))
+    targets = soft_targets(batch.labels.to(device), parts.data.facts.num_classes)
+    return speed.choose(parts.model, images, targets, spec.precision, spec.memory_format)
+
+
+def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "Sequence[Logger]") -> "tuple[Trainer, dict[str, Any]]":
+    """Train to the end of the schedule, or until the plan stops it."""
+    from regulo import logs
+    from regulo.callbacks.base import Scene
+    from regulo.checkpoints import keepers
+    from regulo.task import ImageClassification
+
+    config, facts = parts.config, parts.data.facts
+    scene = Scene(facts, folder.figures, logs.publisher(loggers))
+    observers = [c for o in config.callbacks.values() for c in o.callbacks(scene)]
+    kept = keepers(folder.checkpoints, config.run.goal)
+    callbacks = [*parts.plan.callbacks(config.run.goal), *observers, *kept]
+    trainer = config.trainer.build(folder.path, loggers, callbacks)
+    task = ImageClassification(classifier, facts, parts.plan, config.optim, config.run.seed, config.trainer.log_every_n_steps)
+    task.extra = {"config": config.as_dict(), "classes": list(facts.classes), "mean": list(facts.mean), "std": list(facts.std)}
+    began = time.perf_counter()
+    trainer.fit(task, parts.data)
+    if trainer.received_sigterm:
+        raise Terminated
+    result = {
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "fit_seconds": round(time.perf_counter() - began, 2),
+        "images_per_second": round(task.rate.mean(), 1),
+        "params": sum(p.numel() for p in parts.model.parameters()),
+    }
+    return trainer, result
+
+
+def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "Sequence[Logger]") -> dict[str, Any]:
+    """Restore the weights that are handed on, and measure them on one device."""
+    from regulo import build, checkpoints, logs
+    from regulo.callbacks.base import Scene
+    from regulo.evaluate import SPLITS, answers
+
+    build.share_cores(1)
+    path = parts.checkpoint(folder.checkpoints)
+    kept = checkpoints.read(path)
+    checkpoints.load_weights(classifier, kept)
+    best = checkpoints.read(folder.checkpoints / "best.ckpt")["epoch"] + 1
+    result: dict[str, Any] = {"best_epoch": best, "weights": path.stem, "weights_epoch": kept["epoch"] + 1}
+    spec = parts.config.trainer
+    for name in SPLITS:
+        given = answers(classifier, parts.data.evaluation_loader(name), spec.device(), spec.precision)
+        result |= {f"{name}/{key}": value for key, value in given.scores().items()}
+    result["gap/acc"] = result["train_clean/acc"] - result["val/acc"]
+    result["gap/loss"] = result["val/loss"] - result["train_clean/loss"]
+    scene = Scene(parts.data.facts, folder.figures, logs.publisher(loggers))
+    for observer in parts.config.callbacks.values():
+        observer.conclude(scene, given, parts.data.evaluated["test"].split)
+    for logger in loggers:
+        logger.log_metrics({k: v for k, v in result.items() if k.startswith("test/")}, step=kept["global_step"])
+        logger.finalize("success")
+    return result
+
+
+@contextlib.contextmanager
+def outcome(folder: RunFolder, config: Config) -> Iterator[dict[str, Any]]:
+    """Within: a result to fill in. result.json says how the run ended, however it ends."""
+    result: dict[str, Any] = {"status": "running", "seed": config.run.seed}
+    folder.save_json("result.json", result)
+    try:
+        yield result
+    except BaseException as error:
+        text = str(error).splitlines()
+        status = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
+        folder.save_json("result.json", result | {"status": status, "error": text[0] if text else type(error).__name__})
+        raise
+    folder.save_json("result.json", result | {"status": "done"})
+
+
+class Terminated(SystemExit):
+    """The run was asked to stop (SIGTERM)."""
+
+    def __init__(self) -> None:
+        super().__init__(143)
+
+
+def _help(config: Config) -> int:
+    """Be one of the other processes of a distributed run: train along, and leave the rest to the first."""
+    from regulo import build
+    from regulo.speed import Choice
+
+    told = json.loads(os.environ[HANDOFF])
+    folder = RunFolder.open(told["run_dir"])
+    parts = build.build(build.settle(config, Choice(told["precision"], told["memory_format"]), folder.path))
+    fit(parts, parts.classifier(), folder, [])
+    return 0
+
+
+def _refuse_foreign_launcher() -> None:
+    for variable in ("TORCHELASTIC_RUN_ID", "SLURM_PROCID"):
+        if variable in os.environ and int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1:
+            what = f"this process was started by another launcher ({variable} is set)"
+            raise Refused(Problem("trainer", what, "start one process: trainer=ddp starts the others of this machine itself"))

@@ -1,0 +1,93 @@
+"""The Lightning Trainer of a run: devices, precision, checkpoints."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from regulo.spec import Strict
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+    from lightning.pytorch import Callback
+    from lightning.pytorch.loggers import Logger
+
+
+class TrainerSpec(Strict):
+    """Where and how long to train."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    """auto: a GPU if there is one, else Apple's, else the CPU"""
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    """processes, one per device; auto: all GPUs"""
+    num_nodes: Annotated[int, Field(ge=1)] = 1
+    """machines"""
+    strategy: Literal["auto", "ddp"] = "auto"
+    """auto: a single device"""
+    sync_batchnorm: bool = False
+    """BatchNorm's statistics over all devices' batches"""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """auto: measured on the run's own model and batch"""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """auto: measured on the run's own model and batch"""
+    max_epochs: Annotated[int, Field(ge=1)] = 30
+    """passes over the training images"""
+    log_every_n_steps: Annotated[int, Field(ge=1)] = 20
+    """steps between two readings of loss, accuracy, rate and gradient norm; between them nothing waits for the device"""
+    limit_batches: Annotated[int, Field(ge=1)] | None = None
+    """only so many batches per epoch, of training and of validation: for a quick try; null: all"""
+    deterministic: bool = False
+    """only deterministic kernels, at a cost in speed; an operation that has none is an error"""
+    detect_anomaly: bool = False
+    """name the operation in which a NaN arose, at a great cost in speed"""
+
+    @property
+    def distributed(self) -> bool:
+        """More than one process trains."""
+        return self.strategy != "auto"
+
+    def device(self) -> Any:
+        """The torch device of a single process."""
+        import torch
+
+        if self.accelerator == "cpu":
+            return torch.device("cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+    def build(self, folder: Path, loggers: "Sequence[Logger]", callbacks: "Sequence[Callback]") -> "Trainer":
+        """The Lightning Trainer of a run that lives in `folder`."""
+        from lightning import Trainer
+        from lightning.pytorch.strategies import DDPStrategy
+
+        from regulo.checkpoints import AtomicCheckpoints
+
+        strategy: Any = "auto"
+        if self.strategy == "ddp":
+            backend = "gloo" if self.accelerator == "cpu" else None
+            strategy = DDPStrategy(process_group_backend=backend)
+        return Trainer(
+            accelerator=self.accelerator,
+            devices=self.devices,
+            num_nodes=self.num_nodes,
+            strategy=strategy,
+            sync_batchnorm=self.sync_batchnorm,
+            precision=self.precision,  # type: ignore[arg-type]
+            max_epochs=self.max_epochs,
+            log_every_n_steps=self.log_every_n_steps,
+            limit_train_batches=self.limit_batches,
+            limit_val_batches=self.limit_batches,
+            deterministic=self.deterministic,
+            detect_anomaly=self.detect_anomaly,
+            logger=list(loggers),
+            callbacks=list(callbacks),
+            plugins=[AtomicCheckpoints()],
+            default_root_dir=folder,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the sampler knows its rank
+            enable_model_summary=False,
+            enable_progress_bar=False,  # the progress observer is the one bar
+        )
