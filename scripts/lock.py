@@ -1,9 +1,10 @@
 """Renew the hash-locked dependencies: `make lock`.
 
-Writes two files, neither of which names a package registry:
+Writes three files, none of which names a package registry:
+  locks/uv.lock      uv, which installs the others
   locks/torch.lock   torch, torchvision and what only they need (CUDA libraries, Triton)
   locks/base.lock    everything else, the development tools included
-They are apart so that `TORCH_BACKEND=cpu make setup` can take torch from another build and keep the rest locked.
+The last two are apart so that `TORCH_BACKEND=cpu make setup` can take torch from another build and keep the rest locked.
 """
 
 import re
@@ -11,22 +12,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+import uv
+
 ROOT = Path(__file__).parents[1]
 TORCH = r"(torch|torchvision|triton|nvidia-.+|cuda-.+)"
 
 
-def resolve() -> str:
+OPTIONS = "--universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate --no-header"
+
+
+def resolve(*what: str, given: str = "") -> str:
     """One universal resolution (every platform, Python 3.11 and later), each file with its sha256."""
-    options = "--universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate --no-header"
-    command = ["uv", "pip", "compile", "pyproject.toml", "--extra", "dev", *options.split(), *sys.argv[1:]]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    command = [uv.find_uv_bin(), "pip", "compile", *what, *OPTIONS.split(), *sys.argv[1:]]
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, input=given).stdout
 
 
 def main() -> None:
-    """Split the resolution in two and write both files."""
-    entries = re.split(r"\n(?=[a-z0-9])", resolve().strip())
-    for name, wanted in (("torch", True), ("base", False)):
-        chosen = [entry for entry in entries if bool(re.match(TORCH + "==", entry)) is wanted]
+    """Resolve, split and write."""
+    entries = re.split(r"\n(?=[a-z0-9])", resolve("pyproject.toml", "--extra", "dev").strip())
+    torch = [e for e in entries if re.match(TORCH + "==", e)]
+    base = [e for e in entries if e not in torch]
+    for name, chosen in {"uv": [resolve("-", given="uv").strip()], "torch": torch, "base": base}.items():
         path = ROOT / "locks" / f"{name}.lock"
         path.write_text("\n".join(chosen) + "\n")
         print(f"{path.relative_to(ROOT)}: {len(chosen)} packages")

@@ -1,8 +1,8 @@
 """The vocabulary of the house. Shapes are written with these letters everywhere:
 
-    B  images in a batch        H, W  height and width in pixels
-    C  channels of an image     K     classes
-    N  tokens of an image       D     width of an embedding
+B  images in a batch        H, W  height and width in pixels
+C  channels of an image     K     classes
+N  tokens of an image       D     width of an embedding
 """
 
 from dataclasses import dataclass

@@ -47,7 +47,9 @@ def build(config: Config) -> Parts:
     data = ImageData(config.data, splits, plan.transforms(splits.fit, splits.facts), config.run.seed)
     model = plan.surgery(config.model.build(splits.facts), splits.facts)
     plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap
-    if min(config.data.batch_size, len(data.train)) == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+    if min(config.data.batch_size, len(data.train)) == 1 and any(
+        isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()
+    ):
         what = "BatchNorm has no variance in a batch of one image"
         raise Refused(Problem("data.batch_size", what, "use at least 2, or +regularizer=norm regularizer.norm.kind=group"))
     return Parts(config, plan, data, model)

@@ -23,7 +23,7 @@ from regulo.trainer import TrainerSpec
 
 NAMED = ("data", "model", "optim")  # one extension each, chosen by `name`
 MANY = ("regularizer", "callbacks")  # any number of extensions, by key
-FIXED = {"trainer": TrainerSpec, "logger": LoggerSpec}
+FIXED: dict[str, type[Strict]] = {"trainer": TrainerSpec, "logger": LoggerSpec}
 
 
 class Run(Strict):
@@ -102,7 +102,7 @@ def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+    from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 
     parser, known, problems = OverridesParser.create(), groups(), []
     choices: list[str] = []
@@ -111,8 +111,8 @@ def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
     for argument in arguments:
         try:
             override = parser.parse_override(argument)
-        except OverrideParseException:
-            problems.append(Problem(argument, "is not an override", "write key=value, for example optim.lr=0.05"))
+        except HydraException:
+            problems.append(Problem(argument, "cannot be read as an override", "write key=value, for example optim.lr=0.05"))
             continue
         key = override.key_or_group
         if override.is_sweep_override():
@@ -197,21 +197,24 @@ class Origins:
         self.arguments = [a.lstrip("+~") for a in arguments]
         chosen = dict(a.split("=", 1) for a in self.arguments if "=" in a)
         self.files = [folder() / g / f"{chosen[g]}.yaml" for g in ("experiment", "debug") if g in chosen]
-        self.files += [folder() / g / f"{chosen.get(g, tree.get(g, {}).get('name'))}.yaml" for g in NAMED if isinstance(tree.get(g, {}), dict)]
+        self.files += [
+            folder() / g / f"{chosen.get(g, tree.get(g, {}).get('name'))}.yaml"
+            for g in NAMED
+            if isinstance(tree.get(g, {}), dict)
+        ]
         self.files += [folder() / "train.yaml"]
 
     def of(self, key: str) -> str:
         """A phrase, or nothing if it cannot be told."""
-        for argument in self.arguments:
-            if argument.split("=", 1)[0] in (key, key.rpartition(".")[0]) and argument.split("=", 1)[0] == key:
-                return f" in {argument}"
+        if key in (argument.split("=", 1)[0] for argument in self.arguments):
+            return "on the command line"
         for file in self.files:
             if not file.is_file():
                 continue
             content = OmegaConf.load(file)
             inner = key if OmegaConf.select(content, key) is not None else key.partition(".")[2]
             if inner and isinstance(content, DictConfig) and OmegaConf.select(content, inner) is not None:
-                return f" in configs/{file.relative_to(folder()).as_posix()}"
+                return f"in configs/{file.relative_to(folder()).as_posix()}"
         return ""
 
 
@@ -225,7 +228,7 @@ def validate(tree: Mapping[str, Any], origins: "Origins | None" = None) -> Confi
     parts: dict[str, Any] = {}
     known = {*Run.model_fields, *NAMED, *MANY, *FIXED}
     for key in set(tree) - known:
-        problems.append(Problem(str(key), f"is not a key{origins.of(str(key))}", nearest(str(key), known)))
+        problems.append(Problem(str(key), "unknown key", nearest(str(key), known), origins.of(str(key))))
     parts["run"], found = _build(Run, {k: v for k, v in tree.items() if k in Run.model_fields}, "", origins)
     problems += found
     for group in NAMED:
@@ -242,12 +245,14 @@ def validate(tree: Mapping[str, Any], origins: "Origins | None" = None) -> Confi
         node = tree.get(group) or {}
         parts[group] = {}
         if not isinstance(node, Mapping):
-            problems.append(Problem(group, f"{node!r} is not a mapping from names to settings{origins.of(group)}"))
+            problems.append(Problem(group, f"{node!r} is not a mapping from names to settings", "", origins.of(group)))
             continue
         for name, fields in node.items():
             if name not in spec.names(group):
-                what = f"there is no {group} {name!r}{origins.of(f'{group}.{name}')}"
-                problems.append(Problem(f"{group}.{name}", what, nearest(str(name), spec.names(group))))
+                key = f"{group}.{name}"
+                problems.append(
+                    Problem(key, f"there is no {group} {name!r}", nearest(str(name), spec.names(group)), origins.of(key))
+                )
                 continue
             parts[group][name], found = _build(spec.load(group, str(name)), fields or {}, f"{group}.{name}", origins)
             problems += found
@@ -264,22 +269,18 @@ def _build(cls: type[Strict], fields: Any, prefix: str, origins: Origins) -> tup
     try:
         return cls.model_validate(fields), []
     except ValidationError as error:
-        problems = {}
+        problems: dict[str, Problem] = {}
         for e in error.errors():
             location = [str(part) for part in e["loc"] if part in cls.model_fields or part == e["loc"][0]]
             key = ".".join(filter(None, [prefix, *location]))
             if e["type"] == "extra_forbidden":
-                what, hint = f"is not a key{origins.of(key)}", nearest(location[-1], cls.model_fields)
+                what, hint = "unknown key", nearest(location[-1], cls.model_fields)
             else:
-                shown = "" if isinstance(e["input"], Mapping) and location else f" {e['input']!r}:"
-                what = f"is{shown} {_plain(e['msg'])}{origins.of(key)}" if shown else f"{_plain(e['msg'])}{origins.of(key)}"
+                what = e["msg"].removeprefix("Value error, ").replace("Input", repr(e["input"]), 1)
                 hint = _nearest_value(cls, location, e)
-            problems.setdefault(key, Problem(key, what, hint))  # of a union's several complaints, the first
+            # of the several complaints of a union, the first will do
+            problems.setdefault(key, Problem(key, what, hint, origins.of(key)))
         return None, list(problems.values())
-
-
-def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ").removeprefix("Input ")
 
 
 def _nearest_value(cls: type[Strict], location: list[str], error: Any) -> str:

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: `key` says where, `what` says what, `hint` names the nearest right thing."""
+    """One thing that is wrong: `key` and `where` say where, `what` says what, `hint` names the nearest right thing."""
 
     key: str
     what: str
     hint: str = ""
+    where: str = ""
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.what}" + (f" ({self.hint})" if self.hint else "")
+        where = f", {self.where}" if self.where else ""
+        hint = f" — {self.hint}" if self.hint else ""
+        return f"{self.key}: {self.what}{where}{hint}"
 
 
 class Refused(Exception):

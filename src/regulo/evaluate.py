@@ -52,7 +52,9 @@ def evaluate(arguments: Sequence[str]) -> int:
     scores = {
         f"{name}/{key}": value
         for name in wanted
-        for key, value in answers(classifier, parts.data.evaluation_loader(name), trainer.device(), trainer.precision).scores().items()
+        for key, value in answers(classifier, parts.data.evaluation_loader(name), trainer.device(), trainer.precision)
+        .scores()
+        .items()
     }
     tables.scores(scores, title=f"{folder.path.name}, {path.stem} weights")
     print(json.dumps(scores))

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,7 +76,7 @@ def _address(base_url: str) -> tuple[str, int]:
     return parts.hostname or "localhost", parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def publisher(loggers: "list[Logger]") -> Callable[[str, Path], None]:
+def publisher(loggers: "Sequence[Logger]") -> Callable[[str, Path], None]:
     """Shows an image file on every dashboard that can."""
     from lightning.pytorch.loggers import WandbLogger
 

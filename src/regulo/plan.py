@@ -69,7 +69,7 @@ class Plan:
 
     def rows(self) -> list[dict[str, str]]:
         """The plan as a table: one row per technique and hook, in flow order."""
-        rows = []
+        rows: list[dict[str, str]] = []
         for hook in HOOKS:
             for r in self._using(hook):
                 strength = ", ".join(f"{k}={_short(v)}" for k, v in r.model_dump().items())

@@ -42,7 +42,9 @@ class RunFolder:
                 continue
             except OSError as error:
                 raise Refused(Problem("run_dir", f"cannot make {path}: {error.strerror}")) from error
-        raise Refused(Problem("run_dir", f"{candidates[0]} is not empty", "a run shares its folder with no other; name a new one"))
+        raise Refused(
+            Problem("run_dir", f"{candidates[0]} is not empty", "a run shares its folder with no other; name a new one")
+        )
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "RunFolder":

@@ -67,7 +67,7 @@ class Evaluation:
         """acc, loss (mean NLL, nats), ece (15 equal bins, top label; arXiv:1706.04599) and brier (Σ_k (p_k − y_k)², 0 to 2)."""
         from torchmetrics.functional.classification import multiclass_calibration_error
 
-        n, k = self.logits.shape
+        k = self.logits.shape[1]
         p = self.logits.softmax(1)
         ece = multiclass_calibration_error(p, self.labels, num_classes=k, n_bins=15)
         return {

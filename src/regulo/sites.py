@@ -29,6 +29,7 @@ class Site(nn.Module):
         self.inner.append(module)
 
     def forward(self, activation: Tensor) -> Tensor:
+        """The identity, as long as nothing has been put here."""
         for module in self.inner:
             activation = module(activation)
         return activation

@@ -31,7 +31,9 @@ def plan(rows: Sequence[Mapping[str, str]], choice: "Choice") -> None:
     for trial in choice.evidence:
         mark = "→" if (trial.precision, trial.memory_format) == (choice.precision, choice.memory_format) else " "
         ratio = (choice.evidence[0].seconds or 0) / (trial.seconds or 1)
-        CONSOLE.print(f" {mark} {trial.precision:10} {trial.memory_format:13} {1000 * (trial.seconds or 0):8.1f} ms a step, {ratio:4.2f}×")
+        CONSOLE.print(
+            f" {mark} {trial.precision:10} {trial.memory_format:13} {1000 * (trial.seconds or 0):8.1f} ms a step, {ratio:4.2f}×"
+        )
 
 
 def scores(result: Mapping[str, Any], title: str) -> None:

@@ -25,6 +25,8 @@ class Classifier(nn.Module):
         self.model = model.to(memory_format=FORMATS[memory_format])
         self.memory_format = memory_format
         shape = (1, facts.channels, 1, 1)
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", 255 * torch.tensor(facts.mean).view(shape), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(facts.std).view(shape), persistent=False)
 
@@ -85,7 +87,13 @@ class ImageClassification(LightningModule):
         loss, acc = self.meter.read()
         if not math.isfinite(loss):
             raise Failed(f"the training loss is {loss} in epoch {self.current_epoch}, step {self.global_step}{self._remedy()}")
-        read = {"train/loss": loss, "train/acc": acc, "train/grad_norm": norm, "lr": lr, "train/images_per_second": self.rate.read()}
+        read = {
+            "train/loss": loss,
+            "train/acc": acc,
+            "train/grad_norm": norm,
+            "lr": lr,
+            "train/images_per_second": self.rate.read(),
+        }
         self.log_dict(read, on_step=True)
         if self.trainer.is_last_batch:
             self.rate.end()

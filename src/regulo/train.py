@@ -5,16 +5,15 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from regulo import config as configs
 from regulo.config import Config
-from regulo.errors import Failed, Problem, Refused
+from regulo.errors import Problem, Refused
 from regulo.runs import RunFolder
 
 if TYPE_CHECKING:
-    from lightning import Trainer
     from lightning.pytorch.loggers import Logger
 
     from regulo.build import Parts
@@ -47,8 +46,7 @@ def train(overrides: Sequence[str]) -> int:
         loggers = config.logger.build(folder.path, config.as_dict() | {"plan": parts.plan.rows()})
         os.environ[HANDOFF] = json.dumps({"run_dir": str(folder.path), **choice.as_dict()})
         classifier = parts.classifier()
-        trainer, result_of_fit = fit(parts, classifier, folder, loggers)
-        result |= result_of_fit
+        result |= fit(parts, classifier, folder, loggers)
         result |= conclude(parts, classifier, folder, loggers)
     tables.scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
     tables.where(folder.path)
@@ -70,7 +68,7 @@ def measure_speed(parts: "Parts") -> "Choice":
     return speed.choose(parts.model, images, targets, spec.precision, spec.memory_format)
 
 
-def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "Sequence[Logger]") -> "tuple[Trainer, dict[str, Any]]":
+def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "Sequence[Logger]") -> dict[str, Any]:
     """Train to the end of the schedule, or until the plan stops it."""
     from regulo import logs
     from regulo.callbacks.base import Scene
@@ -89,14 +87,13 @@ def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "S
     trainer.fit(task, parts.data)
     if trainer.received_sigterm:
         raise Terminated
-    result = {
+    return {
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "fit_seconds": round(time.perf_counter() - began, 2),
         "images_per_second": round(task.rate.mean(), 1),
         "params": sum(p.numel() for p in parts.model.parameters()),
     }
-    return trainer, result
 
 
 def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "Sequence[Logger]") -> dict[str, Any]:

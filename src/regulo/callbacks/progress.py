@@ -36,9 +36,10 @@ class Progress(Observer):
             def on_train_batch_end(
                 self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
             ) -> None:
-                if trainer.global_step % trainer.log_every_n_steps == 0 or trainer.is_last_batch:
+                if trainer.global_step % trainer.log_every_n_steps == 0 or trainer.is_last_batch:  # type: ignore[attr-defined]
                     seen = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
-                    now = f"loss {seen['train/loss']:.3f}  acc {seen['train/acc']:.3f}  {seen['train/images_per_second']:,.0f} images/s"
+                    rate = seen["train/images_per_second"]
+                    now = f"loss {seen['train/loss']:.3f}  acc {seen['train/acc']:.3f}  {rate:,.0f} images/s"
                     self.bar.update(self.line, completed=trainer.global_step, now=now, epoch=str(trainer.current_epoch + 1))
 
             def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

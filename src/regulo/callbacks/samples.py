@@ -1,8 +1,10 @@
-"""What the network saw: a grid of the first training batch, after augmentation and mixing, with its soft labels."""
+"""What the network saw: images of the first training batches, after augmentation and mixing, with their soft labels."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from regulo.callbacks.base import Observer, Scene, figure
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Samples(Observer):
-    """A look at the first training batch, which shows wrong labels and unreadable augmentation before they cost a run."""
+    """A look at the first four batches, which shows wrong labels and unreadable augmentation before they cost a run."""
 
     count: Annotated[int, Field(ge=1, le=64)] = 16
     """images"""
@@ -20,21 +22,31 @@ class Samples(Observer):
         from lightning import LightningModule, Trainer
         from lightning.pytorch import Callback
 
-        count = self.count
+        each = -(-self.count // BATCHES)
 
         class Look(Callback):
+            def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+                self.images: list[Any] = []
+                self.targets: list[Any] = []
+
             def on_train_batch_end(
                 self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
             ) -> None:
-                if trainer.global_step == 1 and trainer.is_global_zero:
-                    draw(scene, outputs["images"][:count].float().cpu(), outputs["targets"][:count].cpu())
+                if trainer.is_global_zero and trainer.current_epoch == 0 and batch_idx < BATCHES:
+                    self.images.append(outputs["images"][:each].float().cpu())
+                    self.targets.append(outputs["targets"][:each].cpu())
+                    if batch_idx + 1 == min(BATCHES, trainer.num_training_batches):
+                        draw(scene, self.images, self.targets)
 
         return [Look()]
 
 
-def draw(scene: Scene, images: Any, targets: Any) -> None:
-    """Images (n, C, H, W), normalised, and soft targets (n, K)."""
-    import torch
+BATCHES = 4
+
+
+def draw(scene: Scene, batches: list[Tensor], their_targets: list[Tensor]) -> None:
+    """Batches of images (n, C, H, W), normalised, and of soft targets (n, K)."""
+    images, targets = torch.cat(batches), torch.cat(their_targets)
 
     facts = scene.facts
     shape = (1, facts.channels, 1, 1)

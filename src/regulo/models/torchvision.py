@@ -93,7 +93,7 @@ class Torchvision(Model):
 def _switch_off_own_regularization(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout) or type(module).__name__ == "StochasticDepth":
-            module.p = 0.0
+            module.p = 0.0  # type: ignore[assignment]
         for attribute in ("dropout", "attention_dropout"):
             if isinstance(getattr(module, attribute, None), float):
                 setattr(module, attribute, 0.0)
@@ -126,7 +126,7 @@ def _adapt_head(model: nn.Module, num_classes: int) -> nn.Module:
     if isinstance(old, nn.Linear):
         new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
     else:
-        new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size)  # type: ignore[arg-type]
+        new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size)
     model.set_submodule(name, new)
     return new
 

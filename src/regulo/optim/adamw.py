@@ -1,6 +1,6 @@
 """Adam (Kingma & Ba, 2015, arXiv:1412.6980) with decoupled weight decay: AdamW (arXiv:1711.05101, algorithm 2).
 
-    m ← β₁ m + (1 − β₁) ∇L;  v ← β₂ v + (1 − β₂) ∇L²;  θ ← (1 − ηλ) θ − η m̂ / (√v̂ + ε)
+m ← β₁ m + (1 − β₁) ∇L;  v ← β₂ v + (1 − β₂) ∇L²;  θ ← (1 − ηλ) θ − η m̂ / (√v̂ + ε)
 """
 
 from collections.abc import Sequence

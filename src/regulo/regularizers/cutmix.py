@@ -32,7 +32,7 @@ class CutMix(Regularizer):
             return images, targets
         height, width = images.shape[-2:]
         lam = generator.beta(self.alpha, self.alpha)
-        centre = generator.integers(height), generator.integers(width)
+        centre = int(generator.integers(height)), int(generator.integers(width))
         top, bottom, left, right = box(lam, centre, height, width)
         share = (bottom - top) * (right - left) / (height * width)
         images = images.clone()

@@ -1,9 +1,9 @@
 """Normalisation, swapped: y = γ (x − E[x]) / √(Var[x] + ε) + β. The techniques differ in what E and Var run over.
 
-    batch   each channel over the batch and all places, running averages in inference (arXiv:1502.03167)
-    layer   each image alone: over channels and places of a map, over channels of a token (arXiv:1607.06450)
-    group   each image alone, within groups of channels (arXiv:1803.08494)
-    none    the identity
+batch   each channel over the batch and all places, running averages in inference (arXiv:1502.03167)
+layer   each image alone: over channels and places of a map, over channels of a token (arXiv:1607.06450)
+group   each image alone, within groups of channels (arXiv:1803.08494)
+none    the identity
 """
 
 import math

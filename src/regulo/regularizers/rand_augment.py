@@ -29,7 +29,7 @@ class RandAugment(Regularizer):
         import torch
         from torchvision.transforms import v2
 
-        A = albumentations()
+        A: Any = albumentations()
         augment = v2.RandAugment(self.ops, self.magnitude)
 
         class TorchvisionRandAugment(A.ImageOnlyTransform):

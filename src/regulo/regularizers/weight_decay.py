@@ -7,7 +7,7 @@ Under plain SGD the two are the same; under Adam they are not, because its step 
 """
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -55,9 +55,9 @@ class WeightDecay(Regularizer):
                 raise Refused(Problem("regularizer.weight_decay.skip", f"{pattern!r} matches no parameter", hint))
 
 
-ROLES = {
+POSITION_AND_CLASS = ("position", "class_token", "pos_embedding", "relative_position_bias_table")
+ROLES: dict[str, Callable[[NamedParameter], bool]] = {
     "bias": lambda m: m.name.rpartition(".")[2] == "bias" or m.name.endswith("_bias"),
     "norm": lambda m: isinstance(m.owner, NORMS),
     "embedding": lambda m: isinstance(m.owner, nn.Embedding) or m.name.rpartition(".")[2] in POSITION_AND_CLASS,
 }
-POSITION_AND_CLASS = ("position", "class_token", "pos_embedding", "relative_position_bias_table")

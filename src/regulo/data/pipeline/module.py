@@ -62,7 +62,7 @@ class ImageData(LightningDataModule):
             data,
             batch_sampler=batches,
             num_workers=workers,
-            collate_fn=whole,
+            collate_fn=whole,  # type: ignore[arg-type]
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=quiet_worker,
             persistent_workers=workers > 0,

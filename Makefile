@@ -1,0 +1,44 @@
+# Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="model=vit_tiny seed=1".
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup train evaluate dashboard test lint format schema bench lock clean
+REGULO := .venv/bin/regulo
+READY := .venv/.ready
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with the locked dependencies (TORCH_BACKEND=cpu: other torch builds)
+
+$(READY): scripts/setup.sh pyproject.toml locks/base.lock locks/torch.lock
+	@sh scripts/setup.sh
+
+train: $(READY) ## train, restore the best weights, test: make train ARGS="model=vit_tiny"
+	@$(REGULO) train $(ARGS)
+
+evaluate: $(READY) ## score a finished run again: make evaluate ARGS="runs/…"
+	@$(REGULO) evaluate $(ARGS)
+
+dashboard: $(READY) ## look at the runs in the terminal
+	@$(REGULO) dashboard $(ARGS)
+
+test: $(READY) ## the tests, without a network
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: $(READY) ## style and types
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+format: $(READY) ## mend style
+	@.venv/bin/ruff check --fix . && .venv/bin/ruff format .
+
+schema: $(READY) ## write .schema/, from which editors complete the YAML files
+	@$(REGULO) schema $(ARGS)
+
+bench: $(READY) ## images/s through Regulo against a bare PyTorch loop
+	@.venv/bin/python scripts/bench.py $(ARGS)
+
+lock: $(READY) ## renew the locked dependencies
+	@.venv/bin/python scripts/lock.py $(ARGS)
+
+clean: ## remove .venv and caches; runs/ stays
+	@rm -rf .venv .schema .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,57 @@
+"""`regulo COMMAND --help`: groups, options, and every field with its range and meaning, read off the classes."""
+
+from typing import Any
+
+from regulo import spec
+from regulo.cli import COMMANDS
+from regulo.config import FIXED, MANY, NAMED, Run, groups
+from regulo.schema import fields
+
+SYNTAX = """\
+  group=option            choose a file of configs/: model=vit_tiny, trainer=ddp_cpu, experiment=…
+  regularizer=[a,b]       exactly these; regularizer=none: none
+  +regularizer=a          one more            ~regularizer.a   one less
+  key=value               set a value: regularizer.mixup.alpha=0.4, optim.lr=0.05, seed=1"""
+
+
+def explain(command: str) -> str:
+    """The help text of a command."""
+    _, _, arguments, what = COMMANDS[command]
+    lines = [f"usage: regulo {command} {arguments}", f"  {what}", ""]
+    if command == "train":
+        lines += ["overrides:", SYNTAX, "", "groups and their options:"]
+        lines += [f"  {name:12} {', '.join(options)}" for name, options in groups().items()]
+        lines += ["", "run:", *_fields(Run, "")]
+        for group in (*NAMED, *MANY, *FIXED):
+            for name in [""] if group in FIXED else spec.names(group):
+                cls = FIXED[group] if group in FIXED else spec.load(group, name)
+                key = f"{group}.{name}" if group in MANY else group
+                title = key if group in MANY or not name else f"{group}={name}"
+                lines += ["", f"{title}: {(cls.__doc__ or '').splitlines()[0]}", *_fields(cls, f"{key}.")]
+    return "\n".join(lines)
+
+
+def _fields(cls: Any, prefix: str) -> list[str]:
+    lines = []
+    for name, described in fields(cls).items():
+        default = described.get("default")
+        shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+        lines.append(f"  {prefix}{name}={shown}   {allowed(described)}")
+        meaning = " ".join(described.get("description", "").split())
+        if meaning:
+            lines.append(f"      {meaning}")
+    return lines
+
+
+def allowed(described: Any) -> str:
+    """The values that a field's JSON Schema allows, in short."""
+    if "anyOf" in described:
+        return " or ".join(allowed(d) for d in described["anyOf"])
+    if "const" in described:
+        return str(described["const"])
+    if "enum" in described:
+        return ", ".join(map(str, described["enum"]))
+    kind = described.get("type", "")
+    low = next((f"{s} {described[k]}" for k, s in (("minimum", "≥"), ("exclusiveMinimum", ">")) if k in described), "")
+    high = next((f"{s} {described[k]}" for k, s in (("maximum", "≤"), ("exclusiveMaximum", "<")) if k in described), "")
+    return " ".join(filter(None, [kind, " and ".join(filter(None, [low, high]))]))

@@ -1,0 +1,56 @@
+"""What every key means and allows, read off the classes: for `--help`, and as JSON Schema for editors."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from regulo import spec
+from regulo.config import FIXED, MANY, NAMED, Run, folder
+from regulo.errors import Problem, Refused
+from regulo.runs import write
+from regulo.spec import Strict
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def fields(cls: type[Strict]) -> dict[str, Any]:
+    """The JSON Schema of an extension's fields, by name."""
+    return cls.model_json_schema()["properties"] if cls.model_fields else {}
+
+
+def closed(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """An object with these keys and no others; none is required, because every key has a default somewhere."""
+    return {"type": "object", "properties": properties, "additionalProperties": False, **more}
+
+
+def group(name: str) -> dict[str, Any]:
+    """The JSON Schema of one config group."""
+    if name in FIXED:
+        return closed(fields(FIXED[name]))
+    classes = {n: spec.load(name, n) for n in spec.names(name)}
+    if name in MANY:
+        return closed({n: closed(fields(cls), description=_summary(cls)) for n, cls in classes.items()})
+    return {"oneOf": [closed({"name": {"const": n}, **fields(cls)}, description=_summary(cls)) for n, cls in classes.items()]}
+
+
+def run() -> dict[str, Any]:
+    """The JSON Schema of a whole run, as an experiment describes it."""
+    groups = {name: group(name) for name in (*NAMED, *MANY, *FIXED)}
+    return closed({"defaults": {"type": "array"}, **fields(Run), **groups})
+
+
+def _summary(cls: type) -> str:
+    return (cls.__doc__ or "").splitlines()[0]
+
+
+def schema(arguments: Sequence[str]) -> int:
+    """`regulo schema [FOLDER]`: run.json and one file per group, for editors. Returns the exit code."""
+    if len(arguments) > 1:
+        raise Refused(Problem("regulo schema", "takes one folder", "regulo schema .schema"))
+    target = Path(arguments[0] if arguments else folder().parent / ".schema")
+    target.mkdir(parents=True, exist_ok=True)
+    for name, content in {"run": run(), **{g: group(g) for g in (*NAMED, *MANY, *FIXED)}}.items():
+        write(target / f"{name}.json", json.dumps({"$schema": DRAFT, **content}, indent=1, ensure_ascii=False) + "\n")
+    print(f"JSON Schema of the configuration: {target}")
+    return 0

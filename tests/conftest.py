@@ -1,0 +1,52 @@
+"""Shared helpers. Tests use the shipped data, small models, and no network."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+from regulo import spec
+from regulo.batch import Facts
+from regulo.cli import main
+
+GREY = Facts(1, 28, 28, tuple("abcdefghij"), (0.29,), (0.35,))
+COLOUR = Facts(3, 32, 32, tuple("abcde"), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
+SMALL = {"resnet_small": {"depth": 8, "width": 4}, "vit_tiny": {"width": 16, "depth": 2}, "torchvision": {}}
+"""every discovered model, small where it can be; a new model is tested with its defaults"""
+
+
+def build_model(name: str, facts: Facts, **fields: Any) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return spec.load("model", name)(**(SMALL.get(name, {}) | fields)).build(facts)
+
+
+def images_of(facts: Facts, n: int = 4, seed: int = 0) -> torch.Tensor:
+    return torch.randn(n, facts.channels, facts.height, facts.width, generator=torch.Generator().manual_seed(seed))
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+FAST = ["debug=fast", "model.width=4", "data.num_workers=0", "logger=csv", "callbacks=none"]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Train for a few steps in this process; returns the run folder and result.json."""
+    monkeypatch.delenv("REGULO_HANDOFF", raising=False)
+
+    def train(*overrides: str, name: str = "run", expect: int = 0) -> tuple[Path, dict[str, Any]]:
+        folder = tmp_path / name
+        assert main(["train", *FAST, f"run_dir={folder}", *overrides]) == expect
+        os.environ.pop("REGULO_HANDOFF", None)
+        file = folder / "result.json"
+        return folder, json.loads(file.read_text()) if file.exists() else {}
+
+    return train

@@ -1,0 +1,64 @@
+"""The house: imports go down only, siblings never meet, and what is heavy is imported late."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from regulo import config, spec
+
+SOURCE = Path(spec.__file__).parent
+SIBLINGS = {"data", "models", "regularizers", "optim", "callbacks"}
+FLOOR = {"batch", "draws", "errors", "spec", "sites", "imaging", "groups", "scores"}
+"""what siblings may build on"""
+EXTENSIONS = [(group, name) for group in spec.GROUPS for name in spec.names(group)]
+HEAVY = {"lightning", "torchvision", "albumentations", "torchmetrics", "wandb", "matplotlib"}
+
+
+def imported(file: Path, top_level_only: bool = False) -> set[str]:
+    tree = ast.parse(file.read_text())
+    guarded = {n for i in ast.walk(tree) if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.unparse(i.test) for n in ast.walk(i)}
+    nodes = tree.body if top_level_only else [n for n in ast.walk(tree) if n not in guarded]
+    names = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
+    for n in nodes:
+        if isinstance(n, ast.ImportFrom):
+            names |= {n.module or ""} | {f"{n.module}.{a.name}" for a in n.names if n.module == "regulo"}
+    return names
+
+
+def test_siblings_import_only_their_own_folder_and_the_floor() -> None:
+    for folder in SIBLINGS:
+        for file in (SOURCE / folder).rglob("*.py"):
+            ours = {m.split(".")[1] for m in imported(file) if m.startswith("regulo.")}
+            assert ours <= FLOOR | {folder}, f"{file.relative_to(SOURCE)} imports {ours - FLOOR - {folder}}"
+
+
+def test_the_floor_imports_only_the_floor() -> None:
+    for name in FLOOR:
+        ours = {m.split(".")[1] for m in imported(SOURCE / f"{name}.py") if m.startswith("regulo.")}
+        assert ours <= FLOOR, name
+
+
+@pytest.mark.parametrize(("group", "name"), EXTENSIONS)
+def test_an_extension_imports_nothing_heavy_until_it_is_used(group: str, name: str) -> None:
+    file = Path(SOURCE, *spec.GROUPS[group].split(".")[1:], f"{name}.py")
+    assert not {m.split(".")[0] for m in imported(file, top_level_only=True)} & HEAVY
+
+
+@pytest.mark.parametrize(("group", "name"), EXTENSIONS)
+def test_an_extension_is_documented_and_has_a_yaml_of_its_name(group: str, name: str) -> None:
+    cls = spec.load(group, name)
+    assert cls.__doc__
+    assert all(field.description for field in cls.model_fields.values()), "every field says what it means"
+    if group == "callbacks":
+        content = OmegaConf.load(config.folder() / "callbacks" / "default.yaml")
+        assert name in content
+    else:
+        assert name in config.groups()[group]
+        assert cls.source, "an extension names its source"
+
+
+def test_every_folder_of_configs_is_a_group() -> None:
+    known = {*spec.GROUPS, *config.FIXED, "experiment", "debug"}
+    assert set(config.groups()) <= known

@@ -1,0 +1,163 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regulo import config, spec
+from regulo.cli import main
+from regulo.errors import Refused
+
+
+def problems(*overrides: str) -> list[str]:
+    with pytest.raises(Refused) as refused:
+        config.load(overrides)
+    return [str(p) for p in refused.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "near"),
+    [
+        ("regularizer.mixup.alpa=0.3", "regularizer.mixup.alpa", "alpha"),
+        ("optim.lr=abc", "optim.lr", "valid number"),
+        ("regularizer=[mixupp]", "regularizer", "mixup"),
+        ("model.depth=-1", "model.depth", "8"),
+        ("model.depth=9", "model.depth", "8 and 14"),
+        ("model.widht=3", "model.widht", "width"),
+        ("model=resnet_smal", "model", "resnet_small"),
+        ("sede=42", "sede", "seed"),
+        ("trainer.precision=fp16", "trainer.precision", "16-mixed"),
+        ("regularizer.mixupp.alpha=1", "regularizer.mixupp.alpha", "mixup"),
+        ("regularizer.norm.kind=batch", "regularizer.norm", "+regularizer=norm"),
+        ("~regularizer.mixupp", "~regularizer.mixupp", "mixup"),
+        ("optim.lr=1,2", "optim.lr=1,2", "one"),
+        ("lr", "lr", "key=value"),
+        ("optim.lr=[", "optim.lr=[", "key=value"),
+        ("data={a:1}", "data", "fashion_mnist"),
+        ("seed.deep=1", "seed", "integer"),
+        ("model.width=1.5", "model.width", "integer"),
+        ("regularizer.augment.flip=1.5", "regularizer.augment.flip", "nearest: 1"),
+        ("name=../../x", "name", "pattern"),
+    ],
+)
+def test_a_wrong_override_is_named_with_the_nearest_right_thing(override: str, key: str, near: str) -> None:
+    found = problems(override)
+    assert any(p.startswith(f"{key}: ") and near in p for p in found), found
+
+
+def test_several_problems_come_at_once() -> None:
+    found = problems("optim.lr=-1", "model.widht=3", "sead=1", "regularizer=[mixupp]", "trainer.devices=0")
+    assert [f.split(":")[0] for f in sorted(found)] == ["model.widht", "optim.lr", "regularizer", "sead", "trainer.devices"]
+
+
+def test_a_misspelt_key_in_an_experiment_is_refused_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    shutil.copytree(config.folder(), tmp_path / "configs")
+    (tmp_path / "configs/experiment").mkdir(exist_ok=True)
+    (tmp_path / "configs/experiment/mine.yaml").write_text("# @package _global_\nsede: 42\noptim:\n  lr: 0\n")
+    monkeypatch.setattr(config, "folder", lambda: tmp_path / "configs")
+    found = problems("experiment=mine")
+    assert found[0].startswith("sede: unknown key, in configs/experiment/mine.yaml")
+    assert "seed" in found[0]
+    assert any(f.startswith("optim.lr: 0 should be greater than 0, in configs/experiment/mine.yaml") for f in found)
+
+
+def test_a_refusal_imports_nothing_heavy_is_quick_and_exits_with_2() -> None:
+    code = (
+        "import sys; from regulo.cli import main; rc = main(['train', 'regularizer.mixup.alpa=0.3', 'optim.lr=abc']); "
+        "heavy = {'lightning', 'torchvision', 'albumentations', 'torchmetrics', 'wandb'} & set(sys.modules); "
+        "print(heavy); sys.exit(rc if not heavy else 99)"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - start
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "regularizer.mixup.alpa" in done.stderr
+    assert seconds < 12, "about 3 s on a quiet machine; the bound is loose because tests share it"
+
+
+def test_regularizers_are_chosen_added_taken_away_and_set() -> None:
+    names = lambda *o: list(config.load(o).regularizer)  # noqa: E731
+    assert names("regularizer=[mixup,cutmix]") == ["mixup", "cutmix"]
+    assert names("regularizer=mixup") == ["mixup"]
+    assert names("regularizer=none") == names("regularizer=[]") == names("regularizer=null") == []
+    assert "norm" in names("+regularizer=norm")
+    assert set(names("+regularizer=[norm,label_smoothing]")) > {"norm", "label_smoothing", "mixup"}
+    assert "mixup" not in names("~regularizer.mixup")
+    assert config.load(["regularizer.mixup.alpha=0.7"]).regularizer["mixup"].alpha == 0.7  # type: ignore[attr-defined]
+    added = config.load(["+regularizer=norm", "regularizer.norm.kind=group"])
+    assert added.regularizer["norm"].kind == "group"  # type: ignore[attr-defined]
+
+
+def test_a_model_may_choose_its_optimizer_and_the_command_line_has_the_last_word() -> None:
+    assert config.load(["model=vit_tiny"]).optim.name == "adamw"
+    assert config.load(["model=vit_tiny", "optim=sgd"]).optim.name == "sgd"
+    assert config.load(["model=vit_tiny", "trainer.max_epochs=3"]).trainer.max_epochs == 3
+
+
+@pytest.mark.parametrize("overrides", [[], ["model=vit_tiny"], ["regularizer=none"], ["+regularizer=[norm,rand_augment]"]])
+def test_a_config_survives_being_saved_and_read(overrides: list[str]) -> None:
+    import yaml
+
+    first = config.load(overrides)
+    again = config.validate(yaml.safe_load(yaml.safe_dump(first.as_dict())))
+    assert again == first
+
+
+EVERY_OPTION = [(g, o) for g, options in config.groups().items() for o in options]
+
+
+@pytest.mark.parametrize(("group", "option"), EVERY_OPTION)
+def test_every_yaml_is_a_valid_run(group: str, option: str) -> None:
+    config.load([f"{group}={option}"])
+
+
+def bounded() -> list[Any]:
+    """Every numeric bound of every extension and fixed section: (class, field, value on the wrong side)."""
+    from regulo.schema import fields
+
+    classes = [spec.load(g, n) for g in spec.GROUPS for n in spec.names(g)] + [*config.FIXED.values(), config.Run]
+    found = []
+    for cls in classes:
+        for name, described in fields(cls).items():
+            for d in described.get("anyOf", [described]):
+                step = 1 if d.get("type") == "integer" else 1e-6
+                for key, off in (("minimum", -step), ("maximum", step), ("exclusiveMinimum", 0), ("exclusiveMaximum", 0)):
+                    if key in d:
+                        value = d[key] + off
+                        found.append(pytest.param(cls, name, value, id=f"{cls.__name__}.{name}={value}"))
+    return found
+
+
+@pytest.mark.parametrize(("cls", "field", "value"), bounded())
+def test_ranges_are_refused_at_the_border(cls: Any, field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=field):
+        cls.model_validate({field: value})
+
+
+def test_help_lists_groups_options_and_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    for group in spec.GROUPS:
+        for name in spec.names(group):
+            for field in spec.load(group, name).model_fields:
+                assert f"{field}=" in text, (group, name, field)
+    assert "regularizer.mixup.alpha=0.2   number > 0" in text
+
+
+def test_unknown_commands_name_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    assert "train" in capsys.readouterr().err
+
+
+def test_json_schema_describes_every_technique(tmp_path: Path) -> None:
+    import json
+
+    assert main(["schema", str(tmp_path)]) == 0
+    schema = json.loads((tmp_path / "run.json").read_text())
+    assert set(schema["properties"]["regularizer"]["properties"]) == set(spec.names("regularizer"))
+    assert schema["properties"]["regularizer"]["properties"]["dropout"]["properties"]["fc"]["exclusiveMaximum"] == 1
+    assert schema["additionalProperties"] is False
