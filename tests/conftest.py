@@ -17,7 +17,7 @@ from regulo.cli import main
 
 GREY = Facts(1, 28, 28, tuple("abcdefghij"), (0.29,), (0.35,))
 COLOUR = Facts(3, 32, 32, tuple("abcde"), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
-SMALL = {"resnet_small": {"depth": 8, "width": 4}, "vit_tiny": {"width": 16, "depth": 2}, "torchvision": {}}
+SMALL = {"resnet_small": {"depth": 8, "width": 4}, "vit_tiny": {"width": 16, "depth": 2}, "torchvision": {"small_stem": False}}
 """every discovered model, small where it can be; a new model is tested with its defaults"""
 
 
