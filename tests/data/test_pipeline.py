@@ -1,0 +1,147 @@
+"""Loaders: the same images whatever the number of workers, new ones each epoch, each image once, none twice."""
+
+import numpy as np
+import pytest
+import torch
+
+from regulo.batch import Facts, Split
+from regulo.data.base import DataSet, Splits, fixed_subset, moments, stratified
+from regulo.data.pipeline.module import ImageData
+from regulo.data.pipeline.sampler import EvalBatches, TrainBatches
+from regulo.regularizers.augment import Augment
+from tests.conftest import rng
+
+FACTS = Facts(3, 16, 16, ("a", "b"), (0.5,) * 3, (0.2,) * 3)
+
+
+def split(n: int, seed: int = 0) -> Split:
+    return Split(rng(seed).integers(0, 256, (n, 16, 16, 3), dtype="uint8"), np.arange(n) % 2)
+
+
+def module(workers: int, batch_size: int = 8, seed: int = 0, n: int = 50) -> ImageData:
+    splits = Splits(split(n), split(20, 1), split(30, 2), FACTS)
+    transforms = Augment(padding=0.2).transform([], FACTS)
+    return ImageData(DataSet(batch_size=batch_size, num_workers=workers), splits, transforms, seed)
+
+
+def epoch(data: ImageData, number: int) -> list[torch.Tensor]:
+    loader = data.train_dataloader()
+    loader.batch_sampler.sampler.set_epoch(number)  # type: ignore[union-attr]
+    return [b.images for b in loader]
+
+
+def test_images_are_the_same_with_any_number_of_workers_and_new_in_every_epoch() -> None:
+    reference = [torch.cat(epoch(module(0), e)) for e in (0, 1)]
+    assert not reference[0].equal(reference[1])
+    for workers in (1, 2):
+        data = module(workers)
+        assert torch.cat(epoch(data, 0)).equal(reference[0])
+        assert torch.cat(epoch(data, 1)).equal(reference[1])
+    assert not torch.cat(epoch(module(0, seed=1), 0)).equal(reference[0])
+
+
+def test_persistent_workers_hear_of_the_next_epoch() -> None:
+    """albumentations' own workers repeat their draws in every epoch unless each sample is seeded."""
+    loader = module(1).train_dataloader()
+    seen = []
+    for number in (0, 1):
+        loader.batch_sampler.sampler.set_epoch(number)  # type: ignore[union-attr]
+        seen.append(torch.cat([b.images for b in loader]))
+    reference = [torch.cat(epoch(module(0), e)) for e in (0, 1)]
+    assert seen[0].equal(reference[0])
+    assert seen[1].equal(reference[1])
+
+
+def test_lightning_tells_the_sampler_the_epoch() -> None:
+    from lightning.fabric.utilities.data import _set_sampler_epoch
+
+    loader = module(0).train_dataloader()
+    _set_sampler_epoch(loader, 7)
+    assert next(iter(loader.batch_sampler))[0][0] == 7  # type: ignore[arg-type]
+
+
+def test_batches_leave_the_loader_whole_and_as_uint8() -> None:
+    batch = next(iter(module(0).train_dataloader()))
+    assert batch.images.dtype == torch.uint8
+    assert batch.images.shape == (8, 3, 16, 16)
+    assert batch.labels.dtype == torch.int64
+    assert batch.indices.shape == (8,)
+
+
+def test_evaluation_is_not_augmented_and_in_order() -> None:
+    data = module(0)
+    for name, source in (("val", split(20, 1)), ("test", split(30, 2))):
+        images = torch.cat([b.images for b in data.evaluation_loader(name)])
+        assert (images.permute(0, 2, 3, 1).numpy() == source.images).all()
+    clean = torch.cat([b.images for b in data.evaluation_loader("train_clean")])
+    assert clean.shape[0] == 50
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_ranks_share_one_permutation_and_no_image(world: int) -> None:
+    one = [[i for _, i in keys] for keys in TrainBatches(96, 4 * world, seed=0, rank=0, world=1)]
+    ranks = [[[i for _, i in keys] for keys in TrainBatches(96, 4, 0, r, world)] for r in range(world)]
+    assert {len(r) for r in ranks} == {len(one)}
+    for step, images in enumerate(one):
+        together = [i for r in ranks for i in r[step]]
+        assert sorted(together) == sorted(images), "R ranks at batch B see what one rank sees at batch R·B"
+    assert len({i for r in ranks for keys in r for i in keys}) == 96 // (4 * world) * 4 * world
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("n", [3, 10, 23, 100])
+def test_evaluation_sees_every_image_once_on_any_number_of_ranks(n: int, world: int) -> None:
+    ranks = [list(EvalBatches(n, 4, r, world)) for r in range(world)]
+    assert sorted(i for r in ranks for keys in r for _, i in keys) == list(range(n))
+    assert len({len(r) for r in ranks}) == 1, "all ranks take part in every collective"
+    assert all(0 < len(keys) <= 4 for r in ranks for keys in r)
+
+
+def test_fewer_images_than_a_batch_make_one_batch() -> None:
+    assert [len(b) for b in TrainBatches(5, 128, 0, 0, 1)] == [5]
+
+
+def test_every_epoch_leaves_out_other_images() -> None:
+    batches = TrainBatches(10, 8, 0, 0, 1)
+    left = []
+    for number in range(20):
+        batches.sampler.set_epoch(number)
+        left.append(frozenset(range(10)) - {i for keys in batches for _, i in keys})
+    assert len(set(left)) > 10
+
+
+def test_splits_are_stratified_and_repeat() -> None:
+    labels = np.repeat([0, 1, 2], [100, 50, 10])
+    rest, held = stratified(labels, 0.2, seed=0)
+    assert np.bincount(labels[held]).tolist() == [20, 10, 2]
+    assert sorted([*rest, *held]) == list(range(160))
+    assert (stratified(labels, 0.2, seed=0)[1] == held).all()
+    assert not (stratified(labels, 0.2, seed=1)[1] == held).all()
+    assert len(fixed_subset(5, 1000)) == 5
+
+
+def test_moments_are_numpys() -> None:
+    images = rng().integers(0, 256, (20, 5, 6, 3), dtype="uint8")
+    mean, std = moments(images)
+    np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), atol=1e-6)
+    np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), atol=1e-6)
+
+
+def test_a_misspelt_transform_argument_is_an_error() -> None:
+    import albumentations as A
+
+    from regulo.imaging import strictly
+
+    with pytest.raises(UserWarning, match="probability"), strictly():
+        A.HorizontalFlip(probability=0.5)
+
+
+def test_the_agpl_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+
+    from regulo.errors import Refused
+    from regulo.imaging import albumentations
+
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: object())
+    with pytest.raises(Refused, match="AGPL"):
+        albumentations()

@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from regulo import speed
+from regulo.batch import soft_targets
+from tests.conftest import GREY, build_model, images_of
+
+
+def choose(monkeypatch: pytest.MonkeyPatch, times: dict[tuple[str, str], float], **wanted: str) -> speed.Choice:
+    monkeypatch.setattr(speed, "_step", lambda m, i, t, trial: times[trial.precision, trial.memory_format])
+    settings = {"precision": "auto", "memory_format": "auto"} | wanted
+    model = build_model("resnet_small", GREY)
+    return speed.choose(model, images_of(GREY), soft_targets(torch.arange(4), 10), **settings)  # type: ignore[arg-type]
+
+
+PLAIN, PLAIN_CL, HALF, HALF_CL = [(p, f) for p in ("32-true", "bf16-mixed") for f in ("contiguous", "channels_last")]
+
+
+def test_the_fastest_wins_by_a_clear_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = choose(monkeypatch, {PLAIN: 1.0, PLAIN_CL: 0.9, HALF: 0.7, HALF_CL: 0.5})
+    assert (choice.precision, choice.memory_format) == HALF_CL
+    assert [t.seconds for t in choice.evidence] == [1.0, 0.9, 0.7, 0.5]
+
+
+def test_without_a_clear_margin_the_plainest_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = choose(monkeypatch, {PLAIN: 1.0, PLAIN_CL: 0.93, HALF: 2.0, HALF_CL: 0.95})
+    assert (choice.precision, choice.memory_format) == PLAIN
+    choice = choose(monkeypatch, {PLAIN: 1.0, PLAIN_CL: 0.98, HALF: 0.52, HALF_CL: 0.5})
+    assert (choice.precision, choice.memory_format) == HALF
+
+
+def test_a_fixed_setting_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = choose(monkeypatch, {HALF: 1.0, HALF_CL: 0.5}, precision="bf16-mixed")
+    assert choice.precision == "bf16-mixed"
+    assert choose(monkeypatch, {}, precision="32-true", memory_format="contiguous").evidence == ()
+
+
+def test_measuring_changes_neither_the_model_nor_the_random_generator() -> None:
+    model = build_model("resnet_small", GREY)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    choice = speed.choose(model, images_of(GREY), soft_targets(torch.arange(4), 10), "auto", "auto", budget=0.1)
+    assert len(choice.evidence) == 4
+    assert all(t.seconds for t in choice.evidence)
+    assert torch.random.get_rng_state().equal(state)
+    assert all(v.equal(before[k]) for k, v in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_model_without_convolutions_has_no_memory_format_to_choose() -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    choice = speed.choose(model, images_of(GREY), soft_targets(torch.arange(4), 10), "auto", "auto", budget=0.1)
+    assert {t.memory_format for t in choice.evidence} == {"contiguous"}
