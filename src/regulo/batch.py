@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -62,7 +63,8 @@ class Facts:
 
 def soft_targets(labels: Tensor, num_classes: int) -> Tensor:
     """Labels (B,) as distributions (B, K) float32: every row sums to one, and mixing or smoothing is plain algebra."""
-    return F.one_hot(labels, num_classes).float()
+    zeros = torch.zeros(len(labels), num_classes, device=labels.device)
+    return zeros.scatter_(1, labels[:, None], 1.0)  # F.one_hot would wait for the device to check its range
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
 """Loggers: metrics.csv always; W&B offline unless asked otherwise."""
 
+import netrc
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,29 +34,30 @@ class LoggerSpec(Strict):
         if self.wandb != "online":
             return
         import wandb
-        from wandb.sdk.lib import apikey
 
-        settings = wandb.Settings()
         offline = "or use logger=wandb, which needs neither account nor network"
-        if not (os.environ.get("WANDB_API_KEY") or apikey.api_key(settings=settings)):
-            what = "W&B has no API key for you"
+        host, port = _address(wandb.setup().settings.base_url)
+        if not (os.environ.get("WANDB_API_KEY") or _netrc_knows(host)):
+            what = f"there is no API key for the W&B server {host}"
             raise Refused(Problem("logger.wandb", what, f".venv/bin/wandb login, or set WANDB_API_KEY; {offline}"))
-        host, port = _address(settings.base_url)
         try:
             socket.create_connection((host, port), timeout=3).close()
         except OSError as error:
             raise Refused(Problem("logger.wandb", f"the W&B server {host}:{port} does not answer: {error}", offline)) from error
 
-    def build(self, folder: Path, config: Mapping[str, Any]) -> "list[Logger]":
-        """The loggers, opened. Only the first process of a run has any."""
+    @contextmanager
+    def opened(self, folder: Path, config: Mapping[str, Any]) -> "Iterator[list[Logger]]":
+        """Within: the open loggers. Only the first process of a run has any."""
         from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
-        loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
-        if self.wandb != "off":
+        csv = CSVLogger(folder, name="", version="")
+        if self.wandb == "off":
+            yield [csv]
+        else:
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
             import wandb
 
-            run = wandb.init(
+            with wandb.init(
                 project=self.project,
                 entity=self.entity,
                 group=self.group,
@@ -64,9 +67,8 @@ class LoggerSpec(Strict):
                 mode=self.wandb,
                 config=dict(config),
                 settings=wandb.Settings(silent=self.wandb == "offline", console="off"),
-            )
-            loggers.append(WandbLogger(experiment=run))
-        return loggers
+            ) as run:  # told whether it succeeded when it is left
+                yield [csv, WandbLogger(experiment=run)]
 
 
 def _address(base_url: str) -> tuple[str, int]:
@@ -74,6 +76,15 @@ def _address(base_url: str) -> tuple[str, int]:
 
     parts = urlsplit(base_url)
     return parts.hostname or "localhost", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _netrc_knows(host: str) -> bool:
+    """Whether `wandb login` has left a key."""
+    files = [Path(os.environ["NETRC"])] if "NETRC" in os.environ else [Path.home() / n for n in (".netrc", "_netrc")]
+    try:
+        return any(netrc.netrc(file).authenticators(host) for file in files if file.is_file())
+    except netrc.NetrcParseError:
+        return False
 
 
 def publisher(loggers: "Sequence[Logger]") -> Callable[[str, Path], None]:

@@ -43,11 +43,11 @@ def train(overrides: Sequence[str]) -> int:
     folder.save_json("plan.json", {"regularizers": parts.plan.rows(), "speed": choice.as_dict()})
     tables.plan(parts.plan.rows(), choice)
     with outcome(folder, config) as result:
-        loggers = config.logger.build(folder.path, config.as_dict() | {"plan": parts.plan.rows()})
         os.environ[HANDOFF] = json.dumps({"run_dir": str(folder.path), **choice.as_dict()})
         classifier = parts.classifier()
-        result |= fit(parts, classifier, folder, loggers)
-        result |= conclude(parts, classifier, folder, loggers)
+        with config.logger.opened(folder.path, config.as_dict() | {"plan": parts.plan.rows()}) as loggers:
+            result |= fit(parts, classifier, folder, loggers)
+            result |= conclude(parts, classifier, folder, loggers)
     tables.scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
     tables.where(folder.path)
     return 0
@@ -70,6 +70,8 @@ def measure_speed(parts: "Parts") -> "Choice":
 
 def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "Sequence[Logger]") -> dict[str, Any]:
     """Train to the end of the schedule, or until the plan stops it."""
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
     from regulo import logs
     from regulo.callbacks.base import Scene
     from regulo.checkpoints import keepers
@@ -84,7 +86,8 @@ def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "S
     task = ImageClassification(classifier, facts, parts.plan, config.optim, config.run.seed, config.trainer.log_every_n_steps)
     task.extra = {"config": config.as_dict(), "classes": list(facts.classes), "mean": list(facts.mean), "std": list(facts.std)}
     began = time.perf_counter()
-    trainer.fit(task, parts.data)
+    with contextlib.suppress(SIGTERMException):  # which would end the process with 0
+        trainer.fit(task, parts.data)
     if trainer.received_sigterm:
         raise Terminated
     return {
@@ -119,7 +122,7 @@ def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, logger
         observer.conclude(scene, given, parts.data.evaluated["test"].split)
     for logger in loggers:
         logger.log_metrics({k: v for k, v in result.items() if k.startswith("test/")}, step=kept["global_step"])
-        logger.finalize("success")
+        logger.save()
     return result
 
 

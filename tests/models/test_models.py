@@ -44,10 +44,8 @@ def test_the_vit_attends_as_torchs_own_layer_does() -> None:
     model = ViTTiny(width=16, heads=4, depth=1, mlp_ratio=2.0).build(GREY).eval()
     ours = model.blocks[0]  # type: ignore[index]
     theirs = nn.TransformerEncoderLayer(16, 4, 32, 0.0, "gelu", norm_first=True, batch_first=True).eval()
-    theirs.self_attn.in_proj_weight.data, theirs.self_attn.in_proj_bias.data = (
-        ours.attention.qkv.weight.data,
-        ours.attention.qkv.bias.data,
-    )
+    theirs.self_attn.in_proj_weight.data = ours.attention.qkv.weight.data
+    theirs.self_attn.in_proj_bias.data = ours.attention.qkv.bias.data
     theirs.self_attn.out_proj.load_state_dict(ours.attention.out.state_dict())
     theirs.linear1.load_state_dict(ours.mlp[0].state_dict())
     theirs.linear2.load_state_dict(ours.mlp[3].state_dict())

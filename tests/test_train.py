@@ -1,0 +1,315 @@
+"""`regulo train` from end to end, on the shipped data."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from regulo import checkpoints, config
+from regulo.cli import main
+from tests.conftest import FAST
+
+KEYS = {
+    *(
+        "status",
+        "seed",
+        "epochs",
+        "best_epoch",
+        "steps",
+        "fit_seconds",
+        "images_per_second",
+        "params",
+        "weights",
+        "weights_epoch",
+    ),
+    *(f"{s}/{k}" for s in ("train_clean", "val", "test") for k in ("acc", "loss", "ece", "brier")),
+    *("gap/acc", "gap/loss"),
+}
+COMMAND = [sys.executable, "-m", "regulo"]
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return checkpoints.read(folder / "checkpoints" / f"{name}.ckpt")["state_dict"]
+
+
+def test_a_run_leaves_its_folder_and_can_be_evaluated_to_the_last_digit(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, result = run()
+    assert set(result) == KEYS
+    assert result["status"] == "done"
+    assert result["epochs"] == 2
+    assert result["steps"] == 4
+    for name in ("config.yaml", "plan.json", "metrics.csv", "result.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+        assert (folder / name).is_file(), name
+    assert not list(folder.rglob("*.part"))
+    printed = capsys.readouterr().out
+    for technique in ("augment", "dropout", "weight_decay", "mixup", "cutmix", "early_stopping"):
+        assert technique in printed
+    assert main(["evaluate", str(folder)]) == 0
+    again = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {k: v for k, v in result.items() if k in again} == again
+    assert len(again) == 12
+    assert main(["evaluate", str(folder), "val"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["val/acc"] == result["val/acc"]
+
+
+def test_the_saved_config_is_the_resolved_one_and_repeats_the_run(run: Any) -> None:
+    folder, _ = run("seed=3")
+    saved = yaml.safe_load((folder / "config.yaml").read_text())
+    assert saved["seed"] == 3
+    assert saved["trainer"]["precision"] != "auto"
+    assert config.validate(saved).as_dict() == saved
+    assert checkpoints.read(folder / "checkpoints" / "best.ckpt")["regulo"]["config"] == saved
+
+
+def test_one_seed_gives_one_result_with_any_number_of_workers_and_another_seed_another(run: Any) -> None:
+    one, _ = run(name="one")
+    two, _ = run("data.num_workers=2", name="two")
+    other, _ = run("seed=1", name="other")
+    assert all(v.equal(weights(two)[k]) for k, v in weights(one).items())
+    assert any(not v.equal(weights(other)[k]) for k, v in weights(one).items())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["model=vit_tiny", "model.width=16"], ["model=torchvision", "~model.width", "model.small_stem=false", "data.batch_size=16"]],
+    ids=["vit_tiny", "torchvision"],
+)
+def test_every_family_trains(overrides: list[str], run: Any) -> None:
+    assert run(*overrides)[1]["status"] == "done"
+
+
+def test_without_early_stopping_the_last_weights_are_handed_on(run: Any) -> None:
+    _, with_it = run(name="with")
+    _, without = run("regularizer=none", name="without")
+    assert with_it["weights"] == "best"
+    assert with_it["weights_epoch"] == with_it["best_epoch"]
+    assert without["weights"] == "last"
+    assert without["weights_epoch"] == without["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("losses", "best", "stops_after"),
+    [
+        ([5, 4, 3, 2], 4, 4),  # at the last epoch
+        ([1, 2, 3, 4], 1, 3),  # at the first: stopped after two epochs without improvement
+        ([3, 2, 2, 2, 1], 2, 4),  # a tie is no improvement: the first of them
+        ([3, 1, 2, 0.5, 2, 2, 9], 4, 6),
+    ],
+)
+def test_early_stopping_hands_on_the_weights_of_the_argmin(
+    losses: list[float], best: int, stops_after: int, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from regulo.scores import Tally
+    from regulo.task import ImageClassification
+
+    kept: dict[int, Any] = {}
+    plain = ImageClassification.on_validation_epoch_end
+
+    def note(self: Any) -> None:
+        kept[self.current_epoch + 1] = {k: v.clone() for k, v in self.state_dict().items()}
+        plain(self)
+
+    script = iter([x for loss in losses for x in (loss, 0.0)])  # val, train_clean, val, …
+    monkeypatch.setattr(Tally, "read", lambda self: {"acc": 0.5, "loss": float(next(script))})
+    monkeypatch.setattr(ImageClassification, "on_validation_epoch_end", note)
+    more = [f"trainer.max_epochs={len(losses)}", "regularizer.early_stopping.patience=2"]
+    folder, result = run(*more)
+    assert result["best_epoch"] == result["weights_epoch"] == best
+    assert result["epochs"] == stops_after
+    assert all(v.equal(kept[best][k]) for k, v in weights(folder, "best").items())
+    assert all(v.equal(kept[stops_after][k]) for k, v in weights(folder, "last").items())
+
+
+def test_a_run_folder_is_never_shared(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    run(name="taken", expect=2)
+    assert "run_dir" in capsys.readouterr().err
+    assert os.listdir(tmp_path / "taken") == ["file"]
+
+
+def test_two_runs_in_one_second_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from regulo.runs import RunFolder
+
+    monkeypatch.chdir(tmp_path)
+    paths = {RunFolder.create(None, "x").path for _ in range(3)}
+    assert len(paths) == 3
+
+
+def test_a_diverging_run_fails_with_1_says_why_and_keeps_the_last_finite_weights(
+    run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, result = run("optim.lr=1e25", "optim.schedule=constant", "optim.warmup=0", expect=1)
+    assert result["status"] == "failed"
+    assert "loss is" in result["error"]
+    assert "the run failed: the " in capsys.readouterr().err
+    best = folder / "checkpoints" / "best.ckpt"
+    assert not best.exists() or all(v.isfinite().all() for v in weights(folder, "best").values())
+
+
+def test_what_the_data_refuse_leaves_no_folder(run: Any, tmp_path: Path) -> None:
+    _, result = run("data=image_folder", f"data.root={tmp_path / 'nothing'}", expect=2)
+    assert result == {}
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_image_per_batch_with_batch_norm_is_refused(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    run("data.batch_size=1", expect=2)
+    assert "BatchNorm" in capsys.readouterr().err
+
+
+def test_evaluate_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert "not a run folder" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path), "tset"]) == 2
+    assert "did you mean test?" in capsys.readouterr().err
+    assert main(["evaluate"]) == 2
+
+
+def test_observers_draw_what_the_network_saw_and_where_it_errs(run: Any) -> None:
+    folder, _ = run("callbacks=default")
+    for name in ("samples", "confusion", "mistakes"):
+        assert (folder / "figures" / f"{name}.png").stat().st_size > 5_000, name
+
+
+def test_wandb_works_offline_without_account_and_its_viewer_shows_the_test_scores(run: Any) -> None:
+    folder, result = run("logger=wandb", "callbacks=default")
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--summary", "--json", str(folder / "wandb")]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    summary = json.loads(shown)
+    text = json.dumps(summary)
+    assert str(result["test/acc"]) in text
+    assert "gap/acc" in text
+    assert summary["config"]["model"]["name"] == "resnet_small"
+    assert len([p for p in (folder / "wandb").iterdir() if p.name.startswith("offline-run")]) == 1
+
+
+def test_online_logging_is_refused_in_one_line_where_there_is_no_key(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    start = time.perf_counter()
+    run("logger=wandb_online", expect=2)
+    assert time.perf_counter() - start < 5
+    assert "API key" in capsys.readouterr().err
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    run("logger=wandb_online", expect=2)
+    assert "127.0.0.1:9 does not answer" in capsys.readouterr().err
+
+
+def test_the_dashboard_gathers_all_runs(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from regulo.dashboard import gather
+    from regulo.errors import Refused
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refused, match="make train"):
+        gather(Path("runs"))
+    for i in (1, 2):
+        (tmp_path / f"runs/r{i}/wandb/offline-run-2026_{i}").mkdir(parents=True)
+    view = gather(Path("runs"))
+    assert sorted(p.name for p in view.iterdir()) == ["latest-run", "offline-run-2026_1", "offline-run-2026_2"]
+    assert all(p.is_dir() for p in view.iterdir())
+
+
+def test_a_hostile_checkpoint_does_not_run(run: Any, tmp_path: Path) -> None:
+    import pickle
+
+    folder, _ = run()
+
+    class Payload:
+        def __reduce__(self) -> object:
+            return (Path.touch, (tmp_path / "owned",))
+
+    torch.save({"state_dict": Payload()}, folder / "checkpoints" / "best.ckpt")
+    with pytest.raises(pickle.UnpicklingError):
+        main(["evaluate", str(folder)])
+    assert not (tmp_path / "owned").exists()
+
+
+def environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith(("REGULO_", "PYTEST"))}
+
+
+def test_two_processes_see_other_images_draw_other_lambdas_and_the_first_one_tests(tmp_path: Path) -> None:
+    script = tmp_path / "spy.py"
+    script.write_text(SPY)
+    folder = tmp_path / "run"
+    more = ["trainer=ddp_cpu", "trainer.devices=2", "regularizer=[mixup,augment,early_stopping,dropout]", "regularizer.mixup.p=1"]
+    more.append("callbacks=default")
+    command = [sys.executable, str(script), "train", *FAST, f"run_dir={folder}", "optim.lr=0.01", *more]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    seen = [json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1)]
+    assert seen[0]["lambda"] != seen[1]["lambda"]
+    assert not set(seen[0]["indices"]) & set(seen[1]["indices"])
+    assert len(seen[0]["indices"]) == len(seen[1]["indices"]) == 2 * 2 * 128 / 2 * 2 / 2 * 1
+    assert seen[0]["weights"] == seen[1]["weights"], "the ranks hold one model"
+    assert (seen[0]["tests"], seen[1]["tests"]) == (3, 0), "the three splits are scored on one device"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "done"
+    assert done.stdout.count("epoch   1/2") == 1, "one process speaks"
+    again = subprocess.run(
+        [*COMMAND, "evaluate", str(folder)], env=environment(), capture_output=True, text=True, timeout=100, check=True
+    )
+    scores = json.loads(again.stdout.splitlines()[-1])
+    assert scores == {k: v for k, v in result.items() if k in scores}
+
+
+SPY = '''
+"""Runs `regulo` and notes what this rank saw."""
+import json, os, sys
+from pathlib import Path
+from regulo import evaluate, task
+from regulo.cli import main
+from regulo.regularizers import mixup
+
+seen = {"lambda": [], "indices": [], "tests": 0, "weights": 0.0}
+plain_mixup, plain_step, plain_answers = mixup.mixup, task.ImageClassification.training_step, evaluate.answers
+
+def note_lambda(values, lam):
+    seen["lambda"].append(lam)
+    return plain_mixup(values, lam)
+
+def note_step(self, batch, batch_idx):
+    if self.current_epoch == 0:
+        seen["indices"] += batch.indices.tolist()
+    return plain_step(self, batch, batch_idx)
+
+def note_answers(*a, **k):
+    seen["tests"] += 1
+    return plain_answers(*a, **k)
+
+def note_end(self):
+    seen["weights"] = sum(p.double().abs().sum().item() for p in self.parameters())
+
+mixup.mixup, task.ImageClassification.training_step, evaluate.answers = note_lambda, note_step, note_answers
+task.ImageClassification.on_train_end = note_end
+code = main(sys.argv[1:])
+Path(__file__).with_name(f"rank{os.environ.get('LOCAL_RANK', '0')}.json").write_text(json.dumps(seen))
+sys.exit(code)
+'''
+
+
+def test_sigterm_ends_a_run_with_143_and_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    slow = [*COMMAND, "train", *FAST, f"run_dir={folder}", "trainer.max_epochs=500", "regularizer=none"]
+    process = subprocess.Popen(slow, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 120
+    while not (folder / "checkpoints" / "last.ckpt").exists() and time.time() < deadline and process.poll() is None:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
+    assert all(v.isfinite().all() for v in weights(folder).values())
