@@ -38,14 +38,12 @@ FAST = ["debug=fast", "model.width=4", "data.num_workers=0", "logger=csv", "call
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(tmp_path: Path) -> Any:
     """Train for a few steps in this process; returns the run folder and result.json."""
-    monkeypatch.delenv("REGULO_HANDOFF", raising=False)
 
     def train(*overrides: str, name: str = "run", expect: int = 0) -> tuple[Path, dict[str, Any]]:
         folder = tmp_path / name
         assert main(["train", *FAST, f"run_dir={folder}", *overrides]) == expect
-        os.environ.pop("REGULO_HANDOFF", None)
         file = folder / "result.json"
         return folder, json.loads(file.read_text()) if file.exists() else {}
 

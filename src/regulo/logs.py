@@ -2,7 +2,9 @@
 
 import netrc
 import os
-import socket
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,14 +38,16 @@ class LoggerSpec(Strict):
         import wandb
 
         offline = "or use logger=wandb, which needs neither account nor network"
-        host, port = _address(wandb.setup().settings.base_url)
-        if not (os.environ.get("WANDB_API_KEY") or _netrc_knows(host)):
-            what = f"there is no API key for the W&B server {host}"
+        server = os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url
+        if not (os.environ.get("WANDB_API_KEY") or _netrc_knows(urllib.parse.urlsplit(server).hostname or "")):
+            what = f"there is no API key for the W&B server {server}"
             raise Refused(Problem("logger.wandb", what, f".venv/bin/wandb login, or set WANDB_API_KEY; {offline}"))
         try:
-            socket.create_connection((host, port), timeout=3).close()
+            urllib.request.urlopen(server, timeout=4).close()  # through the proxy, if the environment names one
+        except urllib.error.HTTPError:
+            pass  # it answers
         except OSError as error:
-            raise Refused(Problem("logger.wandb", f"the W&B server {host}:{port} does not answer: {error}", offline)) from error
+            raise Refused(Problem("logger.wandb", f"the W&B server {server} does not answer: {error}", offline)) from error
 
     @contextmanager
     def opened(self, folder: Path, config: Mapping[str, Any]) -> "Iterator[list[Logger]]":
@@ -69,13 +73,6 @@ class LoggerSpec(Strict):
                 settings=wandb.Settings(silent=self.wandb == "offline", console="off"),
             ) as run:  # told whether it succeeded when it is left
                 yield [csv, WandbLogger(experiment=run)]
-
-
-def _address(base_url: str) -> tuple[str, int]:
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(base_url)
-    return parts.hostname or "localhost", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _netrc_knows(host: str) -> bool:

@@ -27,7 +27,7 @@ HANDOFF = "REGULO_HANDOFF"
 def train(overrides: Sequence[str]) -> int:
     """Train, restore, test, tell. Returns the exit code."""
     config = configs.load(overrides)
-    if HANDOFF in os.environ:
+    if HANDOFF in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
         return _help(config)
     _refuse_foreign_launcher()
     config.logger.preflight()
@@ -43,10 +43,10 @@ def train(overrides: Sequence[str]) -> int:
     folder.save_json("plan.json", {"regularizers": parts.plan.rows(), "speed": choice.as_dict()})
     tables.plan(parts.plan.rows(), choice)
     with outcome(folder, config) as result:
-        os.environ[HANDOFF] = json.dumps({"run_dir": str(folder.path), **choice.as_dict()})
         classifier = parts.classifier()
         with config.logger.opened(folder.path, config.as_dict() | {"plan": parts.plan.rows()}) as loggers:
-            result |= fit(parts, classifier, folder, loggers)
+            with handed_off(folder, choice):
+                result |= fit(parts, classifier, folder, loggers)
             result |= conclude(parts, classifier, folder, loggers)
     tables.scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
     tables.where(folder.path)
@@ -139,6 +139,16 @@ def outcome(folder: RunFolder, config: Config) -> Iterator[dict[str, Any]]:
         folder.save_json("result.json", result | {"status": status, "error": text[0] if text else type(error).__name__})
         raise
     folder.save_json("result.json", result | {"status": "done"})
+
+
+@contextlib.contextmanager
+def handed_off(folder: RunFolder, choice: "Choice") -> Iterator[None]:
+    """Within: other processes of this run, which the Trainer starts, hear what this one chose."""
+    os.environ[HANDOFF] = json.dumps({"run_dir": str(folder.path), **choice.as_dict()})
+    try:
+        yield
+    finally:
+        del os.environ[HANDOFF]
 
 
 class Terminated(SystemExit):
