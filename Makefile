@@ -1,7 +1,7 @@
 # Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="model=vit_tiny seed=1".
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate dashboard test lint format schema bench lock clean
+.PHONY: help setup train evaluate predict dashboard test lint format schema bench lock clean
 REGULO := .venv/bin/regulo
 READY := .venv/.ready
 
@@ -18,6 +18,9 @@ train: $(READY) ## train, restore the best weights, test: make train ARGS="model
 
 evaluate: $(READY) ## score a finished run again: make evaluate ARGS="runs/…"
 	@$(REGULO) evaluate $(ARGS)
+
+predict: $(READY) ## classify image files: make predict ARGS="runs/… photo.jpg folder/"
+	@$(REGULO) predict $(ARGS)
 
 dashboard: $(READY) ## look at the runs in the terminal
 	@$(REGULO) dashboard $(ARGS)

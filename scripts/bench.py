@@ -75,7 +75,7 @@ def main() -> None:
     config = configs.load(overrides)
     parts = build(config)
     choice = measure_speed(parts)
-    config = settle(config, choice, Path("unused"))
+    config = settle(config, choice)
     overrides += [f"trainer.precision={choice.precision}", f"trainer.memory_format={choice.memory_format}"]
     print(f"{choice.precision}, {choice.memory_format}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     ratios = []

@@ -40,6 +40,9 @@ def problems(*overrides: str) -> list[str]:
         ("model.width=1.5", "model.width", "integer"),
         ("regularizer.augment.flip=1.5", "regularizer.augment.flip", "nearest: 1"),
         ("name=../../x", "name", "pattern"),
+        ("name=${foo}", "name", "foo"),
+        ("optim.lr=inf", "optim.lr", "finite"),
+        ("model=null", "model", "cannot be left out"),
     ],
 )
 def test_a_wrong_override_is_named_with_the_nearest_right_thing(override: str, key: str, near: str) -> None:
@@ -63,6 +66,15 @@ def test_a_misspelt_key_in_an_experiment_is_refused_with_its_file(tmp_path: Path
     assert found[0].startswith("sede: unknown key, in configs/experiment/mine.yaml")
     assert "seed" in found[0]
     assert any(f.startswith("optim.lr: 0 should be greater than 0, in configs/experiment/mine.yaml") for f in found)
+
+
+def test_a_yaml_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    shutil.copytree(config.folder(), tmp_path / "configs")
+    (tmp_path / "configs/experiment/mine.yaml").write_text("a: [1\nb: 2")
+    monkeypatch.setattr(config, "folder", lambda: tmp_path / "configs")
+    assert "mine.yaml" in problems("experiment=mine")[0]
 
 
 def test_a_refusal_imports_nothing_heavy_is_quick_and_exits_with_2() -> None:

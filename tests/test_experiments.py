@@ -15,6 +15,7 @@ def test_an_experiment_says_what_to_expect(name: str) -> None:
     head = (config.folder() / "experiment" / f"{name}.yaml").read_text().split("defaults:")[0]
     for part in (f"experiment={name}", "time ", "expected "):
         assert part in head
+    assert "@" not in head.replace("# @package", ""), "no placeholder is left"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -79,7 +79,10 @@ def test_one_seed_gives_one_result_with_any_number_of_workers_and_another_seed_a
 
 @pytest.mark.parametrize(
     "overrides",
-    [["model=vit_tiny", "model.width=16"], ["model=torchvision", "~model.width", "model.small_stem=false", "data.batch_size=16"]],
+    [
+        ["model=vit_tiny", "model.width=16"],
+        ["model=torchvision", "~model.width", "model.architecture=mobilenet_v3_small", "model.small_stem=false"],
+    ],
     ids=["vit_tiny", "torchvision"],
 )
 def test_every_family_trains(overrides: list[str], run: Any) -> None:
@@ -128,6 +131,29 @@ def test_early_stopping_hands_on_the_weights_of_the_argmin(
     assert all(v.equal(kept[stops_after][k]) for k, v in weights(folder, "last").items())
 
 
+def test_evaluate_needs_neither_pretrained_weights_nor_the_statistics_of_today(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from torchvision.models import mobilenet_v3_small
+
+    torch.save(mobilenet_v3_small().state_dict(), tmp_path / "pretrained.pth")
+    small = ["model.architecture=mobilenet_v3_small", "model.small_stem=false", "trainer.max_epochs=1"]
+    folder, result = run("model=torchvision", "~model.width", f"model.weights={tmp_path / 'pretrained.pth'}", *small)
+    (tmp_path / "pretrained.pth").unlink()
+    capsys.readouterr()
+    assert main(["evaluate", str(folder), "val"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["val/loss"] == result["val/loss"]
+
+
+def test_the_curves_hold_the_end_of_every_epoch(run: Any) -> None:
+    import csv
+
+    folder, _ = run("trainer.log_every_n_steps=50", "trainer.limit_batches=3")
+    rows = [r for r in csv.DictReader((folder / "metrics.csv").read_text().splitlines()) if r["train/loss"]]
+    assert [(r["epoch"], r["step"]) for r in rows] == [("0", "2"), ("1", "5")]
+    assert all(float(r["train/images_per_second"]) > 0 and r["lr"] and r["train/grad_norm"] for r in rows)
+
+
 def test_a_run_folder_is_never_shared(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
@@ -145,14 +171,48 @@ def test_two_runs_in_one_second_get_two_folders(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_diverging_run_fails_with_1_says_why_and_keeps_the_last_finite_weights(
-    run: Any, capsys: pytest.CaptureFixture[str]
+    run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, result = run("optim.lr=1e25", "optim.schedule=constant", "optim.warmup=0", expect=1)
+    from regulo.task import ImageClassification
+
+    plain = ImageClassification.on_train_epoch_start
+
+    def spoil(self: Any) -> None:
+        plain(self)
+        if self.current_epoch == 1:
+            with torch.no_grad():
+                self.classifier.model.head.weight.fill_(float("inf"))
+
+    monkeypatch.setattr(ImageClassification, "on_train_epoch_start", spoil)
+    folder, result = run(expect=1)
     assert result["status"] == "failed"
-    assert "loss is" in result["error"]
-    assert "the run failed: the " in capsys.readouterr().err
-    best = folder / "checkpoints" / "best.ckpt"
-    assert not best.exists() or all(v.isfinite().all() for v in weights(folder, "best").values())
+    assert "training loss is nan in epoch 1" in result["error"]
+    assert "the run failed: the training loss is nan" in capsys.readouterr().err
+    for name in ("best", "last"):
+        assert all(v.isfinite().all() for v in weights(folder, name).values())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer=gpu"], "no GPU"),
+        (["trainer=ddp"], "no GPU"),
+        (["trainer=mps"], "no Apple GPU"),
+        (["trainer=cpu", "trainer.devices=2"], "trainer=ddp_cpu"),
+        (["trainer=ddp_cpu", "trainer.devices=auto"], "auto counts GPUs"),
+        (["trainer=cpu", "trainer.precision=16-mixed"], "16-mixed needs a GPU"),
+        (["trainer=ddp_cpu", "trainer.sync_batchnorm=true"], "sync_batchnorm"),
+        (["trainer=ddp_cpu", "data.clean_subset=1"], "too small for 2 devices"),
+        (["~model.width", "model=torchvision", "model.architecture=vit_b_16"], "cannot build vit_b_16 for 1 × 28 × 28"),
+        (["regularizer.dropout.conv=0.1", "model=vit_tiny", "model.width=16"], "regularizer.dropout.conv"),
+    ],
+)
+def test_what_this_machine_or_model_cannot_do_is_refused(
+    overrides: list[str], message: str, run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*overrides, expect=2)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_the_data_refuse_leaves_no_folder(run: Any, tmp_path: Path) -> None:
@@ -222,19 +282,23 @@ def test_the_dashboard_gathers_all_runs(run: Any, tmp_path: Path, monkeypatch: p
     assert all(p.is_dir() for p in view.iterdir())
 
 
-def test_a_hostile_checkpoint_does_not_run(run: Any, tmp_path: Path) -> None:
-    import pickle
-
-    folder, _ = run()
+def test_a_hostile_or_torn_run_folder_is_refused_and_not_run(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = run("trainer.max_epochs=1")
 
     class Payload:
         def __reduce__(self) -> object:
             return (Path.touch, (tmp_path / "owned",))
 
     torch.save({"state_dict": Payload()}, folder / "checkpoints" / "best.ckpt")
-    with pytest.raises(pickle.UnpicklingError):
-        main(["evaluate", str(folder)])
+    assert main(["evaluate", str(folder)]) == 2
     assert not (tmp_path / "owned").exists()
+    (folder / "checkpoints" / "best.ckpt").write_bytes(b"torn")
+    assert main(["evaluate", str(folder)]) == 2
+    (folder / "config.yaml").write_text("a: [")
+    assert main(["evaluate", str(folder)]) == 2
+    assert capsys.readouterr().err.count("nothing was started") == 3
 
 
 def environment() -> dict[str, str]:
@@ -253,7 +317,7 @@ def test_two_processes_see_other_images_draw_other_lambdas_and_the_first_one_tes
     seen = [json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1)]
     assert seen[0]["lambda"] != seen[1]["lambda"]
     assert not set(seen[0]["indices"]) & set(seen[1]["indices"])
-    assert len(seen[0]["indices"]) == len(seen[1]["indices"]) == 2 * 2 * 128 / 2 * 2 / 2 * 1
+    assert len(seen[0]["indices"]) == len(seen[1]["indices"]) == 2 * 128, "two steps of a whole batch each"
     assert seen[0]["weights"] == seen[1]["weights"], "the ranks hold one model"
     assert (seen[0]["tests"], seen[1]["tests"]) == (3, 0), "the three splits are scored on one device"
     result = json.loads((folder / "result.json").read_text())
@@ -313,3 +377,33 @@ def test_sigterm_ends_a_run_with_143_and_says_so(tmp_path: Path) -> None:
     assert process.returncode == 143, errors
     assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
     assert all(v.isfinite().all() for v in weights(folder).values())
+
+
+def test_predict_agrees_with_evaluate_and_needs_no_data_set(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import csv
+    import shutil
+
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(("dark", "light")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(20):
+            image = rng.integers(0, 60, (20 + i, 24, 3), dtype="uint8") + np.uint8(190 * k)
+            Image.fromarray(image).save(tmp_path / "images" / name / f"{i}.png")
+    overrides = ["data=image_folder", f"data.root={tmp_path / 'images'}", "data.image_size=16", "data.batch_size=8"]
+    folder, result = run(
+        *overrides, "regularizer=[augment]", "trainer.max_epochs=6", "trainer.limit_batches=null", "model.width=8"
+    )
+    assert result["test/acc"] == 1.0
+    shutil.move(tmp_path / "images", tmp_path / "moved")
+    (tmp_path / "moved" / "dark" / "torn.png").write_text("no image")
+    capsys.readouterr()
+    assert main(["predict", str(folder), str(tmp_path / "moved")]) == 1
+    printed = capsys.readouterr()
+    assert "torn.png" in printed.err
+    rows = list(csv.DictReader(printed.out.splitlines()))
+    assert len(rows) == 40
+    assert all(row["class"] == Path(row["path"]).parent.name for row in rows)
+    assert main(["predict", str(folder), str(tmp_path / "nothing")]) == 2

@@ -4,7 +4,6 @@ import dataclasses
 import logging
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from lightning import seed_everything
@@ -16,6 +15,8 @@ from regulo.errors import Problem, Refused
 from regulo.plan import Plan
 from regulo.speed import Choice
 from regulo.task import Classifier
+
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 @dataclass(frozen=True)
@@ -31,41 +32,34 @@ class Parts:
         """The model with its normalisation, in the memory format of the config."""
         return Classifier(self.model, self.data.facts, self.config.trainer.memory_format)
 
-    def checkpoint(self, checkpoints: Path) -> Path:
-        """The weights that the run hands on."""
-        return checkpoints / ("best.ckpt" if self.plan.keeps_best else "last.ckpt")
-
 
 def build(config: Config) -> Parts:
     """Open the data, initialise the model from the seed, and let the plan change both. Raises Refused."""
-    share_cores(config.trainer.devices if config.trainer.distributed and config.trainer.accelerator == "cpu" else 1)
+    share_cores(config.trainer.processes() if config.trainer.device().type == "cpu" else 1)
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)  # it sets its own level when it is imported
     seed_everything(config.run.seed, verbose=False)
     plan = Plan(config.regularizer.values())
     splits = config.data.splits()
-    data = ImageData(config.data, splits, plan.transforms(splits.fit, splits.facts), config.run.seed)
+    data = ImageData(config.data, splits, plan.transforms(config.data.fit(), splits.facts), config.run.seed)
     model = plan.surgery(config.model.build(splits.facts), splits.facts)
     plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap
-    if min(config.data.batch_size, len(data.train)) == 1 and any(
-        isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()
-    ):
+    smallest, devices = min(len(s) for s in (data.train, *data.evaluated.values())), config.trainer.processes()
+    if smallest < devices:
+        raise Refused(Problem("trainer.devices", f"a split of {smallest} images is too small for {devices} devices"))
+    if min(config.data.batch_size, len(data.train)) == 1 and any(isinstance(m, BATCH_NORM) for m in model.modules()):
         what = "BatchNorm has no variance in a batch of one image"
         raise Refused(Problem("data.batch_size", what, "use at least 2, or +regularizer=norm regularizer.norm.kind=group"))
     return Parts(config, plan, data, model)
 
 
-def settle(config: Config, choice: Choice, run_dir: Path) -> Config:
-    """The config with what was left open filled in, as it is kept with the run."""
+def settle(config: Config, choice: Choice) -> Config:
+    """The config with what was measured filled in, as it is kept with the run."""
     speed = {"precision": choice.precision, "memory_format": choice.memory_format}
-    return dataclasses.replace(
-        config,
-        run=config.run.model_copy(update={"run_dir": str(run_dir)}),
-        trainer=config.trainer.model_copy(update=speed),
-    )
+    return dataclasses.replace(config, trainer=config.trainer.model_copy(update=speed))
 
 
-def share_cores(processes: int | str) -> None:
+def share_cores(processes: int) -> None:
     """Divide this machine's cores among processes that compute on them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, cores // int(processes)))
+    torch.set_num_threads(max(1, cores // processes))

@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, and read without running anybody's code."""
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from regulo.errors import Problem, Refused
+from regulo.plan import Plan
 from regulo.regularizers.base import Goal
+from regulo.runs import RunFolder
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -29,8 +33,12 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A checkpoint on the host. Raises what torch.load raises on anything but plain data."""
-    return torch.load(path, map_location="cpu", weights_only=True)
+    """A checkpoint on the host. Raises Refused if the file is torn or holds anything but plain data, none of which is run."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        what = f"{path} is not a whole checkpoint of plain data: {str(error).splitlines()[0]}"
+        raise Refused(Problem("RUN", what)) from error
 
 
 def keepers(folder: Path, goal: Goal) -> list[ModelCheckpoint]:
@@ -39,6 +47,14 @@ def keepers(folder: Path, goal: Goal) -> list[ModelCheckpoint]:
     best = ModelCheckpoint(filename="best", monitor=goal.monitor, mode=goal.mode, save_top_k=1, **common)
     last = ModelCheckpoint(filename="last", monitor=None, save_top_k=1, save_on_train_epoch_end=True, **common)
     return [best, last]
+
+
+def handed_on(folder: RunFolder, plan: Plan) -> dict[str, Any]:
+    """The checkpoint whose weights the run hands on. Raises Refused if there is none yet."""
+    path = folder.checkpoints / ("best.ckpt" if plan.keeps_best else "last.ckpt")
+    if not path.is_file():
+        raise Refused(Problem("RUN", f"{folder.path} has no {path.name}: it did not finish an epoch"))
+    return read(path)
 
 
 def load_weights(classifier: torch.nn.Module, checkpoint: dict[str, Any]) -> None:

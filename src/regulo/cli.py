@@ -10,8 +10,9 @@ from regulo.errors import Failed, Problem, Refused, nearest
 COMMANDS = {
     "train": ("regulo.train", "train", "[group=option] [key=value] …", "train, restore the best weights, test"),
     "evaluate": ("regulo.evaluate", "evaluate", "RUN [split]", "score a run again, from its folder alone"),
+    "predict": ("regulo.predict", "predict", "RUN PATH …", "the classes of image files, as CSV"),
     "dashboard": ("regulo.dashboard", "dashboard", "[RUN]", "show runs in the terminal (W&B's local viewer)"),
-    "schema": ("regulo.schema", "schema", "[FILE]", "write the configuration's JSON Schema, for editors"),
+    "schema": ("regulo.schema", "schema", "[FOLDER]", "write the configuration's JSON Schema, for editors"),
 }
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError
+from yaml import YAMLError
 
 from regulo import spec
 from regulo.callbacks.base import Observer
@@ -127,6 +128,8 @@ def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
                 problems.append(Problem(key, f"takes one option, not {len(options)}"))
             elif override.is_add() and key in MANY:
                 additions += [str(folder() / key / f"{o}.yaml") for o in options]
+            elif wanted is None and key in (*NAMED, *FIXED):
+                problems.append(Problem(key, "cannot be left out", nearest("", known[key])))
             elif key in MANY:
                 choices.append(f"{key}=[{','.join(options or ['none'])}]")
             elif options:
@@ -141,14 +144,17 @@ def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
         group, _, option = missing.rpartition("/")
         problem = Problem(group or missing, f"has no option {option!r}", nearest(option, known.get(group, ())))
         raise Refused(*problems, problem) from None
-    except (ConfigCompositionException, OmegaConfBaseException) as error:
-        raise Refused(*problems, Problem("configs", str(error).splitlines()[0])) from None
+    except (ConfigCompositionException, OmegaConfBaseException, YAMLError) as error:
+        raise Refused(*problems, Problem("configs", " ".join(str(error).split()))) from None
     OmegaConf.set_struct(tree, False)
     for path in additions:
         tree[Path(path).parent.name] = OmegaConf.merge(tree[Path(path).parent.name], OmegaConf.load(path))
     for override in values:
         problems += _set(tree, override)
-    plain: Any = OmegaConf.to_container(tree, resolve=True)
+    try:
+        plain: Any = OmegaConf.to_container(tree, resolve=True)
+    except OmegaConfBaseException as error:
+        raise Refused(*problems, Problem(str(error.full_key or "configs"), str(error.msg).splitlines()[0])) from None
     return plain, problems
 
 

@@ -38,24 +38,22 @@ def evaluate(arguments: Sequence[str]) -> int:
             raise Refused(Problem("split", f"there is no split {name!r}", nearest(name, SPLITS)))
     folder = RunFolder.open(arguments[0])
 
-    from regulo import checkpoints, tables
-    from regulo.build import build
-    from regulo.config import validate
+    from regulo import tables
+    from regulo.data.pipeline.module import ImageData
+    from regulo.restore import restore
 
-    parts = build(validate(folder.config()))
-    path = parts.checkpoint(folder.checkpoints)
-    if not path.is_file():
-        raise Refused(Problem("RUN", f"{folder.path} has no {path.name}: it did not finish an epoch"))
-    classifier = parts.classifier()
-    checkpoints.load_weights(classifier, checkpoints.read(path))
-    trainer = parts.config.trainer
+    run = restore(folder)
+    data = ImageData(run.config.data, run.config.data.splits(), [], run.config.run.seed)
+    if data.facts.classes != run.facts.classes:
+        what = f"the data have the classes {', '.join(data.facts.classes)}, and the run has {', '.join(run.facts.classes)}"
+        raise Refused(Problem("data", what))
     scores = {
         f"{name}/{key}": value
         for name in wanted
-        for key, value in answers(classifier, parts.data.evaluation_loader(name), trainer.device(), trainer.precision)
+        for key, value in answers(run.classifier, data.evaluation_loader(name), run.device, run.config.trainer.precision)
         .scores()
         .items()
     }
-    tables.scores(scores, title=f"{folder.path.name}, {path.stem} weights")
+    tables.scores(scores, title=f"{folder.path.name}, weights of epoch {run.epoch}")
     print(json.dumps(scores))
     return 0

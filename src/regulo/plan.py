@@ -7,7 +7,6 @@ import numpy as np
 from torch import Tensor, nn
 
 from regulo.batch import Facts
-from regulo.errors import Problem, Refused
 from regulo.groups import NamedParameter, ParamGroup
 from regulo.regularizers.base import HOOKS, Goal, Regularizer, hooks
 
@@ -105,10 +104,3 @@ def _turns(regularizers: list[Regularizer]) -> list[list[Regularizer]]:
 
 def _short(value: Any) -> str:
     return "[" + " ".join(map(str, value)) + "]" if isinstance(value, list) else "–" if value is None else str(value)
-
-
-def check_whole_run(batch_size: int, train_images: int, model: nn.Module) -> None:
-    """Rules that only the built run can break. Raises Refused."""
-    if min(batch_size, train_images) == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
-        what = "BatchNorm has no variance in a batch of one image"
-        raise Refused(Problem("data.batch_size", what, "use at least 2, or regularizer.norm.kind=group"))

@@ -27,6 +27,13 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.figures = path / "figures"
 
+    @staticmethod
+    def check(wanted: str | None) -> None:
+        """Raise Refused if the wanted folder is taken, before anything is spent on the run."""
+        if wanted and Path(wanted).exists() and (not Path(wanted).is_dir() or any(Path(wanted).iterdir())):
+            hint = "a run shares its folder with no other; name a new one"
+            raise Refused(Problem("run_dir", f"{wanted} is not an empty folder", hint))
+
     @classmethod
     def create(cls, wanted: str | None, name: str) -> "RunFolder":
         """A new folder: the wanted one, which must be empty or absent, or runs/<date>-<time>-<name>."""
@@ -61,8 +68,14 @@ class RunFolder:
         write(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     def config(self) -> dict[str, Any]:
-        """What `save_config` saved."""
-        return yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        """What `save_config` saved. Raises Refused if it is no longer that."""
+        try:
+            content = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise Refused(Problem("RUN", f"{self.path / 'config.yaml'} cannot be read: {error}")) from error
+        if not isinstance(content, dict):
+            raise Refused(Problem("RUN", f"{self.path / 'config.yaml'} is not a run's configuration"))
+        return content
 
     def save_json(self, name: str, content: Any) -> None:
         """A JSON file in the folder."""

@@ -34,6 +34,11 @@ def group(name: str) -> dict[str, Any]:
     return {"oneOf": [closed({"name": {"const": n}, **fields(cls)}, description=_summary(cls)) for n, cls in classes.items()]}
 
 
+def group_file(name: str) -> dict[str, Any]:
+    """The JSON Schema of a YAML of this group, which may also set keys of the whole run (`# @package _global_`)."""
+    return {"anyOf": [group(name), run()]} if name in NAMED else group(name)
+
+
 def run() -> dict[str, Any]:
     """The JSON Schema of a whole run, as an experiment describes it."""
     groups = {name: group(name) for name in (*NAMED, *MANY, *FIXED)}
@@ -50,7 +55,7 @@ def schema(arguments: Sequence[str]) -> int:
         raise Refused(Problem("regulo schema", "takes one folder", "regulo schema .schema"))
     target = Path(arguments[0] if arguments else folder().parent / ".schema")
     target.mkdir(parents=True, exist_ok=True)
-    for name, content in {"run": run(), **{g: group(g) for g in (*NAMED, *MANY, *FIXED)}}.items():
+    for name, content in {"run": run(), **{g: group_file(g) for g in (*NAMED, *MANY, *FIXED)}}.items():
         write(target / f"{name}.json", json.dumps({"$schema": DRAFT, **content}, indent=1, ensure_ascii=False) + "\n")
     print(f"JSON Schema of the configuration: {target}")
     return 0

@@ -24,12 +24,16 @@ class Tally:
 
     def read(self) -> dict[str, float]:
         """{acc, loss} over all ranks: the share of right answers and the mean negative log-likelihood in nats."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(self.loss)
-            torch.distributed.all_reduce(self.confusion)
+        _add_over_ranks(self.loss, self.confusion)
         matrix = self.confusion.view(self.k, self.k)
         n = matrix.sum()
         return {"acc": (matrix.trace() / n).item(), "loss": (self.loss / n).item()}
+
+
+def _add_over_ranks(*sums: Tensor) -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for tensor in sums:
+            torch.distributed.all_reduce(tensor)
 
 
 class Meter:
@@ -50,7 +54,8 @@ class Meter:
         self.sums += torch.stack([loss.detach().float(), right, torch.ones_like(right)])
 
     def read(self) -> tuple[float, float]:
-        """(mean loss, mean accuracy) since the last reading. Waits for the device once."""
+        """(mean loss, mean accuracy) since the last reading, over all ranks. Waits for the device once."""
+        _add_over_ranks(self.sums)  # so that all ranks see the same loss, and a bad one fails them all
         loss, right, steps = self.sums.tolist()
         self.reset()
         return loss / max(steps, 1), right / max(steps, 1)

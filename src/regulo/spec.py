@@ -22,7 +22,7 @@ GROUPS = {
 class Strict(BaseModel):
     """Fields are checked strictly, unknown ones are refused, and nothing changes after that."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Spec(Strict):

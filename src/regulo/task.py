@@ -94,7 +94,9 @@ class ImageClassification(LightningModule):
             "lr": lr,
             "train/images_per_second": self.rate.read(),
         }
-        self.log_dict(read, on_step=True)
+        self.log_dict(read, logger=False)  # for callbacks; Lightning would leave out the last batch of an epoch
+        for logger in self.loggers:
+            logger.log_metrics(read | {"epoch": self.current_epoch}, step=self.global_step)
         if self.trainer.is_last_batch:
             self.rate.end()
 

@@ -30,6 +30,8 @@ def train(overrides: Sequence[str]) -> int:
     if HANDOFF in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
         return _help(config)
     _refuse_foreign_launcher()
+    RunFolder.check(config.run.run_dir)
+    config.trainer.check()
     config.logger.preflight()
 
     from regulo import build, tables
@@ -37,7 +39,7 @@ def train(overrides: Sequence[str]) -> int:
     parts = build.build(config)
     choice = measure_speed(parts)
     folder = RunFolder.create(config.run.run_dir, config.run.name)
-    config = build.settle(config, choice, folder.path)
+    config = build.settle(config, choice)
     parts = dataclasses.replace(parts, config=config)
     folder.save_config(config.as_dict())
     folder.save_json("plan.json", {"regularizers": parts.plan.rows(), "speed": choice.as_dict()})
@@ -54,7 +56,7 @@ def train(overrides: Sequence[str]) -> int:
 
 
 def measure_speed(parts: "Parts") -> "Choice":
-    """Settle precision and memory format on one real, mixed batch."""
+    """Settle precision and memory format on one real batch."""
     from regulo import speed
     from regulo.batch import soft_targets
     from regulo.task import Classifier
@@ -84,10 +86,14 @@ def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "S
     callbacks = [*parts.plan.callbacks(config.run.goal), *observers, *kept]
     trainer = config.trainer.build(folder.path, loggers, callbacks)
     task = ImageClassification(classifier, facts, parts.plan, config.optim, config.run.seed, config.trainer.log_every_n_steps)
-    task.extra = {"config": config.as_dict(), "classes": list(facts.classes), "mean": list(facts.mean), "std": list(facts.std)}
+    task.extra = {"config": config.as_dict(), "facts": dataclasses.asdict(facts)}
     began = time.perf_counter()
-    with contextlib.suppress(SIGTERMException):  # which would end the process with 0
+    try:
         trainer.fit(task, parts.data)
+    except SIGTERMException:  # which would end the process with 0
+        raise Terminated from None
+    except SystemExit:  # into which Lightning turns Ctrl-C, with the code of a failure
+        raise KeyboardInterrupt from None
     if trainer.received_sigterm:
         raise Terminated
     return {
@@ -106,11 +112,14 @@ def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, logger
     from regulo.evaluate import SPLITS, answers
 
     build.share_cores(1)
-    path = parts.checkpoint(folder.checkpoints)
-    kept = checkpoints.read(path)
+    kept = checkpoints.handed_on(folder, parts.plan)
     checkpoints.load_weights(classifier, kept)
     best = checkpoints.read(folder.checkpoints / "best.ckpt")["epoch"] + 1
-    result: dict[str, Any] = {"best_epoch": best, "weights": path.stem, "weights_epoch": kept["epoch"] + 1}
+    result: dict[str, Any] = {
+        "best_epoch": best,
+        "weights": "best" if parts.plan.keeps_best else "last",
+        "weights_epoch": kept["epoch"] + 1,
+    }
     spec = parts.config.trainer
     for name in SPLITS:
         given = answers(classifier, parts.data.evaluation_loader(name), spec.device(), spec.precision)
@@ -161,11 +170,12 @@ class Terminated(SystemExit):
 def _help(config: Config) -> int:
     """Be one of the other processes of a distributed run: train along, and leave the rest to the first."""
     from regulo import build
+    from regulo.restore import trusting
     from regulo.speed import Choice
 
     told = json.loads(os.environ[HANDOFF])
     folder = RunFolder.open(told["run_dir"])
-    parts = build.build(build.settle(config, Choice(told["precision"], told["memory_format"]), folder.path))
+    parts = build.build(build.settle(trusting(config), Choice(told["precision"], told["memory_format"])))
     fit(parts, parts.classifier(), folder, [])
     return 0
 

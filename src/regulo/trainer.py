@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from regulo.errors import Problem, Refused
 from regulo.spec import Strict
 
 if TYPE_CHECKING:
@@ -22,10 +23,8 @@ class TrainerSpec(Strict):
     """auto: a GPU if there is one, else Apple's, else the CPU"""
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
     """processes, one per device; auto: all GPUs"""
-    num_nodes: Annotated[int, Field(ge=1)] = 1
-    """machines"""
     strategy: Literal["auto", "ddp"] = "auto"
-    """auto: a single device"""
+    """auto: one device; ddp: DistributedDataParallel over `devices` of this machine"""
     sync_batchnorm: bool = False
     """BatchNorm's statistics over all devices' batches"""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
@@ -43,10 +42,34 @@ class TrainerSpec(Strict):
     detect_anomaly: bool = False
     """name the operation in which a NaN arose, at a great cost in speed"""
 
-    @property
-    def distributed(self) -> bool:
-        """More than one process trains."""
-        return self.strategy != "auto"
+    def processes(self) -> int:
+        """How many processes train."""
+        import torch
+
+        return torch.cuda.device_count() if self.devices == "auto" else self.devices
+
+    def check(self) -> None:
+        """Compare what is asked for with what this machine has. Raises Refused."""
+        import torch
+
+        problems = []
+        gpus, cpu = torch.cuda.device_count(), self.device().type == "cpu"
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            problems.append(Problem("trainer.accelerator", "this machine has no GPU that torch can use", "trainer=auto"))
+        elif self.accelerator == "mps" and not torch.backends.mps.is_available():
+            problems.append(Problem("trainer.accelerator", "this machine has no Apple GPU that torch can use", "trainer=auto"))
+        elif cpu and self.devices == "auto":
+            problems.append(Problem("trainer.devices", "auto counts GPUs, and there is none", "trainer.devices=2"))
+        elif not cpu and self.processes() > max(gpus, 1):
+            problems.append(Problem("trainer.devices", f"this machine has {gpus} GPUs", f"trainer.devices={max(gpus, 1)}"))
+        elif self.processes() > 1 and self.strategy == "auto":
+            problems.append(Problem("trainer.devices", "several devices need a strategy", "trainer=ddp or trainer=ddp_cpu"))
+        if cpu and self.precision == "16-mixed":
+            problems.append(Problem("trainer.precision", "16-mixed needs a GPU", "bf16-mixed or auto"))
+        if cpu and self.sync_batchnorm:
+            problems.append(Problem("trainer.sync_batchnorm", "torch has it on GPUs only", "false"))
+        if problems:
+            raise Refused(*problems)
 
     def device(self) -> Any:
         """The torch device of a single process."""
@@ -72,7 +95,6 @@ class TrainerSpec(Strict):
         return Trainer(
             accelerator=self.accelerator,
             devices=self.devices,
-            num_nodes=self.num_nodes,
             strategy=strategy,
             sync_batchnorm=self.sync_batchnorm,
             precision=self.precision,  # type: ignore[arg-type]

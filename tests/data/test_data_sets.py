@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regulo.data import fashion_mnist, fashion_mnist_mini, image_folder
+from regulo.data import fashion_mnist, fashion_mnist_mini
 from regulo.data.cifar10 import Cifar10
 from regulo.data.cifar100 import Cifar100
 from regulo.data.fashion_mnist import FashionMnist
 from regulo.data.fashion_mnist_mini import FashionMnistMini
 from regulo.data.image_folder import ImageFolder
 from regulo.errors import Refused
+from regulo.imaging import read_image
 from tests.conftest import rng
 
 
@@ -163,13 +164,13 @@ def test_every_image_reaches_the_network_at_one_size(tmp_path: Path) -> None:
             save(tmp_path / c / f"{i}.png", photo(i, *size))
     spec = ImageFolder(root=str(tmp_path), image_size=24, batch_size=4, num_workers=0)
     splits = spec.splits()
-    data = ImageData(spec, splits, Augment().transform(list(splits.fit), splits.facts), 0)
+    data = ImageData(spec, splits, Augment().transform(spec.fit(), splits.facts), 0)
     for loader in (data.train_dataloader(), data.evaluation_loader("val"), data.evaluation_loader("test")):
         assert {tuple(b.images.shape[1:]) for b in loader} == {(3, 24, 24)}
 
 
 def test_every_format_is_read_as_a_viewer_shows_it(tmp_path: Path) -> None:
-    read = lambda p, c=3: image_folder.read_image(str(p).encode(), c)  # noqa: E731
+    read = lambda p, c=3: read_image(str(p).encode(), c)  # noqa: E731
     colour = photo(0)
     grey = colour[..., 0]
     assert (read(save(tmp_path / "rgb.png", colour)) == colour).all()

@@ -88,13 +88,14 @@ def test_ranks_share_one_permutation_and_no_image(world: int) -> None:
     assert len({i for r in ranks for keys in r for i in keys}) == 96 // (4 * world) * 4 * world
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
-@pytest.mark.parametrize("n", [3, 10, 23, 100])
-def test_evaluation_sees_every_image_once_on_any_number_of_ranks(n: int, world: int) -> None:
-    ranks = [list(EvalBatches(n, 4, r, world)) for r in range(world)]
+@pytest.mark.parametrize("batch_size", [2, 4, 64])
+@pytest.mark.parametrize("world", [1, 2, 3, 8])
+@pytest.mark.parametrize("n", [8, 10, 23, 100])
+def test_evaluation_sees_every_image_once_on_any_number_of_ranks(n: int, world: int, batch_size: int) -> None:
+    ranks = [list(EvalBatches(n, batch_size, r, world)) for r in range(world)]
     assert sorted(i for r in ranks for keys in r for _, i in keys) == list(range(n))
     assert len({len(r) for r in ranks}) == 1, "all ranks take part in every collective"
-    assert all(0 < len(keys) <= 4 for r in ranks for keys in r)
+    assert all(0 < len(keys) <= batch_size for r in ranks for keys in r)
 
 
 def test_fewer_images_than_a_batch_make_one_batch() -> None:

@@ -1,6 +1,5 @@
 """What every technique promises, for every technique that is discovered, on every model family."""
 
-import copy
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from regulo.draws import generator
 from regulo.errors import Refused
 from regulo.plan import Plan, named_parameters
 from regulo.regularizers.base import HOOKS, Goal, Regularizer, hooks
-from tests.conftest import COLOUR, GREY, build_model, images_of, rng
+from tests.conftest import COLOUR, GREY, SMALL, build_model, images_of, rng
 
 TECHNIQUES = spec.names("regularizer")
 MODELS = spec.names("model")
@@ -23,6 +22,16 @@ FACTS = pytest.mark.parametrize("facts", [GREY, COLOUR], ids=["grey", "colour"])
 def technique(name: str) -> Regularizer:
     """As its YAML has it."""
     return config.load([f"regularizer=[{name}]"]).regularizer[name]
+
+
+def operate(plan: Plan, model_name: str) -> torch.nn.Module:
+    """The model after surgery; skipped where the technique refuses, by its name, a model that lacks the place."""
+    try:
+        return plan.surgery(build_model(model_name, COLOUR), COLOUR)
+    except Refused as refusal:
+        if model_name in SMALL or plan.regularizers[0].name not in str(refusal):
+            raise
+        pytest.skip(str(refusal))
 
 
 def using(hook: str) -> list[str]:
@@ -42,7 +51,7 @@ def test_it_uses_a_hook_and_says_where_it_comes_from(name: str) -> None:
 def test_it_works_with_every_model_and_keeps_every_parameter_in_one_group(name: str, model_name: str) -> None:
     r = technique(name)
     plan, facts = Plan([r]), COLOUR
-    model = plan.surgery(build_model(model_name, facts), facts)
+    model = operate(plan, model_name)
     groups = plan.param_groups(model)
     assert sorted(m.name for g in groups for m in g.members) == sorted(n for n, _ in model.named_parameters())
     images, targets = images_of(facts), soft_targets(torch.tensor([0, 1, 2, 3]), facts.num_classes)
@@ -57,7 +66,7 @@ def test_it_works_with_every_model_and_keeps_every_parameter_in_one_group(name: 
 @pytest.mark.parametrize("name", using("surgery"))
 def test_surgery_keeps_the_state_dict_keys_and_inference_is_deterministic(name: str, model_name: str) -> None:
     plain = build_model(model_name, COLOUR)
-    changed = Plan([technique(name)]).surgery(copy.deepcopy(plain), COLOUR).eval()
+    changed = operate(Plan([technique(name)]), model_name).eval()
     if name != "norm":  # it is there to replace layers
         assert list(changed.state_dict()) == list(plain.state_dict())
         plain.load_state_dict(changed.state_dict())
@@ -82,7 +91,7 @@ def test_mixed_target_rows_sum_to_one_and_repeat_with_the_seed(name: str, facts:
         torch.testing.assert_close(t.sum(1), torch.ones(16))
         assert (t >= 0).all()
         results.append((x, t))
-    assert any(not t.equal(targets) for _, t in results)
+    assert any(not (x.equal(images) and t.equal(targets)) for x, t in results), "it does something"
 
 
 @pytest.mark.parametrize("name", using("mix"))
@@ -110,6 +119,17 @@ def test_transforms_keep_shape_and_type_and_depend_on_seed_epoch_and_index_alone
     assert alone.equal(batch.images[[5, 0, 3]])
     later = one.__getitems__([(1, i) for i in range(6)])
     assert not later.images.equal(batch.images)
+
+
+@pytest.mark.parametrize("name", using("transform"))
+def test_transforms_reach_workers_that_are_started_afresh(name: str) -> None:
+    import pickle
+
+    split = Split(rng().integers(0, 256, (4, 28, 28, 1), dtype="uint8"), torch.arange(4).numpy())
+    data = BatchedImages(split, technique(name).transform([], GREY), seed=3)
+    twin = pickle.loads(pickle.dumps(data))
+    keys = [(0, i) for i in range(4)]
+    assert twin.__getitems__(keys).images.equal(data.__getitems__(keys).images)
 
 
 @pytest.mark.parametrize("name", using("callbacks"))

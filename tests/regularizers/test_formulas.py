@@ -175,7 +175,7 @@ def test_every_norm_layer_is_swapped(name: str, kind: str) -> None:
     model = build_model(name, COLOUR)
     Norm(kind=kind).surgery(model, COLOUR)  # type: ignore[arg-type]
     wanted = {
-        "batch": ("BatchNorm2d", "TokenBatchNorm"),
+        "batch": ("BatchNorm2d", "TokenBatchNorm", "BatchNorm1d"),
         "layer": ("GroupNorm", "LayerNorm"),
         "group": ("GroupNorm", "TokenGroupNorm"),
         "none": (),

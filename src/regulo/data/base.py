@@ -1,6 +1,5 @@
 """What every data set is: three splits of images, their labels, and the facts that flow on to the model."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -20,8 +19,6 @@ class Splits:
     val: Split
     test: Split
     facts: Facts
-    fit: Sequence[Any] = ()
-    """albumentations transforms that bring any image to (H, W, C) of `facts`, in evaluation and before augmentation"""
 
 
 class DataSet(Spec):
@@ -39,6 +36,13 @@ class DataSet(Spec):
     def splits(self) -> Splits:
         """Read or open the files. Raises Refused if they are missing or damaged."""
         raise NotImplementedError
+
+    def fit(self) -> list[Any]:
+        """Albumentations transforms that bring an image of any size to that of the facts, in evaluation and before augmentation.
+
+        None, if all images have it already.
+        """
+        return []
 
 
 def fixed_subset(n: int, size: int, seed: int = 0) -> np.ndarray:

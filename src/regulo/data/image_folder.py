@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -12,9 +12,8 @@ from pydantic import Field
 from regulo.batch import Facts, Split
 from regulo.data.base import DataSet, Splits, fixed_subset, missing, moments, stratified
 from regulo.errors import Problem, Refused, nearest
-from regulo.imaging import albumentations
+from regulo.imaging import ENDINGS, albumentations, open_image, read_image
 
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
@@ -35,8 +34,8 @@ class ImageFolder(DataSet):
     """share of each class that is held out for the test where there is no `test/`"""
     split_seed: Annotated[int, Field(ge=0)] = 0
     """draws the held-out files; apart from `seed`, so that repeated runs share their splits"""
-    check: Literal["full", "header"] = "full"
-    """decode every file before training, or read only its header (millions of files)"""
+    check: Literal["full", "header", "none"] = "full"
+    """before training, decode every file, or read only its header (millions of files), or trust all"""
 
     def splits(self) -> Splits:
         folders = self._folders()
@@ -53,12 +52,12 @@ class ImageFolder(DataSet):
             empty = [name for k, name in enumerate(classes) if not (labels == k).any()]
             if empty and part == "train":
                 raise missing("data.root", f"too few images for training in the classes {', '.join(empty)}", "add some")
-            self._check(paths, part)
+            if self.check != "none":
+                self._check(paths, part)
         files = {part: Split(Files(paths, self.channels), labels) for part, (paths, labels) in found.items()}
-        fit = self._fit()
-        mean, std = self._moments(files["train"], fit)
+        mean, std = self._moments(files["train"])
         facts = Facts(self.channels, self.image_size, self.image_size, tuple(classes), mean, std)
-        return Splits(files["train"], files["val"], files["test"], facts, fit)
+        return Splits(files["train"], files["val"], files["test"], facts)
 
     def _folders(self) -> dict[str, Path]:
         if self.root is None:
@@ -70,7 +69,7 @@ class ImageFolder(DataSet):
         parts = {part: root / n for part, options in NAMES.items() for n in options if (root / n).is_dir()}
         return parts if "train" in parts else {"train": root}
 
-    def _fit(self) -> list[object]:
+    def fit(self) -> list[Any]:
         A = albumentations()
         import cv2
 
@@ -98,8 +97,8 @@ class ImageFolder(DataSet):
             shown = [Problem("data.root", f"unreadable image {f}") for f in bad[:20]]
             raise Refused(*shown, *([Problem("data.root", f"… and {len(bad) - 20} more")] if len(bad) > 20 else []))
 
-    def _moments(self, train: Split, fit: list[object]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        pipeline = albumentations().Compose(fit)
+    def _moments(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        pipeline = albumentations().Compose(self.fit())
         chosen = fixed_subset(len(train.labels), 500)
         return moments(np.stack([pipeline(image=train.images[i])["image"] for i in chosen]))
 
@@ -141,26 +140,3 @@ def list_images(folder: Path, classes: list[str]) -> tuple[np.ndarray, np.ndarra
     if not paths:
         raise missing("data.root", f"there is no image below {folder}", "endings: " + " ".join(ENDINGS))
     return np.array(paths), np.array(labels, np.int64)
-
-
-def open_image(raw: bytes):  # type: ignore[no-untyped-def]
-    """The file as a PIL image, its header read."""
-    from PIL import Image
-
-    return Image.open(os.fsdecode(raw))
-
-
-def read_image(raw: bytes, channels: int) -> np.ndarray:
-    """The image as a viewer shows it: upright, transparency on white, 16 bits scaled to 8. (H, W, channels) uint8."""
-    from PIL import Image, ImageOps
-
-    with open_image(raw) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):  # 16 bits, which PIL would clip
-            wide = np.asarray(image, np.float64)
-            image = Image.fromarray((wide / 257 + 0.5).clip(0, 255).astype(np.uint8))
-        if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-            colours = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
-        array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    return array[..., None] if channels == 1 else array

@@ -1,7 +1,7 @@
 """Any classification model of torchvision, by name, with its head and stem adapted to the data."""
 
 import copy
-import inspect
+import pickle
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from urllib.error import URLError
@@ -31,6 +31,20 @@ class Torchvision(Model):
     """no down-sampling before the first stage (as CIFAR networks have it); null: where images have at most 64 pixels"""
 
     def build(self, facts: Facts) -> nn.Module:
+        from torchvision import models
+
+        known = models.list_models(module=models)
+        if self.architecture not in known:
+            what = f"torchvision has no classification model {self.architecture!r}"
+            raise Refused(Problem("model.architecture", what, nearest(self.architecture, known)))
+        try:
+            return self._adapted(facts)
+        except (AssertionError, IndexError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+            size = f"{facts.channels} × {facts.height} × {facts.width}"
+            what = f"torchvision cannot build {self.architecture} for {size} images: {str(error).splitlines()[0]}"
+            raise Refused(Problem("model.architecture", what, "a convolutional one takes any size")) from error
+
+    def _adapted(self, facts: Facts) -> nn.Module:
         model = self._load(facts)
         _switch_off_own_regularization(model)
         small = max(facts.height, facts.width) <= 64 if self.small_stem is None else self.small_stem
@@ -42,24 +56,18 @@ class Torchvision(Model):
     def _load(self, facts: Facts) -> nn.Module:
         from torchvision import models
 
-        known = models.list_models(module=models)
-        if self.architecture not in known:
-            what = f"torchvision has no classification model {self.architecture!r}"
-            raise Refused(Problem("model.architecture", what, nearest(self.architecture, known)))
         builder = models.get_model_builder(self.architecture)
         options: dict[str, Any] = {}
         if self.architecture in ("googlenet", "inception_v3"):
             options |= {"aux_logits": False, "init_weights": True}  # one logit vector per image
-        accepts = inspect.signature(builder).parameters
-        if self.weights is None and "image_size" not in accepts and self.architecture.startswith("vit_"):
+        if self.architecture.startswith("vit_") and self.weights is None:
             options["image_size"] = max(facts.height, facts.width)
         if self.architecture.startswith("maxvit"):
             options["input_size"] = (facts.height, facts.width)
-        try:
-            return self._with_weights(builder, options)
-        except (ValueError, RuntimeError, KeyError) as error:
-            text = str(error).splitlines()[0]
-            raise Refused(Problem("model", f"torchvision cannot build {self.architecture} for these images: {text}")) from error
+        model = self._with_weights(builder, options)
+        if hasattr(model, "transform_input"):
+            model.transform_input = False  # type: ignore[assignment]  # the data's own mean and std are taken off before
+        return model
 
     def _with_weights(self, builder: Any, options: dict[str, Any]) -> nn.Module:
         from torchvision import models

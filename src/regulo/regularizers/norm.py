@@ -56,11 +56,15 @@ class Norm(Regularizer):
         return new[self.kind]()
 
 
-class TokenBatchNorm(nn.BatchNorm1d):
+class TokenBatchNorm(nn.Module):
     """BatchNorm of each channel over batch and places, for activations (B, …, D)."""
 
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(channels, eps=eps)  # a child, which SyncBatchNorm can take the place of
+
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.flatten(0, -2)).view_as(input)
+        return self.norm(input.flatten(0, -2)).view_as(input)
 
 
 class TokenGroupNorm(nn.GroupNorm):

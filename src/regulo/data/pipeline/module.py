@@ -13,7 +13,6 @@ from regulo.batch import Batch
 from regulo.data.base import DataSet, Splits, fixed_subset
 from regulo.data.pipeline.dataset import BatchedImages, quiet_worker, whole
 from regulo.data.pipeline.sampler import EvalBatches, Key, TrainBatches
-from regulo.errors import Problem, Refused
 
 
 class ImageData(LightningDataModule):
@@ -26,15 +25,12 @@ class ImageData(LightningDataModule):
         clean = splits.train.take(subset)
         self.train = BatchedImages(splits.train, train_transforms, seed)
         self.evaluated = {
-            name: BatchedImages(split, splits.fit, seed)
+            name: BatchedImages(split, spec.fit(), seed)
             for name, split in (("train_clean", clean), ("val", splits.val), ("test", splits.test))
         }
 
     def train_dataloader(self) -> DataLoader[Batch]:
         rank, world = self._place()
-        if len(self.train) < world:
-            what = f"{len(self.train)} training images are too few for {world} devices"
-            raise Refused(Problem("trainer.devices", what))
         return self._loader(self.train, TrainBatches(len(self.train), self.spec.batch_size, self.seed, rank, world))
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:

@@ -48,10 +48,14 @@ class TrainBatches(Sampler[list[Key]]):
 
 
 class EvalBatches(Sampler[list[Key]]):
-    """Every image once over all ranks, none twice; all ranks have the same number of batches."""
+    """Every image once over all ranks, none twice; all ranks have the same number of batches.
+
+    There must be at least as many images as ranks.
+    """
 
     def __init__(self, n: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
-        count = -(-n // (batch_size * world))
+        largest_share = -(-n // world)
+        count = min(-(-largest_share // batch_size), n // world)  # or the smallest share would have an empty batch
         mine = np.arange(n)[rank::world]
         self.batches = [[(0, int(i)) for i in part] for part in np.array_split(mine, count)]
 

@@ -1,0 +1,50 @@
+"""A finished run's model, from its folder alone: neither pretrained weights nor the data set are needed."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from regulo import checkpoints
+from regulo.batch import Facts
+from regulo.config import Config, validate
+from regulo.plan import Plan
+from regulo.runs import RunFolder
+from regulo.task import Classifier
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a run hands on, ready to answer on `device`."""
+
+    config: Config
+    plan: Plan
+    facts: Facts
+    classifier: Classifier
+    device: torch.device
+    epoch: int
+
+
+def trusting(config: Config) -> Config:
+    """The config for whoever joins or follows a run: its files have been checked, and its weights come from elsewhere."""
+    changes: dict[str, dict[str, Any]] = {"data": {"check": "none"}, "model": {"weights": None}}
+    parts = {
+        group: part.model_copy(update={k: v for k, v in changes[group].items() if k in type(part).model_fields})
+        for group, part in (("data", config.data), ("model", config.model))
+    }
+    return dataclasses.replace(config, **parts)  # type: ignore[arg-type]
+
+
+def restore(folder: RunFolder) -> Restored:
+    """Rebuild the model and load the weights that the run hands on. Raises Refused if there are none."""
+    config = trusting(validate(folder.config()))
+    plan = Plan(config.regularizer.values())
+    kept = checkpoints.handed_on(folder, plan)
+    told = kept["regulo"]["facts"]
+    facts = Facts(**told | {k: tuple(told[k]) for k in ("classes", "mean", "std")})
+    model = plan.surgery(config.model.build(facts), facts)
+    classifier = Classifier(model, facts, config.trainer.memory_format)
+    checkpoints.load_weights(classifier, kept)
+    device = config.trainer.device()
+    return Restored(config, plan, facts, classifier.to(device).eval(), device, kept["epoch"] + 1)
