@@ -77,14 +77,10 @@ def test_one_seed_gives_one_result_with_any_number_of_workers_and_another_seed_a
     assert any(not v.equal(weights(other)[k]) for k, v in weights(one).items())
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ["model=vit_tiny", "model.width=16"],
-        ["model=torchvision", "~model.width", "model.architecture=mobilenet_v3_small", "model.small_stem=false"],
-    ],
-    ids=["vit_tiny", "torchvision"],
-)
+MOBILENET = ["model=torchvision", "~model.width", "model.architecture=mobilenet_v3_small", "model.small_stem=false"]
+
+
+@pytest.mark.parametrize("overrides", [["model=vit_tiny", "model.width=16"], MOBILENET], ids=["vit_tiny", "torchvision"])
 def test_every_family_trains(overrides: list[str], run: Any) -> None:
     assert run(*overrides)[1]["status"] == "done"
 
@@ -137,8 +133,7 @@ def test_evaluate_needs_neither_pretrained_weights_nor_the_statistics_of_today(
     from torchvision.models import mobilenet_v3_small
 
     torch.save(mobilenet_v3_small().state_dict(), tmp_path / "pretrained.pth")
-    small = ["model.architecture=mobilenet_v3_small", "model.small_stem=false", "trainer.max_epochs=1"]
-    folder, result = run("model=torchvision", "~model.width", f"model.weights={tmp_path / 'pretrained.pth'}", *small)
+    folder, result = run(*MOBILENET, f"model.weights={tmp_path / 'pretrained.pth'}", "trainer.max_epochs=1")
     (tmp_path / "pretrained.pth").unlink()
     capsys.readouterr()
     assert main(["evaluate", str(folder), "val"]) == 0
@@ -317,7 +312,7 @@ def test_two_processes_see_other_images_draw_other_lambdas_and_the_first_one_tes
     seen = [json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1)]
     assert seen[0]["lambda"] != seen[1]["lambda"]
     assert not set(seen[0]["indices"]) & set(seen[1]["indices"])
-    assert len(seen[0]["indices"]) == len(seen[1]["indices"]) == 2 * 128, "two steps of a whole batch each"
+    assert len(seen[0]["indices"]) == len(seen[1]["indices"]) == 2 * 64, "two steps of a whole batch each"
     assert seen[0]["weights"] == seen[1]["weights"], "the ranks hold one model"
     assert (seen[0]["tests"], seen[1]["tests"]) == (3, 0), "the three splits are scored on one device"
     result = json.loads((folder / "result.json").read_text())
