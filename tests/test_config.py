@@ -158,6 +158,7 @@ def test_help_lists_groups_options_and_every_field(capsys: pytest.CaptureFixture
             for field in spec.load(group, name).model_fields:
                 assert f"{field}=" in text, (group, name, field)
     assert "regularizer.mixup.alpha=0.2   number > 0" in text
+    assert "regularizer.mixup.p=0.5" in text, "as the YAML has it, not the class"
 
 
 def test_unknown_commands_name_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

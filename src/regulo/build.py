@@ -41,7 +41,9 @@ def build(config: Config) -> Parts:
     seed_everything(config.run.seed, verbose=False)
     plan = Plan(config.regularizer.values())
     splits = config.data.splits()
-    data = ImageData(config.data, splits, plan.transforms(config.data.fit(), splits.facts), config.run.seed)
+    data = ImageData(
+        config.data, splits, plan.transforms(config.data.fit(), splits.facts), config.run.seed, config.trainer.limit_batches
+    )
     model = plan.surgery(config.model.build(splits.facts), splits.facts)
     plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap
     smallest, devices = min(len(s) for s in (data.train, *data.evaluated.values())), config.trainer.processes()

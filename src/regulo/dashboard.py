@@ -19,7 +19,10 @@ def dashboard(arguments: Sequence[str]) -> int:
     folder = RunFolder.open(arguments[0]).path / "wandb" if arguments else gather(Path("runs"))
     if not folder.is_dir():
         raise Refused(Problem("RUN", f"{folder.parent} was not logged to W&B", "train with logger=wandb, which is the default"))
-    words = ["leet", str(folder)] if sys.stdout.isatty() else ["leet", "inspect", "--summary", str(folder)]
+    words = ["leet", str(folder)]
+    if not sys.stdout.isatty():
+        print("no terminal to draw in: the latest run in words", flush=True)
+        words = ["leet", "inspect", "--summary", str(folder)]
     return subprocess.run([str(wandb), *words], check=False).returncode
 
 

@@ -43,7 +43,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     from regulo.restore import restore
 
     run = restore(folder)
-    data = ImageData(run.config.data, run.config.data.splits(), [], run.config.run.seed)
+    data = ImageData(run.config.data, run.config.data.splits(), [], run.config.run.seed, run.config.trainer.limit_batches)
     if data.facts.classes != run.facts.classes:
         what = f"the data have the classes {', '.join(data.facts.classes)}, and the run has {', '.join(run.facts.classes)}"
         raise Refused(Problem("data", what))

@@ -4,8 +4,9 @@ from typing import Any
 
 from regulo import spec
 from regulo.cli import COMMANDS
-from regulo.config import FIXED, MANY, NAMED, Run, groups
+from regulo.config import FIXED, MANY, NAMED, groups, load
 from regulo.schema import fields
+from regulo.spec import Strict
 
 SYNTAX = """\
   group=option            choose a file of configs/: model=vit_tiny, trainer=ddp_cpu, experiment=…
@@ -21,20 +22,29 @@ def explain(command: str) -> str:
     if command == "train":
         lines += ["overrides:", SYNTAX, "", "groups and their options:"]
         lines += [f"  {name:12} {', '.join(options)}" for name, options in groups().items()]
-        lines += ["", "run:", *_fields(Run, "")]
+        lines += ["", "run:", *_fields(load([]).run, "")]
         for group in (*NAMED, *MANY, *FIXED):
             for name in [""] if group in FIXED else spec.names(group):
-                cls = FIXED[group] if group in FIXED else spec.load(group, name)
+                part = _as_configured(group, name)
                 key = f"{group}.{name}" if group in MANY else group
                 title = key if group in MANY or not name else f"{group}={name}"
-                lines += ["", f"{title}: {(cls.__doc__ or '').splitlines()[0]}", *_fields(cls, f"{key}.")]
+                lines += ["", f"{title}: {(part.__doc__ or '').splitlines()[0]}", *_fields(part, f"{key}.")]
     return "\n".join(lines)
 
 
-def _fields(cls: Any, prefix: str) -> list[str]:
+def _as_configured(group: str, name: str) -> Strict:
+    """The part of a run that its YAML makes, whose values may differ from the class's own defaults."""
+    if group not in MANY:
+        return getattr(load([f"{group}={name}"] if name else []), group)
+    own = [f"{group}=[{name}]"] if name in groups()[group] else []
+    return getattr(load(own), group)[name]
+
+
+def _fields(part: Strict, prefix: str) -> list[str]:
     lines = []
-    for name, described in fields(cls).items():
-        default = described.get("default")
+    values = part.model_dump()
+    for name, described in fields(type(part)).items():
+        default = values[name]
         shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
         lines.append(f"  {prefix}{name}={shown}   {allowed(described)}")
         meaning = " ".join(described.get("description", "").split())

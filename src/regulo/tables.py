@@ -15,15 +15,16 @@ CONSOLE = Console(highlight=False, markup=False)
 if not CONSOLE.is_terminal:
     CONSOLE = Console(highlight=False, markup=False, width=120)  # a log file has no width of its own
 
-STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "title_justify": "left", "pad_edge": False, "title_style": "bold"}
+STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False}
 
 
 def plan(rows: Sequence[Mapping[str, str]], choice: "Choice") -> None:
     """The resolved plan, and how the model will run."""
-    table = Table("", "technique", "hook", "strength", "source", **STYLE, title="regularization")
+    table = Table("", "technique", "hook", "strength", "source", **STYLE)
     for row in rows:
         table.add_row(*(row[key] for key in ("order", "technique", "hook", "strength", "source")))
     if rows:
+        CONSOLE.print("regularization", style="bold")
         CONSOLE.print(table)
     else:
         CONSOLE.print("regularization: none but what the architecture brings")
@@ -38,7 +39,8 @@ def plan(rows: Sequence[Mapping[str, str]], choice: "Choice") -> None:
 
 def scores(result: Mapping[str, Any], title: str) -> None:
     """Accuracy, NLL and calibration by split, and the gap."""
-    table = Table("", "accuracy", "NLL", "ECE", "Brier", **STYLE, title=title)
+    CONSOLE.print(title, style="bold", soft_wrap=True)
+    table = Table("", "accuracy", "NLL", "ECE", "Brier", **STYLE)
     for column in table.columns[1:]:
         column.justify = "right"
     names = {"train_clean": "clean train", "val": "validation", "test": "test", "gap": "gap (train, validation)"}
@@ -52,4 +54,4 @@ def scores(result: Mapping[str, Any], title: str) -> None:
 def where(path: Path) -> None:
     """The run folder, and what to do next."""
     CONSOLE.print(f"run folder: {path}", soft_wrap=True)
-    CONSOLE.print(f"dashboard:  make dashboard    again: regulo evaluate {path}", soft_wrap=True)
+    CONSOLE.print(f'again:      make evaluate ARGS="{path}"    curves: make dashboard', soft_wrap=True)

@@ -36,7 +36,7 @@ class TrainerSpec(Strict):
     log_every_n_steps: Annotated[int, Field(ge=1)] = 20
     """steps between two readings of loss, accuracy, rate and gradient norm; between them nothing waits for the device"""
     limit_batches: Annotated[int, Field(ge=1)] | None = None
-    """only so many batches per epoch, of training and of validation: for a quick try; null: all"""
+    """only so many batches per epoch of training, and per evaluation of a split: for a quick try; null: all"""
     deterministic: bool = False
     """only deterministic kernels, at a cost in speed; an operation that has none is an error"""
     detect_anomaly: bool = False
@@ -101,7 +101,6 @@ class TrainerSpec(Strict):
             max_epochs=self.max_epochs,
             log_every_n_steps=self.log_every_n_steps,
             limit_train_batches=self.limit_batches,
-            limit_val_batches=self.limit_batches,
             deterministic=self.deterministic,
             detect_anomaly=self.detect_anomaly,
             logger=list(loggers),

@@ -16,7 +16,7 @@ class Samples(Observer):
     """A look at the first four batches, which shows wrong labels and unreadable augmentation before they cost a run."""
 
     count: Annotated[int, Field(ge=1, le=64)] = 16
-    """images"""
+    """images, from the first four batches together"""
 
     def callbacks(self, scene: Scene) -> "list[Callback]":
         from lightning import LightningModule, Trainer

@@ -86,7 +86,8 @@ class ImageFolder(DataSet):
             try:
                 read_image(raw, self.channels) if self.check == "full" else open_image(raw).close()
             except Exception as error:  # a decoder may raise anything on a damaged file
-                return f"{os.fsdecode(raw)}: {type(error).__name__}: {error}"
+                reason = str(error).removesuffix(f" {os.fsdecode(raw)!r}")
+                return f"{os.fsdecode(raw)}: {reason}"
             return ""
 
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -94,7 +95,7 @@ class ImageFolder(DataSet):
             seen = track(faults, f"checking {part} images", total=len(paths), transient=True, disable=len(paths) < 500)
             bad = [f for f in seen if f]
         if bad:
-            shown = [Problem("data.root", f"unreadable image {f}") for f in bad[:20]]
+            shown = [Problem("data.root", f"cannot read {f}", "repair or remove it") for f in bad[:20]]
             raise Refused(*shown, *([Problem("data.root", f"… and {len(bad) - 20} more")] if len(bad) > 20 else []))
 
     def _moments(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:

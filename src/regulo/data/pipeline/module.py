@@ -18,8 +18,11 @@ from regulo.data.pipeline.sampler import EvalBatches, Key, TrainBatches
 class ImageData(LightningDataModule):
     """Loaders over the splits of a data set. Augmentation is for training only; everything else gets the eval transforms."""
 
-    def __init__(self, spec: DataSet, splits: Splits, train_transforms: Sequence[Any], seed: int) -> None:
+    def __init__(
+        self, spec: DataSet, splits: Splits, train_transforms: Sequence[Any], seed: int, limit: int | None = None
+    ) -> None:
         super().__init__()
+        self.limit = limit  # batches of an evaluation; null: all
         self.spec, self.facts, self.seed = spec, splits.facts, seed
         subset = fixed_subset(len(splits.train.labels), spec.clean_subset)
         clean = splits.train.take(subset)
@@ -36,12 +39,12 @@ class ImageData(LightningDataModule):
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         rank, world = self._place()
         sets = (self.evaluated["val"], self.evaluated["train_clean"])
-        return [self._loader(s, EvalBatches(len(s), self.spec.batch_size, rank, world)) for s in sets]
+        return [self._loader(s, EvalBatches(len(s), self.spec.batch_size, rank, world, self.limit)) for s in sets]
 
     def evaluation_loader(self, split: str) -> DataLoader[Batch]:
-        """The whole split in order, on one device: "train_clean", "val" or "test"."""
+        """The split in order, on one device: "train_clean", "val" or "test"."""
         data = self.evaluated[split]
-        return self._loader(data, EvalBatches(len(data), self.spec.batch_size))
+        return self._loader(data, EvalBatches(len(data), self.spec.batch_size, limit=self.limit))
 
     def example(self) -> Batch:
         """One training batch of epoch 0, made in this process."""

@@ -50,14 +50,14 @@ class TrainBatches(Sampler[list[Key]]):
 class EvalBatches(Sampler[list[Key]]):
     """Every image once over all ranks, none twice; all ranks have the same number of batches.
 
-    There must be at least as many images as ranks.
+    There must be at least as many images as ranks. `limit` keeps only so many batches.
     """
 
-    def __init__(self, n: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, n: int, batch_size: int, rank: int = 0, world: int = 1, limit: int | None = None) -> None:
         largest_share = -(-n // world)
         count = min(-(-largest_share // batch_size), n // world)  # or the smallest share would have an empty batch
         mine = np.arange(n)[rank::world]
-        self.batches = [[(0, int(i)) for i in part] for part in np.array_split(mine, count)]
+        self.batches = [[(0, int(i)) for i in part] for part in np.array_split(mine, count)][:limit]
 
     def __len__(self) -> int:
         return len(self.batches)
