@@ -97,7 +97,7 @@ def test_the_extensions_of_the_contributing_guide_work_without_any_other_edit(fo
 
 
 def test_the_contract_tests_pick_a_new_extension_up(fork: Path) -> None:
-    done = python(fork, "-m", "pytest", "tests/regularizers/test_contract.py", "-k", "pixel_noise or linear", "-q")
+    done = python(fork, "-m", "pytest", "tests/regularizers/test_contract.py", "-k", "pixel_noise or linear")
     assert done.returncode == 0, done.stdout[-3000:]
     passed = int(re.search(r"(\d+) passed", done.stdout)[1])  # type: ignore[index]
     assert passed > 15
