@@ -19,7 +19,6 @@ class Restored:
     """What a run hands on, ready to answer on `device`."""
 
     config: Config
-    plan: Plan
     facts: Facts
     classifier: Classifier
     device: torch.device
@@ -47,4 +46,4 @@ def restore(folder: RunFolder) -> Restored:
     classifier = Classifier(model, facts, config.trainer.memory_format)
     checkpoints.load_weights(classifier, kept)
     device = config.trainer.device()
-    return Restored(config, plan, facts, classifier.to(device).eval(), device, kept["epoch"] + 1)
+    return Restored(config, facts, classifier.to(device).eval(), device, kept["epoch"] + 1)

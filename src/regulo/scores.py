@@ -61,6 +61,14 @@ class Meter:
         return loss / max(steps, 1), right / max(steps, 1)
 
 
+def gaps(scores: dict[str, float]) -> dict[str, float]:
+    """{gap/acc, gap/loss} between clean train and val, both positive when a network overfits."""
+    return {
+        "gap/acc": scores["train_clean/acc"] - scores["val/acc"],
+        "gap/loss": scores["val/loss"] - scores["train_clean/loss"],
+    }
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """A model's answers on one split, in its order."""

@@ -13,7 +13,7 @@ from regulo.draws import generator, torch_seed
 from regulo.errors import Failed
 from regulo.optim.base import Optimizer
 from regulo.plan import Plan
-from regulo.scores import Meter, Rate, Tally
+from regulo.scores import Meter, Rate, Tally, gaps
 from regulo.speed import FORMATS
 
 
@@ -113,8 +113,7 @@ class ImageClassification(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         read = {f"{name}/{k}": v for name, tally in self.tallies.items() for k, v in tally.read().items()}
-        read["gap/acc"] = read["train_clean/acc"] - read["val/acc"]
-        read["gap/loss"] = read["val/loss"] - read["train_clean/loss"]
+        read |= gaps(read)
         if not math.isfinite(read["val/loss"]):
             raise Failed(f"the validation loss is {read['val/loss']} in epoch {self.current_epoch}{self._remedy()}")
         self.log_dict(read)
@@ -123,7 +122,7 @@ class ImageClassification(LightningModule):
 
     def configure_optimizers(self) -> Any:
         steps = int(self.trainer.estimated_stepping_batches)
-        rates = self.optim.rates(steps + 1)[:steps] if steps < 2 else self.optim.rates(steps)
+        rates = self.optim.rates(steps)
         fused = self.device.type in ("cuda", "cpu") and self.trainer.precision != "16-mixed"  # fp16 must unscale first
         optimizer = self.optim.build(self.plan.param_groups(self.classifier.model), fused)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(rates[min(step, steps - 1)]))

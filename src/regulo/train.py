@@ -110,6 +110,7 @@ def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, logger
     from regulo import build, checkpoints, logs
     from regulo.callbacks.base import Scene
     from regulo.evaluate import SPLITS, answers
+    from regulo.scores import gaps
 
     build.share_cores(1)
     kept = checkpoints.handed_on(folder, parts.plan)
@@ -124,8 +125,7 @@ def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, logger
     for name in SPLITS:
         given = answers(classifier, parts.data.evaluation_loader(name), spec.device(), spec.precision)
         result |= {f"{name}/{key}": value for key, value in given.scores().items()}
-    result["gap/acc"] = result["train_clean/acc"] - result["val/acc"]
-    result["gap/loss"] = result["val/loss"] - result["train_clean/loss"]
+    result |= gaps(result)
     scene = Scene(parts.data.facts, folder.figures, logs.publisher(loggers))
     for observer in parts.config.callbacks.values():
         observer.conclude(scene, given, parts.data.evaluated["test"].split)

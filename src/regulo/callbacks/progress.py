@@ -43,7 +43,7 @@ class Progress(Observer):
                     self.bar.update(self.line, completed=trainer.global_step, now=now, epoch=str(trainer.current_epoch + 1))
 
             def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-                if not self.shown or trainer.sanity_checking:
+                if not self.shown:
                     return
                 m = {k: float(v) for k, v in trainer.callback_metrics.items()}
                 self.console.print(
