@@ -22,7 +22,7 @@ from regulo import config as configs
 from regulo.batch import soft_cross_entropy, soft_targets
 from regulo.build import build, settle
 from regulo.cli import quiet
-from regulo.draws import generator
+from regulo.draws import Moment
 from regulo.speed import autocast
 from regulo.train import measure_speed, train
 
@@ -44,9 +44,9 @@ def bare(config: configs.Config) -> float:
         for batch in loader:
             images = classifier.normalise(batch.images.to(device, non_blocking=True))
             targets = soft_targets(batch.labels.to(device, non_blocking=True), parts.data.facts.num_classes)
-            images, targets = parts.plan.mix(images, targets, lambda name, s=step: generator(0, 0, s, name))  # type: ignore[misc]
+            images, targets = parts.plan.mix(images, targets, Moment(0, step=step))
             with autocast(config.trainer.precision, device):
-                loss = soft_cross_entropy(classifier.model(images), targets)
+                loss = soft_cross_entropy(classifier.model(images), targets).mean()
             for group in optimizer.param_groups:
                 group["lr"] = config.optim.lr * float(rates[step])
             optimizer.zero_grad(set_to_none=True)

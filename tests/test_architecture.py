@@ -10,7 +10,23 @@ from regulo import config, spec
 
 SOURCE = Path(spec.__file__).parent
 SIBLINGS = {"data", "models", "regularizers", "optim", "callbacks"}
-FLOOR = {"batch", "draws", "errors", "spec", "sites", "imaging", "groups", "scores", "torchvision_transform"}
+FLOOR = {
+    "batch",
+    "draws",
+    "errors",
+    "spec",
+    "sites",
+    "imaging",
+    "groups",
+    "scores",
+    "torchvision_transform",
+    "ramps",
+    "replay",
+    "optimizer_wrapper",
+    "mixing",
+    "boxes",
+    "averaging",
+}
 """what siblings may build on"""
 EXTENSIONS = [(group, name) for group in spec.GROUPS for name in spec.names(group)]
 HEAVY = {"lightning", "torchvision", "albumentations", "torchmetrics", "wandb", "matplotlib"}

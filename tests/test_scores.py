@@ -44,7 +44,7 @@ def test_the_confusion_matrix_counts_rows_by_label() -> None:
 def test_a_meter_is_the_mean_since_the_last_reading() -> None:
     meter = Meter(torch.device("cpu"))
     for loss in (1.0, 3.0):
-        meter.update(torch.tensor(loss), torch.eye(2), torch.eye(2))
-    assert meter.read() == (2.0, 1.0)
-    meter.update(torch.tensor(5.0), torch.eye(2), torch.eye(2).flip(0))
-    assert meter.read() == (5.0, 0.0)
+        meter.update({"data": torch.tensor(loss), "l1": torch.tensor(0.5)}, torch.eye(2), torch.eye(2))
+    assert meter.read() == (2.5, 1.0, {"l1": 0.5})
+    meter.update({"data": torch.tensor(5.0)}, torch.eye(2), torch.eye(2).flip(0))
+    assert meter.read() == (5.0, 0.0, {})

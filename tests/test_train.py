@@ -334,11 +334,11 @@ from regulo.cli import main
 from regulo.regularizers import mixup
 
 seen = {"lambda": [], "indices": [], "tests": 0, "weights": 0.0}
-plain_mixup, plain_step, plain_answers = mixup.mixup, task.ImageClassification.training_step, evaluate.answers
+plain_mixup, plain_step, plain_answers = mixup.blend, task.ImageClassification.training_step, evaluate.answers
 
-def note_lambda(values, lam):
-    seen["lambda"].append(lam)
-    return plain_mixup(values, lam)
+def note_lambda(values, lam, mode):
+    seen["lambda"].append(float(lam[0]))
+    return plain_mixup(values, lam, mode)
 
 def note_step(self, batch, batch_idx):
     if self.current_epoch == 0:
@@ -352,7 +352,7 @@ def note_answers(*a, **k):
 def note_end(self):
     seen["weights"] = sum(p.double().abs().sum().item() for p in self.parameters())
 
-mixup.mixup, task.ImageClassification.training_step, evaluate.answers = note_lambda, note_step, note_answers
+mixup.blend, task.ImageClassification.training_step, evaluate.answers = note_lambda, note_step, note_answers
 task.ImageClassification.on_train_end = note_end
 code = main(sys.argv[1:])
 Path(__file__).with_name(f"rank{os.environ.get('LOCAL_RANK', '0')}.json").write_text(json.dumps(seen))

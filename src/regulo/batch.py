@@ -5,13 +5,14 @@ C  channels of an image     K     classes
 N  tokens of an image       D     width of an embedding
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Batch(NamedTuple):
@@ -68,5 +69,21 @@ def soft_targets(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean over the batch of −Σ_k t_k log softmax(z)_k, in float32. `logits` and `targets` are (B, K); the result is ()."""
-    return F.cross_entropy(logits.float(), targets)
+    """−Σ_k t_k log softmax(z)_k for each image, in float32. `logits` and `targets` are (B, K); the result is (B,)."""
+    return F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One forward pass in training, as penalties see it."""
+
+    model: nn.Module
+    images: Tensor  # (V·B, C, H, W) normalised and mixed: V views of the batch, one after the other
+    targets: Tensor  # (B, K) soft
+    logits: Tensor  # (V·B, K)
+    criterion: Callable[[Tensor, Tensor], Tensor]  # (B, K) logits and targets → (B,) losses
+
+    @property
+    def views(self) -> list[Tensor]:
+        """The logits (B, K) of each view."""
+        return list(self.logits.split(len(self.targets)))

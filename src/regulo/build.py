@@ -1,14 +1,17 @@
 """From a valid config to objects: data, plan and model, together. Training and evaluation both begin here."""
 
 import dataclasses
+import functools
 import logging
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning import seed_everything
 from torch import nn
 
+from regulo.batch import Facts
 from regulo.config import Config
 from regulo.data.pipeline.module import ImageData
 from regulo.errors import Problem, Refused
@@ -39,11 +42,10 @@ def build(config: Config) -> Parts:
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)  # it sets its own level when it is imported
     seed_everything(config.run.seed, verbose=False)
-    plan = Plan(config.regularizer.values())
+    plan = Plan(config.regularizer.values(), config.run.strength)
     splits = config.data.splits()
-    data = ImageData(
-        config.data, splits, plan.transforms(config.data.fit(), splits.facts), config.run.seed, config.trainer.limit_batches
-    )
+    transforms = functools.partial(_transforms, plan, config, splits.facts)
+    data = ImageData(config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence)
     model = plan.surgery(config.model.build(splits.facts), splits.facts)
     plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap
     smallest, devices = min(len(s) for s in (data.train, *data.evaluated.values())), config.trainer.processes()
@@ -53,6 +55,10 @@ def build(config: Config) -> Parts:
         what = "BatchNorm has no variance in a batch of one image"
         raise Refused(Problem("data.batch_size", what, "use at least 2, or +regularizer=norm regularizer.norm.kind=group"))
     return Parts(config, plan, data, model)
+
+
+def _transforms(plan: Plan, config: Config, facts: Facts, epoch: int) -> list[Any]:
+    return plan.transforms(config.data.fit(), facts, epoch / config.trainer.max_epochs)
 
 
 def settle(config: Config, choice: Choice) -> Config:

@@ -4,7 +4,7 @@ import dataclasses
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -18,6 +18,8 @@ from regulo.errors import Problem, Refused, nearest
 from regulo.logs import LoggerSpec
 from regulo.models.base import Model
 from regulo.optim.base import Optimizer
+from regulo.plan import conflicts
+from regulo.ramps import Ramp
 from regulo.regularizers.base import Goal, Regularizer
 from regulo.spec import Spec, Strict
 from regulo.trainer import TrainerSpec
@@ -36,6 +38,8 @@ class Run(Strict):
     """part of the run folder's name"""
     run_dir: str | None = None
     """the run's folder, which must be empty or absent; null: runs/<date>-<time>-<name>"""
+    strength: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """multiplies the strength of every technique of the plan: 0 is no regularization, 1 what is written"""
     monitor: Literal["val/loss", "val/acc"] = "val/loss"
     """what the best epoch is best in; the one place that checkpoints and early stopping look at"""
 
@@ -265,6 +269,8 @@ def validate(tree: Mapping[str, Any], origins: "Origins | None" = None) -> Confi
     for group, cls in FIXED.items():
         parts[group], found = _build(cls, tree.get(group) or {}, group, origins)
         problems += found
+    if not problems:
+        problems = conflicts(list(parts["regularizer"].values()), parts["trainer"].precision)
     if problems:
         raise Refused(*problems)
     return Config(**parts)
@@ -277,16 +283,29 @@ def _build(cls: type[Strict], fields: Any, prefix: str, origins: Origins) -> tup
     except ValidationError as error:
         problems: dict[str, Problem] = {}
         for e in error.errors():
-            location = [str(part) for part in e["loc"] if part in cls.model_fields or part == e["loc"][0]]
+            location, inside = _location(cls, fields, e["loc"])
+            if inside is None:
+                continue
             key = ".".join(filter(None, [prefix, *location]))
             if e["type"] == "extra_forbidden":
-                what, hint = "unknown key", nearest(location[-1], cls.model_fields)
+                what, hint = "unknown key", nearest(location[-1], inside.model_fields)
             else:
                 what = e["msg"].removeprefix("Value error, ").replace("Input", repr(e["input"]), 1)
                 hint = _nearest_value(cls, location, e)
             # of the several complaints of a union, the first will do
             problems.setdefault(key, Problem(key, what, hint, origins.of(key)))
         return None, list(problems.values())
+
+
+def _location(cls: type[Strict], fields: Any, loc: tuple[Any, ...]) -> tuple[list[str], type[Strict] | None]:
+    """Where in the fields an error is, and the class of what it is in; None for the branch of a union that was not meant."""
+    in_ramp = len(loc) > 1 and str(loc[1]).startswith("Ramp[")
+    is_mapping = isinstance(fields, Mapping) and loc and isinstance(fields.get(loc[0]), Mapping)
+    if in_ramp:
+        return [str(loc[0]), *map(str, loc[2:3])], cast(Any, Ramp) if is_mapping else None
+    if is_mapping and "Ramp" in str(cls.model_fields[loc[0]].annotation if loc[0] in cls.model_fields else ""):
+        return [], None
+    return [str(part) for part in loc if part in cls.model_fields or part == loc[0]], cls
 
 
 def _nearest_value(cls: type[Strict], location: list[str], error: Any) -> str:

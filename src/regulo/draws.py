@@ -4,8 +4,12 @@ Ranks and workers therefore differ, two runs with one seed agree, and a resumed 
 """
 
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
+
+EVERY_RANK = 2**31
+"""stands in for the rank where all processes must draw the same"""
 
 
 def generator(seed: int, rank: int, step: int, name: str) -> np.random.Generator:
@@ -17,9 +21,27 @@ def generator(seed: int, rank: int, step: int, name: str) -> np.random.Generator
     return np.random.default_rng([seed, rank, step, zlib.crc32(name.encode())])
 
 
-def sample_seed(seed: int, epoch: int, index: int) -> int:
-    """A 32-bit seed for the augmentation of one image in one epoch, whichever worker or rank reads it."""
-    return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1)[0])
+@dataclass(frozen=True)
+class Moment:
+    """Where a run is: what its draws and its ramps depend on."""
+
+    seed: int
+    rank: int = 0
+    step: int = 0
+    progress: float = 0.0  # share of the run's steps that are done, in [0, 1)
+
+    def draw(self, name: str) -> np.random.Generator:
+        """The generator of the technique `name`, different on every rank."""
+        return generator(self.seed, self.rank, self.step, name)
+
+    def draw_in_common(self, name: str) -> np.random.Generator:
+        """The generator of the technique `name`, the same on every rank: for what acts on the weights, which ranks share."""
+        return generator(self.seed, EVERY_RANK, self.step, name)
+
+
+def sample_seed(seed: int, epoch: int, index: int, copy: int = 0) -> int:
+    """A 32-bit seed for the augmentation of one image in one epoch (its `copy`-th visit), whichever worker or rank reads it."""
+    return int(np.random.SeedSequence([seed, epoch, index, copy]).generate_state(1)[0])
 
 
 def torch_seed(seed: int, rank: int) -> int:

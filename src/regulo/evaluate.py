@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from regulo.batch import Batch
 from regulo.errors import Problem, Refused, nearest
+from regulo.plan import Plan
 from regulo.runs import RunFolder
 from regulo.scores import Evaluation
 from regulo.speed import autocast
@@ -17,15 +18,22 @@ SPLITS = ("train_clean", "val", "test")
 
 
 @torch.inference_mode()
-def answers(classifier: Classifier, loader: DataLoader[Batch], device: torch.device, precision: str) -> Evaluation:
-    """The logits of all images of a loader, in inference mode."""
+def answers(
+    classifier: Classifier, loader: DataLoader[Batch], device: torch.device, precision: str, plan: Plan, temperature: float = 1.0
+) -> Evaluation:
+    """The final answers on all images of a loader, in inference mode: the same whenever it is called."""
     classifier = classifier.to(device).eval()
-    logits, labels = [], []
-    for batch in loader:
-        with autocast(precision, device):
-            logits.append(classifier(batch.images.to(device)).float().cpu())
-        labels.append(batch.labels)
-    return Evaluation(torch.cat(logits), torch.cat(labels))
+    columns: dict[str, list[torch.Tensor]] = {"labels": []}
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)  # of a plan whose answers are drawn
+        for batch in loader:
+            with autocast(precision, device):
+                given = plan.infer(classifier.model, classifier.normalise(batch.images.to(device)))
+            for name, column in given.items():
+                columns.setdefault(name, []).append(column.float().cpu())
+            columns["labels"].append(batch.labels)
+    whole = {name: torch.cat(parts) for name, parts in columns.items()}
+    return Evaluation(whole.pop("logits") / temperature, whole.pop("labels"), whole)
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -43,16 +51,12 @@ def evaluate(arguments: Sequence[str]) -> int:
     from regulo.restore import restore
 
     run = restore(folder)
-    data = ImageData(run.config.data, run.config.data.splits(), [], run.config.run.seed, run.config.trainer.limit_batches)
+    data = ImageData(run.config.data, run.config.data.splits(), run.config.run.seed, run.config.trainer.limit_batches)
     if data.facts.classes != run.facts.classes:
         what = f"the data have the classes {', '.join(data.facts.classes)}, and the run has {', '.join(run.facts.classes)}"
         raise Refused(Problem("data", what))
     scores = {
-        f"{name}/{key}": value
-        for name in wanted
-        for key, value in answers(run.classifier, data.evaluation_loader(name), run.device, run.config.trainer.precision)
-        .scores()
-        .items()
+        f"{name}/{key}": value for name in wanted for key, value in run.answers(data.evaluation_loader(name)).scores().items()
     }
     tables.scores(scores, title=f"{folder.path.name}, weights of epoch {run.epoch}")
     print(json.dumps(scores))

@@ -12,6 +12,7 @@ class NamedParameter:
     name: str
     parameter: nn.Parameter
     owner: nn.Module
+    layer: int = 0  # 0 before the first block, 1 to L in blocks, L + 1 behind the last
 
 
 @dataclass(frozen=True)
@@ -21,3 +22,4 @@ class ParamGroup:
     members: tuple[NamedParameter, ...]
     weight_decay: float = 0.0  # λ
     decoupled: bool = True  # θ ← (1 − ηλ)θ beside the gradient step; False: λθ is added to the gradient
+    lr_scale: float = 1.0  # the group's learning rate, as a multiple of the run's

@@ -12,7 +12,9 @@ SYNTAX = """\
   group=option            choose a file of configs/: model=vit_tiny, trainer=ddp_cpu, experiment=…
   regularizer=[a,b]       exactly these; regularizer=none: none
   +regularizer=a          one more            ~regularizer.a   one less
-  key=value               set a value: regularizer.mixup.alpha=0.4, optim.lr=0.05, seed=1"""
+  key=value               set a value: regularizer.mixup.alpha=0.4, optim.lr=0.05, seed=1
+  key={start:a,end:b}     a ramp, where one is allowed: from a to b as the run goes on. Further keys: shape (linear, cosine,
+                          steps), begin and until (shares of the run), steps (stairs of the shape steps)"""
 
 
 def explain(command: str) -> str:
@@ -61,7 +63,7 @@ def allowed(described: Any) -> str:
         return str(described["const"])
     if "enum" in described:
         return ", ".join(map(str, described["enum"]))
-    kind = described.get("type", "")
+    kind = "a ramp" if str(described.get("title", "")).startswith("Ramp") else described.get("type", "")
     low = next((f"{s} {described[k]}" for k, s in (("minimum", "≥"), ("exclusiveMinimum", ">")) if k in described), "")
     high = next((f"{s} {described[k]}" for k, s in (("maximum", "≤"), ("exclusiveMaximum", "<")) if k in described), "")
     return " ".join(filter(None, [kind, " and ".join(filter(None, [low, high]))]))

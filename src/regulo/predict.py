@@ -24,9 +24,9 @@ def predict(arguments: Sequence[str]) -> int:
     folder, files = RunFolder.open(arguments[0]), image_files(arguments[1:])
 
     from regulo.restore import restore
-    from regulo.speed import autocast
 
     run = restore(folder)
+    torch.manual_seed(0)  # of a plan whose answers are drawn
     facts = run.facts
     A = albumentations()
     fit = A.Compose(run.config.data.fit() or [A.Resize(facts.height, facts.width)])
@@ -44,8 +44,7 @@ def predict(arguments: Sequence[str]) -> int:
             paths.append(path)
             images.append(image.reshape(facts.height, facts.width, facts.channels).transpose(2, 0, 1))
         if paths:
-            with autocast(run.config.trainer.precision, run.device):
-                logits = run.classifier(torch.from_numpy(np.stack(images)).to(run.device)).float()
+            logits = run.logits(torch.from_numpy(np.stack(images)))
             for path, p, k in zip(paths, *logits.softmax(1).max(1), strict=True):
                 write.writerow([path, facts.classes[int(k)], f"{float(p):.4f}"])
     for line in unreadable:

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
 from regulo import checkpoints
-from regulo.batch import Facts
+from regulo.batch import Batch, Facts
 from regulo.config import Config, validate
+from regulo.evaluate import answers
 from regulo.plan import Plan
 from regulo.runs import RunFolder
+from regulo.scores import Evaluation
+from regulo.speed import autocast
 from regulo.task import Classifier
 
 
@@ -23,6 +27,18 @@ class Restored:
     classifier: Classifier
     device: torch.device
     epoch: int
+    plan: Plan
+    temperature: float
+
+    def answers(self, loader: DataLoader[Batch]) -> Evaluation:
+        """The run's final answers on all images of a loader."""
+        return answers(self.classifier, loader, self.device, self.config.trainer.precision, self.plan, self.temperature)
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """The run's final answers (B, K) on uint8 images (B, C, H, W), on the device."""
+        with autocast(self.config.trainer.precision, self.device):
+            given = self.plan.infer(self.classifier.model, self.classifier.normalise(images.to(self.device)))
+        return given["logits"].float() / self.temperature
 
 
 def trusting(config: Config) -> Config:
@@ -38,7 +54,7 @@ def trusting(config: Config) -> Config:
 def restore(folder: RunFolder) -> Restored:
     """Rebuild the model and load the weights that the run hands on. Raises Refused if there are none."""
     config = trusting(validate(folder.config()))
-    plan = Plan(config.regularizer.values())
+    plan = Plan(config.regularizer.values(), config.run.strength)
     kept = checkpoints.handed_on(folder, plan)
     told = kept["regulo"]["facts"]
     facts = Facts(**told | {k: tuple(told[k]) for k in ("classes", "mean", "std")})
@@ -46,4 +62,4 @@ def restore(folder: RunFolder) -> Restored:
     classifier = Classifier(model, facts, config.trainer.memory_format)
     checkpoints.load_weights(classifier, kept)
     device = config.trainer.device()
-    return Restored(config, facts, classifier.to(device).eval(), device, kept["epoch"] + 1)
+    return Restored(config, facts, classifier.to(device).eval(), device, kept["epoch"] + 1, plan, folder.temperature())

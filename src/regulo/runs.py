@@ -77,6 +77,11 @@ class RunFolder:
             raise Refused(Problem("RUN", f"{self.path / 'config.yaml'} is not a run's configuration"))
         return content
 
+    def temperature(self) -> float:
+        """The temperature that was fitted on validation, by which the final logits are divided; 1 if none was."""
+        file = self.path / "calibration.json"
+        return float(json.loads(file.read_text(encoding="utf-8"))["temperature"]) if file.is_file() else 1.0
+
     def save_json(self, name: str, content: Any) -> None:
         """A JSON file in the folder."""
         write(self.path / name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

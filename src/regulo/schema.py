@@ -16,7 +16,19 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 def fields(cls: type[Strict]) -> dict[str, Any]:
     """The JSON Schema of an extension's fields, by name."""
-    return cls.model_json_schema()["properties"] if cls.model_fields else {}
+    schema = cls.model_json_schema()
+    return _inlined(schema.get("properties", {}), schema.get("$defs", {}))
+
+
+def _inlined(node: Any, definitions: Any) -> Any:
+    """The schema with every reference replaced by what it refers to."""
+    if isinstance(node, list):
+        return [_inlined(part, definitions) for part in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _inlined(definitions[node["$ref"].rpartition("/")[2]], definitions)
+    return {key: _inlined(part, definitions) for key, part in node.items()}
 
 
 def closed(properties: dict[str, Any], **more: Any) -> dict[str, Any]:

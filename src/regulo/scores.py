@@ -1,7 +1,7 @@
 """What is measured: sums that stay on the device, and the final scores of a split."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -36,29 +36,37 @@ def _add_over_ranks(*sums: Tensor) -> None:
             torch.distributed.all_reduce(tensor)
 
 
+def _mean_over_ranks(mean: Tensor) -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(mean)
+        mean /= torch.distributed.get_world_size()
+
+
 class Meter:
     """Training loss and accuracy since the last reading, added up on the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.reset()
-
-    def reset(self) -> None:
-        """Begin again."""
-        self.sums = torch.zeros(3, device=self.device)
+        self.sums: dict[str, Tensor] = {}
+        self.steps = 0
 
     @torch.no_grad()
-    def update(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Add a step: loss (), logits (B, K), soft targets (B, K); right is the heaviest class of the target."""
+    def update(self, parts: dict[str, Tensor], logits: Tensor, targets: Tensor) -> None:
+        """Add a step: the parts () of its loss, logits (B, K), soft targets (B, K); right is the heaviest class of the target."""
         right = (logits.argmax(1) == targets.argmax(1)).float().mean()
-        self.sums += torch.stack([loss.detach().float(), right, torch.ones_like(right)])
+        for name, value in (parts | {"right": right}).items():
+            total = value.detach().float()
+            self.sums[name] = self.sums[name] + total if name in self.sums else total
+        self.steps += 1
 
-    def read(self) -> tuple[float, float]:
-        """(mean loss, mean accuracy) since the last reading, over all ranks. Waits for the device once."""
-        _add_over_ranks(self.sums)  # so that all ranks see the same loss, and a bad one fails them all
-        loss, right, steps = self.sums.tolist()
-        self.reset()
-        return loss / max(steps, 1), right / max(steps, 1)
+    def read(self) -> tuple[float, float, dict[str, float]]:
+        """(mean loss, mean accuracy, mean of each penalty) since the last reading, over all ranks. Waits for the device once."""
+        means = torch.stack(list(self.sums.values())) / self.steps
+        _mean_over_ranks(means)  # so that all ranks see the same loss, and a bad one fails them all
+        read = dict(zip(self.sums, means.tolist(), strict=True))
+        self.sums, self.steps = {}, 0
+        right, data = read.pop("right"), read.pop("data")
+        return data + sum(read.values()), right, read
 
 
 def gaps(scores: dict[str, float]) -> dict[str, float]:
@@ -75,9 +83,13 @@ class Evaluation:
 
     logits: Tensor  # (n, K) float32 on the host
     labels: Tensor  # (n,) int64 on the host
+    further: dict[str, Tensor] = field(default_factory=dict)  # (n,) by name: what the plan's inference says beside the logits
 
     def scores(self) -> dict[str, float]:
-        """acc, loss (mean NLL, nats), ece (15 equal bins, top label; arXiv:1706.04599) and brier (Σ_k (p_k − y_k)², 0 to 2)."""
+        """acc, loss (mean NLL, nats), ece (15 equal bins, top label; arXiv:1706.04599), brier (Σ_k (p_k − y_k)², 0 to 2).
+
+        And the mean of what else the plan's inference says.
+        """
         from torchmetrics.functional.classification import multiclass_calibration_error
 
         k = self.logits.shape[1]
@@ -88,6 +100,7 @@ class Evaluation:
             "loss": F.cross_entropy(self.logits.double(), self.labels).item(),
             "ece": ece.item(),
             "brier": (p.double() - F.one_hot(self.labels, k)).square().sum(1).mean().item(),
+            **{name: values.double().mean().item() for name, values in self.further.items()},
         }
 
     def confusion(self) -> Tensor:

@@ -78,7 +78,7 @@ def _step(model: nn.Module, images: Tensor, targets: Tensor, trial: Trial) -> fl
     wait()
     start = time.perf_counter()
     with autocast(trial.precision, images.device):
-        loss = soft_cross_entropy(model(images), targets)
+        loss = soft_cross_entropy(model(images), targets).mean()
     loss.backward()
     wait()
     seconds = time.perf_counter() - start

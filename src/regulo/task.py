@@ -3,17 +3,19 @@
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from regulo.batch import Batch, Facts, soft_cross_entropy, soft_targets
-from regulo.draws import generator, torch_seed
+from regulo.batch import Batch, Facts, soft_targets
+from regulo.draws import Moment, torch_seed
 from regulo.errors import Failed
 from regulo.optim.base import Optimizer
 from regulo.plan import Plan
+from regulo.ramps import Dial
+from regulo.replay import replaying
 from regulo.scores import Meter, Rate, Tally, gaps
+from regulo.sites import RateSite
 from regulo.speed import FORMATS
 
 
@@ -31,7 +33,13 @@ class Classifier(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(facts.std).view(shape), persistent=False)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """(x − mean) / std per channel, on the device: workers send a quarter of the bytes and do none of this."""
+        """(x − mean) / std per channel, on the device: workers send a quarter of the bytes and do none of this.
+
+        V views of each image, stacked in its channels (B, V·C, H, W), come out one after the other, (V·B, C, H, W).
+        """
+        channels = self.mean.shape[1]
+        if images.shape[1] > channels:  # views stacked in the channels
+            images = torch.cat(images.split(channels, dim=1))
         return ((images - self.mean) / self.std).contiguous(memory_format=FORMATS[self.memory_format])
 
     def forward(self, images: Tensor) -> Tensor:
@@ -55,27 +63,41 @@ class ImageClassification(LightningModule):
     def on_fit_start(self) -> None:
         torch.manual_seed(torch_seed(self.seed, self.global_rank))  # dropout differs between ranks
         self.meter, self.rate = Meter(self.device), Rate()
+        self.dials = [m for m in self.modules() if isinstance(m, Dial | RateSite)]
 
     def on_train_epoch_start(self) -> None:
         self.rate.begin()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        images = self.classifier.normalise(batch.images)
-        targets = soft_targets(batch.labels, self.facts.num_classes)
-        images, targets = self.plan.mix(images, targets, self._draw)
-        logits = self.classifier.model(images)
-        loss = soft_cross_entropy(logits, targets)
-        self.meter.update(loss, logits, targets)
-        self.rate.images += len(images) * self.trainer.world_size
-        return {"loss": loss, "images": images, "targets": targets}
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        now = self.now()
+        for dial in self.dials:
+            dial.advance(now.progress)
+        if self.plan.regroups:
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            self.optim.regroup(optimizer, self.plan.param_groups(self.classifier.model, now.progress))  # type: ignore[arg-type]
 
-    def _draw(self, name: str) -> np.random.Generator:
-        return generator(self.seed, self.global_rank, self.global_step, name)
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        now, model = self.now(), self.classifier.model
+        targets = soft_targets(batch.labels, self.facts.num_classes)
+        first, *others = self.classifier.normalise(batch.images).split(len(targets))
+        first, targets = self.plan.mix(first, targets, now)
+        images = torch.cat([first, *others]) if others else first
+        logits = model(images)
+        loss, parts = self.plan.loss(model, images, targets, logits, now)
+        if not replaying():
+            self.meter.update(parts, logits[: len(targets)], targets)
+            self.rate.images += len(targets) * self.trainer.world_size
+        return {"loss": loss, "images": first, "targets": targets}
+
+    def now(self) -> Moment:
+        """Where the run is."""
+        step = self.global_step
+        return Moment(self.seed, self.global_rank, step, step / self.steps)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Clip by norm ourselves: Lightning refuses to with fused optimizers (#21435). At log points, read the meters too."""
         parameters = [p for p in self.parameters() if p.grad is not None]
-        at_log_point = (self.global_step + 1) % self.log_every == 0 or self.trainer.is_last_batch
+        at_log_point = not replaying() and ((self.global_step + 1) % self.log_every == 0 or self.trainer.is_last_batch)
         if self.optim.clip:
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.optim.clip)
         elif at_log_point:
@@ -84,7 +106,7 @@ class ImageClassification(LightningModule):
             self._log_training(float(norm), optimizer.param_groups[0]["lr"])
 
     def _log_training(self, norm: float, lr: float) -> None:
-        loss, acc = self.meter.read()
+        loss, acc, penalties = self.meter.read()
         if not math.isfinite(loss):
             raise Failed(f"the training loss is {loss} in epoch {self.current_epoch}, step {self.global_step}{self._remedy()}")
         read = {
@@ -93,7 +115,7 @@ class ImageClassification(LightningModule):
             "train/grad_norm": norm,
             "lr": lr,
             "train/images_per_second": self.rate.read(),
-        }
+        } | {f"train/penalty/{name}": value for name, value in penalties.items()}
         self.log_dict(read, logger=False)  # for callbacks; Lightning would leave out the last batch of an epoch
         for logger in self.loggers:
             logger.log_metrics(read | {"epoch": self.current_epoch}, step=self.global_step)
@@ -121,10 +143,11 @@ class ImageClassification(LightningModule):
     # ---- optimizer
 
     def configure_optimizers(self) -> Any:
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = self.steps = int(self.trainer.estimated_stepping_batches)
         rates = self.optim.rates(steps)
         fused = self.device.type in ("cuda", "cpu") and self.trainer.precision != "16-mixed"  # fp16 must unscale first
-        optimizer = self.optim.build(self.plan.param_groups(self.classifier.model), fused)
+        model = self.classifier.model
+        optimizer = self.plan.wrap_optimizer(self.optim.build(self.plan.param_groups(model), fused), model, self.now)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(rates[min(step, steps - 1)]))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import time
@@ -66,7 +67,7 @@ def measure_speed(parts: "Parts") -> "Choice":
         return speed.Choice(spec.precision, spec.memory_format)
     device = spec.device()
     images = Classifier(parts.model, parts.data.facts, "contiguous").to(device).normalise(batch.images.to(device))
-    targets = soft_targets(batch.labels.to(device), parts.data.facts.num_classes)
+    targets = soft_targets(batch.labels.to(device), parts.data.facts.num_classes).repeat(len(images) // len(batch.labels), 1)
     return speed.choose(parts.model, images, targets, spec.precision, spec.memory_format)
 
 
@@ -122,8 +123,13 @@ def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, logger
         "weights_epoch": kept["epoch"] + 1,
     }
     spec = parts.config.trainer
+    ask = functools.partial(answers, classifier, device=spec.device(), precision=spec.precision, plan=parts.plan)
+    if parts.plan.calibrates:
+        val = ask(parts.data.evaluation_loader("val"))
+        result["temperature"] = parts.plan.calibrate(val.logits, val.labels)
+        folder.save_json("calibration.json", {"temperature": result["temperature"]})
     for name in SPLITS:
-        given = answers(classifier, parts.data.evaluation_loader(name), spec.device(), spec.precision)
+        given = ask(parts.data.evaluation_loader(name), temperature=folder.temperature())
         result |= {f"{name}/{key}": value for key, value in given.scores().items()}
     result |= gaps(result)
     scene = Scene(parts.data.facts, folder.figures, logs.publisher(loggers))

@@ -164,7 +164,7 @@ def test_every_image_reaches_the_network_at_one_size(tmp_path: Path) -> None:
             save(tmp_path / c / f"{i}.png", photo(i, *size))
     spec = ImageFolder(root=str(tmp_path), image_size=24, batch_size=4, num_workers=0)
     splits = spec.splits()
-    data = ImageData(spec, splits, Augment().transform(spec.fit(), splits.facts), 0)
+    data = ImageData(spec, splits, 0, train_transforms=Augment().transform(spec.fit(), splits.facts))
     for loader in (data.train_dataloader(), data.evaluation_loader("val"), data.evaluation_loader("test")):
         assert {tuple(b.images.shape[1:]) for b in loader} == {(3, 24, 24)}
 

@@ -21,7 +21,7 @@ def split(n: int, seed: int = 0) -> Split:
 def module(workers: int, batch_size: int = 8, seed: int = 0, n: int = 50) -> ImageData:
     splits = Splits(split(n), split(20, 1), split(30, 2), FACTS)
     transforms = Augment(padding=0.2).transform([], FACTS)
-    return ImageData(DataSet(batch_size=batch_size, num_workers=workers), splits, transforms, seed)
+    return ImageData(DataSet(batch_size=batch_size, num_workers=workers), splits, seed, train_transforms=transforms)
 
 
 def epoch(data: ImageData, number: int) -> list[torch.Tensor]:
@@ -79,8 +79,8 @@ def test_evaluation_is_not_augmented_and_in_order() -> None:
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_ranks_share_one_permutation_and_no_image(world: int) -> None:
-    one = [[i for _, i in keys] for keys in TrainBatches(96, 4 * world, seed=0, rank=0, world=1)]
-    ranks = [[[i for _, i in keys] for keys in TrainBatches(96, 4, 0, r, world)] for r in range(world)]
+    one = [[k[1] for k in keys] for keys in TrainBatches(96, 4 * world, seed=0, rank=0, world=1)]
+    ranks = [[[k[1] for k in keys] for keys in TrainBatches(96, 4, 0, r, world)] for r in range(world)]
     assert {len(r) for r in ranks} == {len(one)}
     for step, images in enumerate(one):
         together = [i for r in ranks for i in r[step]]
@@ -93,7 +93,7 @@ def test_ranks_share_one_permutation_and_no_image(world: int) -> None:
 @pytest.mark.parametrize("n", [8, 10, 23, 100])
 def test_evaluation_sees_every_image_once_on_any_number_of_ranks(n: int, world: int, batch_size: int) -> None:
     ranks = [list(EvalBatches(n, batch_size, r, world)) for r in range(world)]
-    assert sorted(i for r in ranks for keys in r for _, i in keys) == list(range(n))
+    assert sorted(i for r in ranks for keys in r for _, i, _ in keys) == list(range(n))
     assert len({len(r) for r in ranks}) == 1, "all ranks take part in every collective"
     assert all(0 < len(keys) <= batch_size for r in ranks for keys in r)
 
@@ -107,7 +107,7 @@ def test_every_epoch_leaves_out_other_images() -> None:
     left = []
     for number in range(20):
         batches.sampler.set_epoch(number)
-        left.append(frozenset(range(10)) - {i for keys in batches for _, i in keys})
+        left.append(frozenset(range(10)) - {i for keys in batches for _, i, _ in keys})
     assert len(set(left)) > 10
 
 

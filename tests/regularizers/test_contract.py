@@ -8,7 +8,7 @@ import torch
 from regulo import config, spec
 from regulo.batch import Facts, Split, soft_targets
 from regulo.data.pipeline.dataset import BatchedImages
-from regulo.draws import generator
+from regulo.draws import Moment
 from regulo.errors import Refused
 from regulo.plan import Plan, named_parameters
 from regulo.regularizers.base import HOOKS, Goal, Regularizer, hooks
@@ -55,7 +55,7 @@ def test_it_works_with_every_model_and_keeps_every_parameter_in_one_group(name: 
     groups = plan.param_groups(model)
     assert sorted(m.name for g in groups for m in g.members) == sorted(n for n, _ in model.named_parameters())
     images, targets = images_of(facts), soft_targets(torch.tensor([0, 1, 2, 3]), facts.num_classes)
-    images, targets = plan.mix(images, targets, lambda n: generator(0, 0, 0, n))
+    images, targets = plan.mix(images, targets, Moment(0))
     loss = torch.nn.functional.cross_entropy(model.train()(images), targets)
     loss.backward()
     assert loss.isfinite()
@@ -112,12 +112,12 @@ def test_transforms_keep_shape_and_type_and_depend_on_seed_epoch_and_index_alone
     split = Split(images, torch.arange(6).numpy())
     make = lambda: BatchedImages(split, technique(name).transform([], facts), seed=3)  # noqa: E731
     one, other = make(), make()
-    batch = one.__getitems__([(0, i) for i in range(6)])
+    batch = one.__getitems__([(0, i, 0) for i in range(6)])
     assert batch.images.shape == (6, facts.channels, facts.height, facts.width)
     assert batch.images.dtype == torch.uint8
-    alone = torch.cat([other.__getitems__([(0, i)]).images for i in (5, 0, 3)])  # other order, other neighbours
+    alone = torch.cat([other.__getitems__([(0, i, 0)]).images for i in (5, 0, 3)])  # other order, other neighbours
     assert alone.equal(batch.images[[5, 0, 3]])
-    later = one.__getitems__([(1, i) for i in range(6)])
+    later = one.__getitems__([(1, i, 0) for i in range(6)])
     assert not later.images.equal(batch.images)
 
 
@@ -128,7 +128,7 @@ def test_transforms_reach_workers_that_are_started_afresh(name: str) -> None:
     split = Split(rng().integers(0, 256, (4, 28, 28, 1), dtype="uint8"), torch.arange(4).numpy())
     data = BatchedImages(split, technique(name).transform([], GREY), seed=3)
     twin = pickle.loads(pickle.dumps(data))
-    keys = [(0, i) for i in range(4)]
+    keys = [(0, i, 0) for i in range(4)]
     assert twin.__getitems__(keys).images.equal(data.__getitems__(keys).images)
 
 
@@ -167,7 +167,7 @@ def test_of_techniques_that_take_turns_one_is_drawn_per_batch_each_as_often() ->
     images, targets = images_of(GREY, 8), soft_targets(torch.arange(8), 10)
     kinds = []
     for step in range(400):
-        x, _ = plan.mix(images, targets, lambda n, step=step: generator(0, 0, step, n))
+        x, _ = plan.mix(images, targets, Moment(0, step=step))
         kept = (x == images).flatten(1).float().mean().item()
         kinds.append("mixup" if kept < 1e-3 else "cutmix")
     assert 160 < kinds.count("mixup") < 240  # 200 ± 4 standard deviations

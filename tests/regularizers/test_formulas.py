@@ -6,15 +6,17 @@ import torch
 from torch import nn
 
 from regulo.batch import soft_targets
+from regulo.boxes import around
 from regulo.groups import NamedParameter
+from regulo.mixing import blend
 from regulo.optim.adamw import AdamW
 from regulo.optim.sgd import SGD
 from regulo.plan import Plan
 from regulo.regularizers.augment import Augment
-from regulo.regularizers.cutmix import CutMix, box
+from regulo.regularizers.cutmix import CutMix
 from regulo.regularizers.dropout import Dropout
 from regulo.regularizers.label_smoothing import LabelSmoothing
-from regulo.regularizers.mixup import Mixup, mixup
+from regulo.regularizers.mixup import Mixup
 from regulo.regularizers.norm import Norm
 from regulo.regularizers.rand_augment import RandAugment
 from regulo.regularizers.weight_decay import WeightDecay
@@ -78,7 +80,7 @@ def test_the_logits_are_never_dropped(name: str) -> None:
 def test_mixup_is_its_formula_in_float64_and_draws_lambda_from_a_beta() -> None:
     x, lam = torch.randn(5, 3, 4, 4, dtype=torch.float64), 0.3
     expected = torch.stack([lam * x[i] + (1 - lam) * x[i - 1] for i in range(5)])
-    torch.testing.assert_close(mixup(x, lam), expected, rtol=1e-15, atol=1e-15)
+    torch.testing.assert_close(blend(x, np.array([lam])), expected, rtol=1e-15, atol=1e-15)
     targets = soft_targets(torch.arange(5), 10)
     drawn = np.array([Mixup(alpha=0.4).mix(x.float(), targets, rng(s))[1][0, 0].item() for s in range(4000)])
     a = 0.4
@@ -115,7 +117,8 @@ def test_the_cutmix_box_is_torchvisions() -> None:
         torch.manual_seed(seed)
         lam = float(theirs._dist.sample(()))
         x, y = torch.randint(width, (1,)).item(), torch.randint(height, (1,)).item()
-        assert box(lam, (int(y), int(x)), height, width) == (top, bottom, left, right)
+        centre = np.array([[(y + 0.5) / height, (x + 0.5) / width]])
+        assert around(centre, np.array([1 - lam]), (height, width)).tolist() == [[top, bottom, left, right]]
         assert params["lam_adjusted"] == pytest.approx(1 - (bottom - top) * (right - left) / (height * width))
 
 
@@ -129,7 +132,8 @@ def test_label_smoothing_is_torchs() -> None:
 def test_smoothing_commutes_with_mixing() -> None:
     t = soft_targets(torch.tensor([0, 1, 2, 0]), 3)
     smooth = lambda v: LabelSmoothing(epsilon=0.1).mix(v, v, rng())[1]  # noqa: E731
-    torch.testing.assert_close(smooth(mixup(t, 0.3)), mixup(smooth(t), 0.3))
+    lam = np.array([0.3])
+    torch.testing.assert_close(smooth(blend(t, lam)), blend(smooth(t), lam))
 
 
 # ---- normalisation

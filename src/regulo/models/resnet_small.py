@@ -42,13 +42,15 @@ class Block(nn.Module):
         self.site = Site("conv")
         self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(c_out)
+        self.residual = Site("residual")
+        self.out = Site("trunk")
         self.shortcut = nn.Sequential()
         if stride != 1 or c_in != c_out:
             self.shortcut = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.site(F.relu(self.norm1(self.conv1(x))))
-        return F.relu(self.shortcut(x) + self.norm2(self.conv2(branch)))
+        return self.out(F.relu(self.shortcut(x) + self.residual(self.norm2(self.conv2(branch)))))
 
 
 class ResNet(nn.Module):

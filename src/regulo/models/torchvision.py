@@ -147,10 +147,52 @@ def _mark_sites(model: nn.Module, head: nn.Module, facts: Facts) -> None:
         module.register_forward_hook(_site_after)
     head.add_module("site", Site("fc"))
     head.register_forward_pre_hook(_site_before)
+    for block, branches in _residual_blocks(model):
+        for branch in branches:
+            branch.add_module("residual", Site("residual"))
+            branch.register_forward_hook(_residual_after)
+        block.add_module("trunk", Site("trunk"))
+        block.register_forward_hook(_trunk_after)
+    if hasattr(model, "encoder") and hasattr(model.encoder, "pos_embedding"):
+        dropout = model.get_submodule("encoder.dropout")
+        dropout.add_module("tokens", Site("tokens", prefix=1))
+        dropout.register_forward_hook(_tokens_after)
     for module in list(model.modules()):
         attribute = "dropout" if isinstance(module, nn.MultiheadAttention) else "attention_dropout"
         if isinstance(getattr(module, attribute, None), float) and not isinstance(module, nn.Dropout):
             module.add_module("site", RateSite("attention", module, attribute))
+
+
+def _residual_blocks(model: nn.Module) -> list[tuple[nn.Module, list[nn.Module]]]:
+    """The blocks x + f(x), and of each the modules whose output is a branch f(x)."""
+    found: list[tuple[nn.Module, list[nn.Module]]] = []
+    for m in model.modules():
+        kind = type(m).__name__
+        if kind in ("BasicBlock", "Bottleneck"):
+            found.append((m, [m.bn3 if kind == "Bottleneck" else m.bn2]))  # type: ignore[list-item]
+        elif kind == "EncoderBlock":
+            found.append((m, [m.dropout, m.mlp]))  # type: ignore[list-item]
+        elif any(type(child).__name__ == "StochasticDepth" for child in m.children()):  # ConvNeXt, EfficientNet, Swin
+            twice = 2 if hasattr(m, "attn") else 1
+            if twice == 1 and getattr(m, "use_res_connect", True):
+                found.append((m, [m.stochastic_depth]))  # type: ignore[list-item]
+            elif twice == 2:
+                found.append((m, [m.attn, m.mlp]))  # type: ignore[list-item]
+        elif kind == "InvertedResidual" and getattr(m, "use_res_connect", False):
+            found.append((m, [m.conv if hasattr(m, "conv") else m.block]))  # type: ignore[list-item]
+    return found
+
+
+def _residual_after(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    return module.residual(output)  # type: ignore[operator]
+
+
+def _trunk_after(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    return module.trunk(output)  # type: ignore[operator]
+
+
+def _tokens_after(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    return module.tokens(output)  # type: ignore[operator]
 
 
 def _site_after(module: nn.Module, args: Any, output: Tensor) -> Tensor:

@@ -67,10 +67,12 @@ class Block(nn.Module):
         self.attention = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), Site("fc"), nn.Linear(hidden, width))
+        self.residual1, self.residual2 = Site("residual"), Site("residual")
+        self.out_site = Site("trunk")
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + self.residual1(self.attention(self.norm1(x)))
+        return self.out_site(x + self.residual2(self.mlp(self.norm2(x))))
 
 
 class ViT(nn.Module):
@@ -85,6 +87,7 @@ class ViT(nn.Module):
         self.embed = nn.Conv2d(facts.channels, spec.width, patch, patch)
         self.class_token = nn.Parameter(torch.zeros(1, 1, spec.width)) if spec.pool == "class" else None
         self.position = nn.Parameter(0.02 * torch.randn(1, tokens + (spec.pool == "class"), spec.width))
+        self.tokens = Site("tokens", prefix=int(spec.pool == "class"))
         hidden = round(spec.width * spec.mlp_ratio)
         self.blocks = nn.Sequential(*(Block(spec.width, spec.heads, hidden) for _ in range(spec.depth)))
         self.norm = nn.LayerNorm(spec.width)
@@ -95,5 +98,5 @@ class ViT(nn.Module):
         x = self.embed(F.pad(images, self.pad)).flatten(2).transpose(1, 2)
         if self.class_token is not None:
             x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
-        x = self.norm(self.blocks(x + self.position))
+        x = self.norm(self.blocks(self.tokens(x + self.position)))
         return self.head(self.site(x[:, 0] if self.class_token is not None else x.mean(dim=1)))

@@ -30,12 +30,5 @@ class AdamW(Optimizer):
     """ε"""
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
-        options = [
-            {
-                "params": [m.parameter for m in g.members],
-                "weight_decay": g.weight_decay,
-                "decoupled_weight_decay": g.decoupled,
-            }
-            for g in groups
-        ]
+        options = self.torch_groups(groups)
         return torch.optim.Adam(options, lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=fused)

@@ -1,7 +1,7 @@
 """What an optimizer is, and the learning-rate schedules: data that can be indexed and plotted."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,19 @@ class Optimizer(Spec):
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
         """The torch optimizer over these groups; `fused` where the device has fused kernels."""
         raise NotImplementedError
+
+    def options(self, group: ParamGroup) -> dict[str, Any]:
+        """What torch's parameter group says about decay."""
+        return {"weight_decay": group.weight_decay, "decoupled_weight_decay": group.decoupled}
+
+    def torch_groups(self, groups: Sequence[ParamGroup]) -> list[dict[str, Any]]:
+        """The groups as torch wants them."""
+        return [{"params": [m.parameter for m in g.members], "lr": self.lr * g.lr_scale, **self.options(g)} for g in groups]
+
+    def regroup(self, optimizer: torch.optim.Optimizer, groups: Sequence[ParamGroup]) -> None:
+        """Follow groups whose members are those the optimizer was built with, and whose decay has changed."""
+        for mine, group in zip(optimizer.param_groups, groups, strict=True):
+            mine.update(self.options(group))
 
     def rates(self, steps: int) -> np.ndarray:
         """The learning rate before each of `steps` steps, as a share of `lr`: (steps,) in [0, 1]."""

@@ -21,26 +21,27 @@ class SGD(Optimizer):
     """look ahead along the momentum; needs a momentum above 0"""
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
-        options = [
-            {
-                "params": [m.parameter for m in g.members],
-                "weight_decay": 0.0 if g.decoupled else g.weight_decay,  # torch's SGD knows only l2
-                "decoupled_decay": g.weight_decay if g.decoupled else 0.0,
-            }
-            for g in groups
-        ]
-        optimizer = torch.optim.SGD(
-            options, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov and self.momentum > 0, fused=fused
-        )
-        if any(g["decoupled_decay"] for g in optimizer.param_groups):
-            optimizer.register_step_pre_hook(_decay)
-        return optimizer
+        nesterov = self.nesterov and self.momentum > 0
+        return SGDW(self.torch_groups(groups), lr=self.lr, momentum=self.momentum, nesterov=nesterov, fused=fused)
+
+    def options(self, group: ParamGroup) -> dict[str, Any]:
+        l2, decoupled = (0.0, group.weight_decay) if group.decoupled else (group.weight_decay, 0.0)
+        return {"weight_decay": l2, "decoupled_decay": decoupled}  # torch's SGD knows only l2
 
 
-@torch.no_grad()
-def _decay(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """θ ← (1 − ηλ) θ, for parameters that have a gradient, as AdamW does it."""
-    for group in optimizer.param_groups:
-        parameters = [p for p in group["params"] if p.grad is not None]
-        if group["decoupled_decay"] and parameters:
-            torch._foreach_mul_(parameters, 1 - group["lr"] * group["decoupled_decay"])
+class SGDW(torch.optim.SGD):
+    """torch's SGD on weights that shrink beside the gradient step."""
+
+    def step(self, closure: Any = None) -> Any:
+        """θ ← (1 − ηλ) θ for parameters that have a gradient (as AdamW does it), once the gradient at θ is known."""
+        loss = None
+        if closure:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.no_grad():
+            for group in self.param_groups:
+                parameters = [p for p in group["params"] if p.grad is not None]
+                if group["decoupled_decay"] and parameters:
+                    torch._foreach_mul_(parameters, 1 - group["lr"] * group["decoupled_decay"])
+        super().step()
+        return loss

@@ -34,6 +34,19 @@ class Augment(Regularizer):
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     """rotation by an angle within ± this many degrees"""
 
+    def scaled(self, strength: float) -> "Augment | None":
+        """The margins, angles and factors are multiplied; a flip is at its strongest when every second image is flipped."""
+        if strength == 0:
+            return None
+        update = {
+            "padding": min(self.padding * strength, 1.0),
+            "min_area": max(1 - strength * (1 - self.min_area), 0.01),
+            "flip": min(self.flip * strength, max(self.flip, 0.5)),
+            "jitter": min(self.jitter * strength, 1.0),
+            "rotate": min(self.rotate * strength, 180.0),
+        }
+        return self.model_copy(update=update)
+
     def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
         A = albumentations()
         height, width = facts.height, facts.width

@@ -1,19 +1,21 @@
 """CutMix (Yun et al., 2019, arXiv:1905.04899): paste a box of another image, and share the target by area.
 
-    λ ~ Beta(α, α); a box of sides W √(1 − λ), H √(1 − λ) around a uniform centre, clipped to the image;
-    ỹ = λ' y_i + (1 − λ') y_j, where 1 − λ' is the clipped box's share of the pixels (the paper's own code corrects λ so)
-
-The partner j is the next image of the batch, which the sampler has shuffled.
+λ ~ Beta(α, α); a box of sides W √(1 − λ), H √(1 − λ) around a uniform centre, clipped to the image;
+ỹ = λ' y_i + (1 − λ') y_j, where 1 − λ' is the clipped box's share of the pixels (the paper's own code corrects λ so)
 """
 
-import math
 from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor
 
+from regulo.boxes import area, around, inside
+from regulo.mixing import Mode, blend, draws, partners, spread
+from regulo.ramps import Rampable, Share
 from regulo.regularizers.base import Regularizer
+
+Alpha = Annotated[float, Field(ge=0)]
 
 
 class CutMix(Regularizer):
@@ -21,28 +23,30 @@ class CutMix(Regularizer):
 
     source: ClassVar[str] = "arXiv:1905.04899"
     turns: ClassVar[str] = "mixing"
+    scales: ClassVar[tuple[str, ...]] = ("p",)
 
-    alpha: Annotated[float, Field(gt=0)] = 1.0
-    """α of λ ~ Beta(α, α)"""
-    p: Annotated[float, Field(ge=0, le=1)] = 1.0
+    alpha: Rampable[Alpha] = 1.0
+    """α of λ ~ Beta(α, α); 0 mixes nothing"""
+    p: Rampable[Share] = 1.0
     """probability that a batch is mixed"""
+    mode: Mode = "batch"
+    """one box for the whole batch, for each pair, or for each image (element)"""
 
     def mix(self, images: Tensor, targets: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        if generator.random() >= self.p:
+        if generator.random() >= self.p or self.alpha == 0:
             return images, targets
-        height, width = images.shape[-2:]
-        lam = generator.beta(self.alpha, self.alpha)
-        centre = int(generator.integers(height)), int(generator.integers(width))
-        top, bottom, left, right = box(lam, centre, height, width)
-        share = (bottom - top) * (right - left) / (height * width)
-        images = images.clone()
-        images[..., top:bottom, left:right] = images.roll(1, 0)[..., top:bottom, left:right]
-        return images, targets.mul(1 - share).add_(targets.roll(1, 0), alpha=share)
+        n, size = len(images), (images.shape[-2], images.shape[-1])
+        count = draws(self.mode, n)
+        share = 1 - generator.beta(self.alpha, self.alpha, count)
+        boxes = spread(around(generator.random((count, 2)), share, size), self.mode, n)
+        return paste(images, partners(images, self.mode), boxes), blend(targets, 1 - area(boxes) / (size[0] * size[1]), self.mode)
 
 
-def box(lam: float, centre: tuple[int, int], height: int, width: int) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right) in pixels of the clipped box whose unclipped area is 1 − λ of the image."""
-    half_h = int(height * math.sqrt(1 - lam) / 2)
-    half_w = int(width * math.sqrt(1 - lam) / 2)
-    y, x = centre
-    return max(y - half_h, 0), min(y + half_h, height), max(x - half_w, 0), min(x + half_w, width)
+def paste(images: Tensor, others: Tensor, boxes: np.ndarray) -> Tensor:
+    """Images (B, C, H, W) with boxes (1, 4) or (B, 4) of the others in their place."""
+    if len(boxes) > 1:
+        return others.where(inside(boxes, images), images)
+    top, bottom, left, right = boxes[0].tolist()
+    images = images.clone()
+    images[..., top:bottom, left:right] = others[..., top:bottom, left:right]
+    return images

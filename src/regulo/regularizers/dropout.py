@@ -8,13 +8,14 @@ dropped, because that spoils calibration.
 
 from typing import Annotated, ClassVar
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from regulo.batch import Facts
-from regulo.errors import Problem, Refused
+from regulo.ramps import Dial, Ramp, Rampable
 from regulo.regularizers.base import Regularizer
-from regulo.sites import KINDS, Kind, RateSite, sites
+from regulo.sites import Kind, RateSite, need_sites
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -24,28 +25,46 @@ class Dropout(Regularizer):
 
     source: ClassVar[str] = "JMLR 15:1929; arXiv:1411.4280"
 
-    fc: Rate = 0.2
+    scales: ClassVar[tuple[str, ...]] = ("fc", "conv", "attention")
+
+    fc: Rampable[Rate] = 0.2
     """p at hidden fully connected activations and at the features before the head; .1 to .5"""
-    conv: Rate = 0.0
+    conv: Rampable[Rate] = 0.0
     """p of a channel at the activations after convolutions; .1 to .2"""
-    attention: Rate = 0.0
+    attention: Rampable[Rate] = 0.0
     """p of an attention weight; .1, and 0 in modern recipes"""
 
     def surgery(self, model: nn.Module, facts: Facts) -> None:
-        for kind in KINDS:
+        for kind in ACTS_ON:
             p = getattr(self, kind)
             if p:
                 _drop(model, kind, p)
 
 
-def _drop(model: nn.Module, kind: Kind, p: float) -> None:
-    found = sites(model, kind)
-    if not found:
-        has = ", ".join(k for k in KINDS if sites(model, k)) or "none"
-        what = f"this model has no site of the kind {kind!r}; it has: {has}"
-        raise Refused(Problem(f"regularizer.dropout.{kind}", what, f"set regularizer.dropout.{kind}=0"))
-    for site in found:
+ACTS_ON: tuple[Kind, ...] = ("fc", "conv", "attention")
+
+
+def _drop(model: nn.Module, kind: Kind, p: Rampable[Rate]) -> None:
+    for site in need_sites(model, kind, f"regularizer.dropout.{kind}"):
         if isinstance(site, RateSite):
             site.set_rate(p)
+        elif isinstance(p, Ramp):
+            site.put(DialledDropout(p, whole_channels=kind == "conv"))
         else:
             site.put(nn.Dropout2d(p) if kind == "conv" else nn.Dropout(p))
+
+
+class DialledDropout(nn.Module):
+    """Dropout at a rate that changes while the run goes on."""
+
+    def __init__(self, rate: float, whole_channels: bool) -> None:
+        super().__init__()
+        self.rate, self.whole_channels = Dial(rate), whole_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        keep = 1 - self.rate.value
+        shape = (*x.shape[:2], 1, 1) if self.whole_channels else x.shape
+        mask = torch.rand(shape, device=x.device) < keep
+        return x * (mask / keep).to(x.dtype)

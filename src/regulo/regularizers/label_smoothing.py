@@ -9,7 +9,10 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
+from regulo.ramps import Rampable
 from regulo.regularizers.base import Regularizer
+
+Epsilon = Annotated[float, Field(ge=0, lt=1)]
 
 
 class LabelSmoothing(Regularizer):
@@ -18,7 +21,9 @@ class LabelSmoothing(Regularizer):
     source: ClassVar[str] = "arXiv:1512.00567"
     order: ClassVar[int] = 10
 
-    epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    scales: ClassVar[tuple[str, ...]] = ("epsilon",)
+
+    epsilon: Rampable[Epsilon] = 0.1
     """ε, the share of the mass that is spread evenly"""
 
     def mix(self, images: Tensor, targets: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,6 @@
 """mixup (Zhang et al., 2018, arXiv:1710.09412): train on convex pairs.
 
-    λ ~ Beta(α, α);  x̃ = λ x_i + (1 − λ) x_j;  ỹ = λ y_i + (1 − λ) y_j
-
-The partner j is the next image of the batch, which the sampler has shuffled.
+λ ~ Beta(α, α);  x̃ = λ x_i + (1 − λ) x_j;  ỹ = λ y_i + (1 − λ) y_j
 """
 
 from typing import Annotated, ClassVar
@@ -11,7 +9,11 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
+from regulo.mixing import Mode, blend, draws, spread
+from regulo.ramps import Rampable, Share
 from regulo.regularizers.base import Regularizer
+
+Alpha = Annotated[float, Field(ge=0)]
 
 
 class Mixup(Regularizer):
@@ -19,19 +21,18 @@ class Mixup(Regularizer):
 
     source: ClassVar[str] = "arXiv:1710.09412"
     turns: ClassVar[str] = "mixing"
+    scales: ClassVar[tuple[str, ...]] = ("p",)
 
-    alpha: Annotated[float, Field(gt=0)] = 0.2
-    """α of λ ~ Beta(α, α): .1 to .2 for ResNet-50, .8 for ViT, 1 on CIFAR"""
-    p: Annotated[float, Field(ge=0, le=1)] = 1.0
+    alpha: Rampable[Alpha] = 0.2
+    """α of λ ~ Beta(α, α), 0 mixes nothing: .1 to .2 for ResNet-50, .8 for ViT, 1 on CIFAR"""
+    p: Rampable[Share] = 1.0
     """probability that a batch is mixed"""
+    mode: Mode = "batch"
+    """one λ for the whole batch, for each pair, or for each image (element)"""
 
     def mix(self, images: Tensor, targets: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        if generator.random() >= self.p:
+        if generator.random() >= self.p or self.alpha == 0:
             return images, targets
-        lam = generator.beta(self.alpha, self.alpha)
-        return mixup(images, lam), mixup(targets, lam)
-
-
-def mixup(values: Tensor, lam: float) -> Tensor:
-    """λ v_i + (1 − λ) v_{i−1}, cyclic over the first dimension."""
-    return values.mul(lam).add_(values.roll(1, 0), alpha=1 - lam)
+        n = len(images)
+        lam = spread(generator.beta(self.alpha, self.alpha, draws(self.mode, n)), self.mode, n)
+        return blend(images, lam, self.mode), blend(targets, lam, self.mode)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from regulo.batch import Facts
 from regulo.errors import Problem, Refused
 from regulo.regularizers.base import Regularizer
+from regulo.sites import replace
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 
@@ -34,7 +35,7 @@ class Norm(Regularizer):
         if not layers:
             raise Refused(Problem("regularizer.norm", "this model has no normalisation layer to swap", "~regularizer.norm"))
         for name, layer in layers:
-            model.set_submodule(name, self._swap(layer))
+            replace(model, name, self._swap(layer))
 
     def _swap(self, old: nn.Module) -> nn.Module:
         channels, eps = _channels(old), old.eps

@@ -19,6 +19,10 @@ class RandAugment(Regularizer):
     magnitude: Annotated[int, Field(ge=0, le=30)] = 7
     """strength of every operation, 0 to 30: 7 for ResNet-50, 9 for ViT"""
 
+    def scaled(self, strength: float) -> "RandAugment | None":
+        """The magnitude is multiplied; at magnitude 0 some operations still act, so that strength 0 is absence."""
+        return self.model_copy(update={"magnitude": min(round(self.magnitude * strength), 30)}) if strength else None
+
     def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
         from torchvision.transforms import v2
 

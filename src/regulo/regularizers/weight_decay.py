@@ -8,6 +8,7 @@ Under plain SGD the two are the same; under Adam they are not, because its step 
 
 import fnmatch
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -15,9 +16,13 @@ from torch import nn
 
 from regulo.errors import Problem, Refused
 from regulo.groups import NamedParameter, ParamGroup
+from regulo.ramps import Rampable
 from regulo.regularizers.base import Regularizer
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class WeightDecay(Regularizer):
@@ -25,7 +30,9 @@ class WeightDecay(Regularizer):
 
     source: ClassVar[str] = "arXiv:1711.05101"
 
-    rate: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    scales: ClassVar[tuple[str, ...]] = ("rate",)
+
+    rate: Rampable[Rate] = 0.01
     """λ: .01 to .1 decoupled under AdamW; 5e-4 as l2 under SGD with momentum, where momentum multiplies it by 10"""
     mode: Literal["decoupled", "l2"] = "decoupled"
     """beside the gradient step, or inside the gradient"""
@@ -39,9 +46,10 @@ class WeightDecay(Regularizer):
             skipped = tuple(m for m in group.members if self._skips(m))
             decayed = tuple(m for m in group.members if not self._skips(m))
             if decayed:
-                result.append(ParamGroup(decayed, weight_decay=self.rate, decoupled=self.mode == "decoupled"))
+                decoupled = self.mode == "decoupled"
+                result.append(replace(group, members=decayed, weight_decay=self.rate, decoupled=decoupled))
             if skipped:
-                result.append(ParamGroup(skipped))
+                result.append(replace(group, members=skipped))
         return result
 
     def _skips(self, member: NamedParameter) -> bool:

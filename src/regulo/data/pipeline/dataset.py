@@ -1,6 +1,6 @@
 """One split behind a loader: keys in, one uint8 batch out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,22 +12,33 @@ from regulo.data.pipeline.sampler import Key
 from regulo.draws import sample_seed
 from regulo.imaging import albumentations, strictly
 
+Transforms = Sequence[Any] | Callable[[int], Sequence[Any]]
+
 
 class BatchedImages(Dataset[Batch]):
-    """Reads, transforms and stacks whole batches. The draws of an image depend on (seed, epoch, index) alone."""
+    """Reads, transforms and stacks whole batches. The draws of an image depend on (seed, epoch, index, copy) alone.
 
-    def __init__(self, split: Split, transforms: Sequence[Any], seed: int) -> None:
-        self.split, self.seed = split, seed
-        self.pipeline = None
-        if transforms:
+    `transforms` are those of every epoch, or a function that gives those of one.
+    """
+
+    def __init__(self, split: Split, transforms: Transforms, seed: int) -> None:
+        self.split, self.transforms, self.seed = split, transforms, seed
+        self._turn_to(0)
+
+    def _turn_to(self, epoch: int) -> None:
+        self.epoch, self.pipeline = epoch, None
+        wanted = self.transforms(epoch) if callable(self.transforms) else self.transforms
+        if wanted:
             with strictly():
-                self.pipeline = albumentations().Compose(list(transforms), seed=seed)
+                self.pipeline = albumentations().Compose(list(wanted), seed=self.seed)
 
     def __len__(self) -> int:
         return len(self.split.labels)
 
     def __getitems__(self, keys: list[Key]) -> Batch:
-        places = np.array([index for _, index in keys])
+        places = np.array([index for _, index, _ in keys])
+        if callable(self.transforms) and keys[0][0] != self.epoch:
+            self._turn_to(keys[0][0])
         if self.pipeline is None and isinstance(self.split.images, np.ndarray):
             images = self.split.images[places]
         else:
@@ -35,11 +46,11 @@ class BatchedImages(Dataset[Batch]):
         tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
         return Batch(tensor, torch.from_numpy(self.split.labels[places]), torch.from_numpy(places))
 
-    def _image(self, epoch: int, index: int) -> np.ndarray:
+    def _image(self, epoch: int, index: int, copy: int) -> np.ndarray:
         image = self.split.images[index]
         if self.pipeline is None:
             return image
-        self.pipeline.set_random_seed(sample_seed(self.seed, epoch, index))
+        self.pipeline.set_random_seed(sample_seed(self.seed, epoch, index, copy))
         image = self.pipeline(image=image)["image"]
         return image if image.ndim == 3 else image[..., None]
 

@@ -1,8 +1,6 @@
 """The LightningDataModule of every data set."""
 
 import os
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,17 +9,24 @@ from torch.utils.data import DataLoader, Sampler
 
 from regulo.batch import Batch
 from regulo.data.base import DataSet, Splits, fixed_subset
-from regulo.data.pipeline.dataset import BatchedImages, quiet_worker, whole
-from regulo.data.pipeline.sampler import EvalBatches, Key, TrainBatches
+from regulo.data.pipeline.dataset import BatchedImages, Transforms, quiet_worker, whole
+from regulo.data.pipeline.sampler import EvalBatches, Key, Sequence, TrainBatches
 
 
 class ImageData(LightningDataModule):
     """Loaders over the splits of a data set. Augmentation is for training only; everything else gets the eval transforms."""
 
     def __init__(
-        self, spec: DataSet, splits: Splits, train_transforms: Sequence[Any], seed: int, limit: int | None = None
+        self,
+        spec: DataSet,
+        splits: Splits,
+        seed: int,
+        limit: int | None = None,
+        train_transforms: Transforms = (),
+        sequence: Sequence = lambda places: places,
     ) -> None:
         super().__init__()
+        self.sequence = sequence
         self.limit = limit  # batches of an evaluation; null: all
         self.spec, self.facts, self.seed = spec, splits.facts, seed
         subset = fixed_subset(len(splits.train.labels), spec.clean_subset)
@@ -34,7 +39,9 @@ class ImageData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         rank, world = self._place()
-        return self._loader(self.train, TrainBatches(len(self.train), self.spec.batch_size, self.seed, rank, world))
+        return self._loader(
+            self.train, TrainBatches(len(self.train), self.spec.batch_size, self.seed, rank, world, self.sequence)
+        )
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         rank, world = self._place()
@@ -48,7 +55,7 @@ class ImageData(LightningDataModule):
 
     def example(self) -> Batch:
         """One training batch of epoch 0, made in this process."""
-        return self.train.__getitems__([(0, i) for i in range(min(self.spec.batch_size, len(self.train)))])
+        return self.train.__getitems__([(0, i, 0) for i in range(min(self.spec.batch_size, len(self.train)))])
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

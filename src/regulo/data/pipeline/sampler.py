@@ -1,12 +1,17 @@
 """Which images each rank sees in each step, as a pure function of (seed, epoch)."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
 
-Key = tuple[int, int]
-"""(epoch, index): the epoch travels with the index, so that persistent workers know it"""
+Key = tuple[int, int, int]
+"""(epoch, index, copy): the epoch travels with the index, so that persistent workers know it; `copy` counts earlier visits"""
+
+
+Sequence = Callable[[np.ndarray], np.ndarray]
+"""shuffled places (n,) of an epoch in, places (n,) in the order of their visits out"""
 
 
 class EpochSampler(Sampler[int]):
@@ -29,11 +34,13 @@ class EpochSampler(Sampler[int]):
 class TrainBatches(Sampler[list[Key]]):
     """Step s takes the places s·R·B to (s+1)·R·B of the permutation; rank r of R takes every R-th of them.
 
-    The last, incomplete step is left out (unless it is the only one): the next permutation leaves out other images.
+    `sequence` may rearrange the permutation, and visit an image twice. The last, incomplete step is left out (unless it is the
+    only one): the next permutation leaves out other images.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int, rank: int, world: int) -> None:
+    def __init__(self, n: int, batch_size: int, seed: int, rank: int, world: int, sequence: Sequence = lambda p: p) -> None:
         self.sampler = EpochSampler(n, seed)  # the name by which Lightning finds it
+        self.sequence = sequence
         self.rank, self.world = rank, world
         self.step = min(batch_size * world, n - n % world)
         self.steps = n // self.step
@@ -42,9 +49,13 @@ class TrainBatches(Sampler[list[Key]]):
         return self.steps
 
     def __iter__(self) -> Iterator[list[Key]]:
-        order = list(self.sampler)
+        visits: Counter[int] = Counter()
+        keys = []
+        for place in self.sequence(np.array(list(self.sampler))).tolist():
+            keys.append((self.sampler.epoch, place, visits[place]))
+            visits[place] += 1
         for s in range(self.steps):
-            yield [(self.sampler.epoch, i) for i in order[s * self.step : (s + 1) * self.step][self.rank :: self.world]]
+            yield keys[s * self.step : (s + 1) * self.step][self.rank :: self.world]
 
 
 class EvalBatches(Sampler[list[Key]]):
@@ -57,7 +68,7 @@ class EvalBatches(Sampler[list[Key]]):
         largest_share = -(-n // world)
         count = min(-(-largest_share // batch_size), n // world)  # or the smallest share would have an empty batch
         mine = np.arange(n)[rank::world]
-        self.batches = [[(0, int(i)) for i in part] for part in np.array_split(mine, count)][:limit]
+        self.batches = [[(0, int(i), 0) for i in part] for part in np.array_split(mine, count)][:limit]
 
     def __len__(self) -> int:
         return len(self.batches)
