@@ -4,7 +4,7 @@ import dataclasses
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -302,8 +302,9 @@ def _location(cls: type[Strict], fields: Any, loc: tuple[Any, ...]) -> tuple[lis
     in_ramp = len(loc) > 1 and str(loc[1]).startswith("Ramp[")
     is_mapping = isinstance(fields, Mapping) and loc and isinstance(fields.get(loc[0]), Mapping)
     if in_ramp:
-        return [str(loc[0]), *map(str, loc[2:3])], cast(Any, Ramp) if is_mapping else None
-    if is_mapping and "Ramp" in str(cls.model_fields[loc[0]].annotation if loc[0] in cls.model_fields else ""):
+        ramp: Any = Ramp
+        return ([str(loc[0]), *map(str, loc[2:3])], ramp) if is_mapping else ([], None)
+    if is_mapping and "Ramp[" in str(getattr(cls.model_fields.get(str(loc[0])), "annotation", "")):
         return [], None
     return [str(part) for part in loc if part in cls.model_fields or part == loc[0]], cls
 
