@@ -1,7 +1,7 @@
 # Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="model=vit_tiny seed=1".
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict dashboard test lint format schema bench lock clean
+.PHONY: help setup train evaluate predict dashboard claims test lint format schema bench cost lock clean
 REGULO := .venv/bin/regulo
 READY := .venv/.ready
 
@@ -25,6 +25,9 @@ predict: $(READY) ## classify image files: make predict ARGS="runs/… photo.jpg
 dashboard: $(READY) ## look at the runs in the terminal
 	@$(REGULO) dashboard $(ARGS)
 
+claims: $(READY) ## try the lesson's claims: make claims ARGS="--quick"
+	@$(REGULO) claims $(ARGS)
+
 test: $(READY) ## the tests, without a network
 	@.venv/bin/python -m pytest $(ARGS)
 
@@ -39,6 +42,9 @@ schema: $(READY) ## write .schema/, from which editors complete the YAML files
 
 bench: $(READY) ## images/s through Regulo against a bare PyTorch loop
 	@.venv/bin/python scripts/bench.py $(ARGS)
+
+cost: $(READY) ## step time of each technique relative to none: docs/cost.md
+	@.venv/bin/python scripts/cost.py $(ARGS)
 
 lock: $(READY) ## renew the locked dependencies
 	@.venv/bin/python scripts/lock.py $(ARGS)

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from regulo import config
 from regulo.cli import main
+from tests.conftest import rng
 
 EXPERIMENTS = config.groups()["experiment"]
 
@@ -18,7 +20,20 @@ def test_an_experiment_says_what_to_expect(name: str) -> None:
     assert "@" not in head.replace("# @package", ""), "no placeholder is left"
 
 
+def photographs(folder: Path) -> Path:
+    """A folder that is built like ImageNet, and small."""
+    for part, count in (("train", 12), ("val", 4), ("test", 4)):
+        for label in ("cat", "dog"):
+            (folder / "images" / part / label).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng(i).integers(0, 256, (40, 48, 3), dtype="uint8")
+                Image.fromarray(pixels).save(folder / "images" / part / label / f"{i}.png")
+    return folder / "images"
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_runs(name: str, tmp_path: Path) -> None:
     overrides = [f"experiment={name}", "debug=fast", "logger=csv", "data.num_workers=0", f"run_dir={tmp_path / 'run'}"]
+    if config.load([f"experiment={name}", "data.root=photographs"]).data.name == "image_folder":
+        overrides += ["trainer=cpu", f"data.root={photographs(tmp_path)}", "data.image_size=32", "data.batch_size=6"]
     assert main(["train", *overrides]) == 0

@@ -299,7 +299,7 @@ def _build(cls: type[Strict], fields: Any, prefix: str, origins: Origins) -> tup
 
 def _location(cls: type[Strict], fields: Any, loc: tuple[Any, ...]) -> tuple[list[str], type[Strict] | None]:
     """Where in the fields an error is, and the class of what it is in; None for the branch of a union that was not meant."""
-    in_ramp = len(loc) > 1 and str(loc[1]).startswith("Ramp[")
+    in_ramp = len(loc) > 1 and "Ramp[" in str(loc[1])
     is_mapping = isinstance(fields, Mapping) and loc and isinstance(fields.get(loc[0]), Mapping)
     if in_ramp:
         ramp: Any = Ramp

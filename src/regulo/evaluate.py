@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -9,12 +10,22 @@ from torch.utils.data import DataLoader
 from regulo.batch import Batch
 from regulo.errors import Problem, Refused, nearest
 from regulo.plan import Plan
+from regulo.ramps import Dial
 from regulo.runs import RunFolder
 from regulo.scores import Evaluation
+from regulo.sites import RateSite
 from regulo.speed import autocast
 from regulo.task import Classifier
 
 SPLITS = ("train_clean", "val", "test")
+
+
+def turn_back(classifier: Classifier, checkpoint: dict[str, Any]) -> None:
+    """Turn what is in the model to the strengths at the end of the epoch whose weights these are: drawn answers need them."""
+    progress = (checkpoint["epoch"] + 1) / checkpoint["regulo"]["config"]["trainer"]["max_epochs"]
+    for module in classifier.modules():
+        if isinstance(module, Dial | RateSite):
+            module.advance(progress)
 
 
 @torch.inference_mode()

@@ -38,7 +38,8 @@ def _as_configured(group: str, name: str) -> Strict:
     """The part of a run that its YAML makes, whose values may differ from the class's own defaults."""
     if group not in MANY:
         return getattr(load([f"{group}={name}"] if name else []), group)
-    own = [f"{group}=[{name}]"] if name in groups()[group] else []
+    needed = getattr(spec.load(group, name), "needs", {})
+    own = [f"{group}=[{','.join([*needed, name])}]"] if name in groups()[group] else []
     return getattr(load(own), group)[name]
 
 

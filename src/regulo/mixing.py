@@ -1,10 +1,11 @@
 """The algebra of mixing the images of a batch in pairs: who is mixed with whom, and in which proportion.
 
-    batch   one λ for the batch; the partner of image i is image i − 1
+    batch   one λ for the batch; the partner of an image lies half a batch before it
     pair    one λ for each pair; the partner of image i is image B − 1 − i, and the other way round
-    element one λ for each image; the partner of image i is image i − 1
+    element one λ for each image; the partner of an image lies half a batch before it
 
-The sampler has shuffled the batch, so that a fixed partner is a random one.
+The sampler has shuffled the batch, so that a fixed partner is a random one. It is not the neighbour, which under repeated
+augmentation would be a copy of the same image.
 """
 
 from typing import Literal
@@ -18,7 +19,7 @@ Mode = Literal["batch", "pair", "element"]
 
 def partners(values: Tensor, mode: Mode) -> Tensor:
     """The partner of every entry of the first dimension."""
-    return values.flip(0) if mode == "pair" else values.roll(1, 0)
+    return values.flip(0) if mode == "pair" else values.roll(max(1, len(values) // 2), 0)
 
 
 def draws(mode: Mode, size: int) -> int:

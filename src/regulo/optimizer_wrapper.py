@@ -33,10 +33,8 @@ class OptimizerWrapper(torch.optim.Optimizer):
         return [p for group in self.param_groups for p in group["params"] if p.grad is not None]
 
     def step(self, closure: Closure | None = None) -> Any:
-        """One step of the base on the gradients that the closure leaves."""
-        loss = closure() if closure else None
-        self.base.step()
-        return loss
+        """One step of the base, which may need the closure itself (SAM does)."""
+        return self.base.step(closure)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """The base's."""

@@ -25,7 +25,9 @@ class Plan:
     """What the task, the data module and the trainer call; none of them names a technique."""
 
     def __init__(self, regularizers: Iterable[Regularizer], strength: float = 1.0) -> None:
-        scaled = [s for r in regularizers if (s := r.scaled(strength)) is not None]
+        scaled = list(regularizers)
+        if strength != 1:
+            scaled = [s for r in scaled if (s := r.scaled(strength)) is not None]
         self.regularizers = sorted(scaled, key=lambda r: (r.order, r.name))
         self._mixing = _turns(self._using("mix"))
 

@@ -82,3 +82,11 @@ class Dial(nn.Module):
         """Turn to the strength at this progress."""
         if self.ramp:
             self.value.fill_(self.ramp.at(progress))
+
+
+def drop(x: Tensor, rate: Tensor | None, shape: tuple[int, ...] | None = None) -> Tensor:
+    """Inverted dropout of `x` at a rate () on its device, with one draw for each element of `shape`; None: the identity."""
+    if rate is None:
+        return x
+    keep = 1 - rate
+    return x * ((torch.rand(shape or x.shape, device=x.device) < keep) / keep).to(x.dtype)

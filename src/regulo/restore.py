@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from regulo import checkpoints
 from regulo.batch import Batch, Facts
 from regulo.config import Config, validate
-from regulo.evaluate import answers
+from regulo.evaluate import answers, turn_back
 from regulo.plan import Plan
 from regulo.runs import RunFolder
 from regulo.scores import Evaluation
@@ -61,5 +61,6 @@ def restore(folder: RunFolder) -> Restored:
     model = plan.surgery(config.model.build(facts), facts)
     classifier = Classifier(model, facts, config.trainer.memory_format)
     checkpoints.load_weights(classifier, kept)
+    turn_back(classifier, kept)
     device = config.trainer.device()
     return Restored(config, facts, classifier.to(device).eval(), device, kept["epoch"] + 1, plan, folder.temperature())

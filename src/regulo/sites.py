@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 
 from regulo.errors import Problem, Refused
-from regulo.ramps import Rampable, value
+from regulo.ramps import Dial, Ramp, Rampable, value
 
 Kind = Literal["conv", "fc", "attention", "residual", "trunk", "tokens"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -45,22 +45,30 @@ class Site(nn.Module):
 
 
 class RateSite(nn.Module):
-    """A place inside a fused kernel (attention), where only a dropout rate can be set, as an attribute of its owner."""
+    """A place inside a fused kernel (attention), where only a dropout rate can be set, as an attribute of its owner.
 
-    def __init__(self, kind: Kind, owner: nn.Module, attribute: str) -> None:
+    `dials`: the owner takes a `Dial` there, too. Otherwise a ramp sets the number anew in every step.
+    """
+
+    def __init__(self, kind: Kind, owner: nn.Module, attribute: str, dials: bool = False) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind, self.dials = kind, dials
         self._owner = [owner]  # in a list: the owner holds this site, and must not become its child
         self._attribute = attribute
         self._rate: Rampable[float] = 0.0
 
     def set_rate(self, p: Rampable[float]) -> None:
         """Drop each weight with probability p in training."""
-        self._rate = p
-        self.advance(0.0)
+        if self.dials and isinstance(p, Ramp):
+            setattr(self._owner[0], self._attribute, Dial(p))
+        else:
+            self._rate = p
+            self.advance(0.0)
 
     def advance(self, progress: float) -> None:
         """Turn to the rate at this progress."""
+        if isinstance(getattr(self._owner[0], self._attribute), Dial):
+            return
         setattr(self._owner[0], self._attribute, value(self._rate, progress))
 
 
@@ -88,6 +96,8 @@ def replace(model: nn.Module, name: str, new: nn.Module) -> None:
             new.add_module(child_name, child)
     for hook in old._forward_hooks.values():
         new.register_forward_hook(hook)
+    for pre_hook in old._forward_pre_hooks.values():
+        new.register_forward_pre_hook(pre_hook)
     model.set_submodule(name, new)
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from regulo.claims.base import Finding
     from regulo.speed import Choice
 
 CONSOLE = Console(highlight=False, markup=False)
@@ -55,3 +56,13 @@ def where(path: Path) -> None:
     """The run folder, and what to do next."""
     CONSOLE.print(f"run folder: {path}", soft_wrap=True)
     CONSOLE.print(f'again:      make evaluate ARGS="{path}"    curves: make dashboard', soft_wrap=True)
+
+
+def finding(title: str, found: "Finding") -> None:
+    """A claim's numbers and its verdict."""
+    CONSOLE.print(title, style="bold", soft_wrap=True)
+    table = Table(found.measure, "n", "mean", "spread", **STYLE)
+    for row in found.rows:
+        table.add_row(*row.cells())
+    CONSOLE.print(table)
+    CONSOLE.print(f"{found.verdict}: {found.number}\n", soft_wrap=True)

@@ -26,7 +26,7 @@ class TorchvisionTransform(A.ImageOnlyTransform):  # type: ignore[name-defined]
         state = generator.get_state()
         generator.manual_seed(seed)
         try:
-            image = self.transform(torch.from_numpy(np.ascontiguousarray(img)).permute(2, 0, 1))
+            image = self.transform(torch.from_numpy(np.array(img, order="C")).permute(2, 0, 1))
         finally:
             generator.set_state(state)
         return image.permute(1, 2, 0).contiguous().numpy()

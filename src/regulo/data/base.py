@@ -33,6 +33,12 @@ class DataSet(Spec):
     clean_subset: Annotated[int, Field(ge=1)] = 1000
     """training images, fixed and not augmented, on which training accuracy and the gap are measured"""
 
+    train_images: Annotated[int, Field(ge=1)] | None = None
+    """train on so many images only, of every class its share, drawn with the seed; null: all"""
+    label_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """share of the training labels that are replaced by uniformly drawn ones (arXiv:1611.03530); the training accuracy then says
+    how much of that is memorised. Validation and test keep theirs"""
+
     def splits(self) -> Splits:
         """Read or open the files. Raises Refused if they are missing or damaged."""
         raise NotImplementedError
@@ -43,6 +49,19 @@ class DataSet(Spec):
         None, if all images have it already.
         """
         return []
+
+
+def drawn_from(train: Split, spec: DataSet, num_classes: int, seed: int) -> Split:
+    """What is trained on: the training split, cut down and with its labels spoilt as the spec says."""
+    if spec.train_images is not None and spec.train_images < len(train.labels):
+        fraction = spec.train_images / len(train.labels)
+        train = train.take(stratified(train.labels, fraction, seed)[1])
+    if spec.label_noise:
+        rng = np.random.default_rng(seed)
+        wrong = rng.random(len(train.labels)) < spec.label_noise
+        drawn = rng.integers(num_classes, size=len(train.labels))
+        train = Split(train.images, np.where(wrong, drawn, train.labels))
+    return train
 
 
 def fixed_subset(n: int, size: int, seed: int = 0) -> np.ndarray:

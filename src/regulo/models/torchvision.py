@@ -150,7 +150,8 @@ def _mark_sites(model: nn.Module, head: nn.Module, facts: Facts) -> None:
     for block, branches in _residual_blocks(model):
         for branch in branches:
             branch.add_module("residual", Site("residual"))
-            branch.register_forward_hook(_residual_after)
+            if not isinstance(branch, nn.Sequential):  # that runs its last child by itself
+                branch.register_forward_hook(_residual_after)
         block.add_module("trunk", Site("trunk"))
         block.register_forward_hook(_trunk_after)
     if hasattr(model, "encoder") and hasattr(model.encoder, "pos_embedding"):
@@ -163,23 +164,30 @@ def _mark_sites(model: nn.Module, head: nn.Module, facts: Facts) -> None:
             module.add_module("site", RateSite("attention", module, attribute))
 
 
+BRANCHES: dict[str, tuple[str, ...]] = {
+    "BasicBlock": ("bn2",),
+    "Bottleneck": ("bn3",),
+    "ResBottleneckBlock": ("f",),  # RegNet
+    "InvertedResidual": ("conv", "block"),  # MobileNet 2 and 3; ShuffleNet's has neither, and adds nothing
+    "_InvertedResidual": ("layers",),  # MNASNet
+    "MBConv": ("stochastic_depth",),  # EfficientNet, MaxViT
+    "FusedMBConv": ("stochastic_depth",),
+    "CNBlock": ("stochastic_depth",),  # ConvNeXt
+    "EncoderBlock": ("dropout", "mlp"),  # ViT
+    "SwinTransformerBlock": ("attn", "mlp"),
+    "SwinTransformerBlockV2": ("norm1", "norm2"),  # which follow attention and MLP
+    "PartitionAttentionLayer": ("attn_layer", "mlp_layer"),  # MaxViT
+}
+"""of each kind of residual block x + f(x), the modules whose output is a branch f(x)"""
+
+
 def _residual_blocks(model: nn.Module) -> list[tuple[nn.Module, list[nn.Module]]]:
-    """The blocks x + f(x), and of each the modules whose output is a branch f(x)."""
+    """The residual blocks, with their branches. Some kinds have no shortcut where the shape changes."""
     found: list[tuple[nn.Module, list[nn.Module]]] = []
     for m in model.modules():
-        kind = type(m).__name__
-        if kind in ("BasicBlock", "Bottleneck"):
-            found.append((m, [m.bn3 if kind == "Bottleneck" else m.bn2]))  # type: ignore[list-item]
-        elif kind == "EncoderBlock":
-            found.append((m, [m.dropout, m.mlp]))  # type: ignore[list-item]
-        elif any(type(child).__name__ == "StochasticDepth" for child in m.children()):  # ConvNeXt, EfficientNet, Swin
-            twice = 2 if hasattr(m, "attn") else 1
-            if twice == 1 and getattr(m, "use_res_connect", True):
-                found.append((m, [m.stochastic_depth]))  # type: ignore[list-item]
-            elif twice == 2:
-                found.append((m, [m.attn, m.mlp]))  # type: ignore[list-item]
-        elif kind == "InvertedResidual" and getattr(m, "use_res_connect", False):
-            found.append((m, [m.conv if hasattr(m, "conv") else m.block]))  # type: ignore[list-item]
+        branches = [getattr(m, name) for name in BRANCHES.get(type(m).__name__, ()) if hasattr(m, name)]
+        if branches and getattr(m, "use_res_connect", True) and getattr(m, "apply_residual", True):
+            found.append((m, branches))
     return found
 
 

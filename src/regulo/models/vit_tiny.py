@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from regulo.batch import Facts
 from regulo.models.base import Model
+from regulo.ramps import Dial, drop
 from regulo.sites import RateSite, Site
 
 
@@ -27,6 +28,8 @@ class ViTTiny(Model):
     """attention heads"""
     mlp_ratio: Annotated[float, Field(gt=0)] = 2.0
     """hidden width of the MLP, as a multiple of D"""
+    layer_scale: Annotated[float, Field(gt=0, le=1)] | None = None
+    """initial factor of every residual branch, learned per channel (arXiv:2103.17239), for deep models; null: none"""
     pool: Literal["class", "mean"] = "mean"
     """what the head sees: the class token, or the mean of the patch tokens"""
 
@@ -47,22 +50,28 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.dropout = 0.0  # of the attention weights, in training; set through the site
-        self.site = RateSite("attention", self, "dropout")
+        self.dropout: float | Dial = 0.0  # of the attention weights, in training; set through the site
+        self.site = RateSite("attention", self, "dropout", dials=True)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        p = self.dropout if self.training else 0.0
-        return self.out(F.scaled_dot_product_attention(q, k, v, dropout_p=p).transpose(1, 2).flatten(2))
+        if isinstance(self.dropout, Dial):  # at a rate that changes, which the fused kernel takes as a constant
+            weights = drop((q @ k.mT * q.shape[-1] ** -0.5).softmax(-1), self.dropout.value if self.training else None)
+            mixed = weights @ v
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
-    """x ← x + attention(norm(x)); x ← x + mlp(norm(x))."""
+    """x ← x + γ₁ attention(norm(x)); x ← x + γ₂ mlp(norm(x)), with γ = 1 but where a layer scale is wanted."""
 
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, scale: float | None) -> None:
         super().__init__()
+        self.scale1 = nn.Parameter(torch.full((width,), scale)) if scale else 1.0
+        self.scale2 = nn.Parameter(torch.full((width,), scale)) if scale else 1.0
         self.norm1 = nn.LayerNorm(width)
         self.attention = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width)
@@ -71,8 +80,8 @@ class Block(nn.Module):
         self.out_site = Site("trunk")
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.residual1(self.attention(self.norm1(x)))
-        return self.out_site(x + self.residual2(self.mlp(self.norm2(x))))
+        x = x + self.residual1(self.scale1 * self.attention(self.norm1(x)))
+        return self.out_site(x + self.residual2(self.scale2 * self.mlp(self.norm2(x))))
 
 
 class ViT(nn.Module):
@@ -89,7 +98,7 @@ class ViT(nn.Module):
         self.position = nn.Parameter(0.02 * torch.randn(1, tokens + (spec.pool == "class"), spec.width))
         self.tokens = Site("tokens", prefix=int(spec.pool == "class"))
         hidden = round(spec.width * spec.mlp_ratio)
-        self.blocks = nn.Sequential(*(Block(spec.width, spec.heads, hidden) for _ in range(spec.depth)))
+        self.blocks = nn.Sequential(*(Block(spec.width, spec.heads, hidden, spec.layer_scale) for _ in range(spec.depth)))
         self.norm = nn.LayerNorm(spec.width)
         self.site = Site("fc")
         self.head = nn.Linear(spec.width, facts.num_classes)

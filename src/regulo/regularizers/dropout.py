@@ -8,12 +8,11 @@ dropped, because that spoils calibration.
 
 from typing import Annotated, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from regulo.batch import Facts
-from regulo.ramps import Dial, Ramp, Rampable
+from regulo.ramps import Dial, Ramp, Rampable, drop
 from regulo.regularizers.base import Regularizer
 from regulo.sites import Kind, RateSite, need_sites
 
@@ -62,9 +61,5 @@ class DialledDropout(nn.Module):
         self.rate, self.whole_channels = Dial(rate), whole_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        keep = 1 - self.rate.value
-        shape = (*x.shape[:2], 1, 1) if self.whole_channels else x.shape
-        mask = torch.rand(shape, device=x.device) < keep
-        return x * (mask / keep).to(x.dtype)
+        shape = (*x.shape[:2], 1, 1) if self.whole_channels else None
+        return drop(x, self.rate.value if self.training else None, shape)

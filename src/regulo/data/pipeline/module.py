@@ -8,7 +8,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from regulo.batch import Batch
-from regulo.data.base import DataSet, Splits, fixed_subset
+from regulo.data.base import DataSet, Splits, drawn_from, fixed_subset
 from regulo.data.pipeline.dataset import BatchedImages, Transforms, quiet_worker, whole
 from regulo.data.pipeline.sampler import EvalBatches, Key, Sequence, TrainBatches
 
@@ -29,9 +29,9 @@ class ImageData(LightningDataModule):
         self.sequence = sequence
         self.limit = limit  # batches of an evaluation; null: all
         self.spec, self.facts, self.seed = spec, splits.facts, seed
-        subset = fixed_subset(len(splits.train.labels), spec.clean_subset)
-        clean = splits.train.take(subset)
-        self.train = BatchedImages(splits.train, train_transforms, seed)
+        train = drawn_from(splits.train, spec, splits.facts.num_classes, seed)
+        clean = train.take(fixed_subset(len(train.labels), spec.clean_subset))
+        self.train = BatchedImages(train, train_transforms, seed)
         self.evaluated = {
             name: BatchedImages(split, spec.fit(), seed)
             for name, split in (("train_clean", clean), ("val", splits.val), ("test", splits.test))

@@ -1,0 +1,143 @@
+"""What trials are made of: the real command in this process, and small plain loops where the command would be too slow."""
+
+import contextlib
+import hashlib
+import io
+import json
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regulo import config as configs
+from regulo.batch import Facts
+from regulo.cli import quiet
+from regulo.data.base import Splits
+from regulo.errors import Failed
+from regulo.optim.base import SCHEDULES
+from regulo.scores import Evaluation
+
+
+def short(quick: bool, *overrides: str) -> list[str]:
+    """Overrides of a small network and a short run, in which the differences that are asked for already show."""
+    return ["model.width=16", f"trainer.max_epochs={4 if quick else 15}", *overrides]
+
+
+def train(overrides: Sequence[str], root: Path) -> dict[str, Any]:
+    """The result.json of `regulo train` with these overrides, from a folder below `root` if it has been run before.
+
+    Two trials that ask for the same run share it. A run that failed is a result, too: it has the status "failed".
+    """
+    from regulo.train import train as command
+
+    folder = root / "runs" / hashlib.sha256(" ".join(overrides).encode()).hexdigest()[:16]
+    file = folder / "result.json"
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if kept.get("status") not in ("done", "failed"):
+        shutil.rmtree(folder, ignore_errors=True)
+        quiet()
+        fixed = [*overrides, f"run_dir={folder}", "logger=csv", "callbacks=none", *speed(tuple(overrides))]
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Failed), no_warnings():
+            command(fixed)
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    return kept | {"folder": str(folder)}
+
+
+@contextlib.contextmanager
+def no_warnings() -> Iterator[None]:
+    """Within: torch does not warn of what a diverging network does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def speed(overrides: tuple[str, ...]) -> list[str]:
+    """Precision and memory format, measured once per architecture, so that all trials of a claim share them."""
+    config = configs.load(overrides)
+    return list(_speed(config.model, config.data.name, config.data.batch_size))
+
+
+@cache
+def _speed(model: Any, data: str, batch_size: int) -> tuple[str, str]:
+    from regulo.build import build
+    from regulo.train import measure_speed
+
+    group = [f"model={model.name}", *(f"model.{k}={'null' if v is None else v}" for k, v in model.model_dump().items())]
+    choice = measure_speed(build(configs.load([*group, f"data={data}", f"data.batch_size={batch_size}", "regularizer=none"])))
+    return f"trainer.precision={choice.precision}", f"trainer.memory_format={choice.memory_format}"
+
+
+@cache
+def images(data: str = "fashion_mnist_mini") -> tuple[Splits, Facts]:
+    """The splits of a data set as it is configured."""
+    splits = configs.load([f"data={data}"]).data.splits()
+    return splits, splits.facts
+
+
+@cache
+def tensors(split: str) -> tuple[Tensor, Tensor]:
+    """Normalised images (n, C, H, W) float and labels (n,) of "train", "val" or "test" of the shipped data."""
+    splits, facts = images()
+    part = getattr(splits, split)
+    pixels = torch.tensor(part.images[:]).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (facts.mean, facts.std))
+    return (pixels - mean) / std, torch.tensor(part.labels)
+
+
+def network(seed: int, *overrides: str) -> nn.Module:
+    """A model for the shipped data, with the plan's surgery done."""
+    from regulo.plan import Plan
+
+    config = configs.load(list(overrides))
+    torch.manual_seed(seed)
+    facts = images()[1]
+    return Plan(config.regularizer.values()).surgery(config.model.build(facts), facts)
+
+
+def fit(
+    model: nn.Module, steps: int, lr: float, batch_size: int, seed: int, count: int = 5000, one_cycle: bool = False
+) -> list[float]:
+    """Train by SGD with momentum on the first `count` training images; the loss of each step, up to the first not finite."""
+    x, y = (t[:count] for t in tensors("train"))
+    g = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    rates = SCHEDULES["one_cycle" if one_cycle else "constant"](steps, 0.2 if one_cycle else 0.0)
+    model.train()
+    losses: list[float] = []
+    order = torch.randperm(len(x), generator=g)
+    for step in range(steps):
+        start = step * batch_size % (len(x) - batch_size + 1)
+        if start < batch_size:
+            order = torch.randperm(len(x), generator=g)
+        places = order[start : start + batch_size]
+        loss = F.cross_entropy(model(x[places]), y[places])
+        losses.append(loss.item())
+        if not loss.isfinite():
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.param_groups[0]["lr"] = lr * float(rates[step])
+        optimizer.step()
+    return losses
+
+
+@torch.inference_mode()
+def evaluation(model: nn.Module, split: str = "test") -> Evaluation:
+    """The answers of a model in inference mode."""
+    x, y = tensors(split)
+    model.eval()
+    return Evaluation(torch.cat([model(part) for part in x.split(500)]), y)
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, split: str = "test", count: int = 5000) -> float:
+    """The share of right answers of a model in inference mode."""
+    x, y = (t[:count] for t in tensors(split))
+    model.eval()
+    return torch.cat([model(part).argmax(1) for part in x.split(500)]).eq(y).double().mean().item()

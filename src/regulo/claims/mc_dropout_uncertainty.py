@@ -1,0 +1,115 @@
+"""Claim 3: MC dropout."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regulo.claims.base import Claim, Finding, Numbers, Row, Trial, mean
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+PLAN = ["regularizer=[dropout,mc_dropout,augment,weight_decay]", "regularizer.dropout.fc=0.3", "regularizer.dropout.conv=0.1"]
+KINDS = ("noise", "upside down", "tiles swapped")
+
+
+class MCDropoutUncertainty(Claim):
+    """Entropy and mutual information, on and off the training distribution."""
+
+    number = 3
+    statement = "MC dropout's uncertainty is larger off the training distribution"
+    lesson = (
+        "Dropout kept at test time samples an approximate posterior, so that the spread of its predictions measures "
+        "uncertainty. Loose: the approximation does not concentrate with more data, and the entropy of the plain "
+        "softmax is already larger off the distribution."
+    )
+    source = (
+        "Gal & Ghahramani 2016, arXiv:1506.02142; the objection: Osband 2016, 'Risk versus Uncertainty'; Ovadia et "
+        "al. 2019, arXiv:1906.02530"
+    )
+    method = (
+        "A network trained with dropout .3 (features) and .1 (maps); 20 passes. Test images against the same images "
+        "with Gaussian noise (σ = 1 of the data's), turned upside down, or with their four quarters rotated in place "
+        "of each other. AUROC of the mutual information and of the predictive entropy; the claim fails if one AUROC "
+        "of the mutual information is not above .5, and has a limit where the plain softmax's entropy does as well."
+    )
+
+    def trials(self, quick: bool) -> list[Trial]:
+        from regulo.claims.lab.experiments import short
+
+        return [Trial(f"seed{s}", {"overrides": short(quick, *PLAN), "seed": s}) for s in range(1 if quick else 3)]
+
+    def measure(self, trial: Trial, folder: Path) -> Numbers:
+        import torch
+
+        from regulo.claims.lab.experiments import tensors, train
+        from regulo.restore import restore
+        from regulo.runs import RunFolder
+
+        result = train([*trial["overrides"], f"seed={trial['seed']}"], folder)
+        run = restore(RunFolder.open(result["folder"]))
+        x = tensors("test")[0][:1000]
+        torch.manual_seed(trial["seed"])
+        scores: dict[str, dict[str, Tensor]] = {}
+        with torch.inference_mode():
+            for kind, images in {"test": x, **shifted(x)}.items():
+                given = run.plan.infer(run.classifier.model, images)
+                p = run.classifier.model(images).softmax(1)
+                plain = -(p * p.clamp(min=1e-12).log()).sum(1)
+                scores[kind] = {"mutual_information": given["mutual_information"], "entropy": given["entropy"], "softmax": plain}
+        return {
+            f"{kind}/{key}": auroc(scores["test"][key], scores[kind][key])
+            for kind in KINDS
+            for key in ("mutual_information", "entropy", "softmax")
+        } | {"means": {kind: s["mutual_information"].mean().item() for kind, s in scores.items()}}
+
+    def judge(self, trials: Sequence[Trial]) -> Finding:
+        names = {
+            "mutual_information": "mutual information",
+            "entropy": "predictive entropy",
+            "softmax": "entropy of one plain pass",
+        }
+        table = [
+            Row(f"{kind}: {name}", [t[f"{kind}/{key}"] for t in trials], ".3f") for kind in KINDS for key, name in names.items()
+        ]
+        worst = min(mean(trials, f"{kind}/mutual_information") for kind in KINDS)
+        wins = [kind for kind in KINDS if mean(trials, f"{kind}/mutual_information") > mean(trials, f"{kind}/softmax")]
+        told = ", ".join(f"{kind} {mean(trials, f'{kind}/mutual_information'):.2f}" for kind in KINDS)
+        number = f"AUROC of the mutual information: {told}; better than one plain pass on {len(wins)} of {len(KINDS)}"
+        verdict = "fails" if worst <= 0.5 else "holds" if len(wins) == len(KINDS) else "holds with a limit"
+        return Finding(verdict, number, "AUROC against test images", table)  # type: ignore[arg-type]
+
+    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+        axis = figure.subplots()
+        for offset, (key, label) in enumerate(
+            (("mutual_information", "mutual information"), ("softmax", "entropy of one plain pass"))
+        ):
+            axis.bar(
+                [i + 0.35 * offset for i in range(len(KINDS))], [mean(trials, f"{k}/{key}") for k in KINDS], 0.33, label=label
+            )
+        axis.axhline(0.5, color="gray", linewidth=1)
+        axis.set(
+            xticks=[i + 0.17 for i in range(len(KINDS))], xticklabels=KINDS, ylabel="AUROC against test images", ylim=(0.3, 1)
+        )
+        axis.legend()
+
+
+def shifted(x: "Tensor") -> "dict[str, Tensor]":
+    """Images (n, C, H, W) off the distribution, by kind."""
+    import torch
+
+    h, w = x.shape[-2] // 2, x.shape[-1] // 2
+    top, bottom = torch.cat([x[..., h:, :w], x[..., :h, :w]], 3), torch.cat([x[..., h:, w:], x[..., :h, w:]], 3)
+    return {"noise": x + torch.randn_like(x), "upside down": x.flip(2), "tiles swapped": torch.cat([top, bottom], 2)}
+
+
+def auroc(inside: "Tensor", outside: "Tensor") -> float:
+    """The probability that an outside score exceeds an inside one (ties count half)."""
+    import torch
+
+    both = torch.cat([inside, outside]).double()
+    _, inverse, counts = both.unique(return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum(0) - (counts - 1) / 2)[inverse]
+    n, m = len(inside), len(outside)
+    return ((ranks[n:].sum() - m * (m + 1) / 2) / (n * m)).item()

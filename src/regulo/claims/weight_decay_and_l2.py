@@ -1,0 +1,115 @@
+"""Claim 7: weight decay and L2."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regulo.claims.base import Claim, Finding, Numbers, Row, Trial, by
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STEPS, DECAY = 40, 0.01
+RATES = {"decoupled": (0.01, 0.1, 0.5), "l2": (0.0001, 0.001, 0.01)}
+
+
+class WeightDecayAndL2(Claim):
+    """θ ← (1 − ηλ) θ beside the step, or λθ in the gradient."""
+
+    number = 7
+    statement = "Weight decay θ ← (1 − ηλ)θ − η∇L equals L2 under SGD and differs under Adam; hence AdamW"
+    lesson = (
+        "The two are the same under SGD, and not under Adam, which divides λθ by the gradient's own scale; AdamW "
+        "decouples them, with λ of .01 to .1. Loose: under SGD *with momentum* they are the same only up to the "
+        "momentum's memory, and that AdamW generalizes better is an experiment's outcome."
+    )
+    source = "Loshchilov & Hutter 2019, arXiv:1711.05101, propositions 1 and 2"
+    method = (
+        f"Part one, exact: {STEPS} steps of a small network in float64 under both, the largest relative difference of "
+        "a weight. Plain SGD must stay below 1e-10, Adam must exceed 1e-3. Part two: 15 epochs with AdamW and with "
+        "Adam + L2 at three strengths each; the strength is chosen on validation, the test accuracy compared."
+    )
+
+    def trials(self, quick: bool) -> list[Trial]:
+        from regulo.claims.lab.experiments import short
+
+        rules = ("sgd", "momentum", "adam")
+        trials = [
+            Trial(f"exact-{r}-{s}", {"part": "exact", "rule": r, "seed": s}) for r in rules for s in range(1 if quick else 3)
+        ]
+        for mode, rates in RATES.items():
+            for rate in rates[1:2] if quick else rates:
+                plan = ["optim=adamw", "optim.lr=0.003", "regularizer=[augment,weight_decay]"]
+                plan += [f"regularizer.weight_decay.mode={mode}", f"regularizer.weight_decay.rate={rate}"]
+                for s in range(1 if quick else 2):
+                    settings = {"part": "run", "mode": mode, "rate": rate, "seed": s, "overrides": short(quick, *plan)}
+                    trials.append(Trial(f"{mode}-{rate}-{s}", settings))
+        return trials
+
+    def measure(self, trial: Trial, folder: Path) -> Numbers:
+        from regulo.claims.lab.experiments import train
+
+        if trial["part"] == "exact":
+            return {"difference": difference(trial["rule"], trial["seed"])}
+        result = train([*trial["overrides"], f"seed={trial['seed']}"], folder)
+        return {key: result[key] for key in ("val/acc", "test/acc", "test/loss")}
+
+    def judge(self, trials: Sequence[Trial]) -> Finding:
+        exact = {
+            rule: [t["difference"] for t in ts] for rule, ts in by([t for t in trials if t["part"] == "exact"], "rule").items()
+        }
+        rows = [Row(f"{rule}: relative difference after {STEPS} steps", v, ".2g") for rule, v in exact.items()]
+        best = {}
+        for mode, some in by([t for t in trials if t["part"] == "run"], "mode").items():
+            for rate, ts in by(some, "rate").items():
+                rows.append(Row(f"{mode}, λ = {rate:g}: test accuracy (%)", [100 * t["test/acc"] for t in ts], ".2f"))
+            groups = list(by(some, "rate").values())
+            best[mode] = max(groups, key=lambda ts: statistics.fmean(t["val/acc"] for t in ts))
+        right = max(exact["sgd"]) < 1e-10 and min(exact["adam"]) > 1e-3
+        accuracy = {mode: 100 * statistics.fmean(t["test/acc"] for t in ts) for mode, ts in best.items()}
+        ahead = accuracy["decoupled"] - accuracy["l2"]
+        number = (
+            f"plain SGD differs by {max(exact['sgd']):.1g}, Adam by {min(exact['adam']):.2g}; at the strength best on "
+            f"validation AdamW has {accuracy['decoupled']:.2f}% and Adam + L2 {accuracy['l2']:.2f}% ({ahead:+.2f} "
+            "points)"
+        )
+        return Finding("fails" if not right else "holds" if ahead > 0 else "holds with a limit", number, "", rows)
+
+    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+        left, right = figure.subplots(1, 2)
+        exact = by([t for t in trials if t["part"] == "exact"], "rule")
+        left.bar(list(exact), [max(max(t["difference"] for t in ts), 1e-17) for ts in exact.values()])
+        left.set(yscale="log", ylabel=f"relative difference after {STEPS} steps")
+        for mode, some in by([t for t in trials if t["part"] == "run"], "mode").items():
+            label = {"decoupled": "AdamW", "l2": "Adam + L2"}[mode]
+            right.semilogx([t["rate"] for t in some], [100 * t["test/acc"] for t in some], "o", label=label)
+        right.set(xlabel="λ", ylabel="test accuracy (%)")
+        right.legend()
+
+
+def difference(rule: str, seed: int) -> float:
+    """The largest relative difference of a weight between decay beside the step and in the gradient, after some steps."""
+    import torch
+    import torch.nn.functional as F
+
+    from regulo.claims.lab.experiments import network, tensors
+    from regulo.optim.adamw import AdamW
+    from regulo.optim.sgd import SGD
+    from regulo.plan import Plan
+    from regulo.regularizers.weight_decay import WeightDecay
+
+    optim = AdamW(lr=1e-3) if rule == "adam" else SGD(lr=0.01, momentum=0.9 if rule == "momentum" else 0.0, nesterov=False)
+    x, y = tensors("train")
+    ends = []
+    for mode in ("decoupled", "l2"):
+        model = network(seed, "model.width=4", "regularizer=none").double().train()
+        groups = Plan([WeightDecay(rate=DECAY, mode=mode, skip=[])]).param_groups(model)
+        optimizer = optim.build(groups, fused=False)
+        for step in range(STEPS):
+            places = slice(32 * step, 32 * step + 32)
+            optimizer.zero_grad()
+            F.cross_entropy(model(x[places].double()), y[places]).backward()
+            optimizer.step()
+        ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    return ((ends[0] - ends[1]).abs().max() / ends[1].abs().max()).item()

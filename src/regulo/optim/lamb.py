@@ -1,0 +1,71 @@
+"""LAMB (You et al., 2020, arXiv:1904.00962, algorithm 2), for very large batches.
+
+    m ← β₁ m + (1 − β₁) ∇L;  v ← β₂ v + (1 − β₂) ∇L²;  u = m̂ / (√v̂ + ε) + λθ;  θ ← θ − η (‖θ‖ / ‖u‖) u
+
+The trust ratio ‖θ‖ / ‖u‖ is taken per tensor, and is 1 where a norm is 0 or nothing decays (biases, norms), as in timm.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+
+from regulo.groups import ParamGroup
+from regulo.optim.base import Optimizer
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Lamb(Optimizer):
+    """Adam with a step whose length follows the size of each layer's weights; decay is a part of that step."""
+
+    source: ClassVar[str] = "arXiv:1904.00962"
+
+    lr: Annotated[float, Field(gt=0)] = 5e-3
+    """η, the highest learning rate of the run"""
+    beta1: Beta = 0.9
+    """β₁"""
+    beta2: Beta = 0.999
+    """β₂"""
+    eps: Annotated[float, Field(gt=0)] = 1e-6
+    """ε"""
+
+    def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
+        return LAMB(self.torch_groups(groups), {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps})
+
+
+class LAMB(torch.optim.Optimizer):
+    """Layer-wise adaptive moments, without a wait for the device."""
+
+    def step(self, closure: Any = None) -> Any:
+        """One step on the gradients that the closure leaves."""
+        loss = None
+        if closure:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        self._update(parameter, group)
+        return loss
+
+    def _update(self, parameter: torch.nn.Parameter, group: dict[str, Any]) -> None:
+        beta1, beta2 = group["betas"]
+        gradient, decay = parameter.grad, group["weight_decay"]
+        assert gradient is not None
+        if not group["decoupled_weight_decay"]:
+            gradient, decay = gradient + decay * parameter, 0.0
+        state = self.state[parameter]
+        if not state:
+            state.update(step=0, m=torch.zeros_like(parameter), v=torch.zeros_like(parameter))
+        state["step"] += 1
+        state["m"].lerp_(gradient, 1 - beta1)
+        state["v"].lerp_(gradient.square(), 1 - beta2)
+        m, v = state["m"] / (1 - beta1 ** state["step"]), state["v"] / (1 - beta2 ** state["step"])
+        update = m / (v.sqrt() + group["eps"]) + decay * parameter
+        if group["weight_decay"]:
+            ratio = parameter.norm() / update.norm()
+            update *= torch.where(ratio.isfinite() & (ratio > 0), ratio, 1.0)
+        parameter.add_(update, alpha=-group["lr"])

@@ -1,0 +1,80 @@
+"""AugMix (Hendrycks et al., 2020, arXiv:1912.02781): a convex mixture of chains of operations, and answers that agree on it.
+
+    x̃ = m x + (1 − m) Σ_i w_i chain_i(x),   w ~ Dirichlet(α, …, α),  m ~ Beta(α, α)
+    L = ℓ(f(x), y) + λ · JS(p; p̃₁; p̃₂),     JS = ⅓ Σ_v KL(p_v ‖ M),  M = ⅓ Σ_v p_v
+
+With the Jensen–Shannon term a step sees three views of each image, the clean one and two mixtures, and costs three times as
+much; the loss of the data is that of the clean view. Without it the mixture takes the place of the image.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from regulo.batch import Facts, Step
+from regulo.ramps import Rampable
+from regulo.regularizers.base import Regularizer
+
+Alpha = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+ONE_VIEW = "it would mix one of the three views, which then no longer show the same image"
+
+
+class AugMix(Regularizer):
+    """Mix augmented copies of an image with itself, and ask for the same answer on all of its views."""
+
+    source: ClassVar[str] = "arXiv:1912.02781; torchvision v2.AugMix"
+    order: ClassVar[int] = 100  # the views must see what all other transforms made of the image
+    refuses: ClassVar[dict[str, str]] = dict.fromkeys(("mixup", "cutmix", "resizemix", "manifold_mixup"), ONE_VIEW)
+
+    severity: Annotated[int, Field(ge=1, le=10)] = 3
+    """strength of the operations: 3 on CIFAR, 1 on ImageNet"""
+    width: Annotated[int, Field(ge=1, le=10)] = 3
+    """chains that are mixed"""
+    depth: Annotated[int, Field(ge=1, le=10)] | None = None
+    """operations of a chain; null: 1 to 3, drawn for each"""
+    alpha: Rampable[Alpha] = 1.0
+    """α of the weights of the chains and of the image; a larger one mixes more evenly"""
+    jsd: Rampable[Weight] = 12.0
+    """λ, the weight of the Jensen–Shannon term: 12 in the paper; 0 trains on one mixture alone"""
+
+    def scaled(self, strength: float) -> "AugMix | None":
+        """Severity (at least 1, whose operations still act) and λ are multiplied; strength 0 is absence."""
+        if strength in (0, 1):
+            return self if strength else None
+        jsd = self.jsd * strength if isinstance(self.jsd, float) else self.jsd.times(strength, float("inf"))
+        severity = min(max(round(self.severity * strength), 1), 10)
+        return self.model_copy(update={"severity": severity, "jsd": jsd})
+
+    def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
+        from torchvision.transforms import v2
+
+        from regulo.torchvision_transform import TorchvisionTransform
+
+        # the paper leaves out the operations that the corruptions of its benchmark resemble
+        mixture = v2.AugMix(self.severity, self.width, self.depth or -1, self.alpha, all_ops=False)
+        return [*pipeline, TorchvisionTransform(Views(mixture) if self.jsd else mixture)]
+
+    def penalty(self, step: Step) -> Tensor:
+        return self.jsd * jensen_shannon(step.views)
+
+
+class Views:
+    """An image (C, H, W) and two draws of a transform, stacked in the channels."""
+
+    def __init__(self, transform: Any) -> None:
+        self.transform = transform
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return torch.cat([image, self.transform(image), self.transform(image)])
+
+
+def jensen_shannon(views: Sequence[Tensor]) -> Tensor:
+    """The mean KL divergence of the views' distributions from their mixture, over the batch, from logits (B, K) each."""
+    logs = torch.stack([v.float().log_softmax(1) for v in views])
+    p = logs.exp()
+    mixture = p.mean(0).clamp(1e-7, 1).log()
+    return (p * (logs - mixture)).sum(-1).mean()

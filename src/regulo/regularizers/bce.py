@@ -1,0 +1,32 @@
+"""Binary cross-entropy, one yes-or-no question per class (Wightman et al., 2021, arXiv:2110.00476, section 2.2).
+
+    L = −1/K Σ_k [t_k log σ(z_k) + (1 − t_k) log(1 − σ(z_k))]
+
+The targets t stay soft: a threshold, as in timm, would erase label smoothing and the λ of mixing. The mean over classes makes
+gradients about K times smaller than those of cross-entropy, which Adam and LAMB do not notice, and SGD does.
+
+What is validated, scored and tested remains the softmax: val/loss is −log softmax(z)_y as for every other run, so that runs
+can be compared. Logits that were trained as K separate questions are not scaled for it, so that this loss tends to lie higher
+than the accuracy suggests; monitor=val/acc does not mind.
+"""
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from regulo.regularizers.base import Regularizer
+
+
+def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """The mean over classes, for each image: (B, K) logits and targets in [0, 1] → (B,)."""
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1)
+
+
+class BCE(Regularizer):
+    """Ask of every class by itself whether it is there."""
+
+    source: ClassVar[str] = "arXiv:2110.00476"
+
+    def criterion(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return binary_cross_entropy(logits, targets)

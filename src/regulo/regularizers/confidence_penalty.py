@@ -1,0 +1,34 @@
+"""Confidence penalty (Pereyra et al., 2017, arXiv:1701.06548, equation 2):  L ← L − β H(p),  H(p) = −Σ_k p_k log p_k.
+
+It is label smoothing with the divergence the other way round: smoothing is KL(u ‖ p), this is KL(p ‖ u), both up to constants.
+"""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from regulo.batch import Step
+from regulo.ramps import Rampable
+from regulo.regularizers.base import Regularizer
+
+Beta = Annotated[float, Field(ge=0)]
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """H(p) in nats of each row's softmax: (B, K) → (B,)."""
+    log_p = logits.log_softmax(1)
+    return -(log_p.exp() * log_p).sum(1)
+
+
+class ConfidencePenalty(Regularizer):
+    """Reward doubt: the entropy of the answers is taken off the loss."""
+
+    source: ClassVar[str] = "arXiv:1701.06548"
+    scales: ClassVar[tuple[str, ...]] = ("beta",)
+
+    beta: Rampable[Beta] = 0.1
+    """β, the price of a nat of confidence: .1 on images, up to 2 on text"""
+
+    def penalty(self, step: Step) -> Tensor:
+        return -self.beta * entropy(step.views[0].float()).mean()

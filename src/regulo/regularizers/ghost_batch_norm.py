@@ -1,0 +1,53 @@
+"""Ghost batch normalisation (Hoffer et al., 2017, arXiv:1705.08741, algorithm 1): BatchNorm over small parts of a large batch.
+
+    training    each chunk of about `size` images is normalised by its own mean and variance, and the running statistics follow
+                the chunks one after the other:  μ̄ ← (1 − η) μ̄ + η μ_chunk
+    inference   running statistics, as ever
+
+The smaller the chunk, the noisier its statistics: that noise is what regularizes small batches.
+"""
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from regulo.batch import Facts
+from regulo.errors import Problem, Refused
+from regulo.regularizers.base import Regularizer
+from regulo.sites import replace
+
+
+class GhostBatchNorm(Regularizer):
+    """Let BatchNorm of maps see a few images at a time. BatchNorm of tokens is left alone: its rows are no images."""
+
+    source: ClassVar[str] = "arXiv:1705.08741"
+    order: ClassVar[int] = 10  # after `norm`, which may have put the BatchNorm there
+
+    size: Annotated[int, Field(ge=2)] = 32
+    """images per chunk, 16 to 128; a batch that it does not divide is cut into near-equal chunks that are no smaller"""
+
+    def surgery(self, model: nn.Module, facts: Facts) -> None:
+        norms = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)]
+        if not norms:
+            what = "this model has no BatchNorm over maps"
+            raise Refused(Problem("regularizer.ghost_batch_norm", what, "~regularizer.ghost_batch_norm"))
+        for name, norm in norms:
+            replace(model, name, GhostBatchNorm2d(norm, self.size))
+
+
+class GhostBatchNorm2d(nn.BatchNorm2d):
+    """Takes the place, the parameters and the running statistics of a BatchNorm."""
+
+    def __init__(self, norm: nn.BatchNorm2d, size: int) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, device="meta")
+        self.weight, self.bias, self.size = norm.weight, norm.bias, size
+        for name, statistic in norm.named_buffers(recurse=False):
+            self.register_buffer(name, statistic)
+
+    def forward(self, input: Tensor) -> Tensor:
+        chunks = len(input) // self.size
+        if not self.training or chunks < 2:
+            return super().forward(input)
+        return torch.cat([super(GhostBatchNorm2d, self).forward(chunk) for chunk in input.tensor_split(chunks)])

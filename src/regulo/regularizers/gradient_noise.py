@@ -1,0 +1,67 @@
+"""Gradient noise (Neelakantan et al., 2015, arXiv:1511.06807, equation 1):  g ← g + N(0, σ²),  σ² = η / (1 + t)^γ  at step t.
+
+It comes after clipping, as in the paper, and is the same on all processes, whose weights must not drift apart.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Self
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from regulo.draws import Moment
+from regulo.optimizer_wrapper import Closure, OptimizerWrapper
+from regulo.ramps import Rampable
+from regulo.regularizers.base import Regularizer
+
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class GradientNoise(Regularizer):
+    """Add noise to the gradient, less and less."""
+
+    source: ClassVar[str] = "arXiv:1511.06807"
+    order: ClassVar[int] = 10  # inside those that ask for several gradients: the noise is on the one that is followed
+    scales: ClassVar[tuple[str, ...]] = ("eta",)
+
+    eta: Rampable[NonNegative] = 0.01
+    """η, the variance of the noise on each number of the first gradient: .01, .3 or 1"""
+    gamma: Rampable[NonNegative] = 0.55
+    """γ, how soon it fades; 0: never"""
+
+    def wrap_optimizer(
+        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: Callable[[], tuple[Self, Moment]]
+    ) -> torch.optim.Optimizer:
+        return Noisy(optimizer, now)
+
+    def deviation(self, step: int) -> float:
+        """σ at a step, counted from 0."""
+        return (self.eta / (1 + step) ** self.gamma) ** 0.5
+
+
+class Noisy(OptimizerWrapper):
+    """Steps of the base along noisy gradients."""
+
+    def __init__(self, base: torch.optim.Optimizer, now: Callable[[], tuple[GradientNoise, Moment]]) -> None:
+        super().__init__(base)
+        self.now = now
+
+    def step(self, closure: Closure | None = None) -> Any:
+        """The noise lies on what the closure leaves."""
+        noise, moment = self.now()
+        loss = None
+        if closure:
+            with torch.enable_grad():
+                loss = closure()
+        if noise.eta:
+            self.disturb(noise.deviation(moment.step), int(moment.draw_in_common("gradient_noise").integers(2**63)))
+        self.base.step()
+        return loss
+
+    @torch.no_grad()
+    def disturb(self, deviation: float, seed: int) -> None:
+        """G ← g + N(0, deviation²)."""
+        grads = [p.grad for p in self.parameters() if p.grad is not None]
+        generators = {d: torch.Generator(d).manual_seed(seed) for d in {g.device for g in grads}}
+        torch._foreach_add_(grads, [torch.empty_like(g).normal_(0, deviation, generator=generators[g.device]) for g in grads])

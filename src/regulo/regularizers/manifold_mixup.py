@@ -1,0 +1,76 @@
+"""Manifold mixup (Verma et al., 2019, arXiv:1806.05236, section 2): mix hidden states, at a layer drawn for each batch.
+
+    λ ~ Beta(α, α),  k ~ U{0, …, L};  h_k ← λ h_k,i + (1 − λ) h_k,j;  ỹ = λ y_i + (1 − λ) y_j
+
+h₀ is the image, h_k the whole hidden state behind block k.
+"""
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field, PrivateAttr
+from torch import Tensor, nn
+
+from regulo.batch import Facts
+from regulo.mixing import blend, partners
+from regulo.ramps import Dial, Rampable, Share
+from regulo.regularizers.base import Regularizer
+from regulo.sites import need_sites
+
+Alpha = Annotated[float, Field(ge=0)]
+
+
+class ManifoldMixup(Regularizer):
+    """Mix the images, or what a random block made of them, and the targets, with another one of the batch."""
+
+    source: ClassVar[str] = "arXiv:1806.05236"
+    turns: ClassVar[str] = "mixing"
+    scales: ClassVar[tuple[str, ...]] = ("p",)
+
+    alpha: Rampable[Alpha] = 2.0
+    """α of λ ~ Beta(α, α), 0 mixes nothing: 2 on CIFAR with long runs, .2 on ImageNet"""
+    p: Rampable[Share] = 1.0
+    """probability that a batch is mixed"""
+
+    _mixers: list["Mixer"] = PrivateAttr(default_factory=list)  # of the model; copies of the technique share the list
+
+    def surgery(self, model: nn.Module, facts: Facts) -> None:
+        if not self.p:
+            return
+        trunk = need_sites(model, "trunk", "regularizer.manifold_mixup")
+        self._mixers[:] = [Mixer() for _ in trunk]
+        for site, mixer in zip(trunk, self._mixers, strict=True):
+            site.put(mixer)
+
+    def mix(self, images: Tensor, targets: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        mixes = generator.random() < self.p and self.alpha > 0
+        lam = generator.beta(self.alpha, self.alpha) if mixes else 1.0
+        layer = int(generator.integers(len(self._mixers) + 1))
+        for k, mixer in enumerate(self._mixers, start=1):
+            mixer.share.value.fill_(1 - lam if k == layer else 0.0)
+        if not mixes:
+            return images, targets
+        weight = np.array([lam])
+        return blend(images, weight) if layer == 0 else images, blend(targets, weight)
+
+
+class PartnersShare(Dial):
+    """1 − λ. It is 0 when a step begins, so that a mixer rests while another technique mixes the batch."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+
+    def advance(self, progress: float) -> None:
+        self.value.fill_(0.0)
+
+
+class Mixer(nn.Module):
+    """h ← λ h_i + (1 − λ) h_j in training; at λ = 1 the identity to the last bit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.share = PartnersShare()
+
+    def forward(self, h: Tensor) -> Tensor:
+        return torch.lerp(h, partners(h, "batch"), self.share.value.to(h.dtype)) if self.training else h

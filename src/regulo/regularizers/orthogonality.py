@@ -1,0 +1,45 @@
+"""Soft orthogonality (Bansal et al., 2018, arXiv:1810.09102, section 3.1):  L ← L + λ Σ_W ‖W Wᵀ − I‖²_F.
+
+W is a layer's weight with one row per output, (m, n); where m > n its columns are made orthonormal instead. The two norms
+differ by the constant |m − n|, so the smaller Gram matrix is taken. The groups of a grouped convolution see different inputs
+and count as layers of their own. As in the authors' code, the last layer takes part.
+"""
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from regulo.batch import Step
+from regulo.groups import weights
+from regulo.ramps import Rampable
+from regulo.regularizers.base import Regularizer
+
+Rate = Annotated[float, Field(ge=0)]
+
+
+def matrices(model: nn.Module) -> list[Tensor]:
+    """The trainable weights of linear, convolutional and attention layers, each as a stack of matrices (groups, m, n)."""
+    found = weights(model).items()
+    return [p.flatten(1).unflatten(0, (getattr(owner, "groups", 1), -1)) for p, owner in found]
+
+
+def deviation(w: Tensor) -> Tensor:
+    """Σ ‖W Wᵀ − I‖²_F, or with Wᵀ W if that is smaller, of a stack of matrices (groups, m, n): ()."""
+    w = w.mT if w.shape[-2] > w.shape[-1] else w
+    with torch.autocast(w.device.type, enabled=False):  # in bf16 the rounding of W Wᵀ would hide what is left of the difference
+        return (w @ w.mT - torch.eye(w.shape[-2], dtype=w.dtype, device=w.device)).square().sum()
+
+
+class Orthogonality(Regularizer):
+    """Keep each layer close to a rotation, so that it neither shrinks nor stretches what passes."""
+
+    source: ClassVar[str] = "arXiv:1810.09102"
+    scales: ClassVar[tuple[str, ...]] = ("rate",)
+
+    rate: Rampable[Rate] = 1e-4
+    """λ: 1e-4; the paper begins higher and comes down to 0 in the course of the run, which a ramp does"""
+
+    def penalty(self, step: Step) -> Tensor:
+        return self.rate * torch.stack([deviation(w) for w in matrices(step.model)]).sum()

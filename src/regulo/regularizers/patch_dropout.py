@@ -1,0 +1,48 @@
+"""PatchDropout (Liu et al., 2022, arXiv:2208.07220): a transformer is trained on a random part of each image's patches.
+
+    tokens (B, N, D) → (B, N', D),   N' = max(1, round((1 − p) N)) of the patches, drawn for each image without replacement
+
+after their positions have been added. The class token always stays, and inference sees all patches. Each step is cheaper by
+more than p, since attention costs N².
+"""
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from regulo.batch import Facts
+from regulo.regularizers.base import Regularizer
+from regulo.sites import need_sites
+
+
+class PatchDropout(Regularizer):
+    """Leave patches out of what a transformer sees in training."""
+
+    source: ClassVar[str] = "arXiv:2208.07220"
+    scales: ClassVar[tuple[str, ...]] = ("p",)
+
+    p: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """p, the share of the patches that is left out: .25 to .5. No ramp: it would change the shapes while the run goes on"""
+
+    def surgery(self, model: nn.Module, facts: Facts) -> None:
+        for site in need_sites(model, "tokens", "regularizer.patch_dropout"):
+            site.put(DropPatches(self.p, site.prefix))
+
+
+class DropPatches(nn.Module):
+    """Keeps the first `prefix` tokens, and in training a random part of the others."""
+
+    def __init__(self, p: float, prefix: int) -> None:
+        super().__init__()
+        self.p, self.prefix = p, prefix
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        patches = tokens[:, self.prefix :]
+        n, width = patches.shape[1:]
+        kept = max(1, round((1 - self.p) * n))
+        if not self.training or kept >= n:
+            return tokens
+        places = torch.rand(len(tokens), n, device=tokens.device).topk(kept, sorted=False).indices.sort(dim=1).values
+        return torch.cat([tokens[:, : self.prefix], patches.gather(1, places[..., None].expand(-1, -1, width))], dim=1)

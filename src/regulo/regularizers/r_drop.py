@@ -1,0 +1,46 @@
+"""R-Drop (Liang et al., 2021, arXiv:2106.14448, equations 1 to 4): two passes with different dropout masks shall agree.
+
+    L = CE₁ + CE₂ + α ½ [KL(p₁ ‖ p₂) + KL(p₂ ‖ p₁)]
+
+CE₁ is the loss of the step itself; the rest is added here, with whatever loss the run has in place of CE. The second pass is
+a repetition: BatchNorm's running statistics see every image once. It doubles the cost of a step, and the size of the gradient.
+
+The passes differ only through layers that draw: dropout, stochastic depth and their kind. Without one, p₁ = p₂ and nothing is
+regularized.
+"""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from regulo.batch import Step
+from regulo.ramps import Rampable
+from regulo.regularizers.base import Regularizer
+from regulo.replay import replay
+
+Alpha = Annotated[float, Field(ge=0)]
+
+
+def disagreement(first: Tensor, second: Tensor) -> Tensor:
+    """½ [KL(p₁ ‖ p₂) + KL(p₂ ‖ p₁)] = ½ Σ_k (p₁ − p₂) (log p₁ − log p₂) of logits (B, K): (B,)."""
+    one, two = first.log_softmax(1), second.log_softmax(1)
+    return ((one.exp() - two.exp()) * (one - two)).sum(1) / 2
+
+
+class RDrop(Regularizer):
+    """Classify the batch a second time, and draw both answers together."""
+
+    source: ClassVar[str] = "arXiv:2106.14448"
+    scales: ClassVar[tuple[str, ...]] = ("alpha",)
+
+    alpha: Rampable[Alpha] = 1.0
+    """α, the weight of the disagreement: .6 for a ViT, 1 to 5 on text; at 0 there is no second pass"""
+
+    def penalty(self, step: Step) -> Tensor:
+        first = step.views[0].float()
+        if self.alpha == 0:
+            return first.new_zeros(())
+        with replay(step.model):
+            second = step.model(step.images[: len(step.targets)]).float()
+        return step.criterion(second, step.targets).mean() + self.alpha * disagreement(first, second).mean()

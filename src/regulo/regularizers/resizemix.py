@@ -1,0 +1,53 @@
+"""ResizeMix (Qin et al., 2020, arXiv:2012.11101): paste the whole of another image, made small, and share the target by area.
+
+    τ ~ U(τ₀, τ₁);  a box of sides ⌊τH⌉, ⌊τW⌉ anywhere inside the image;  ỹ = λ y_i + (1 − λ) y_j,  1 − λ = box / (H W)
+
+Unlike a box that is cut out of the other image, the small image always shows the object that its share of the target names.
+"""
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from regulo.boxes import area, within
+from regulo.mixing import blend, partners
+from regulo.ramps import Rampable, Share
+from regulo.regularizers.base import Regularizer
+
+Scale = Annotated[float, Field(gt=0, le=1)]
+
+
+class ResizeMix(Regularizer):
+    """Cover a box of each image with a small copy of another one of the batch, and mix the targets by area."""
+
+    source: ClassVar[str] = "arXiv:2012.11101"
+    turns: ClassVar[str] = "mixing"
+    scales: ClassVar[tuple[str, ...]] = ("p",)
+
+    min_scale: Scale = 0.1
+    """τ₀, the smallest side of the copy, as a share of the image's (but no more than `max_scale`)"""
+    max_scale: Rampable[Scale] = 0.8
+    """τ₁, the largest"""
+    p: Rampable[Share] = 1.0
+    """probability that a batch is mixed"""
+
+    def mix(self, images: Tensor, targets: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        if generator.random() >= self.p:
+            return images, targets
+        size = (images.shape[-2], images.shape[-1])
+        scale = generator.uniform(min(self.min_scale, self.max_scale), self.max_scale)
+        sides = np.maximum(np.rint(scale * np.array(size)), 1).astype(int)
+        boxes = within(generator.random((1, 2)), sides[None], size)
+        return paste(images, partners(images, "batch"), boxes[0]), blend(targets, 1 - area(boxes) / (size[0] * size[1]))
+
+
+def paste(images: Tensor, others: Tensor, box: np.ndarray) -> Tensor:
+    """Images (B, C, H, W) whose box (4,) shows the whole of the others."""
+    top, bottom, left, right = box.tolist()
+    small = F.interpolate(others, (bottom - top, right - left), mode="bilinear", antialias=True)
+    images = images.clone()
+    images[..., top:bottom, left:right] = small
+    return images

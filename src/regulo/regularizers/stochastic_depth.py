@@ -1,0 +1,50 @@
+"""Stochastic depth (Huang et al., 2016, arXiv:1603.09382): in training, leave out whole residual branches.
+
+    x ← x + b_l f_l(x) / (1 − p_l),   b_l ~ Bernoulli(1 − p_l) for each image,   p_l = p · l / L   (equation 4)
+
+for the branches l = 1 … L from input to output: early ones, on which all others build, are dropped least. In inference every
+branch is there. The paper divides nothing and multiplies by 1 − p_l in inference; the expectation is the same.
+"""
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from regulo.batch import Facts
+from regulo.ramps import Dial, Rampable
+from regulo.regularizers.base import Regularizer
+from regulo.sites import need_sites
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class StochasticDepth(Regularizer):
+    """Drop the branches of residual blocks, image by image."""
+
+    source: ClassVar[str] = "arXiv:1603.09382; torchvision.ops.stochastic_depth"
+    scales: ClassVar[tuple[str, ...]] = ("p",)
+
+    p: Rampable[Rate] = 0.1
+    """p of the last branch: .05 for ResNet-50 and ViT-S, .1 to .5 for ConvNeXt T to B, .5 for the paper's 110 layers"""
+
+    def surgery(self, model: nn.Module, facts: Facts) -> None:
+        branches = need_sites(model, "residual", "regularizer.stochastic_depth")
+        for place, site in enumerate(branches, start=1):
+            site.put(DropBranch(self.p, place / len(branches)))
+
+
+class DropBranch(nn.Module):
+    """Zeroes a branch (B, …) for some images, at `share` of a rate, and scales it up for the others."""
+
+    def __init__(self, rate: float, share: float) -> None:
+        super().__init__()
+        self.dial, self.share = Dial(rate), share
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        keep = 1 - self.share * self.dial.value
+        kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) < keep
+        return x * (kept / keep).to(x.dtype)

@@ -1,0 +1,33 @@
+"""3-Augment (Touvron et al., 2022, DeiT III, arXiv:2204.07118, section 3): greyscale, solarization or blur, one per image.
+
+Crop, flip and colour jitter, which go with it in the paper, are those of `augment`.
+"""
+
+from typing import Any, ClassVar
+
+from regulo.batch import Facts
+from regulo.imaging import albumentations, strictly
+from regulo.ramps import Rampable, Share
+from regulo.regularizers.base import Regularizer
+
+
+class ThreeAugment(Regularizer):
+    """Make an image grey, invert its bright pixels, or blur it: each as often as the others."""
+
+    source: ClassVar[str] = "arXiv:2204.07118; albumentations 2.0.8"
+    order: ClassVar[int] = 10
+    scales: ClassVar[tuple[str, ...]] = ("p",)
+
+    p: Rampable[Share] = 1.0
+    """probability that an image is changed; 1 in the paper"""
+
+    def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
+        A = albumentations()
+        with strictly():
+            grey = A.NoOp(p=1.0)  # what is grey already stays as it is
+            if facts.channels > 1:
+                method = "weighted_average" if facts.channels == 3 else "average"
+                grey = A.ToGray(num_output_channels=facts.channels, method=method, p=1.0)
+            solarize = A.Solarize(threshold_range=(0.5, 0.5), p=1.0)
+            blur = A.GaussianBlur(sigma_limit=(0.1, 2.0), p=1.0)
+            return [*pipeline, A.OneOf([grey, solarize, blur], p=self.p)]

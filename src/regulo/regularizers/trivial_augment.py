@@ -1,0 +1,28 @@
+"""TrivialAugment (Müller & Hutter, 2021, arXiv:2103.10158), wide: one operation drawn uniformly, at a uniform magnitude.
+
+It has nothing to tune, which is its point. Translations reach 32 pixels, whatever the size of the image, as in the paper.
+"""
+
+from typing import Any, ClassVar
+
+from regulo.batch import Facts
+from regulo.ramps import Rampable, Share
+from regulo.regularizers.base import Regularizer
+
+
+class TrivialAugment(Regularizer):
+    """One random operation (shear, translate, rotate, colour, posterize, …) on each training image."""
+
+    source: ClassVar[str] = "arXiv:2103.10158; torchvision v2.TrivialAugmentWide"
+    order: ClassVar[int] = 10
+    scales: ClassVar[tuple[str, ...]] = ("p",)
+
+    p: Rampable[Share] = 1.0
+    """probability that an image is augmented; 1 in the paper"""
+
+    def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
+        from torchvision.transforms import v2
+
+        from regulo.torchvision_transform import TorchvisionTransform
+
+        return [*pipeline, TorchvisionTransform(v2.RandomApply([v2.TrivialAugmentWide()], self.p))]

@@ -1,0 +1,57 @@
+"""Weight standardization (Qiao et al., 2019, arXiv:1903.10520, equations 8 and 9): each filter of a convolution has mean 0 and
+variance 1 wherever it is used.
+
+    Ŵ_o = (W_o − μ_o) / √(σ²_o + ε),   μ, σ² over the inputs and places of the filter W_o of output channel o
+
+The gradient goes through the standardization; what is stored, decayed and averaged is W. The scale of W no longer matters, so a
+normalisation should follow each convolution: it is made for group normalisation.
+"""
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from regulo.batch import Facts
+from regulo.errors import Problem, Refused
+from regulo.regularizers.base import Regularizer
+from regulo.sites import replace
+
+
+class WeightStandardization(Regularizer):
+    """Standardise the filters of every convolution, patch embeddings among them, but not single weights (1 × 1 depthwise)."""
+
+    source: ClassVar[str] = "arXiv:1903.10520"
+
+    eps: Annotated[float, Field(gt=0)] = 1e-5
+    """ε, for filters that hardly vary"""
+
+    def surgery(self, model: nn.Module, facts: Facts) -> None:
+        convs = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and m.weight[0].numel() > 1]
+        if not convs:
+            what = "this model has no convolution with filters to standardise"
+            raise Refused(Problem("regularizer.weight_standardization", what, "~regularizer.weight_standardization"))
+        for name, conv in convs:
+            replace(model, name, StandardizedConv2d(conv, self.eps))
+
+
+FIELDS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+
+
+class StandardizedConv2d(nn.Conv2d):
+    """Takes the place, and the parameters, of a convolution."""
+
+    def __init__(self, conv: nn.Conv2d, eps: float) -> None:
+        fields: Any = {name: getattr(conv, name) for name in FIELDS}
+        super().__init__(**fields, bias=False, device="meta")
+        self.weight, self.bias, self.eps = conv.weight, conv.bias, eps
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, standardize(self.weight, self.eps), self.bias)
+
+
+def standardize(weight: Tensor, eps: float) -> Tensor:
+    """Filters (O, I, h, w), each with mean 0 and variance 1. ε stands under the root, whose gradient is infinite at 0."""
+    variance, mean = torch.var_mean(weight, dim=(1, 2, 3), correction=0, keepdim=True)
+    return (weight - mean) * (variance + eps).rsqrt()

@@ -1,0 +1,114 @@
+"""A run in small, for tests of any technique: the plan is folded over data, model, loss and optimizer as the task does it."""
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from regulo import config, spec
+from regulo.batch import Facts, Split, soft_targets
+from regulo.data.pipeline.dataset import BatchedImages
+from regulo.draws import Moment
+from regulo.errors import Refused
+from regulo.optim.sgd import SGD
+from regulo.plan import Plan
+from regulo.ramps import Dial
+from regulo.regularizers.base import Regularizer
+from regulo.sites import RateSite
+from regulo.task import Classifier
+from tests.conftest import build_model, rng
+
+
+@functools.cache
+def written(name: str) -> dict[str, Any]:
+    """What configs/regularizer/<name>.yaml says."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(config.folder() / "regularizer" / f"{name}.yaml"))
+    assert set(content) == {name}
+    return content[name]
+
+
+def technique(name: str, **fields: Any) -> Regularizer:
+    """As its YAML has it."""
+    return spec.load("regularizer", name).model_validate(written(name) | fields)
+
+
+def rampable(name: str) -> list[str]:
+    """Its fields that may be ramps."""
+    return [f for f, described in spec.load("regularizer", name).model_fields.items() if "Ramp[" in str(described.annotation)]
+
+
+def needed(name: str) -> list[str]:
+    """What it needs beside it, and what that needs."""
+    return [n for need in spec.load("regularizer", name).needs for n in (*needed(need), need)]
+
+
+def company(*names: str, **fields: Any) -> list[Regularizer]:
+    """Techniques with what they need; the fields are those of the last one."""
+    whole = dict.fromkeys(n for name in names for n in (*needed(name), name))
+    return [technique(n, **(fields if n == names[-1] else {})) for n in whole]
+
+
+def operated(plan: Plan, model: nn.Module, facts: Facts) -> nn.Module | None:
+    """The model after surgery, or nothing if a technique of the plan refuses it by its own name."""
+    try:
+        plan.surgery(model, facts)
+        plan.param_groups(model)
+        return model
+    except Refused as refusal:
+        if not any(p.key.startswith(f"regularizer.{r.name}") for p in refusal.problems for r in plan.regularizers):
+            raise
+        return None
+
+
+def dials_of(model: nn.Module) -> list[Any]:
+    return [m for m in model.modules() if isinstance(m, Dial | RateSite)]
+
+
+def images_and_labels(facts: Facts, n: int) -> Split:
+    images = rng().integers(0, 256, (n, facts.height, facts.width, facts.channels), dtype="uint8")
+    return Split(images, np.arange(n) % facts.num_classes)
+
+
+def train(plan: Plan, model: nn.Module, facts: Facts, steps: int = 2, size: int = 8) -> list[Tensor]:
+    """A few steps with SGD on a model after surgery. Returns all that a technique could change, in flow order."""
+    classifier = Classifier(model, facts, "contiguous").train()
+    split, at = images_and_labels(facts, size), [Moment(0)]
+    base = SGD(lr=0.05)
+    optimizer = plan.wrap_optimizer(base.build(plan.param_groups(model), fused=False), model, lambda: at[0])
+    seen: list[Tensor] = []
+    for step in range(steps):
+        now = at[0] = Moment(0, step=step, progress=step / steps)
+        data = BatchedImages(split, plan.transforms([], facts, now.progress), seed=0)
+        batch = data.__getitems__([(step, int(i), copy) for copy, i in enumerate(plan.sequence(np.arange(size)))])
+        for dial in dials_of(model):
+            dial.advance(now.progress)
+        if plan.regroups:
+            base.regroup(optimizer, plan.param_groups(model, now.progress))
+        torch.manual_seed(step)
+
+        def closure(batch: Any = batch, now: Moment = now) -> Tensor:
+            optimizer.zero_grad()
+            targets = soft_targets(batch.labels, facts.num_classes)
+            first, *others = classifier.normalise(batch.images).split(len(targets))
+            first, targets = plan.mix(first, targets, now)
+            images = torch.cat([first, *others])
+            logits = model(images)
+            loss, _ = plan.loss(model, images, targets, logits, now)
+            loss.backward()
+            seen.extend(t.detach().clone() for t in (images, targets, logits, loss))
+            return loss
+
+        optimizer.step(closure)
+    return [*seen, *(v.detach().clone() for v in model.state_dict().values())]
+
+
+def family(plan: Plan, facts: Facts) -> tuple[str, nn.Module]:
+    """The first small model that all techniques of the plan accept, by name and after surgery."""
+    for name in ("resnet_small", "vit_tiny"):
+        model = operated(plan, build_model(name, facts), facts)
+        if model is not None:
+            return name, model
+    raise AssertionError(f"no model accepts {', '.join(r.name for r in plan.regularizers)}")

@@ -1,0 +1,233 @@
+"""Strengths that change while a run goes on, and the knob that multiplies them all."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from regulo import checkpoints, config
+from regulo.errors import Refused
+from regulo.optim.adamw import AdamW
+from regulo.optim.sgd import SGD
+from regulo.plan import Plan
+from regulo.ramps import Dial, Ramp, value
+from regulo.regularizers.weight_decay import WeightDecay
+from regulo.sites import RateSite
+from regulo.task import Classifier, ImageClassification
+from tests.conftest import GREY, build_model
+from tests.test_task import STEPS, batches, fit
+
+GRID = [i / 100 for i in range(101)]
+
+
+def ramp(**fields: Any) -> Ramp[float]:
+    return Ramp[float](**({"start": 0.2, "end": 0.8} | fields))
+
+
+# ---- the way
+
+
+def test_a_line_is_its_closed_form() -> None:
+    for u in GRID:
+        assert ramp().at(u) == pytest.approx(0.2 + 0.6 * u)
+        inside = min(max((u - 0.25) / 0.5, 0), 1)
+        assert ramp(begin=0.25, until=0.75).at(u) == pytest.approx(0.2 + 0.6 * inside)
+        assert ramp(start=0.8, end=0.2).at(u) == pytest.approx(0.8 - 0.6 * u), "downwards"
+
+
+def test_half_a_cosine_is_its_closed_form_and_flat_at_both_ends() -> None:
+    for u in GRID:
+        assert ramp(shape="cosine").at(u) == pytest.approx(0.2 + 0.6 * math.sin(math.pi * u / 2) ** 2)
+    rise = [ramp(shape="cosine").at(u) for u in (0.0, 0.01, 0.99, 1.0)]
+    assert rise[1] - rise[0] == pytest.approx(rise[3] - rise[2])
+    assert rise[1] - rise[0] < 0.6 * 0.01 / 30
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7])
+def test_stairs_are_equal_and_as_many_as_are_asked_for(steps: int) -> None:
+    seen = [ramp(shape="steps", steps=steps).at(u) for u in GRID]
+    expected = [0.2 + 0.6 * k / steps for k in range(steps + 1)]
+    assert sorted({round(v, 9) for v in seen}) == pytest.approx(expected)
+    assert seen == sorted(seen)
+    for k in range(1, steps):  # each stair begins at k / steps
+        stairs = ramp(shape="steps", steps=steps)
+        assert stairs.at(k / steps + 1e-9) == pytest.approx(expected[k])
+        assert stairs.at(k / steps - 1e-9) == pytest.approx(expected[k - 1])
+
+
+def test_one_stair_is_a_switch() -> None:
+    switch = ramp(start=0.5, end=0.0, shape="steps", until=0.9)
+    assert [switch.at(u) for u in (0, 0.5, 0.8999, 0.9, 1)] == [0.5, 0.5, 0.5, 0, 0]
+    jump = ramp(begin=0.3, until=0.3)
+    assert [jump.at(u) for u in (0, 0.2999, 0.3, 1)] == [0.2, 0.2, 0.8, 0.8]
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine", "steps"])
+def test_before_and_behind_the_way_the_ends_hold_exactly(shape: str) -> None:
+    way = ramp(shape=shape, begin=0.4, until=0.6, steps=3)
+    assert all(way.at(u) == 0.2 for u in GRID if u <= 0.4)
+    assert all(way.at(u) == 0.8 for u in GRID if u >= 0.6)
+    assert all(0.2 <= way.at(u) <= 0.8 for u in GRID)
+
+
+def test_a_way_backwards_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"begin 0\.7 lies behind until 0\.3"):
+        ramp(begin=0.7, until=0.3)
+
+
+def test_a_ramp_is_multiplied_at_both_ends_and_cut_off_at_the_highest_value() -> None:
+    way = ramp(shape="cosine", begin=0.1, until=0.9)
+    half = way.times(0.5, highest=1.0)
+    for u in GRID:
+        assert half.at(u) == pytest.approx(way.at(u) / 2)
+    assert (way.times(3, highest=1.0).start, way.times(3, highest=1.0).end) == (pytest.approx(0.6), 1.0)
+    assert way.times(0, highest=1.0).at(0.5) == 0
+    assert (value(way, 1.0), value(0.3, 1.0)) == (0.8, 0.3)
+
+
+# ---- inside a model
+
+
+def test_a_dial_turns_in_place_and_is_no_part_of_the_state() -> None:
+    dial = Dial(ramp())
+    tensor, place = dial.value, dial.value.data_ptr()
+    assert dial.value.item() == pytest.approx(0.2)
+    for u in GRID:
+        dial.advance(u)
+        assert dial.value is tensor
+        assert dial.value.data_ptr() == place
+        assert dial.value.item() == pytest.approx(0.2 + 0.6 * u)
+    assert not dial.state_dict()
+    constant = Dial(0.3)
+    constant.advance(1.0)
+    assert constant.value.item() == pytest.approx(0.3)
+    assert nn.Sequential(Dial(ramp())).double()[0].value.dtype == torch.float64, "a buffer goes where the model goes"
+
+
+def test_a_rate_of_a_fused_kernel_follows_its_ramp() -> None:
+    owner = nn.MultiheadAttention(4, 1)
+    site = RateSite("attention", owner, "dropout")
+    site.set_rate(ramp())
+    seen = []
+    for u in (0.0, 0.5, 1.0):
+        site.advance(u)
+        seen.append(owner.dropout)
+    assert seen == pytest.approx([0.2, 0.5, 0.8])
+
+
+# ---- in a configuration
+
+
+def problems(*overrides: str) -> list[str]:
+    with pytest.raises(Refused) as refused:
+        config.load(overrides)
+    return [str(p) for p in refused.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "told"),
+    [
+        ("regularizer.dropout.fc={strt:0,end:0.5}", "regularizer.dropout.fc.strt", "start"),
+        ("regularizer.dropout.fc={start:0,end:0.5,shap:linear}", "regularizer.dropout.fc.shap", "shape"),
+        ("regularizer.dropout.fc={start:0,end:1.5}", "regularizer.dropout.fc.end", "less than 1"),
+        ("regularizer.dropout.fc={start:-0.1,end:0.5}", "regularizer.dropout.fc.start", "nearest: 0"),
+        ("regularizer.dropout.fc={start:0,end:much}", "regularizer.dropout.fc.end", "valid number"),
+        ("regularizer.dropout.fc={start:0}", "regularizer.dropout.fc.end", "required"),
+        ("regularizer.dropout.fc={start:0,end:0.5,begin:0.8,until:0.2}", "regularizer.dropout.fc", "lies behind"),
+        ("regularizer.dropout.fc={start:0,end:0.5,until:1.2}", "regularizer.dropout.fc.until", "nearest: 1"),
+        ("regularizer.dropout.fc={start:0,end:0.5,shape:stairs}", "regularizer.dropout.fc.shape", "steps"),
+        ("regularizer.dropout.fc={start:0,end:0.5,shape:steps,steps:0}", "regularizer.dropout.fc.steps", "nearest: 1"),
+        ("regularizer.mixup.p={start:0,end:2}", "regularizer.mixup.p.end", "nearest: 1"),
+        ("regularizer.early_stopping.patience={start:1,end:2}", "regularizer.early_stopping.patience", "integer"),
+        ("strength=-1", "strength", "nearest: 0"),
+        ("strength=11", "strength", "nearest: 10"),
+    ],
+)
+def test_a_mistake_in_a_ramp_is_refused_at_its_dotted_name(override: str, key: str, told: str) -> None:
+    found = problems(override)
+    assert any(p.startswith(f"{key}:") for p in found), found
+    assert any(told in p for p in found if p.startswith(f"{key}:")), found
+    if not key.endswith((".start", ".strt")):
+        assert len(found) == 1, found
+
+
+def test_a_ramp_is_saved_and_read_back_and_shown_in_the_plan() -> None:
+    c = config.load(["regularizer.dropout.fc={start:0,end:0.5,shape:cosine}"])
+    assert c.regularizer["dropout"].fc == Ramp(start=0.0, end=0.5, shape="cosine")  # type: ignore[attr-defined]
+    assert config.validate(c.as_dict()) == c
+    (shown,) = {row["strength"] for row in Plan([c.regularizer["dropout"]]).rows()}
+    assert "fc=0→0.5" in shown
+
+
+# ---- the knob
+
+
+def test_the_strength_of_the_command_line_multiplies_every_technique_of_the_plan() -> None:
+    c = config.load(["strength=0.5", "regularizer=[dropout,mixup,weight_decay,early_stopping]"])
+    by_name = {r.name: r for r in Plan(c.regularizer.values(), c.run.strength).regularizers}
+    for name, field in (("dropout", "fc"), ("mixup", "p"), ("weight_decay", "rate")):
+        assert getattr(by_name[name], field) == pytest.approx(getattr(c.regularizer[name], field) / 2)
+    assert by_name["early_stopping"] == c.regularizer["early_stopping"], "it is on or off"
+    assert not Plan(c.regularizer.values(), 0.0).keeps_best
+    ten = {r.name: r for r in Plan(c.regularizer.values(), 10.0).regularizers}
+    assert ten["mixup"].p == 1.0  # type: ignore[attr-defined]
+    assert 0.99 < ten["dropout"].fc < 1.0  # type: ignore[attr-defined]
+
+
+def test_a_run_at_strength_0_is_the_run_without_regularizers(run: Any) -> None:
+    def weights(folder: Path) -> dict[str, torch.Tensor]:
+        return checkpoints.read(folder / "checkpoints" / "last.ckpt")["state_dict"]
+
+    none, one = run("regularizer=none", name="none")
+    zero, other = run("strength=0", name="zero")
+    assert all(v.equal(weights(zero)[k]) for k, v in weights(none).items())
+    assert {k: v for k, v in one.items() if "/" in k and "second" not in k} == {
+        k: v for k, v in other.items() if "/" in k and "second" not in k
+    }
+
+
+# ---- in a run
+
+
+@pytest.mark.parametrize("optim", [SGD(lr=0.01), AdamW()], ids=["sgd", "adamw"])
+@pytest.mark.parametrize("mode", ["decoupled", "l2"])
+def test_a_ramp_of_weight_decay_reaches_the_optimizer_in_every_step(optim: Any, mode: str) -> None:
+    from lightning.pytorch import Callback
+
+    seen: list[list[float]] = []
+
+    class Look(Callback):
+        def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+            seen.append([g["weight_decay"] + g.get("decoupled_decay", 0.0) for g in optimizer.param_groups])
+
+    plan = Plan([WeightDecay.model_validate({"rate": {"start": 0.0, "end": 0.9}, "mode": mode})])
+    assert plan.regroups
+    assert not Plan([WeightDecay()]).regroups
+    model = build_model("resnet_small", GREY)
+    fit(ImageClassification(Classifier(model, GREY, "contiguous"), GREY, plan, optim, 0, 4), batches(), callbacks=[Look()])
+    assert len(seen) == STEPS
+    assert [decayed for decayed, _ in seen] == pytest.approx([0.9 * step / STEPS for step in range(STEPS)])
+    assert all(skipped == 0 for _, skipped in seen)
+
+
+def test_dials_stand_where_the_run_is_in_every_step() -> None:
+    from lightning.pytorch import Callback
+
+    from regulo.regularizers.dropout import Dropout
+    from regulo.sites import sites
+
+    seen: list[float] = []
+    plan = Plan([Dropout.model_validate({"fc": {"start": 0.0, "end": 0.9}})])
+    model = plan.surgery(build_model("resnet_small", GREY), GREY)
+
+    class Look(Callback):
+        def on_before_zero_grad(self, *_: Any) -> None:
+            seen.append(float(sites(model, "fc")[0].inner[0].rate.value))
+
+    task = ImageClassification(Classifier(model, GREY, "contiguous"), GREY, plan, SGD(lr=0.01), 0, 4)
+    fit(task, batches(), callbacks=[Look()])
+    assert seen == pytest.approx([0.9 * step / STEPS for step in range(STEPS)])

@@ -1,0 +1,71 @@
+"""`regulo list`, and the table of techniques in the documents."""
+
+from pathlib import Path
+
+import pytest
+
+from regulo import spec
+from regulo.cli import main
+from regulo.regularizers.base import HOOKS, Regularizer
+from regulo.techniques import COLUMNS, TESTS, formula_tests, markdown, rows, scaling
+
+ROOT = Path(__file__).parents[1]
+NAMES = spec.names("regularizer")
+MARKED = formula_tests(TESTS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_technique_is_held_to_its_formula_by_a_test(name: str) -> None:
+    assert MARKED.get(name), f'mark its test with @pytest.mark.formula("{name}")'
+
+
+def test_every_mark_names_a_technique() -> None:
+    assert set(MARKED) <= set(NAMES)
+
+
+def test_marks_are_found_without_running_anything(tmp_path: Path) -> None:
+    (tmp_path / "deeper").mkdir()
+    text = 'raise SystemExit\n\n\n@pytest.mark.formula("one", "two")\n@pytest.mark.slow\ndef test_it():\n    pass\n'
+    (tmp_path / "deeper" / "test_some.py").write_text(text)
+    assert formula_tests(tmp_path) == {"one": ["test_it"], "two": ["test_it"]}
+    assert formula_tests(tmp_path / "absent") == {}, "an installed package has no tests beside it"
+
+
+def test_list_prints_every_technique_with_all_that_is_known_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    together = "".join(printed.split())
+    for name, used, _, _, source, _ in rows():
+        assert set(used.split(", ")) <= set(HOOKS)
+        assert f" {name} " in printed
+        assert source
+    assert "arXiv:1710.09412" in together
+    assert [r[0] for r in rows()] == NAMES
+
+
+def test_list_takes_nothing_but_markdown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--markdwn"]) == 2
+    assert "--markdown" in capsys.readouterr().err
+
+
+def test_how_a_technique_scales_is_told() -> None:
+    told = {name: scaling(spec.load("regularizer", name)()) for name in ("dropout", "early_stopping", "rand_augment")}
+    assert told["dropout"] == "fc, conv, attention"
+    assert told["early_stopping"] == "on or off"
+    assert told["rand_augment"].startswith("The magnitude is multiplied")
+    for name in NAMES:
+        cls = spec.load("regularizer", name)
+        assert cls.scaled is Regularizer.scaled or cls.scaled.__doc__, f"{name} scales in its own way, and says how"
+
+
+def test_markdown_is_a_table_whose_cells_hold_no_bars() -> None:
+    lines = markdown([["x", "a|b", *["c"] * (len(COLUMNS) - 2)]]).splitlines()
+    assert lines[1] == "|" + " --- |" * len(COLUMNS)
+    assert lines[2].startswith("| `x` | a\\|b | c |")
+
+
+def test_the_table_in_the_documents_is_what_list_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs" / "techniques.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- begin: regulo list --markdown -->\n")[2].partition("<!-- end -->")[0]
+    assert main(["list", "--markdown"]) == 0
+    assert table == capsys.readouterr().out, "put the output of `regulo list --markdown` between the marks"
