@@ -40,7 +40,7 @@ NO_STEP = {"transform", "sequence", "infer", "calibrate"}
 
 def overrides(model: str, name: str) -> list[str]:
     """A run with one technique and what it needs."""
-    plan = [name, *spec.load("regularizer", name)().needs] if name else []
+    plan = [name, *configs.companions(name)] if name else []
     return [f"model={model}", f"regularizer=[{','.join(plan)}]" if plan else "regularizer=none"]
 
 

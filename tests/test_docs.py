@@ -50,6 +50,16 @@ def test_links_and_pictures_of_the_documents_exist() -> None:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
+def test_every_fault_of_the_page_has_the_tests_that_it_names() -> None:
+    tests = {n for f in (ROOT / "tests").rglob("*.py") for n in re.findall(r"^def (test_\w+)", f.read_text(), re.M)}
+    rows = re.findall(r"^\| (?!fault|---).*$", (ROOT / "docs" / "faults.md").read_text(), re.M)
+    assert len(rows) >= 20
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named
+        assert set(named) <= tests, row
+
+
 def test_make_help_lists_every_target() -> None:
     shown = subprocess.run(["make", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True).stdout
     for target in re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M):

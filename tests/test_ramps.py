@@ -231,3 +231,15 @@ def test_dials_stand_where_the_run_is_in_every_step() -> None:
     task = ImageClassification(Classifier(model, GREY, "contiguous"), GREY, plan, SGD(lr=0.01), 0, 4)
     fit(task, batches(), callbacks=[Look()])
     assert seen == pytest.approx([0.9 * step / STEPS for step in range(STEPS)])
+
+
+def test_a_plan_with_a_ramp_reaches_workers_that_are_started_afresh() -> None:
+    """A parametrised class has no name by which pickle would find it."""
+    import pickle
+
+    plan = Plan(config.load(["regularizer=[augment,mixup]", "regularizer.mixup.p={start:0.5,end:0}"]).regularizer.values())
+    twin = pickle.loads(pickle.dumps(plan))
+    (one,) = [r for r in plan.regularizers if r.name == "mixup"]
+    (two,) = [r for r in twin.regularizers if r.name == "mixup"]
+    assert [two.at(t).p for t in (0, 0.3, 1)] == [one.at(t).p for t in (0, 0.3, 1)]
+    assert [r.name for r in plan.of("transform").regularizers] == ["augment"]

@@ -32,9 +32,10 @@ class Averaging(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Take the state after a step, or after the last step of an epoch."""
-        if self.fresh_statistics:
-            self.seen = [*self.seen, outputs["images"].detach()][-self.fresh_statistics :]
-        if trainer.is_last_batch or not self.per_epoch:
+        left = trainer.num_training_batches - batch_idx - 1
+        if left < self.fresh_statistics:  # no sooner: images hold much memory
+            self.seen.append(outputs["images"].detach())
+        if not left or not self.per_epoch:
             w = self.weight(self.count, pl_module.now().progress, pl_module.steps)
             if w is not None:
                 self.take(pl_module.classifier, w)
@@ -61,6 +62,7 @@ class Averaging(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """The raw weights come back, and the average keeps the statistics that were estimated."""
+        self.seen = []
         if self.average:
             self.swap(pl_module.classifier)
 

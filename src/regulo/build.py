@@ -44,7 +44,8 @@ def build(config: Config) -> Parts:
     seed_everything(config.run.seed, verbose=False)
     plan = Plan(config.regularizer.values(), config.run.strength)
     splits = config.data.splits()
-    transforms = functools.partial(_transforms, plan, config, splits.facts)
+    shipped = plan.of("transform")  # loader workers need nothing else of the plan
+    transforms = functools.partial(_transforms, shipped, config.data.fit(), config.trainer.max_epochs, splits.facts)
     data = ImageData(config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence)
     model = plan.surgery(config.model.build(splits.facts), splits.facts)
     plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap
@@ -57,8 +58,8 @@ def build(config: Config) -> Parts:
     return Parts(config, plan, data, model)
 
 
-def _transforms(plan: Plan, config: Config, facts: Facts, epoch: int) -> list[Any]:
-    return plan.transforms(config.data.fit(), facts, epoch / config.trainer.max_epochs)
+def _transforms(plan: Plan, fit: list[Any], epochs: int, facts: Facts, epoch: int) -> list[Any]:
+    return plan.transforms(fit, facts, epoch / epochs)
 
 
 def settle(config: Config, choice: Choice) -> Config:

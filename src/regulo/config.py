@@ -18,7 +18,7 @@ from regulo.errors import Problem, Refused, nearest
 from regulo.logs import LoggerSpec
 from regulo.models.base import Model
 from regulo.optim.base import Optimizer
-from regulo.plan import conflicts
+from regulo.plan import conflicts, suppliers
 from regulo.ramps import Ramp
 from regulo.regularizers.base import Goal, Regularizer
 from regulo.spec import Spec, Strict
@@ -87,6 +87,13 @@ def folder() -> Path:
 def groups() -> dict[str, list[str]]:
     """The config groups and their options."""
     return {d.name: sorted(p.stem for p in d.glob("*.yaml")) for d in sorted(folder().iterdir()) if d.is_dir()}
+
+
+def companions(technique: str) -> list[str]:
+    """Techniques that supply what one needs: of several, the one that is in the default plan."""
+    usual = load([]).regularizer
+    choices = [suppliers(need) for need in spec.load("regularizer", technique).needs]
+    return [next((n for n in names if n in usual), names[0]) for names in choices]
 
 
 def load(arguments: Sequence[str]) -> Config:
@@ -270,7 +277,7 @@ def validate(tree: Mapping[str, Any], origins: "Origins | None" = None) -> Confi
         parts[group], found = _build(cls, tree.get(group) or {}, group, origins)
         problems += found
     if not problems:
-        problems = conflicts(list(parts["regularizer"].values()), parts["trainer"].precision)
+        problems = conflicts(list(parts["regularizer"].values()), parts["trainer"].circumstances())
     if problems:
         raise Refused(*problems)
     return Config(**parts)

@@ -1,7 +1,8 @@
 """`regulo evaluate`: a split's answers on one device, in order, every image once. The end of training calls the same."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,6 +29,14 @@ def turn_back(classifier: Classifier, checkpoint: dict[str, Any]) -> None:
             module.advance(progress)
 
 
+@contextmanager
+def drawn_alike(device: torch.device) -> Iterator[None]:
+    """Within: answers of a plan that draws them are the same every time, and the generators outside do not notice."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        yield
+
+
 @torch.inference_mode()
 def answers(
     classifier: Classifier, loader: DataLoader[Batch], device: torch.device, precision: str, plan: Plan, temperature: float = 1.0
@@ -35,8 +44,7 @@ def answers(
     """The final answers on all images of a loader, in inference mode: the same whenever it is called."""
     classifier = classifier.to(device).eval()
     columns: dict[str, list[torch.Tensor]] = {"labels": []}
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(0)  # of a plan whose answers are drawn
+    with drawn_alike(device):
         for batch in loader:
             with autocast(precision, device):
                 given = plan.infer(classifier.model, classifier.normalise(batch.images.to(device)))

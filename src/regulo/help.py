@@ -4,7 +4,7 @@ from typing import Any
 
 from regulo import spec
 from regulo.cli import COMMANDS
-from regulo.config import FIXED, MANY, NAMED, groups, load
+from regulo.config import FIXED, MANY, NAMED, companions, groups, load
 from regulo.schema import fields
 from regulo.spec import Strict
 
@@ -38,7 +38,7 @@ def _as_configured(group: str, name: str) -> Strict:
     """The part of a run that its YAML makes, whose values may differ from the class's own defaults."""
     if group not in MANY:
         return getattr(load([f"{group}={name}"] if name else []), group)
-    needed = getattr(spec.load(group, name), "needs", {})
+    needed = companions(name) if group == "regularizer" else []
     own = [f"{group}=[{','.join([*needed, name])}]"] if name in groups()[group] else []
     return getattr(load(own), group)[name]
 

@@ -5,7 +5,7 @@
     element one λ for each image; the partner of an image lies half a batch before it
 
 The sampler has shuffled the batch, so that a fixed partner is a random one. It is not the neighbour, which under repeated
-augmentation would be a copy of the same image.
+augmentation would be a copy of the same image (the two in the middle of a batch of pairs still may be).
 """
 
 from typing import Literal

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from regulo import spec
 from regulo.batch import Facts, Step, soft_cross_entropy
 from regulo.draws import Moment
 from regulo.errors import Problem
@@ -33,6 +34,10 @@ class Plan:
 
     def _using(self, hook: str) -> list[Regularizer]:
         return [r for r in self.regularizers if hook in hooks(r)]
+
+    def of(self, hook: str) -> "Plan":
+        """The part of the plan that uses a hook."""
+        return Plan(self._using(hook))
 
     def _ramped(self, hook: str) -> bool:
         return any(isinstance(v, Ramp) for r in self._using(hook) for v in dict(r).values())
@@ -161,12 +166,18 @@ class Plan:
         return rows
 
 
+def suppliers(need: str) -> list[str]:
+    """The techniques that a word of `needs` means: the one of that name, or all with that role."""
+    known = spec.names("regularizer")
+    return [need] if need in known else [n for n in known if need in spec.load("regularizer", n).roles]
+
+
 EXCLUSIVE = ("criterion", "infer", "calibrate")
 """hooks that one technique at most may use"""
 
 
-def conflicts(regularizers: Sequence[Regularizer], precision: str) -> list[Problem]:
-    """What must not run together, or not alone, each with the reason."""
+def conflicts(regularizers: Sequence[Regularizer], circumstances: Iterable[str] = ()) -> list[Problem]:
+    """What must not run together, not alone, or not under these circumstances (of the trainer), each with the reason."""
     problems: dict[frozenset[str], Problem] = {}
 
     def add(name: str, other: str, what: str, hint: str) -> None:
@@ -175,19 +186,20 @@ def conflicts(regularizers: Sequence[Regularizer], precision: str) -> list[Probl
     def pair(name: str, other: str, reason: str) -> None:
         add(name, other, f"cannot run beside {other}: {reason}", f"~regularizer.{name} or ~regularizer.{other}")
 
-    present = {r.name for r in regularizers}
+    present = {word for r in regularizers for word in (r.name, *r.roles)}
     for hook in EXCLUSIVE:
         for first, second in itertools.pairwise(r.name for r in regularizers if hook in hooks(r)):
             pair(second, first, f"both say what the run's {hook} is")
     for r in regularizers:
         for name, reason in r.needs.items():
             if name not in present:
-                add(r.name, name, reason, f"+regularizer={name}")
+                add(r.name, name, reason, " or ".join(f"+regularizer={n}" for n in suppliers(name)))
         for other in (o for o in regularizers if o is not r):
             for word in sorted({other.name, *other.roles} & set(r.refuses)):
                 pair(r.name, other.name, r.refuses[word])
-        if precision in r.refuses:
-            add(r.name, precision, f"cannot run in {precision}: {r.refuses[precision]}", "trainer.precision=auto")
+        for word in circumstances:
+            if word in r.refuses:
+                add(r.name, word, f"cannot run under {word}: {r.refuses[word]}", f"~regularizer.{r.name}")
     return list(problems.values())
 
 

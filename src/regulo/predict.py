@@ -26,7 +26,6 @@ def predict(arguments: Sequence[str]) -> int:
     from regulo.restore import restore
 
     run = restore(folder)
-    torch.manual_seed(0)  # of a plan whose answers are drawn
     facts = run.facts
     A = albumentations()
     fit = A.Compose(run.config.data.fit() or [A.Resize(facts.height, facts.width)])

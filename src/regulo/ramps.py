@@ -1,5 +1,6 @@
 """Strengths that change while a run goes on."""
 
+import functools
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
@@ -34,6 +35,9 @@ class Ramp(Strict, Generic[T]):
         if self.begin > self.until:
             raise ValueError(f"begin {self.begin} lies behind until {self.until}")
         return self
+
+    def __reduce__(self) -> Any:  # a parametrised class has no name by which pickle would find it
+        return functools.partial(Ramp.model_construct, **dict(self)), ()
 
     def at(self, progress: float) -> float:
         """The strength at a progress in [0, 1], the share of the run's steps that are done."""

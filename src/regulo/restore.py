@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from regulo import checkpoints
 from regulo.batch import Batch, Facts
 from regulo.config import Config, validate
-from regulo.evaluate import answers, turn_back
+from regulo.evaluate import answers, drawn_alike, turn_back
 from regulo.plan import Plan
 from regulo.runs import RunFolder
 from regulo.scores import Evaluation
@@ -36,7 +36,7 @@ class Restored:
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """The run's final answers (B, K) on uint8 images (B, C, H, W), on the device."""
-        with autocast(self.config.trainer.precision, self.device):
+        with drawn_alike(self.device), autocast(self.config.trainer.precision, self.device):
             given = self.plan.infer(self.classifier.model, self.classifier.normalise(images.to(self.device)))
         return given["logits"].float() / self.temperature
 

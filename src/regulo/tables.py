@@ -58,11 +58,11 @@ def where(path: Path) -> None:
     CONSOLE.print(f'again:      make evaluate ARGS="{path}"    curves: make dashboard', soft_wrap=True)
 
 
-def finding(title: str, found: "Finding") -> None:
-    """A claim's numbers and its verdict."""
+def finding(title: str, found: "Finding", quick: bool) -> None:
+    """A claim's numbers and its verdict, which is an indication only if the trial was quick."""
     CONSOLE.print(title, style="bold", soft_wrap=True)
-    table = Table(found.measure, "n", "mean", "spread", **STYLE)
+    table = Table("", "n", "mean", "spread", **STYLE)
     for row in found.rows:
         table.add_row(*row.cells())
     CONSOLE.print(table)
-    CONSOLE.print(f"{found.verdict}: {found.number}\n", soft_wrap=True)
+    CONSOLE.print(f"{found.verdict}{' (an indication: one seed)' if quick else ''}: {found.number}\n", soft_wrap=True)

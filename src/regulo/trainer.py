@@ -42,6 +42,10 @@ class TrainerSpec(Strict):
     detect_anomaly: bool = False
     """name the operation in which a NaN arose, at a great cost in speed"""
 
+    def circumstances(self) -> list[str]:
+        """What a technique may refuse to run under."""
+        return [self.precision, *(["sync_batchnorm"] if self.sync_batchnorm else [])]
+
     def processes(self) -> int:
         """How many processes train."""
         import torch
@@ -96,7 +100,6 @@ class TrainerSpec(Strict):
             accelerator=self.accelerator,
             devices=self.devices,
             strategy=strategy,
-            sync_batchnorm=self.sync_batchnorm,
             precision=self.precision,  # type: ignore[arg-type]
             max_epochs=self.max_epochs,
             log_every_n_steps=self.log_every_n_steps,
@@ -105,10 +108,26 @@ class TrainerSpec(Strict):
             detect_anomaly=self.detect_anomaly,
             logger=list(loggers),
             callbacks=list(callbacks),
-            plugins=[AtomicCheckpoints()],
+            plugins=[AtomicCheckpoints(), *([synchronized_norms()] if self.sync_batchnorm else [])],
             default_root_dir=folder,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # the sampler knows its rank
             enable_model_summary=False,
             enable_progress_bar=False,  # the progress observer is the one bar
         )
+
+
+def synchronized_norms() -> Any:
+    """Lightning's conversion to SyncBatchNorm, which forgets the forward hooks by which sites hang on a layer."""
+    from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
+    from torch import nn
+
+    class KeepsHooks(TorchSyncBatchNorm):
+        def apply(self, model: nn.Module) -> nn.Module:
+            hooks = {name: m._forward_hooks for name, m in model.named_modules()}
+            model = super().apply(model)
+            for name, module in model.named_modules():
+                module._forward_hooks = hooks[name]
+            return model
+
+    return KeepsHooks()

@@ -4,16 +4,20 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 
 from regulo.callbacks.base import figure
+from regulo.claims import batch_norm_initialisation, batch_norm_learning_rate, early_stopping_argmin
 from regulo.claims.base import Claim, Numbers, Row, Trial
 from regulo.claims.lab import command, report
+from regulo.claims.lab.comparison import Comparison, contrast, kept
 from regulo.cli import main
+from regulo.errors import Refused
 
 CLAIMS = command.discover()
+CONSTANT = 0
 
 
 def test_the_claims_are_numbered_and_each_says_what_is_claimed_and_what_would_refute_it() -> None:
@@ -35,9 +39,11 @@ Answer = Callable[[Trial], Numbers]
 
 def run_like(test: float, train: float = 0.9, nll: float = 0.4) -> Numbers:
     return {
-        "test/acc": test,
+        "status": "done",
+        "epochs": 15,
         "train_clean/acc": train,
         "val/acc": test,
+        "test/acc": test,
         "gap/acc": train - test,
         "test/loss": nll,
         "test/ece": 0.02,
@@ -48,62 +54,90 @@ def of(condition: Callable[[str], float]) -> Answer:
     return lambda t: run_like(condition(t["condition"]) + 0.001 * t["seed"])
 
 
-def calibration(t: Trial, factor: float) -> Numbers:
-    """Dropout of the logits has `factor` times the error of dropout of the features."""
-    return {
-        "ece": 0.03 * (factor if t["place"] == "logits" else 1),
-        "loss": 0.4 * (factor if t["place"] == "logits" else 1),
-        "acc": 0.9,
-    }
+def calibration(t: Trial, logits: float) -> Numbers:
+    """Dropout of the logits has `logits` times the error of dropout of the features or none."""
+    factor = logits if t["place"] == "logits" else 1.0
+    return {"ece": 0.03 * factor, "loss": 0.4 * factor, "acc": 0.9, "overconfidence": 0.0}
+
+
+def maps(t: Trial, channels: float) -> Numbers:
+    accuracy = (channels if t["unit"] == "channels" else 0.88) + 0.001 * t["seed"]
+    return {"test/acc": accuracy, "val/acc": accuracy, "train/acc": 0.95}
+
+
+def up_to(rate: float) -> Numbers:
+    """Losses of a network that trains at all rates up to this one."""
+    return {"losses": [1.0 if r <= rate else 1e9 for r in batch_norm_learning_rate.RATES]}
+
+
+def scales(n: int) -> Numbers:
+    return {"losses": [1.0] * n + [2.3] * (len(batch_norm_initialisation.SCALES) - n)}
+
+
+def both_parts(t: Trial, adam: float, l2: float) -> Numbers:
+    if t["part"] == "exact":
+        return {"difference": {"sgd": 1e-14, "momentum": 1e-3, "adam": adam}[t["rule"]]}
+    return run_like((l2 if t["condition"].startswith("l2") else 0.88) + 0.001 * t["seed"])
+
+
+def stops(shift: int) -> Numbers:
+    ends = []
+    for losses in early_stopping_argmin.CURVES.values():
+        best = losses.index(min(losses))
+        ends.append(
+            {"handed_on": (best + shift) % len(losses), "epochs": min(len(losses), best + 1 + early_stopping_argmin.PATIENCE)}
+        )
+    return {"ends": ends}
+
+
+def norms(t: Trial, layer: float) -> Numbers:
+    if t["part"] == "accuracy":
+        return {"accuracy": 0.7}
+    return {"training": 0.1 if t["norm"] == "batch" else layer, "inference": 0.0}
 
 
 GOOD: dict[str, Answer] = {
-    "dropout_expectation": lambda t: {"largest_error": 4.0, "inference_difference": 0.0, "behind_relu": 0.0},
-    "dropout_ensemble": lambda t: {"kl": 1e-17 if t["layers"] == 1 else 0.01, "kl_single": 0.2},
+    "dropout_expectation": lambda t: {"largest_error": 4.0, "inference_difference": 0.0, "softmax_shift": 0.01},
+    "dropout_ensemble": lambda t: {
+        "kl": 1e-17 if t["layers"] == 1 else 0.01,
+        "kl_single": 0.2,
+        "agreement": 0.9,
+        "different": 4096,
+    },
     "mc_dropout_uncertainty": lambda t: {
         f"{kind}/{key}": 0.9 if key == "mutual_information" else 0.8
         for kind in ("noise", "upside down", "tiles swapped")
         for key in ("mutual_information", "entropy", "softmax")
     },
-    "batch_norm_learning_rate": lambda t: {"largest": 1.0 if t["norm"] == "batch" else 0.05, "losses": [1.0] * len(t["rates"])},
-    "batch_norm_initialisation": lambda t: {"octaves": 8 if t["norm"] == "batch" else 3, "losses": [1.0] * len(t["scales"])},
-    "batch_and_layer_norm": lambda t: {
-        "training": 0.1 if t["norm"] == "batch" else 0.0,
-        "inference": 0.0,
-        "accuracy": 0.7,
-    },
-    "weight_decay_and_l2": lambda t: {
-        "difference": {"sgd": 1e-14, "momentum": 1e-3, "adam": 0.1}.get(t.settings.get("rule", ""), 0.0),
-        **run_like(0.88 if t.settings.get("mode") == "decoupled" else 0.87),
-    },
+    "batch_norm_learning_rate": lambda t: up_to(2.048 if t["arm"] == "BatchNorm" else 0.064),
+    "batch_norm_initialisation": lambda t: scales(8 if t["arm"] == "BatchNorm" else 3),
+    "batch_and_layer_norm": lambda t: norms(t, 0.0),
+    "weight_decay_and_l2": lambda t: both_parts(t, 0.1, 0.87),
     "random_labels": lambda t: run_like(0.1, train=1.0 if t["condition"] == "none" else 0.5),
     "dropout_before_softmax": lambda t: calibration(t, 2.0),
-    "conv_dropout": lambda t: {"test/acc": 0.89 + 0.001 * t["seed"] if t["unit"] == "channels" else 0.88, "train/acc": 0.9},
+    "conv_dropout": lambda t: maps(t, 0.89),
     "attention_dropout": of(lambda c: 0.86 if c == "0.1" else 0.85),
     "augmentations": lambda t: run_like(0.87, 0.99) if t["condition"] == "none" else run_like(0.89, 0.93),
-    "early_stopping_argmin": lambda t: {
-        "handed_on": t["losses"].index(min(t["losses"])),
-        "epochs": min(len(t["losses"]), t["losses"].index(min(t["losses"])) + 5),
-    },
+    "early_stopping_argmin": lambda t: stops(0),
     "combination": lambda t: (
         run_like(0.90, nll=0.3) if t["condition"] == "all three" else run_like(0.88 - (t["condition"] == "none") / 100)
     ),
     "too_much": lambda t: run_like(0.7, 0.75) if t["condition"] == "4" else run_like(0.88 + 0.02 * (t["condition"] == "1"), 0.95),
 }
 BAD: dict[str, Answer] = {
-    "dropout_expectation": lambda t: {"largest_error": 9.0, "inference_difference": 0.0, "behind_relu": 0.0},
-    "dropout_ensemble": lambda t: {"kl": 1e-3, "kl_single": 0.2},
+    "dropout_expectation": lambda t: {"largest_error": 9.0, "inference_difference": 0.0, "softmax_shift": 0.0},
+    "dropout_ensemble": lambda t: GOOD["dropout_ensemble"](t) | {"kl": 1e-3},
     "mc_dropout_uncertainty": lambda t: dict.fromkeys(GOOD["mc_dropout_uncertainty"](t), 0.45),
-    "batch_norm_learning_rate": lambda t: {"largest": 0.1, "losses": [1.0] * len(t["rates"])},
-    "batch_norm_initialisation": lambda t: {"octaves": 5, "losses": [1.0] * len(t["scales"])},
-    "batch_and_layer_norm": lambda t: {"training": 0.1, "inference": 0.0, "accuracy": 0.7},
-    "weight_decay_and_l2": lambda t: {"difference": 1e-4, **run_like(0.88)},
+    "batch_norm_learning_rate": lambda t: up_to(0.128),
+    "batch_norm_initialisation": lambda t: scales(5),
+    "batch_and_layer_norm": lambda t: norms(t, 0.1),
+    "weight_decay_and_l2": lambda t: both_parts(t, 1e-4, 0.87),
     "random_labels": lambda t: run_like(0.1, train=0.6),
     "dropout_before_softmax": lambda t: calibration(t, 0.5),
-    "conv_dropout": lambda t: {"test/acc": 0.87 - 0.001 * t["seed"] if t["unit"] == "channels" else 0.88, "train/acc": 0.9},
+    "conv_dropout": lambda t: maps(t, 0.87),
     "attention_dropout": of(lambda c: 0.84 if c == "0.1" else 0.85),
-    "augmentations": lambda t: run_like(0.88 if t["condition"] == "none" else 0.87),
-    "early_stopping_argmin": lambda t: {"handed_on": len(t["losses"]) - 1, "epochs": len(t["losses"])},
+    "augmentations": of(lambda c: 0.88 if c == "none" else 0.87),
+    "early_stopping_argmin": lambda t: stops(1),
     "combination": lambda t: run_like(0.86 if t["condition"] == "all three" else 0.88),
     "too_much": lambda t: run_like(0.87 + 0.01 * float(t["condition"])),
 }
@@ -126,12 +160,67 @@ def test_the_numbers_decide(name: str, quick: bool) -> None:
     claim.draw(tried(claim, GOOD[name], quick), figure(5, 3))
 
 
+@pytest.mark.parametrize("name", ["conv_dropout", "attention_dropout", "augmentations", "combination", "too_much"])
+def test_noise_alone_seldom_confirms(name: str) -> None:
+    """Conditions that do not differ: a claim of a difference holds in few of 60 worlds."""
+    claim, held = CLAIMS[name], 0
+    for world in range(60):
+        noise = np.random.default_rng(world)
+        trials = []
+        for t in claim.trials(False):
+            accuracy = 0.88 + 0.004 * noise.standard_normal()
+            trials.append(
+                Trial(t.name, t.settings, run_like(accuracy, 0.95 + 0.004 * noise.standard_normal()) | {"train/acc": 0.95})
+            )
+        held += claim.judge(trials).verdict == "holds"
+    assert held <= 9, "one of twenty, and chance"
+
+
+@pytest.mark.parametrize("name", [n for n, c in CLAIMS.items() if isinstance(c, Comparison)])
+def test_a_run_that_diverged_is_a_result_and_counts_as_chance(name: str) -> None:
+    claim = CLAIMS[name]
+    trials = tried(claim, lambda t: kept({"status": "failed"}) | {"epochs": 1} if t["seed"] else GOOD[name](t))
+    assert "diverged, and counted as chance" in claim.judge(trials).number
+
+
+def test_the_ratio_of_learning_rates_is_no_artefact_of_the_grid() -> None:
+    claim = CLAIMS["batch_norm_learning_rate"]
+    never = claim.judge(tried(claim, lambda t: up_to(2.048 if t["arm"] == "BatchNorm" else 0.0)))
+    assert never.verdict == "fails"
+    assert "no pair of networks trained" in never.number
+    one_arm = claim.judge(tried(claim, lambda t: up_to({"BatchNorm": 2.048, "none": 0.0}.get(t["arm"], 1.024))))
+    assert one_arm.verdict == "holds with a limit", "the better of the networks without counts"
+    top = claim.judge(tried(claim, lambda t: up_to(99.0 if t["arm"] == "BatchNorm" else 0.512)))
+    assert "highest rate of the grid" in top.number
+
+
+def test_no_regularization_being_best_shows_harm_and_not_a_right_amount() -> None:
+    claim = CLAIMS["too_much"]
+    finding = claim.judge(
+        tried(claim, lambda t: run_like(0.9 - 0.03 * float(t["condition"]), 0.99 - 0.03 * float(t["condition"])))
+    )
+    assert finding.verdict == "holds with a limit"
+
+
+def test_a_contrast_takes_its_noise_from_all_conditions() -> None:
+    """Against the paired t-test, to which it reduces for two conditions (scipy: t = 3.4641, one-sided 95% point 2.92)."""
+    values = {"a": (1.0, 2.0, 3.0), "b": (0.0, 0.5, 2.5)}
+    trials = [Trial("", {"condition": c, "seed": s}, {"x": v}) for c, some in values.items() for s, v in enumerate(some)]
+    found = contrast(trials, "x", "a", "b", factor=1)
+    assert found.differences == (1.0, 1.5, 0.5)
+    assert found.bound == pytest.approx(2.92 * 0.5 / 3**0.5)
+    assert found.above
+    assert not found.below
+
+
 def test_a_row_gives_n_mean_and_spread() -> None:
     assert Row("a", [1.0, 2.0, 3.0], ".1f").cells() == ("a", "3", "2.0", "1.0")
     assert Row("a", [1.0], ".1f").cells() == ("a", "1", "1.0", "–")
 
 
-def test_a_finished_trial_is_not_repeated_unless_its_settings_change(tmp_path: Path) -> None:
+def test_a_finished_trial_is_not_repeated_unless_its_settings_or_constants_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
 
     class Counted(type(CLAIMS["too_much"])):  # type: ignore[misc]
@@ -140,7 +229,8 @@ def test_a_finished_trial_is_not_repeated_unless_its_settings_change(tmp_path: P
             return {"x": 1.0}
 
     claim = Counted()
-    for settings, expected in (({"a": 1}, 1), ({"a": 1}, 1), ({"a": 2}, 2)):
+    for settings, constant, expected in (({"a": 1}, 1, 1), ({"a": 1}, 1, 1), ({"a": 2}, 1, 2), ({"a": 2}, 5, 3)):
+        monkeypatch.setitem(globals(), "CONSTANT", constant)
         assert command.done(claim, Trial("t", settings), tmp_path)["x"] == 1.0
         assert len(calls) == expected
 
@@ -148,11 +238,40 @@ def test_a_finished_trial_is_not_repeated_unless_its_settings_change(tmp_path: P
 def test_the_page_has_a_section_a_number_and_a_figure_for_each_claim(tmp_path: Path) -> None:
     measured = {name: tried(claim, GOOD[name]) for name, claim in CLAIMS.items()}
     findings = {name: claim.judge(measured[name]) for name, claim in CLAIMS.items()}
-    page = report.write_page(tmp_path, CLAIMS, measured, findings).read_text()
+    page = report.write_page(tmp_path, CLAIMS, measured, findings, quick=False).read_text()
     for name, claim in CLAIMS.items():
         assert f"## {claim.number} {name}" in page
         assert findings[name].number in page
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000
+
+
+def test_a_broken_trial_costs_neither_the_others_nor_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def measure(self: Claim, trial: Trial, folder: Path) -> Numbers:
+        if trial.name == "seed0" or (self.name == "too_much" and broken):
+            raise OSError("No space left on device")
+        return GOOD[self.name](trial)
+
+    for claim in CLAIMS.values():
+        monkeypatch.setattr(type(claim), "measure", measure)
+    broken = True
+    assert main(["claims", "--quick", "too_much", "random_labels"]) == 1
+    assert "not measured: too_much" in capsys.readouterr().err
+    page = Path("runs/claims/quick/claims.md")
+    assert "random_labels" in page.read_text()
+    assert "## 15 too_much" not in page.read_text()
+    broken = False
+    assert main(["claims", "--quick", "too_much"]) == 0
+    assert "## 15 too_much" in page.read_text()
+    assert "## 8 random_labels" in page.read_text(), "what was measured before stays on the page"
+
+
+def test_two_processes_do_not_try_claims_in_one_folder(tmp_path: Path) -> None:
+    with command.alone(tmp_path), pytest.raises(Refused, match="another process"), command.alone(tmp_path):
+        pass
 
 
 def test_an_unknown_claim_is_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,21 +285,22 @@ def test_an_unknown_claim_is_named_with_the_nearest(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("name", "trial"),
     [
-        ("dropout_expectation", 0),
-        ("dropout_ensemble", 0),
-        ("batch_and_layer_norm", 0),
-        ("batch_and_layer_norm", 3),
-        ("weight_decay_and_l2", 0),
-        ("weight_decay_and_l2", 2),
-        ("early_stopping_argmin", 0),
-        ("early_stopping_argmin", 3),
+        ("dropout_expectation", "p0.5-seed0"),
+        ("dropout_ensemble", "layers1-seed0"),
+        ("batch_and_layer_norm", "dependence-batch-0"),
+        ("batch_and_layer_norm", "dependence-layer-0"),
+        ("weight_decay_and_l2", "exact-sgd-0"),
+        ("weight_decay_and_l2", "exact-adam-0"),
+        ("early_stopping_argmin", "1-process"),
+        ("early_stopping_argmin", "2-processes"),
     ],
 )
-def test_the_exact_claims_hold(name: str, trial: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exact_claims_hold(name: str, trial: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claim = CLAIMS[name]
     if name == "dropout_expectation":
         monkeypatch.setattr("regulo.claims.dropout_expectation.MASKS", 2000)
-    wanted = claim.trials(True)[trial]
-    measured: dict[str, Any] = {wanted.name: claim.measure(wanted, tmp_path)}
+        monkeypatch.setattr("regulo.claims.dropout_expectation.STEPS", 20)
+    (wanted,) = [t for t in claim.trials(True) if t.name == trial]
+    measured = {trial: claim.measure(wanted, tmp_path)}
     trials = [Trial(t.name, t.settings, measured.get(t.name, GOOD[name](t))) for t in claim.trials(True)]
     assert claim.judge(trials).verdict != "fails"

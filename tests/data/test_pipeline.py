@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from regulo.batch import Facts, Split
-from regulo.data.base import DataSet, Splits, fixed_subset, moments, stratified
+from regulo.data.base import DataSet, Splits, drawn_from, fixed_subset, moments, stratified
 from regulo.data.pipeline.module import ImageData
 from regulo.data.pipeline.sampler import EvalBatches, TrainBatches
 from regulo.regularizers.augment import Augment
@@ -146,3 +146,16 @@ def test_the_agpl_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "distribution", lambda name: object())
     with pytest.raises(Refused, match="AGPL"):
         albumentations()
+
+
+def test_label_noise_spoils_a_share_of_the_training_labels_alone_and_fewer_images_keep_their_classes() -> None:
+    spec = DataSet(label_noise=0.4, train_images=500)
+    train = Split(np.zeros((2000, 4, 4, 1), "uint8"), np.arange(2000) % 10)
+    fewer = drawn_from(train, DataSet(train_images=500), 10, seed=3)
+    assert np.bincount(fewer.labels).tolist() == [50] * 10
+    noisy = drawn_from(train, spec, 10, seed=3)
+    wrong = (noisy.labels != fewer.labels).mean()
+    assert abs(wrong - 0.4 * 0.9) < 0.07, "a label drawn anew is the old one in one of ten cases"
+    assert (drawn_from(train, spec, 10, seed=3).labels == noisy.labels).all()
+    assert not (drawn_from(train, spec, 10, seed=4).labels == noisy.labels).all()
+    assert drawn_from(train, DataSet(), 10, seed=3) is train

@@ -42,7 +42,7 @@ def rampable(name: str) -> list[str]:
 
 def needed(name: str) -> list[str]:
     """What it needs beside it, and what that needs."""
-    return [n for need in spec.load("regularizer", name).needs for n in (*needed(need), need)]
+    return [n for need in config.companions(name) for n in (*needed(need), need)]
 
 
 def company(*names: str, **fields: Any) -> list[Regularizer]:

@@ -18,7 +18,7 @@ from regulo.batch import Facts, Split, soft_targets
 from regulo.data.pipeline.dataset import BatchedImages
 from regulo.draws import Moment
 from regulo.errors import Refused
-from regulo.plan import Plan, named_parameters
+from regulo.plan import Plan, named_parameters, suppliers
 from regulo.ramps import Dial, Ramp
 from regulo.regularizers.base import HOOKS, Goal, Regularizer, hooks
 from regulo.schema import fields
@@ -68,8 +68,8 @@ def test_what_it_scales_and_refuses_and_needs_exists(name: str) -> None:
     assert set(cls.scales) <= set(cls.model_fields)
     assert not (cls.scales and cls.scaled is not Regularizer.scaled), "one rule of scaling, not two"
     roles = {role for n in TECHNIQUES for role in spec.load("regularizer", n).roles}
-    assert set(cls.needs) <= set(TECHNIQUES)
-    assert set(cls.refuses) <= {*TECHNIQUES, *roles, "16-mixed", "bf16-mixed", "32-true"}
+    assert all(suppliers(word) for word in cls.needs)
+    assert set(cls.refuses) <= {*TECHNIQUES, *roles, "16-mixed", "bf16-mixed", "32-true", "sync_batchnorm"}
     assert all(len(reason) > 10 for reason in (*cls.needs.values(), *cls.refuses.values()))
 
 

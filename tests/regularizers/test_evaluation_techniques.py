@@ -194,7 +194,7 @@ def test_a_model_that_has_trained_draws_the_answers_of_the_one_rebuilt_from_its_
 
 
 def test_mc_dropout_without_dropout_is_refused() -> None:
-    with pytest.raises(Refused, match=r"regularizer.mc_dropout: .*masks.*\+regularizer=dropout"):
+    with pytest.raises(Refused, match=r"regularizer.mc_dropout: .*none draws.*\+regularizer=dropout"):
         config.load(["regularizer=[mc_dropout]"])
 
 

@@ -296,6 +296,13 @@ def test_skip_takes_patterns_and_refuses_one_that_matches_nothing() -> None:
         Plan([WeightDecay(skip=["haed.*"])]).param_groups(model)
 
 
+def test_layer_scales_do_not_decay() -> None:
+    """Below LAMB's trust ratio they could otherwise not move: 1e-4 in a vector of length 64."""
+    model = build_model("vit_tiny", GREY, layer_scale=1e-4)
+    decayed = {m.name for g in Plan([WeightDecay()]).param_groups(model) for m in g.members if g.weight_decay}
+    assert not any("scale" in name for name in decayed)
+
+
 def test_a_role_is_told_by_the_owner_and_not_by_the_name() -> None:
     hidden = NamedParameter("down.1.weight", nn.Parameter(torch.ones(3)), nn.BatchNorm2d(3))
     assert WeightDecay(skip=["norm"])._skips(hidden)

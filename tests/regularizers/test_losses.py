@@ -51,6 +51,15 @@ def test_bce_is_its_sum_over_questions_in_float64() -> None:
         assert loss[i].item() == pytest.approx(by_hand, rel=1e-12)
 
 
+def test_a_threshold_makes_every_mixed_class_a_yes_and_only_if_it_is_asked_for() -> None:
+    """The loss of ResNet strikes back, section 2.2, as timm has it: targets above .2 are 1."""
+    targets, logits = torch.tensor([[0.7, 0.3, 0.0], [0.85, 0.15, 0.0]]), torch.randn(2, 3)
+    hard = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    expected = nn.functional.binary_cross_entropy_with_logits(logits, hard, reduction="none").mean(1)
+    torch.testing.assert_close(BCE(threshold=0.2).criterion(logits, targets), expected)
+    assert BCE().threshold is None
+
+
 def test_bce_sees_smoothing_and_lambda() -> None:
     z, hard = logits_of(4, 5).float(), soft_targets(torch.arange(4), 5)
     losses = [BCE().criterion(z, hard)]

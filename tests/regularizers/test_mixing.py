@@ -125,3 +125,14 @@ def test_no_pair_of_techniques_mislabels(one: str, two: str) -> None:
     error, whole = torch.stack(off), (torch.stack(seen) - 1).abs() < 3e-6
     assert (error * whole).abs().max() < 1e-5
     assert error.mean(0).abs().max() < 0.01
+
+
+def test_the_partner_of_an_image_is_not_its_copy_under_repeated_augmentation() -> None:
+    """The neighbour in the batch would be: two of three images would be mixed with themselves."""
+    from regulo.regularizers.repeated_augmentation import RepeatedAugmentation
+
+    for size in (8, 64, 128):
+        places = RepeatedAugmentation(repeats=3).sequence(rng().permutation(size * 4))[:size]
+        labels = torch.from_numpy(places)
+        own = (partners(labels, "batch") == labels).double().mean().item()
+        assert own == 0 if size > 8 else own < 0.5

@@ -73,7 +73,7 @@ def test_augmix_stacks_the_clean_image_and_two_draws_of_torchvisions_augmix(fact
 
     image, c = photograph(facts), facts.channels
     (transform,) = AugMix(severity=4, width=2, depth=3, alpha=0.7).transform([], facts)
-    (single,) = AugMix(severity=4, width=2, depth=3, alpha=0.7, jsd=0.0).transform([], facts)
+    (single,) = AugMix(severity=4, width=2, depth=3, alpha=0.7, views=False).transform([], facts)
     theirs = v2.AugMix(4, 2, 3, 0.7, all_ops=False)
     plain = torch.from_numpy(image).permute(2, 0, 1)
     for seed in range(10):

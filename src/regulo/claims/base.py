@@ -48,7 +48,6 @@ class Finding:
 
     verdict: Verdict
     number: str  # the measured number in a sentence
-    measure: str  # what the rows count, with its unit
     rows: Sequence[Row]
 
 

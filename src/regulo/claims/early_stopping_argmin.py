@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ class EarlyStoppingArgmin(Claim):
     """t* = argmin of the validation loss, wherever it lies."""
 
     number = 13
-    statement = "Early stopping returns the weights of t* = argmin of the validation loss"
+    statement = "Early stopping returns the weights of t* = the first argmin of the validation loss among the epochs run"
     lesson = (
         "Training stops when the validation loss no longer falls, and the checkpoint with the lowest one is kept. "
         "Loose: the argmin is taken over the epochs that were run; a patience that is too short ends the run before "
@@ -35,72 +36,66 @@ class EarlyStoppingArgmin(Claim):
     )
     source = "Prechelt 1998; Goodfellow et al. 2016, section 7.8, algorithm 7.1; Bishop 1995 (as regularization)"
     method = (
-        "The framework's own callbacks and checkpoints around a module whose validation loss follows a given curve "
-        "and whose single weight is the epoch: the weight that is handed on must be the (first) argmin among the "
-        f"epochs run, and the run must stop {PATIENCE} epochs behind it or at the end. On one process and on two "
-        "(gloo)."
+        "The framework's own callbacks, checkpoints and plan around a module whose validation loss follows a given "
+        "curve and whose single weight is the epoch: the weight that is handed on must be the first argmin, and the "
+        f"run must stop {PATIENCE} epochs behind it or at the end. On one process, and on two (gloo) of which each "
+        "alone sees another argmin than both together."
     )
 
     def trials(self, quick: bool) -> list[Trial]:
-        names = list(CURVES)
-        return [
-            Trial(f"{name.split(' (')[0].replace(' ', '-')}-{ranks}", {"curve": name, "ranks": ranks, "losses": CURVES[name]})
-            for ranks in (1, 2)
-            for name in (names if ranks == 1 else names[:2])
-        ]
+        return [Trial(f"{ranks}-process{'es' * (ranks > 1)}", {"ranks": ranks}) for ranks in (1, 2)]
 
     def measure(self, trial: Trial, folder: Path) -> Numbers:
+        target = folder / "scripted" / str(trial["ranks"])
+        shutil.rmtree(target, ignore_errors=True)
         if trial["ranks"] == 1:
-            return scripted(trial["losses"], folder / "scripted", 1)
-        target = folder / "scripted2"
-        target.mkdir(parents=True, exist_ok=True)
-        call = f"main({trial['losses']!r}, {str(target)!r})"
-        code = f"from regulo.claims.early_stopping_argmin import main\n{call}\n"
+            return {"ends": [scripted(losses, target / str(i), 1) for i, losses in enumerate(CURVES.values())]}
+        target.mkdir(parents=True)
+        file = target / "both.py"
+        file.write_text(f"from regulo.claims.early_stopping_argmin import main\nmain({str(target)!r})\n")
         environment = {k: v for k, v in os.environ.items() if not k.startswith("REGULO_")}
-        file = target / "spy.py"
-        file.write_text(code)
-        subprocess.run([sys.executable, str(file)], check=True, env=environment, capture_output=True, timeout=300)
-        return json.loads((target / "numbers.json").read_text())
+        ended = subprocess.run(
+            [sys.executable, str(file)], env=environment, capture_output=True, text=True, timeout=600, check=False
+        )
+        if ended.returncode:
+            raise RuntimeError(ended.stderr[-500:])
+        return {"ends": json.loads((target / "numbers.json").read_text())}
 
     def judge(self, trials: Sequence[Trial]) -> Finding:
-        def right(t: Trial) -> bool:
-            best = t["losses"].index(min(t["losses"]))
-            return t["handed_on"] == best and t["epochs"] == min(len(t["losses"]), best + 1 + PATIENCE)
-
-        rows = [
-            Row(f"argmin {t['curve']}, {t['ranks']} process{'es' * (t['ranks'] > 1)}: epoch handed on", [t["handed_on"]], "g")
-            for t in trials
-        ]
-        correct = sum(map(right, trials))
-        return Finding(
-            "holds" if correct == len(trials) else "fails",
-            f"{correct} of {len(trials)} curves: the weights of the argmin",
-            "",
-            rows,
-        )
+        rows, correct = [], 0
+        for t in trials:
+            for (name, losses), end in zip(CURVES.items(), t["ends"], strict=True):
+                best = losses.index(min(losses))
+                correct += end["handed_on"] == best and end["epochs"] == min(len(losses), best + 1 + PATIENCE)
+                label = f"{t['ranks']} process{'es' * (t['ranks'] > 1)}, argmin {name} (epoch {best}): epoch handed on"
+                rows.append(Row(label, [end["handed_on"]], "g"))
+        cases = len(CURVES) * len(trials)
+        number = f"in {correct} of {cases} cases the weights of the first argmin are handed on, and the run ends when it should"
+        return Finding("holds" if correct == cases else "fails", number, rows)
 
     def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
         axis = figure.subplots()
-        for t in (t for t in trials if t["ranks"] == 1):
-            (line,) = axis.plot(range(len(t["losses"])), t["losses"], ".-", label=t["curve"], alpha=0.8)
-            axis.plot(t["handed_on"], t["losses"][t["handed_on"]], "o", markersize=11, fillstyle="none", color=line.get_color())
+        for place, ((name, losses), end) in enumerate(zip(CURVES.items(), trials[0]["ends"], strict=True)):
+            axis.plot(range(len(losses)), losses, ".-", color=f"C{place}", label=name, alpha=0.8)
+            axis.plot(end["handed_on"], losses[end["handed_on"]], "o", markersize=11, fillstyle="none", color=f"C{place}")
         axis.set(xlabel="epoch", ylabel="validation loss", title="circled: the epoch whose weights are handed on")
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), title="argmin")
 
 
 def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
     """Fit a module whose weight is the epoch and whose validation loss is scripted; what the run would hand on."""
     import logging
-    import shutil
 
     import torch
     from lightning import LightningModule, Trainer
     from lightning.pytorch.strategies import DDPStrategy
     from torch.utils.data import DataLoader
 
-    from regulo.checkpoints import keepers, read
+    from regulo.checkpoints import handed_on, keepers
+    from regulo.plan import Plan
     from regulo.regularizers.base import Goal
     from regulo.regularizers.early_stopping import EarlyStopping
+    from regulo.runs import RunFolder
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
@@ -114,13 +109,13 @@ def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
             return 0 * self.weight
 
         def validation_step(self, batch: Any, batch_idx: int) -> None:
-            self.log("val/loss", torch.tensor(losses[self.current_epoch]), sync_dist=True)
+            aside = 0.3 * (3 * self.current_epoch % 5 - 2) * (1 - 2 * self.global_rank) if ranks > 1 else 0.0
+            self.log("val/loss", torch.tensor(losses[self.current_epoch] + aside), sync_dist=True)
 
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.0)
 
-    if ranks == 1:
-        shutil.rmtree(folder, ignore_errors=True)
+    run, plan = RunFolder(folder), Plan([EarlyStopping(patience=PATIENCE)])
     goal = Goal("val/loss", "min")
     loader: Any = DataLoader(torch.zeros(ranks, 1))  # type: ignore[arg-type]
     trainer = Trainer(
@@ -128,22 +123,22 @@ def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
         devices=ranks,
         strategy=DDPStrategy(process_group_backend="gloo") if ranks > 1 else "auto",
         max_epochs=len(losses),
-        callbacks=[*EarlyStopping(patience=PATIENCE).callbacks(goal), *keepers(folder / "checkpoints", goal)],
+        callbacks=[*plan.callbacks(goal), *keepers(run.checkpoints, goal)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
     trainer.fit(Scripted(), loader, loader)
-    kept = read(folder / "checkpoints" / "best.ckpt")
+    kept = handed_on(run, plan)
     return {"handed_on": round(float(kept["state_dict"]["weight"])), "epochs": trainer.current_epoch, "rank": trainer.global_rank}
 
 
-def main(losses: Sequence[float], folder: str) -> None:
+def main(folder: str) -> None:
     """One of two processes; the first one writes the numbers."""
     from regulo.cli import quiet
 
     quiet()
-    numbers = scripted(losses, Path(folder), ranks=2)
-    if numbers["rank"] == 0:
-        (Path(folder) / "numbers.json").write_text(json.dumps(numbers))
+    ends = [scripted(losses, Path(folder) / str(i), ranks=2) for i, losses in enumerate(CURVES.values())]
+    if ends[0]["rank"] == 0:
+        (Path(folder) / "numbers.json").write_text(json.dumps(ends))

@@ -21,18 +21,19 @@ class MCDropoutUncertainty(Claim):
     statement = "MC dropout's uncertainty is larger off the training distribution"
     lesson = (
         "Dropout kept at test time samples an approximate posterior, so that the spread of its predictions measures "
-        "uncertainty. Loose: the approximation does not concentrate with more data, and the entropy of the plain "
-        "softmax is already larger off the distribution."
+        "uncertainty. Loose: the approximation does not concentrate with more data, and the entropy of one plain "
+        "pass is already larger off the distribution; the question is whether MC dropout tells more."
     )
     source = (
-        "Gal & Ghahramani 2016, arXiv:1506.02142; the objection: Osband 2016, 'Risk versus Uncertainty'; Ovadia et "
-        "al. 2019, arXiv:1906.02530"
+        "Gal & Ghahramani 2016, arXiv:1506.02142; the objection: Osband 2016, 'Risk versus Uncertainty in Deep "
+        "Learning'; comparisons under shift: Ovadia et al. 2019, arXiv:1906.02530"
     )
     method = (
-        "A network trained with dropout .3 (features) and .1 (maps); 20 passes. Test images against the same images "
-        "with Gaussian noise (σ = 1 of the data's), turned upside down, or with their four quarters rotated in place "
-        "of each other. AUROC of the mutual information and of the predictive entropy; the claim fails if one AUROC "
-        "of the mutual information is not above .5, and has a limit where the plain softmax's entropy does as well."
+        "A network trained with dropout .3 (features) and .1 (maps); 20 passes. 1,000 test images against the same "
+        "images with Gaussian noise (σ = 1 of the data's), turned upside down, or with their four quarters moved on "
+        "by one place, clockwise. AUROC of the mutual information: above .5 in every seed for every shift, the claim "
+        "holds; for some shifts, with a limit; for none, it fails. The predictive entropy and the entropy of one "
+        "plain pass stand beside it."
     )
 
     def trials(self, quick: bool) -> list[Trial]:
@@ -48,6 +49,8 @@ class MCDropoutUncertainty(Claim):
         from regulo.runs import RunFolder
 
         result = train([*trial["overrides"], f"seed={trial['seed']}"], folder)
+        if result["status"] != "done":
+            raise RuntimeError(f"the run in {result['folder']} diverged")
         run = restore(RunFolder.open(result["folder"]))
         x = tensors("test")[0][:1000]
         torch.manual_seed(trial["seed"])
@@ -71,28 +74,34 @@ class MCDropoutUncertainty(Claim):
             "softmax": "entropy of one plain pass",
         }
         table = [
-            Row(f"{kind}: {name}", [t[f"{kind}/{key}"] for t in trials], ".3f") for kind in KINDS for key, name in names.items()
+            Row(f"{kind}: AUROC of the {name}", [t[f"{kind}/{key}"] for t in trials], ".3f")
+            for kind in KINDS
+            for key, name in names.items()
         ]
-        worst = min(mean(trials, f"{kind}/mutual_information") for kind in KINDS)
+        larger = [kind for kind in KINDS if all(t[f"{kind}/mutual_information"] > 0.5 for t in trials)]
         wins = [kind for kind in KINDS if mean(trials, f"{kind}/mutual_information") > mean(trials, f"{kind}/softmax")]
         told = ", ".join(f"{kind} {mean(trials, f'{kind}/mutual_information'):.2f}" for kind in KINDS)
-        number = f"AUROC of the mutual information: {told}; better than one plain pass on {len(wins)} of {len(KINDS)}"
-        verdict = "fails" if worst <= 0.5 else "holds" if len(wins) == len(KINDS) else "holds with a limit"
-        return Finding(verdict, number, "AUROC against test images", table)  # type: ignore[arg-type]
+        number = f"AUROC of the mutual information: {told}; above that of one plain pass's entropy on {len(wins)} of {len(KINDS)}"
+        verdict = "holds" if len(larger) == len(KINDS) else "holds with a limit" if larger else "fails"
+        return Finding(verdict, number, table)  # type: ignore[arg-type]
 
     def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
         axis = figure.subplots()
-        for offset, (key, label) in enumerate(
-            (("mutual_information", "mutual information"), ("softmax", "entropy of one plain pass"))
-        ):
-            axis.bar(
-                [i + 0.35 * offset for i in range(len(KINDS))], [mean(trials, f"{k}/{key}") for k in KINDS], 0.33, label=label
-            )
+        keys = (
+            ("mutual_information", "mutual information"),
+            ("entropy", "predictive entropy"),
+            ("softmax", "entropy of one plain pass"),
+        )
+        for offset, (key, label) in enumerate(keys):
+            for place, kind in enumerate(KINDS):
+                some = [t[f"{kind}/{key}"] for t in trials]
+                name = label if not place else None
+                axis.plot([place + 0.15 * offset] * len(some), some, "o", color=f"C{offset}", label=name, alpha=0.7)
         axis.axhline(0.5, color="gray", linewidth=1)
         axis.set(
-            xticks=[i + 0.17 for i in range(len(KINDS))], xticklabels=KINDS, ylabel="AUROC against test images", ylim=(0.3, 1)
+            xticks=[i + 0.15 for i in range(len(KINDS))], xticklabels=KINDS, ylabel="AUROC against test images", ylim=(0, 1.02)
         )
-        axis.legend()
+        axis.legend(loc="lower right", fontsize=8)
 
 
 def shifted(x: "Tensor") -> "dict[str, Tensor]":
@@ -100,7 +109,8 @@ def shifted(x: "Tensor") -> "dict[str, Tensor]":
     import torch
 
     h, w = x.shape[-2] // 2, x.shape[-1] // 2
-    top, bottom = torch.cat([x[..., h:, :w], x[..., :h, :w]], 3), torch.cat([x[..., h:, w:], x[..., :h, w:]], 3)
+    a, b, c, d = x[..., :h, :w], x[..., :h, w : 2 * w], x[..., h : 2 * h, :w], x[..., h : 2 * h, w : 2 * w]
+    top, bottom = torch.cat([c, a], 3), torch.cat([d, b], 3)
     return {"noise": x + torch.randn_like(x), "upside down": x.flip(2), "tiles swapped": torch.cat([top, bottom], 2)}
 
 

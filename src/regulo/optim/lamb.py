@@ -2,7 +2,7 @@
 
     m ← β₁ m + (1 − β₁) ∇L;  v ← β₂ v + (1 − β₂) ∇L²;  u = m̂ / (√v̂ + ε) + λθ;  θ ← θ − η (‖θ‖ / ‖u‖) u
 
-The trust ratio ‖θ‖ / ‖u‖ is taken per tensor, and is 1 where a norm is 0 or nothing decays (biases, norms), as in timm.
+The trust ratio ‖θ‖ / ‖u‖ is taken per tensor, and is 1 where a norm is 0. Vectors (biases, norms, scales) are not adapted.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ class LAMB(torch.optim.Optimizer):
         state["v"].lerp_(gradient.square(), 1 - beta2)
         m, v = state["m"] / (1 - beta1 ** state["step"]), state["v"] / (1 - beta2 ** state["step"])
         update = m / (v.sqrt() + group["eps"]) + decay * parameter
-        if group["weight_decay"]:
+        if parameter.ndim > 1:
             ratio = parameter.norm() / update.norm()
             update *= torch.where(ratio.isfinite() & (ratio > 0), ratio, 1.0)
         parameter.add_(update, alpha=-group["lr"])

@@ -20,15 +20,18 @@ from regulo.regularizers.base import Regularizer
 
 Alpha = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
-ONE_VIEW = "it would mix one of the three views, which then no longer show the same image"
+ONE_VIEW = "it acts on one of the three views, which then no longer show the same image"
 
 
 class AugMix(Regularizer):
     """Mix augmented copies of an image with itself, and ask for the same answer on all of its views."""
 
     source: ClassVar[str] = "arXiv:1912.02781; torchvision v2.AugMix"
+    roles: ClassVar[frozenset[str]] = frozenset({"augments"})
     order: ClassVar[int] = 100  # the views must see what all other transforms made of the image
-    refuses: ClassVar[dict[str, str]] = dict.fromkeys(("mixup", "cutmix", "resizemix", "manifold_mixup"), ONE_VIEW)
+    refuses: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("mixup", "cutmix", "resizemix", "manifold_mixup", "random_erasing"), ONE_VIEW
+    )
 
     severity: Annotated[int, Field(ge=1, le=10)] = 3
     """strength of the operations: 3 on CIFAR, 1 on ImageNet"""
@@ -39,7 +42,9 @@ class AugMix(Regularizer):
     alpha: Rampable[Alpha] = 1.0
     """α of the weights of the chains and of the image; a larger one mixes more evenly"""
     jsd: Rampable[Weight] = 12.0
-    """λ, the weight of the Jensen–Shannon term: 12 in the paper; 0 trains on one mixture alone"""
+    """λ, the weight of the Jensen–Shannon term: 12 in the paper"""
+    views: bool = True
+    """the loss on the clean image and the Jensen–Shannon term of three views; false: train on one mixture alone"""
 
     def scaled(self, strength: float) -> "AugMix | None":
         """Severity (at least 1, whose operations still act) and λ are multiplied; strength 0 is absence."""
@@ -56,10 +61,10 @@ class AugMix(Regularizer):
 
         # the paper leaves out the operations that the corruptions of its benchmark resemble
         mixture = v2.AugMix(self.severity, self.width, self.depth or -1, self.alpha, all_ops=False)
-        return [*pipeline, TorchvisionTransform(Views(mixture) if self.jsd else mixture)]
+        return [*pipeline, TorchvisionTransform(Views(mixture) if self.views else mixture)]
 
     def penalty(self, step: Step) -> Tensor:
-        return self.jsd * jensen_shannon(step.views)
+        return self.jsd * jensen_shannon(step.views)  # 0 of a single view
 
 
 class Views:

@@ -19,6 +19,7 @@ class Augment(Regularizer):
     """Crop, flip, jitter and rotate training images; each part can be switched off by 0 or null."""
 
     source: ClassVar[str] = "albumentations 2.0.8"
+    roles: ClassVar[frozenset[str]] = frozenset({"augments"})
 
     crop: Literal["auto", "pad", "resized"] | None = "auto"
     """pad: pad the sides and crop back; resized: crop a random area and resize it; auto: `resized` for files of any size

@@ -44,11 +44,11 @@ class Regularizer(Spec):
     scales: ClassVar[tuple[str, ...]] = ()
     """the fields that a recipe's `strength` multiplies, up to their highest value; with none, a technique is on or off"""
     roles: ClassVar[frozenset[str]] = frozenset()
-    """what it does, in words to which others may refer in `refuses`"""
+    """what it does, in words to which others may refer: `draws` (answers differ from pass to pass), `augments`, `average`"""
     refuses: ClassVar[dict[str, str]] = {}
-    """techniques (by name), roles and precisions beside which it must not run, with the reason"""
+    """techniques (by name), roles and circumstances of the trainer beside which it must not run, with the reason"""
     needs: ClassVar[dict[str, str]] = {}
-    """techniques without which it has no effect, with the reason"""
+    """techniques or roles without which it has no effect, with the reason"""
 
     def sequence(self, places: np.ndarray) -> np.ndarray:
         """The order in which an epoch visits the training images: their shuffled places (n,) in, places (n,) out."""

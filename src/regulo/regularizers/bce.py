@@ -2,7 +2,8 @@
 
     L = −1/K Σ_k [t_k log σ(z_k) + (1 − t_k) log(1 − σ(z_k))]
 
-The targets t stay soft: a threshold, as in timm, would erase label smoothing and the λ of mixing. The mean over classes makes
+The targets t stay soft, unless a threshold makes every class that an image was mixed from a yes. That is the paper's loss (and
+timm's), and it erases λ and label smoothing: nothing does so unless it is asked for. The mean over classes makes
 gradients about K times smaller than those of cross-entropy, which Adam and LAMB do not notice, and SGD does.
 
 What is validated, scored and tested remains the softmax: val/loss is −log softmax(z)_y as for every other run, so that runs
@@ -10,9 +11,10 @@ can be compared. Logits that were trained as K separate questions are not scaled
 than the accuracy suggests; monitor=val/acc does not mind.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from regulo.regularizers.base import Regularizer
@@ -28,5 +30,10 @@ class BCE(Regularizer):
 
     source: ClassVar[str] = "arXiv:2110.00476"
 
+    threshold: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """targets above it become 1 and all others 0: .2 in RSB A1 to A3, 0 in DeiT-III; null: they stay soft"""
+
     def criterion(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if self.threshold is not None:
+            targets = (targets > self.threshold).to(targets.dtype)
         return binary_cross_entropy(logits, targets)

@@ -33,6 +33,7 @@ class DropBlock(Regularizer):
     """Drop square blocks of the maps after convolutions."""
 
     source: ClassVar[str] = "arXiv:1810.12890; torchvision.ops.drop_block2d"
+    roles: ClassVar[frozenset[str]] = frozenset({"draws"})
     scales: ClassVar[tuple[str, ...]] = ("p",)
 
     p: Rampable[Share] = 0.1

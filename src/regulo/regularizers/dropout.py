@@ -23,6 +23,7 @@ class Dropout(Regularizer):
     """Dropout by site: fully connected activations, convolutional maps (whole channels), attention weights."""
 
     source: ClassVar[str] = "JMLR 15:1929; arXiv:1411.4280"
+    roles: ClassVar[frozenset[str]] = frozenset({"draws"})
 
     scales: ClassVar[tuple[str, ...]] = ("fc", "conv", "attention")
 

@@ -23,6 +23,9 @@ class GhostBatchNorm(Regularizer):
     """Let BatchNorm of maps see a few images at a time. BatchNorm of tokens is left alone: its rows are no images."""
 
     source: ClassVar[str] = "arXiv:1705.08741"
+    refuses: ClassVar[dict[str, str]] = {
+        "sync_batchnorm": "its statistics run over all devices, and ghost ones over a part of one device's batch"
+    }
     order: ClassVar[int] = 10  # after `norm`, which may have put the BatchNorm there
 
     size: Annotated[int, Field(ge=2)] = 32

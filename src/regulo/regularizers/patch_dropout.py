@@ -21,6 +21,10 @@ class PatchDropout(Regularizer):
     """Leave patches out of what a transformer sees in training."""
 
     source: ClassVar[str] = "arXiv:2208.07220"
+    roles: ClassVar[frozenset[str]] = frozenset({"draws"})
+    refuses: ClassVar[dict[str, str]] = {
+        "manifold_mixup": "the tokens of two images that are mixed would lie in different places"
+    }
     scales: ClassVar[tuple[str, ...]] = ("p",)
 
     p: Annotated[float, Field(ge=0, lt=1)] = 0.25

@@ -33,6 +33,7 @@ class RDrop(Regularizer):
 
     source: ClassVar[str] = "arXiv:2106.14448"
     scales: ClassVar[tuple[str, ...]] = ("alpha",)
+    needs: ClassVar[dict[str, str]] = {"draws": "two passes of a network in which nothing draws are the same"}
 
     alpha: Rampable[Alpha] = 1.0
     """α, the weight of the disagreement: .6 for a ViT, 1 to 5 on text; at 0 there is no second pass"""

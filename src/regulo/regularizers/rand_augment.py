@@ -12,12 +12,14 @@ class RandAugment(Regularizer):
     """A few random operations (shear, translate, rotate, colour, posterize, …) on each training image."""
 
     source: ClassVar[str] = "arXiv:1909.13719; torchvision v2.RandAugment"
+    roles: ClassVar[frozenset[str]] = frozenset({"augments"})
     order: ClassVar[int] = 10
 
     ops: Annotated[int, Field(ge=1, le=14)] = 2
     """operations per image"""
     magnitude: Annotated[int, Field(ge=0, le=30)] = 7
-    """strength of every operation, 0 to 30: 7 for ResNet-50, 9 for ViT"""
+    """strength of every operation, on torchvision's scale of 0 to 30 (9 is a rotation by up to 9°). timm's scale ends at 10:
+    its m7 for ResNet-50 and m9 for ViT are 21 and 27 here"""
 
     def scaled(self, strength: float) -> "RandAugment | None":
         """The magnitude is multiplied; at magnitude 0 some operations still act, so that strength 0 is absence."""

@@ -25,6 +25,7 @@ class RandomErasing(Regularizer):
     """Erase a random rectangle of some of the images, each its own, before images are mixed."""
 
     source: ClassVar[str] = "arXiv:1708.04896; arXiv:1708.04552"
+    roles: ClassVar[frozenset[str]] = frozenset({"augments"})
     order: ClassVar[int] = -10
     scales: ClassVar[tuple[str, ...]] = ("p",)
 

@@ -36,7 +36,8 @@ class SAM(Regularizer):
     rho: Rampable[Radius] = 0.05
     """ρ, the radius of the neighbourhood: .05, adaptive .5 to 2"""
     adaptive: bool = False
-    """measure the radius relative to the size of each weight (ASAM), so that rescaling a layer changes nothing"""
+    """measure the radius relative to the size of each weight (ASAM), so that rescaling a layer changes nothing; of biases, too,
+    which the authors' code leaves out"""
     eta: Annotated[float, Field(ge=0)] = 0.01
     """η of the adaptive form, which keeps small weights moving"""
 

@@ -26,6 +26,7 @@ class ShakeDrop(Regularizer):
     """Disturb residual branches forward and backward, image by image."""
 
     source: ClassVar[str] = "arXiv:1802.02375"
+    roles: ClassVar[frozenset[str]] = frozenset({"draws"})
     scales: ClassVar[tuple[str, ...]] = ("p",)
     refuses: ClassVar[dict[str, str]] = {
         "stochastic_depth": "both drop the same residual branches, and ShakeDrop contains it (α = β = 0)",

@@ -6,7 +6,7 @@ for the branches l = 1 … L from input to output: early ones, on which all othe
 branch is there. The paper divides nothing and multiplies by 1 − p_l in inference; the expectation is the same.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -24,15 +24,19 @@ class StochasticDepth(Regularizer):
     """Drop the branches of residual blocks, image by image."""
 
     source: ClassVar[str] = "arXiv:1603.09382; torchvision.ops.stochastic_depth"
+    roles: ClassVar[frozenset[str]] = frozenset({"draws"})
     scales: ClassVar[tuple[str, ...]] = ("p",)
 
     p: Rampable[Rate] = 0.1
     """p of the last branch: .05 for ResNet-50 and ViT-S, .1 to .5 for ConvNeXt T to B, .5 for the paper's 110 layers"""
 
+    shape: Literal["linear", "uniform"] = "linear"
+    """linear: p_l = p · l / L; uniform: p everywhere, as in DeiT-III"""
+
     def surgery(self, model: nn.Module, facts: Facts) -> None:
         branches = need_sites(model, "residual", "regularizer.stochastic_depth")
         for place, site in enumerate(branches, start=1):
-            site.put(DropBranch(self.p, place / len(branches)))
+            site.put(DropBranch(self.p, place / len(branches) if self.shape == "linear" else 1.0))
 
 
 class DropBranch(nn.Module):

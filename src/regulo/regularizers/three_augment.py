@@ -15,6 +15,7 @@ class ThreeAugment(Regularizer):
     """Make an image grey, invert its bright pixels, or blur it: each as often as the others."""
 
     source: ClassVar[str] = "arXiv:2204.07118; albumentations 2.0.8"
+    roles: ClassVar[frozenset[str]] = frozenset({"augments"})
     order: ClassVar[int] = 10
     scales: ClassVar[tuple[str, ...]] = ("p",)
 

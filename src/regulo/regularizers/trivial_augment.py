@@ -14,6 +14,7 @@ class TrivialAugment(Regularizer):
     """One random operation (shear, translate, rotate, colour, posterize, …) on each training image."""
 
     source: ClassVar[str] = "arXiv:2103.10158; torchvision v2.TrivialAugmentWide"
+    roles: ClassVar[frozenset[str]] = frozenset({"augments"})
     order: ClassVar[int] = 10
     scales: ClassVar[tuple[str, ...]] = ("p",)
 

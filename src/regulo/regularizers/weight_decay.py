@@ -37,7 +37,7 @@ class WeightDecay(Regularizer):
     mode: Literal["decoupled", "l2"] = "decoupled"
     """beside the gradient step, or inside the gradient"""
     skip: list[str] = ["bias", "norm", "embedding"]
-    """what does not decay: roles (bias, norm, embedding) or glob patterns of parameter names; [] decays everything"""
+    """what does not decay: roles (bias; norm, scales too; embedding) or glob patterns of parameter names; [] decays everything"""
 
     def param_groups(self, groups: Sequence[ParamGroup]) -> list[ParamGroup]:
         self._refuse_idle_patterns([m for g in groups for m in g.members])
@@ -63,9 +63,10 @@ class WeightDecay(Regularizer):
                 raise Refused(Problem("regularizer.weight_decay.skip", f"{pattern!r} matches no parameter", hint))
 
 
+SCALES = ("scale1", "scale2", "layer_scale", "logit_scale")
 POSITION_AND_CLASS = ("position", "class_token", "pos_embedding", "relative_position_bias_table")
 ROLES: dict[str, Callable[[NamedParameter], bool]] = {
     "bias": lambda m: m.name.rpartition(".")[2] == "bias" or m.name.endswith("_bias"),
-    "norm": lambda m: isinstance(m.owner, NORMS),
+    "norm": lambda m: isinstance(m.owner, NORMS) or m.name.rpartition(".")[2] in SCALES,
     "embedding": lambda m: isinstance(m.owner, nn.Embedding) or m.name.rpartition(".")[2] in POSITION_AND_CLASS,
 }

@@ -23,6 +23,9 @@ class WeightStandardization(Regularizer):
     """Standardise the filters of every convolution, patch embeddings among them, but not single weights (1 × 1 depthwise)."""
 
     source: ClassVar[str] = "arXiv:1903.10520"
+    refuses: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("max_norm", "orthogonality"), "it acts on the raw weights, whose size and place the standardized ones do not show"
+    )
 
     eps: Annotated[float, Field(gt=0)] = 1e-5
     """ε, for filters that hardly vary"""

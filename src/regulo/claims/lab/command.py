@@ -1,10 +1,14 @@
 """`regulo claims`: try the claims, tell the verdicts, write them down. A finished trial is not repeated."""
 
+import fcntl
 import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Sequence
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from regulo.claims.base import Claim, Trial
@@ -35,37 +39,88 @@ def claims(arguments: Sequence[str]) -> int:
             raise Refused(Problem("claim", f"there is no claim {name!r}", nearest(name, known)))
     chosen = [known[name] for name in names] or list(known.values())
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
     from regulo import tables
     from regulo.claims.lab import report
 
     root = ROOT / "quick" if quick else ROOT
+    with alone(root):
+        broken = list(attempt(chosen, quick, root))
+        complete = {c.name: trials for c in known.values() if (trials := finished(c, quick, root)) is not None}
+        findings = {name: known[name].judge(trials) for name, trials in complete.items()}
+        for claim in (c for c in chosen if c.name in findings):
+            tables.finding(f"{claim.number}. {claim.statement}", findings[claim.name], quick)
+        page = report.write_page(root, known, complete, findings, quick)
+    tables.CONSOLE.print(f"written: {page}", soft_wrap=True)
+    for line in broken:
+        print(f"regulo: not measured: {line}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def attempt(chosen: Sequence[Claim], quick: bool, root: Path) -> Iterator[str]:
+    """Measure all trials of these claims behind a progress bar; yields a line for each that broke, and goes on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     planned = [(claim, trial) for claim in chosen for trial in claim.trials(quick)]
-    measured: dict[str, list[Trial]] = {claim.name: [] for claim in chosen}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=tables.CONSOLE) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("", total=len(planned))
         for claim, trial in planned:
             progress.update(bar, description=f"{claim.number:2d} {claim.name}: {trial.name}"[:60].ljust(60))
-            measured[claim.name].append(done(claim, trial, root))
+            try:
+                done(claim, trial, root)
+            except Exception as error:  # a full disk must not cost the other trials
+                with (root / "errors.log").open("a") as log:
+                    log.write(f"{claim.name} {trial.name}\n{traceback.format_exc()}\n")
+                yield f"{claim.name} {trial.name}: {error} ({root / 'errors.log'})"
             progress.advance(bar)
-    findings = {claim.name: claim.judge(measured[claim.name]) for claim in chosen}
-    for claim in chosen:
-        tables.finding(f"{claim.number}. {claim.statement}", findings[claim.name])
-    page = report.write_page(root, known, measured, findings)
-    tables.CONSOLE.print(f"written: {page}", soft_wrap=True)
-    return 0
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Within: no other process tries claims in this folder."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Refused(Problem("regulo claims", f"another process is trying claims in {root}")) from error
+        yield
+
+
+def key(claim: Claim, trial: Trial) -> object:
+    """What a measurement depends on: the trial's settings and the constants of the claim's module."""
+    module = sys.modules[type(claim).__module__]
+    constants = {name: value for name, value in vars(module).items() if name.isupper() and name != "TYPE_CHECKING"}
+    return json.loads(json.dumps({"settings": trial.settings, "constants": constants}, default=str))
 
 
 def done(claim: Claim, trial: Trial, root: Path) -> Trial:
-    """The trial with its numbers: those on disk if its settings are the same, else measured now."""
-    file = root / claim.name / f"{trial.name}.json"
-    if file.is_file():
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        if kept["settings"] == json.loads(json.dumps(trial.settings)):
-            return Trial(trial.name, trial.settings, kept["measured"])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    numbers = claim.measure(trial, root.absolute())
-    write(file, json.dumps({"settings": trial.settings, "measured": numbers}, indent=1) + "\n")
-    return Trial(trial.name, trial.settings, json.loads(json.dumps(numbers)))
+    """The trial with its numbers: those on disk if they are of this trial, else measured now."""
+    known = recorded(claim, trial, root)
+    if known is None:
+        file = record(claim, trial, root)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        numbers = claim.measure(trial, root.absolute())
+        write(file, json.dumps({"key": key(claim, trial), "measured": numbers}, indent=1) + "\n")
+        known = recorded(claim, trial, root)
+    assert known is not None
+    return known
+
+
+def record(claim: Claim, trial: Trial, root: Path) -> Path:
+    """Where a trial's numbers are kept."""
+    return root / claim.name / f"{trial.name}.json"
+
+
+def recorded(claim: Claim, trial: Trial, root: Path) -> Trial | None:
+    """The trial with its numbers, if they are on disk."""
+    file = record(claim, trial, root)
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return Trial(trial.name, trial.settings, kept["measured"]) if kept.get("key") == key(claim, trial) else None
+
+
+def finished(claim: Claim, quick: bool, root: Path) -> list[Trial] | None:
+    """All trials of a claim, if all have been measured."""
+    trials = [recorded(claim, trial, root) for trial in claim.trials(quick)]
+    return None if None in trials else [t for t in trials if t is not None]

@@ -1,8 +1,10 @@
 """A claim that is tried by training under several conditions, with the same seeds."""
 
+import math
 import statistics
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +25,16 @@ KEPT = (
     "test/ece",
     "gap/acc",
 )
+CLASSES = 10
+CHANCE = dict.fromkeys(("train_clean/acc", "val/acc", "test/acc"), 1 / CLASSES) | {
+    "val/loss": math.log(CLASSES),
+    "test/loss": math.log(CLASSES),
+    "test/ece": 0.0,
+    "gap/acc": 0.0,
+}
+"""what a run that diverged is worth"""
+T95 = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83, 1.81, 1.80, 1.78, 1.77, 1.76, 1.75, 1.75, 1.74, 1.73, 1.73, 1.72)
+"""one-sided 95% points of Student's t, for 1, 2, … degrees of freedom"""
 
 
 class Comparison(Claim):
@@ -48,12 +60,66 @@ class Comparison(Claim):
     def measure(self, trial: Trial, folder: Path) -> Numbers:
         from regulo.claims.lab.experiments import train
 
-        result = train([*trial["overrides"], f"seed={trial['seed']}"], folder)
-        return {key: result.get(key) for key in KEPT}
+        return kept(train([*trial["overrides"], f"seed={trial['seed']}"], folder))
 
     def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
         key, label = self.shown
         dots(trials, key, label, figure)
+
+
+def kept(result: Numbers) -> Numbers:
+    """The numbers of a run; those of chance if it diverged."""
+    if result["status"] == "done":
+        return {key: result[key] for key in KEPT}
+    return {"status": result["status"], **CHANCE}
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The difference of two conditions, seed by seed, and how large it must be to be told from noise."""
+
+    differences: tuple[float, ...]
+    bound: float
+    """half-width: with a mean beyond ± this, the sign is wrong in at most 1 of 20 cases (one-sided, per comparison)"""
+
+    @property
+    def mean(self) -> float:
+        """The mean difference."""
+        return statistics.fmean(self.differences)
+
+    @property
+    def above(self) -> bool:
+        """Whether the first condition is clearly above the second."""
+        return self.mean > self.bound
+
+    @property
+    def below(self) -> bool:
+        """Whether it is clearly below."""
+        return self.mean < -self.bound
+
+    def __str__(self) -> str:
+        """Mean and bound."""
+        return f"{self.mean:+.2f}" + (f" (± {self.bound:.2f})" if self.bound else "")
+
+
+def contrast(trials: Sequence[Trial], key: str, one: str, other: str, factor: float = 100, tests: int = 1) -> Contrast:
+    """`one` − `other`, with the noise of *all* conditions: what is left of a number without the means of condition and seed.
+
+    Of `tests` comparisons that are made together, each gets a share of the error (Bonferroni). With one seed there is no noise to
+    be seen, and any difference counts.
+    """
+    of = {(t["condition"], t["seed"]): factor * t[key] for t in trials}
+    conditions, seeds = list(dict.fromkeys(c for c, _ in of)), list(dict.fromkeys(s for _, s in of))
+    differences = tuple(of[one, s] - of[other, s] for s in seeds)
+    if len(seeds) < 2:
+        return Contrast(differences, 0.0)
+    grand = statistics.fmean(of.values())
+    by_condition = {c: statistics.fmean(of[c, s] for s in seeds) for c in conditions}
+    by_seed = {s: statistics.fmean(of[c, s] for c in conditions) for s in seeds}
+    freedom = (len(conditions) - 1) * (len(seeds) - 1)
+    left = sum((of[c, s] - by_condition[c] - by_seed[s] + grand) ** 2 for c in conditions for s in seeds)
+    t = T95[min(freedom, len(T95)) - 1] * (1 + 0.45 * math.log10(tests))  # close to the exact point of the divided level
+    return Contrast(differences, t * math.sqrt(left / freedom * 2 / len(seeds)))
 
 
 def values(trials: Sequence[Trial], key: str, factor: float = 100) -> dict[str, list[float]]:
@@ -61,27 +127,20 @@ def values(trials: Sequence[Trial], key: str, factor: float = 100) -> dict[str, 
     return {label: [factor * t[key] for t in some] for label, some in by(trials, "condition").items()}
 
 
+def means(trials: Sequence[Trial], key: str, factor: float = 100) -> dict[str, float]:
+    """The mean of a number under each condition."""
+    return {label: statistics.fmean(v) for label, v in values(trials, key, factor).items()}
+
+
 def rows(trials: Sequence[Trial], key: str, name: str = "", factor: float = 100, form: str = ".2f") -> list[Row]:
     """A row for each condition."""
     return [Row(f"{label}{name}", v, form) for label, v in values(trials, key, factor).items()]
 
 
-def paired(trials: Sequence[Trial], key: str, one: str, other: str, factor: float = 100) -> list[float]:
-    """The differences `one` − `other` of a number, seed by seed."""
-    of = {(t["condition"], t["seed"]): factor * t[key] for t in trials}
-    return [of[one, t["seed"]] - of[other, t["seed"]] for t in trials if t["condition"] == one]
-
-
-def clearly_above(differences: Sequence[float], least: float = 0.0) -> bool:
-    """Whether the mean of paired differences exceeds `least` by at least its standard error (one value: at all)."""
-    error = statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
-    return statistics.fmean(differences) - error > least
-
-
-def told(differences: Sequence[float], form: str = "+.2f") -> str:
-    """Mean ± spread."""
-    spread = f" ± {statistics.stdev(differences):.2f}" if len(differences) > 1 else ""
-    return f"{statistics.fmean(differences):{form}}{spread}"
+def diverged(trials: Sequence[Trial]) -> str:
+    """A remark on runs that diverged, which count as chance."""
+    some = [t.name for t in trials if t.measured.get("status") == "failed"]
+    return f"; diverged, and counted as chance: {', '.join(some)}" if some else ""
 
 
 def dots(trials: Sequence[Trial], key: str, label: str, figure: "Figure", factor: float = 100) -> None:
@@ -91,6 +150,6 @@ def dots(trials: Sequence[Trial], key: str, label: str, figure: "Figure", factor
     for place, (_, some) in enumerate(groups.items()):
         axis.plot(some, [place] * len(some), "o", color="tab:blue", alpha=0.6)
         axis.plot([statistics.fmean(some)] * 2, [place - 0.3, place + 0.3], color="tab:red", linewidth=2)
-    axis.set(yticks=range(len(groups)), yticklabels=list(groups), xlabel=label)
+    axis.set(yticks=range(len(groups)), yticklabels=list(groups), xlabel=f"{label}; dots: seeds, bars: means")
     axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 import json
 import shutil
 import warnings
@@ -21,6 +20,7 @@ from regulo.cli import quiet
 from regulo.data.base import Splits
 from regulo.errors import Failed
 from regulo.optim.base import SCHEDULES
+from regulo.runs import write
 from regulo.scores import Evaluation
 
 
@@ -32,19 +32,30 @@ def short(quick: bool, *overrides: str) -> list[str]:
 def train(overrides: Sequence[str], root: Path) -> dict[str, Any]:
     """The result.json of `regulo train` with these overrides, from a folder below `root` if it has been run before.
 
-    Two trials that ask for the same run share it. A run that failed is a result, too: it has the status "failed".
+    Trials that ask for the same run share it. A run that diverged is a result, too, and has the status "failed".
     """
+    from regulo import tables
     from regulo.train import train as command
 
-    folder = root / "runs" / hashlib.sha256(" ".join(overrides).encode()).hexdigest()[:16]
+    fixed = [*overrides, *speed(overrides, root)]
+    whole = json.dumps(configs.load(fixed).as_dict(), sort_keys=True)
+    folder = root / "runs" / hashlib.sha256(whole.encode()).hexdigest()[:16]
     file = folder / "result.json"
     kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if kept.get("status") not in ("done", "failed"):
         shutil.rmtree(folder, ignore_errors=True)
         quiet()
-        fixed = [*overrides, f"run_dir={folder}", "logger=csv", "callbacks=none", *speed(tuple(overrides))]
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Failed), no_warnings():
-            command(fixed)
+        tables.CONSOLE.quiet = True
+        try:
+            with no_warnings():
+                command([*fixed, f"run_dir={folder}", "logger=csv", "callbacks=none"])
+        except Failed:
+            pass  # it diverged
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        finally:
+            tables.CONSOLE.quiet = False
         kept = json.loads(file.read_text(encoding="utf-8"))
     return kept | {"folder": str(folder)}
 
@@ -57,20 +68,22 @@ def no_warnings() -> Iterator[None]:
         yield
 
 
-def speed(overrides: tuple[str, ...]) -> list[str]:
-    """Precision and memory format, measured once per architecture, so that all trials of a claim share them."""
+def speed(overrides: Sequence[str], root: Path) -> list[str]:
+    """Precision and memory format, measured once for each architecture and kept in `root`, so that all trials share them."""
     config = configs.load(overrides)
-    return list(_speed(config.model, config.data.name, config.data.batch_size))
+    model = {"name": config.model.name, **config.model.model_dump()}
+    file = root / "speed.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    key = json.dumps([model, config.data.name, config.data.batch_size], sort_keys=True)
+    if key not in known:
+        from regulo.build import build
+        from regulo.train import measure_speed
 
-
-@cache
-def _speed(model: Any, data: str, batch_size: int) -> tuple[str, str]:
-    from regulo.build import build
-    from regulo.train import measure_speed
-
-    group = [f"model={model.name}", *(f"model.{k}={'null' if v is None else v}" for k, v in model.model_dump().items())]
-    choice = measure_speed(build(configs.load([*group, f"data={data}", f"data.batch_size={batch_size}", "regularizer=none"])))
-    return f"trainer.precision={choice.precision}", f"trainer.memory_format={choice.memory_format}"
+        plain = [o for o in overrides if o.startswith(("model", "data.batch_size", "data="))]
+        choice = measure_speed(build(configs.load([*plain, "regularizer=none"])))
+        known[key] = [f"trainer.precision={choice.precision}", f"trainer.memory_format={choice.memory_format}"]
+        write(file, json.dumps(known, indent=1) + "\n")
+    return list(known[key])
 
 
 @cache
@@ -98,6 +111,17 @@ def network(seed: int, *overrides: str) -> nn.Module:
     torch.manual_seed(seed)
     facts = images()[1]
     return Plan(config.regularizer.values()).surgery(config.model.build(facts), facts)
+
+
+@torch.no_grad()
+def he(model: nn.Module) -> nn.Module:
+    """He initialisation (arXiv:1502.01852) of a residual network without norms: each block begins as its shortcut."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if name.endswith("conv2"):
+                module.weight.zero_()
+    return model
 
 
 def fit(
