@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from regulo.callbacks.base import figure
-from regulo.claims import batch_norm_initialisation, batch_norm_learning_rate, early_stopping_argmin
+from regulo.claims import batch_norm_initialisation, early_stopping_argmin
 from regulo.claims.base import Claim, Numbers, Row, Trial
 from regulo.claims.lab import command, report
 from regulo.claims.lab.comparison import Comparison, contrast, kept
@@ -65,9 +65,9 @@ def maps(t: Trial, channels: float) -> Numbers:
     return {"test/acc": accuracy, "val/acc": accuracy, "train/acc": 0.95}
 
 
-def up_to(rate: float) -> Numbers:
+def up_to(t: Trial, rate: float) -> Numbers:
     """Losses of a network that trains at all rates up to this one."""
-    return {"losses": [1.0 if r <= rate else 1e9 for r in batch_norm_learning_rate.RATES]}
+    return {"losses": [1.0 if r <= rate else 1e9 for r in t["rates"]]}
 
 
 def scales(n: int) -> Numbers:
@@ -109,8 +109,8 @@ GOOD: dict[str, Answer] = {
         for kind in ("noise", "upside down", "tiles swapped")
         for key in ("mutual_information", "entropy", "softmax")
     },
-    "batch_norm_learning_rate": lambda t: up_to(2.048 if t["arm"] == "BatchNorm" else 0.064),
-    "batch_norm_initialisation": lambda t: scales(8 if t["arm"] == "BatchNorm" else 3),
+    "batch_norm_learning_rate": lambda t: up_to(t, 2.048 if t["arm"] == "BatchNorm" else 0.064),
+    "batch_norm_initialisation": lambda t: scales(6 if t["arm"] == "BatchNorm" else 3),
     "batch_and_layer_norm": lambda t: norms(t, 0.0),
     "weight_decay_and_l2": lambda t: both_parts(t, 0.1, 0.87),
     "random_labels": lambda t: run_like(0.1, train=1.0 if t["condition"] == "none" else 0.5),
@@ -128,7 +128,7 @@ BAD: dict[str, Answer] = {
     "dropout_expectation": lambda t: {"largest_error": 9.0, "inference_difference": 0.0, "softmax_shift": 0.0},
     "dropout_ensemble": lambda t: GOOD["dropout_ensemble"](t) | {"kl": 1e-3},
     "mc_dropout_uncertainty": lambda t: dict.fromkeys(GOOD["mc_dropout_uncertainty"](t), 0.45),
-    "batch_norm_learning_rate": lambda t: up_to(0.128),
+    "batch_norm_learning_rate": lambda t: up_to(t, 0.128),
     "batch_norm_initialisation": lambda t: scales(5),
     "batch_and_layer_norm": lambda t: norms(t, 0.1),
     "weight_decay_and_l2": lambda t: both_parts(t, 1e-4, 0.87),
@@ -185,12 +185,12 @@ def test_a_run_that_diverged_is_a_result_and_counts_as_chance(name: str) -> None
 
 def test_the_ratio_of_learning_rates_is_no_artefact_of_the_grid() -> None:
     claim = CLAIMS["batch_norm_learning_rate"]
-    never = claim.judge(tried(claim, lambda t: up_to(2.048 if t["arm"] == "BatchNorm" else 0.0)))
+    never = claim.judge(tried(claim, lambda t: up_to(t, 2.048 if t["arm"] == "BatchNorm" else 0.0)))
     assert never.verdict == "fails"
     assert "no pair of networks trained" in never.number
-    one_arm = claim.judge(tried(claim, lambda t: up_to({"BatchNorm": 2.048, "none": 0.0}.get(t["arm"], 1.024))))
+    one_arm = claim.judge(tried(claim, lambda t: up_to(t, {"BatchNorm": 2.048, "none": 0.0}.get(t["arm"], 1.024))))
     assert one_arm.verdict == "holds with a limit", "the better of the networks without counts"
-    top = claim.judge(tried(claim, lambda t: up_to(99.0 if t["arm"] == "BatchNorm" else 0.512)))
+    top = claim.judge(tried(claim, lambda t: up_to(t, 99.0 if t["arm"] == "BatchNorm" else 0.512)))
     assert "highest rate of the grid" in top.number
 
 

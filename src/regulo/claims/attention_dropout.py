@@ -24,12 +24,12 @@ class AttentionDropout(Comparison):
         "table 9"
     )
     method = (
-        "A small ViT (depth 4) for 30 epochs with crops and flips, attention dropout 0, .1 and .3. The claim holds "
+        "A small ViT (depth 4) for 24 epochs with crops and flips, attention dropout 0, .1 and .3. The claim holds "
         "if .1 is clearly above 0 in test accuracy and fails if it is clearly below; in between, this could not tell."
     )
 
     def conditions(self, quick: bool) -> dict[str, list[str]]:
-        common = ["model=vit_tiny", "model.depth=4", f"trainer.max_epochs={6 if quick else 30}", "regularizer=[augment,dropout]"]
+        common = ["model=vit_tiny", "model.depth=4", f"trainer.max_epochs={6 if quick else 24}", "regularizer=[augment,dropout]"]
         rates = RATES[:2] if quick else RATES
         return {f"{p:g}": [*common, "regularizer.dropout.fc=0", f"regularizer.dropout.attention={p}"] for p in rates}
 

@@ -28,7 +28,7 @@ class Augmentations(Comparison):
     """Each line of the lesson's table on the shipped data."""
 
     number = 12
-    statement = "Each augmentation of the lesson's table shrinks the gap and raises test accuracy, here within 15 epochs"
+    statement = "Each augmentation of the lesson's table shrinks the gap and raises test accuracy, here within 12 epochs"
     lesson = (
         "Random crop, flip, colour jitter, rotation, Mixup, CutMix and RandAugment are recommended. Loose: which of "
         "them helps depends on what the classes are invariant to, and on how long one trains; on centred grey images "
@@ -36,7 +36,7 @@ class Augmentations(Comparison):
     )
     source = "Shorten & Khoshgoftaar 2019, J. Big Data 6:60; arXiv:1710.09412; arXiv:1905.04899; arXiv:1909.13719"
     method = (
-        "A small network for 15 epochs, with each augmentation alone and with none, the same seeds; the order of "
+        "A small network for 12 epochs, with each augmentation alone and with none, the same seeds; the order of "
         "strong and weak ones is bound to that budget. The claim holds if all are clearly above none in test "
         "accuracy (seven comparisons share the error) and shrink the gap; it fails if fewer than half are, or one is "
         "clearly below."

@@ -10,7 +10,7 @@ from regulo.claims.base import Claim, Finding, Numbers, Row, Trial, by
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCALES = tuple(2.0**i for i in range(-5, 6))
+SCALES = tuple(2.0**i for i in (-6, -4, -2, 0, 2, 4, 6))
 RATES = (0.01, 0.1)
 TRAINED = 1.8
 
@@ -30,7 +30,7 @@ class BatchNormInitialisation(Claim):
     method = (
         "Small residual networks of two depths whose convolutions are initialised at 1/32 to 32 times their usual "
         "scale, with BatchNorm and with none, 200 steps of SGD with momentum at the better of the rates .01 and .1. "
-        "The number of scales (of 11, by factors of 2) at which the mean loss of the last 20 steps falls below 1.8. "
+        "The number of scales (of 7, by factors of 4) at which the mean loss of the last 20 steps falls below 1.8. "
         "The claim holds if BatchNorm has at least one more on average at every depth, with a limit at some, and "
         "fails at none."
     )

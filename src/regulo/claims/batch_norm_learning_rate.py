@@ -11,7 +11,7 @@ from regulo.claims.base import Claim, Finding, Numbers, Row, Trial, by
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RATES = tuple(0.001 * 2**i for i in range(15))
+RATES = tuple(0.004 * 2**i for i in range(13))
 STEPS, TRAINED, WIDTH, BATCH = 200, 1.8, 8, 64
 ARMS = ("BatchNorm", "none", "none, He")
 
@@ -41,8 +41,12 @@ class BatchNormLearningRate(Claim):
 
     def trials(self, quick: bool) -> list[Trial]:
         depths, seeds = ((8,), 1) if quick else ((8, 20), 3)
+        rates = list(RATES[:: 2 if quick else 1])
         return [
-            Trial(f"depth{d}-{arm.replace(', ', '-')}-seed{s}", {"depth": d, "arm": arm, "seed": s})
+            Trial(
+                f"depth{d}-{arm.replace(', ', '-')}-seed{s}",
+                {"depth": d, "arm": arm, "seed": s, "rates": RATES[:: 2 if quick else 1]},
+            )
             for d in depths
             for arm in ARMS
             for s in range(seeds)
@@ -50,7 +54,7 @@ class BatchNormLearningRate(Claim):
 
     def measure(self, trial: Trial, folder: Path) -> Numbers:
         losses: list[float] = []
-        for rate in RATES:
+        for rate in trial["rates"]:
             losses.append(end_of_training(trial["depth"], trial["arm"], trial["seed"], rate))
             if min(losses) < TRAINED and min(losses[-2:]) > TRAINED:  # twice in a row behind rates that train
                 break
@@ -59,7 +63,7 @@ class BatchNormLearningRate(Claim):
     def judge(self, trials: Sequence[Trial]) -> Finding:
         rows, typical, remarks = [], {}, []
         for depth, some in by(trials, "depth").items():
-            best = {(t["arm"], t["seed"]): largest(t["losses"]) for t in some}
+            best = {(t["arm"], t["seed"]): largest(t) for t in some}
             for arm in ARMS:
                 rates = [r for (a, _), r in best.items() if a == arm and r is not None]
                 if rates:
@@ -75,7 +79,7 @@ class BatchNormLearningRate(Claim):
             if ratios:
                 rows.append(Row(f"depth {depth}: ratio", ratios, ".1f"))
                 typical[depth] = statistics.geometric_mean(ratios)
-        if any(largest(t["losses"]) == RATES[-1] for t in trials):
+        if any(largest(t) == t["rates"][-1] for t in trials):
             remarks.append("some trained at the highest rate of the grid")
         told = ", ".join(f"{r:.1f}× at depth {d}" for d, r in typical.items()) or "no pair of networks trained"
         low, high = min(typical.values(), default=0.0), max(typical.values(), default=0.0)
@@ -84,7 +88,7 @@ class BatchNormLearningRate(Claim):
         return Finding(verdict, number, rows)  # type: ignore[arg-type]
 
     def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
-        curves(trials, RATES, "learning rate", 10, figure)
+        curves(trials, trials[0]["rates"], "learning rate", 10, figure)
 
 
 def end_of_training(depth: int, arm: str, seed: int, rate: float, scale: float = 1.0) -> float:
@@ -107,15 +111,16 @@ def end_of_training(depth: int, arm: str, seed: int, rate: float, scale: float =
     return end if math.isfinite(end) else 1e9
 
 
-def largest(losses: Sequence[float]) -> float | None:
+def largest(trial: Trial) -> float | None:
     """The end of the stretch of rates around the best one in which all train; None if none does."""
+    losses: list[float] = trial["losses"]
     best = min(range(len(losses)), key=lambda i: losses[i])
     if losses[best] >= TRAINED:
         return None
     end = best
     while end + 1 < len(losses) and losses[end + 1] < TRAINED:
         end += 1
-    return RATES[end]
+    return trial["rates"][end]
 
 
 def curves(trials: Sequence[Trial], grid: Sequence[float], label: str, base: int, figure: "Figure") -> None:

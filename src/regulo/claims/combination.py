@@ -30,7 +30,7 @@ class Combination(Comparison):
     )
     source = "the lesson; for photographs He et al. 2019, arXiv:1812.01187 (each addition measured)"
     method = (
-        "The same network for 15 epochs with none, each alone, and all three; early stopping with a patience of 4. "
+        "The same network for 12 epochs with none, each alone, and all three; early stopping with a patience of 4. "
         "The claim fails unless all three are clearly above none in test accuracy; it holds if they are also clearly "
         "above the single one that is best on validation, else it has a limit."
     )

@@ -38,8 +38,8 @@ class RandomLabels(Comparison):
     def conditions(self, quick: bool) -> dict[str, list[str]]:
         names = ("none", "augmentation") if quick else tuple(KINDS)
         images = IMAGES // 2 if quick else IMAGES
-        common = ["data.label_noise=1", f"data.train_images={images}", f"data.clean_subset={images}", "trainer.max_epochs=80"]
-        common += ["optim.schedule=cosine", "optim.lr=0.1"]
+        common = ["data.label_noise=1", f"data.train_images={images}", f"data.clean_subset={images}", "trainer.max_epochs=40"]
+        common += ["data.batch_size=32", "optim.schedule=cosine", "optim.lr=0.1"]
         return {name: [*common, f"regularizer={KINDS[name]}"] for name in names}
 
     def judge(self, trials: Sequence[Trial]) -> Finding:

@@ -26,7 +26,7 @@ from regulo.scores import Evaluation
 
 def short(quick: bool, *overrides: str) -> list[str]:
     """Overrides of a small network and a short run, in which the differences that are asked for already show."""
-    return ["model.width=16", f"trainer.max_epochs={4 if quick else 15}", *overrides]
+    return ["model.width=16", f"trainer.max_epochs={8 if quick else 12}", *overrides]
 
 
 def train(overrides: Sequence[str], root: Path) -> dict[str, Any]:
