@@ -43,10 +43,7 @@ class BatchNormLearningRate(Claim):
         depths, seeds = ((8,), 1) if quick else ((8, 20), 3)
         rates = list(RATES[:: 2 if quick else 1])
         return [
-            Trial(
-                f"depth{d}-{arm.replace(', ', '-')}-seed{s}",
-                {"depth": d, "arm": arm, "seed": s, "rates": RATES[:: 2 if quick else 1]},
-            )
+            Trial(f"depth{d}-{arm.replace(', ', '-')}-seed{s}", {"depth": d, "arm": arm, "seed": s, "rates": rates})
             for d in depths
             for arm in ARMS
             for s in range(seeds)
