@@ -12,7 +12,12 @@ COMMANDS = {
     "evaluate": ("regulo.evaluate", "evaluate", "RUN [split]", "score a run again, from its folder alone"),
     "predict": ("regulo.predict", "predict", "RUN PATH …", "the classes of image files, as CSV"),
     "dashboard": ("regulo.dashboard", "dashboard", "[RUN]", "show runs in the terminal (W&B's local viewer)"),
-    "claims": ("regulo.claims.lab.command", "claims", "[name …] [--quick]", "try the lesson's claims: number, verdict, figure"),
+    "claims": (
+        "regulo.claims.lab.command",
+        "claims",
+        "[name …] [--quick] [--docs]",
+        "try the lesson's claims, with verdicts",
+    ),
     "list": ("regulo.techniques", "list_techniques", "[--markdown]", "the techniques: hook, strength, source, formula test"),
     "schema": ("regulo.schema", "schema", "[FOLDER]", "write the configuration's JSON Schema, for editors"),
 }

@@ -203,14 +203,19 @@ def test_no_regularization_being_best_shows_harm_and_not_a_right_amount() -> Non
 
 
 def test_a_contrast_takes_its_noise_from_all_conditions() -> None:
-    """Against the paired t-test, to which it reduces for two conditions (scipy: t = 3.4641, one-sided 95% point 2.92)."""
+    """Against scipy's paired t-test, to which it reduces for two conditions."""
     values = {"a": (1.0, 2.0, 3.0), "b": (0.0, 0.5, 2.5)}
     trials = [Trial("", {"condition": c, "seed": s}, {"x": v}) for c, some in values.items() for s, v in enumerate(some)]
     found = contrast(trials, "x", "a", "b", factor=1)
     assert found.differences == (1.0, 1.5, 0.5)
-    assert found.bound == pytest.approx(2.92 * 0.5 / 3**0.5)
-    assert found.above
+    from scipy.stats import t, ttest_rel
+
+    paired = ttest_rel(values["a"], values["b"], alternative="greater")
+    assert found.mean / found.bound == pytest.approx(paired.statistic / t.ppf(0.95, 2))
+    assert found.above == (paired.pvalue < 0.05)
     assert not found.below
+    seven = contrast(trials, "x", "a", "b", factor=1, tests=7)
+    assert seven.above == (paired.pvalue < 0.05 / 7)
 
 
 def test_a_row_gives_n_mean_and_spread() -> None:
@@ -238,7 +243,8 @@ def test_a_finished_trial_is_not_repeated_unless_its_settings_or_constants_chang
 def test_the_page_has_a_section_a_number_and_a_figure_for_each_claim(tmp_path: Path) -> None:
     measured = {name: tried(claim, GOOD[name]) for name, claim in CLAIMS.items()}
     findings = {name: claim.judge(measured[name]) for name, claim in CLAIMS.items()}
-    page = report.write_page(tmp_path, CLAIMS, measured, findings, quick=False).read_text()
+    report.write_page(tmp_path / "claims.md", "figures", CLAIMS, measured, findings, quick=False)
+    page = (tmp_path / "claims.md").read_text()
     for name, claim in CLAIMS.items():
         assert f"## {claim.number} {name}" in page
         assert findings[name].number in page

@@ -30,10 +30,13 @@ def discover() -> dict[str, Claim]:
 
 
 def claims(arguments: Sequence[str]) -> int:
-    """`regulo claims [name …] [--quick]`: the named claims, or all. Returns the exit code."""
+    """`regulo claims [name …] [--quick] [--docs]`: the named claims, or all. Returns the exit code.
+
+    The page is written beside the measurements; `--docs` writes it to docs/claims.md, for the repository.
+    """
     known = discover()
-    quick = "--quick" in arguments
-    names = [a for a in arguments if a != "--quick"]
+    quick, docs = "--quick" in arguments, "--docs" in arguments
+    names = [a for a in arguments if a not in ("--quick", "--docs")]
     for name in names:
         if name not in known:
             raise Refused(Problem("claim", f"there is no claim {name!r}", nearest(name, known)))
@@ -49,7 +52,8 @@ def claims(arguments: Sequence[str]) -> int:
         findings = {name: known[name].judge(trials) for name, trials in complete.items()}
         for claim in (c for c in chosen if c.name in findings):
             tables.finding(f"{claim.number}. {claim.statement}", findings[claim.name], quick)
-        page = report.write_page(root, known, complete, findings, quick)
+        page, figures = (Path("docs/claims.md"), "figures/claims") if docs else (root / "claims.md", "figures")
+        report.write_page(page, figures, known, complete, findings, quick)
     tables.CONSOLE.print(f"written: {page}", soft_wrap=True)
     for line in broken:
         print(f"regulo: not measured: {line}", file=sys.stderr)

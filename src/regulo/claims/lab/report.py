@@ -19,9 +19,14 @@ QUICK = "**Quick: one seed and coarse grids. What is called a verdict here is an
 
 
 def write_page(
-    root: Path, known: Mapping[str, Claim], measured: Mapping[str, Sequence[Trial]], findings: Mapping[str, Finding], quick: bool
-) -> Path:
-    """`claims.md` with a section for every claim that has been measured, and its figure beside it. Returns its path."""
+    page: Path,
+    figures: str,
+    known: Mapping[str, Claim],
+    measured: Mapping[str, Sequence[Trial]],
+    findings: Mapping[str, Finding],
+    quick: bool,
+) -> None:
+    """A page with a section for every claim that has been measured, and its figure in the folder `figures` beside it."""
     import torch
 
     where = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {datetime.date.today()}"
@@ -37,18 +42,16 @@ def write_page(
         lines.append(
             f"| {claim.number} | [{claim.statement}](#{claim.number}-{name}) | **{finding.verdict}** | {finding.number} |"
         )
-    (root / "figures").mkdir(parents=True, exist_ok=True)
+    (page.parent / figures).mkdir(parents=True, exist_ok=True)
     for name, finding in findings.items():
         picture = figure(7, 3.6)
         known[name].draw(measured[name], picture)
-        picture.savefig(root / "figures" / f"{name}.png", dpi=110)
-        lines += ["", *section(known[name], finding)]
-    page = root / "claims.md"
+        picture.savefig(page.parent / figures / f"{name}.png", dpi=110)
+        lines += ["", *section(known[name], finding, figures)]
     write(page, "\n".join(lines) + "\n")
-    return page
 
 
-def section(claim: Claim, finding: Finding) -> list[str]:
+def section(claim: Claim, finding: Finding, figures: str) -> list[str]:
     """One claim in Markdown."""
     return [
         f"## {claim.number} {claim.name}",
@@ -67,5 +70,5 @@ def section(claim: Claim, finding: Finding) -> list[str]:
         "",
         f"**Verdict: {finding.verdict}.** {finding.number}",
         "",
-        f"![{claim.name}](figures/{claim.name}.png)",
+        f"![{claim.name}]({figures}/{claim.name}.png)",
     ]
