@@ -26,6 +26,7 @@ rm -f .setup.log
 echo "setup: installing the locked dependencies with $(.venv/bin/python --version)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.lock
 export VIRTUAL_ENV="$PWD/.venv"
+export UV_COMPILE_BYTECODE=1 # once, here: where nothing may be written later (PYTHONDONTWRITEBYTECODE), each start would do it anew
 locked="--require-hashes --no-deps --build-constraints locks/base.lock"
 if [ -n "${TORCH_BACKEND:-}" ]; then
   versions=$(sed -n 's/^\(torch\(vision\)\{0,1\}==[^ ]*\).*/\1/p' locks/torch.lock)

@@ -21,6 +21,8 @@ FLOOR = {
     "scores",
     "torchvision_transform",
     "ramps",
+    "ranges",
+    "cores",
     "replay",
     "optimizer_wrapper",
     "mixing",

@@ -3,14 +3,13 @@
 import dataclasses
 import functools
 import logging
-import os
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from lightning import seed_everything
 from torch import nn
 
+from regulo import cores
 from regulo.batch import Facts
 from regulo.config import Config
 from regulo.data.pipeline.module import ImageData
@@ -38,7 +37,7 @@ class Parts:
 
 def build(config: Config) -> Parts:
     """Open the data, initialise the model from the seed, and let the plan change both. Raises Refused."""
-    share_cores(config.trainer.processes() if config.trainer.device().type == "cpu" else 1)
+    cores.share(config.trainer.processes() if config.trainer.device().type == "cpu" else 1)
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)  # it sets its own level when it is imported
     seed_everything(config.run.seed, verbose=False)
@@ -66,9 +65,3 @@ def settle(config: Config, choice: Choice) -> Config:
     """The config with what was measured filled in, as it is kept with the run."""
     speed = {"precision": choice.precision, "memory_format": choice.memory_format}
     return dataclasses.replace(config, trainer=config.trainer.model_copy(update=speed))
-
-
-def share_cores(processes: int) -> None:
-    """Divide this machine's cores among processes that compute on them."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, cores // processes))

@@ -26,14 +26,13 @@ class Plan:
     """What the task, the data module and the trainer call; none of them names a technique."""
 
     def __init__(self, regularizers: Iterable[Regularizer], strength: float = 1.0) -> None:
-        scaled = list(regularizers)
-        if strength != 1:
-            scaled = [s for r in scaled if (s := r.scaled(strength)) is not None]
+        scaled = [s for r in regularizers if (s := r.scaled(strength)) is not None]
         self.regularizers = sorted(scaled, key=lambda r: (r.order, r.name))
+        self._users = {hook: [r for r in self.regularizers if hook in hooks(r)] for hook in HOOKS}
         self._mixing = _turns(self._using("mix"))
 
     def _using(self, hook: str) -> list[Regularizer]:
-        return [r for r in self.regularizers if hook in hooks(r)]
+        return self._users[hook]
 
     def of(self, hook: str) -> "Plan":
         """The part of the plan that uses a hook."""
@@ -127,11 +126,6 @@ class Plan:
         return [c for r in self._using("callbacks") for c in r.callbacks(goal)]
 
     # ---- behind training
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether the final answers are drawn."""
-        return bool(self._using("infer"))
 
     def infer(self, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
         """The final answers on normalised images (B, C, H, W): "logits" (B, K), and further quantities (B,) by name."""

@@ -8,10 +8,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from regulo.ranges import Share
 from regulo.spec import Strict
 
 T = TypeVar("T", bound=float)
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Ramp(Strict, Generic[T]):

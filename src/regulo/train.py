@@ -108,12 +108,12 @@ def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "S
 
 def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "Sequence[Logger]") -> dict[str, Any]:
     """Restore the weights that are handed on, and measure them on one device."""
-    from regulo import build, checkpoints, logs
+    from regulo import checkpoints, cores, logs
     from regulo.callbacks.base import Scene
     from regulo.evaluate import SPLITS, answers, turn_back
     from regulo.scores import gaps
 
-    build.share_cores(1)
+    cores.share(1)
     kept = checkpoints.handed_on(folder, parts.plan)
     checkpoints.load_weights(classifier, kept)
     turn_back(classifier, kept)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regulo.claims.base import Claim, Finding, Numbers, Row, Trial, by
-from regulo.claims.lab.comparison import contrast, dots, means, rows
+from regulo.claims.lab.comparison import contrast, dots, means, per_seed, rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,16 +37,11 @@ class ConvDropout(Claim):
     )
 
     def trials(self, quick: bool) -> list[Trial]:
-        kinds = [("none", 0.0), *((unit, p) for p in (RATES[1:2] if quick else RATES) for unit in ("channels", "elements"))]
         steps, seeds = (300, 1) if quick else (800, 3)
-        return [
-            Trial(
-                f"{unit}-{p}-{s}",
-                {"condition": f"{unit} {p:g}" if p else "none", "unit": unit, "p": p, "seed": s, "steps": steps},
-            )
-            for unit, p in kinds
-            for s in range(seeds)
-        ]
+        conditions = {"none": {"unit": "none", "p": 0.0, "steps": steps}}
+        for p in RATES[1:2] if quick else RATES:
+            conditions |= {f"{unit} {p:g}": {"unit": unit, "p": p, "steps": steps} for unit in ("channels", "elements")}
+        return per_seed(conditions, seeds)
 
     def measure(self, trial: Trial, folder: Path) -> Numbers:
         from torch import nn

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regulo.claims.base import Claim, Finding, Numbers, Row, Trial
-from regulo.claims.lab.comparison import contrast, dots, means, rows
+from regulo.claims.lab.comparison import contrast, dots, means, per_seed, rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,16 +32,11 @@ class DropoutBeforeSoftmax(Claim):
     )
 
     def trials(self, quick: bool) -> list[Trial]:
-        kinds = [("none", 0.0), *((place, p) for p in ((0.5,) if quick else (0.2, 0.5)) for place in ("features", "logits"))]
         steps, seeds = (300, 1) if quick else (800, 3)
-        return [
-            Trial(
-                f"{place}-{p}-{s}",
-                {"condition": f"{place} {p:g}" if p else "none", "place": place, "p": p, "seed": s, "steps": steps},
-            )
-            for place, p in kinds
-            for s in range(seeds)
-        ]
+        conditions = {"none": {"place": "none", "p": 0.0, "steps": steps}}
+        for p in (0.5,) if quick else (0.2, 0.5):
+            conditions |= {f"{place} {p:g}": {"place": place, "p": p, "steps": steps} for place in ("features", "logits")}
+        return per_seed(conditions, seeds)
 
     def measure(self, trial: Trial, folder: Path) -> Numbers:
         from torch import nn

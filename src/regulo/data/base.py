@@ -8,6 +8,7 @@ from pydantic import Field
 
 from regulo.batch import Facts, Split
 from regulo.errors import Problem, Refused
+from regulo.ranges import Share
 from regulo.spec import Spec
 
 
@@ -35,7 +36,7 @@ class DataSet(Spec):
 
     train_images: Annotated[int, Field(ge=1)] | None = None
     """train on so many images only, of every class its share, drawn with the seed; null: all"""
-    label_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    label_noise: Share = 0.0
     """share of the training labels that are replaced by uniformly drawn ones (arXiv:1611.03530); the training accuracy then says
     how much of that is memorised. Validation and test keep theirs"""
 

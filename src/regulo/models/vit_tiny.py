@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from regulo.batch import Facts
 from regulo.models.base import Model
 from regulo.ramps import Dial, drop
+from regulo.ranges import Positive
 from regulo.sites import RateSite, Site
 
 
@@ -26,7 +27,7 @@ class ViTTiny(Model):
     """encoder blocks"""
     heads: Annotated[int, Field(ge=1)] = 4
     """attention heads"""
-    mlp_ratio: Annotated[float, Field(gt=0)] = 2.0
+    mlp_ratio: Positive = 2.0
     """hidden width of the MLP, as a multiple of D"""
     layer_scale: Annotated[float, Field(gt=0, le=1)] | None = None
     """initial factor of every residual branch, learned per channel (arXiv:2103.17239), for deep models; null: none"""

@@ -4,15 +4,13 @@ m ← β₁ m + (1 − β₁) ∇L;  v ← β₂ v + (1 − β₂) ∇L²;  θ �
 """
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 
 from regulo.groups import ParamGroup
 from regulo.optim.base import Optimizer
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
+from regulo.ranges import Positive, ProperShare
 
 
 class AdamW(Optimizer):
@@ -20,13 +18,13 @@ class AdamW(Optimizer):
 
     source: ClassVar[str] = "torch.optim.Adam"
 
-    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr: Positive = 1e-3
     """η, the highest learning rate of the run"""
-    beta1: Beta = 0.9
+    beta1: ProperShare = 0.9
     """β₁"""
-    beta2: Beta = 0.999
+    beta2: ProperShare = 0.999
     """β₂"""
-    eps: Annotated[float, Field(gt=0)] = 1e-8
+    eps: Positive = 1e-8
     """ε"""
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:

@@ -1,26 +1,26 @@
 """What an optimizer is, and the learning-rate schedules: data that can be indexed and plotted."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from regulo.groups import ParamGroup
+from regulo.ranges import Positive, ProperShare
 from regulo.spec import Spec
 
 
 class Optimizer(Spec):
     """An optimizer and its schedule. Weight decay is a regularizer, and reaches it through the parameter groups."""
 
-    lr: Annotated[float, Field(gt=0)] = 0.1
+    lr: Positive = 0.1
     """η, the highest learning rate of the run"""
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     """shape of the rate over the run's steps, after or with the warm-up"""
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    warmup: ProperShare = 0.2
     """share of the steps in which the rate rises"""
-    clip: Annotated[float, Field(gt=0)] | None = None
+    clip: Positive | None = None
     """largest norm of the whole gradient; null: no clipping"""
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:

@@ -6,15 +6,13 @@ The trust ratio ‖θ‖ / ‖u‖ is taken per tensor, and is 1 where a norm is
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 
 from regulo.groups import ParamGroup
 from regulo.optim.base import Optimizer
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
+from regulo.ranges import Positive, ProperShare
 
 
 class Lamb(Optimizer):
@@ -22,13 +20,13 @@ class Lamb(Optimizer):
 
     source: ClassVar[str] = "arXiv:1904.00962"
 
-    lr: Annotated[float, Field(gt=0)] = 5e-3
+    lr: Positive = 5e-3
     """η, the highest learning rate of the run"""
-    beta1: Beta = 0.9
+    beta1: ProperShare = 0.9
     """β₁"""
-    beta2: Beta = 0.999
+    beta2: ProperShare = 0.999
     """β₂"""
-    eps: Annotated[float, Field(gt=0)] = 1e-6
+    eps: Positive = 1e-6
     """ε"""
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:

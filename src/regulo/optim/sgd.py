@@ -1,13 +1,13 @@
 """Stochastic gradient descent with momentum:  v ← μ v + ∇L;  θ ← θ − η (∇L + μ v) with Nesterov's look-ahead, else η v."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 
 from regulo.groups import ParamGroup
 from regulo.optim.base import Optimizer
+from regulo.ranges import ProperShare
 
 
 class SGD(Optimizer):
@@ -15,7 +15,7 @@ class SGD(Optimizer):
 
     source: ClassVar[str] = "torch.optim.SGD"
 
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: ProperShare = 0.9
     """μ"""
     nesterov: bool = True
     """look ahead along the momentum; needs a momentum above 0"""

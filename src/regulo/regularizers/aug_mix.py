@@ -16,10 +16,9 @@ from torch import Tensor
 
 from regulo.batch import Facts, Step
 from regulo.ramps import Rampable
+from regulo.ranges import NonNegative, Positive
 from regulo.regularizers.base import Regularizer
 
-Alpha = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
 ONE_VIEW = "it acts on one of the three views, which then no longer show the same image"
 
 
@@ -39,9 +38,9 @@ class AugMix(Regularizer):
     """chains that are mixed"""
     depth: Annotated[int, Field(ge=1, le=10)] | None = None
     """operations of a chain; null: 1 to 3, drawn for each"""
-    alpha: Rampable[Alpha] = 1.0
+    alpha: Rampable[Positive] = 1.0
     """α of the weights of the chains and of the image; a larger one mixes more evenly"""
-    jsd: Rampable[Weight] = 12.0
+    jsd: Rampable[NonNegative] = 12.0
     """λ, the weight of the Jensen–Shannon term: 12 in the paper"""
     views: bool = True
     """the loss on the clean image and the Jensen–Shannon term of three views; false: train on one mixture alone"""

@@ -9,10 +9,8 @@ from pydantic import Field
 
 from regulo.batch import Facts
 from regulo.imaging import albumentations, strictly
+from regulo.ranges import Share
 from regulo.regularizers.base import Regularizer
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-Strength = Annotated[float, Field(ge=0, le=1)]
 
 
 class Augment(Regularizer):
@@ -24,13 +22,13 @@ class Augment(Regularizer):
     crop: Literal["auto", "pad", "resized"] | None = "auto"
     """pad: pad the sides and crop back; resized: crop a random area and resize it; auto: `resized` for files of any size
     (photographs), `pad` for images that already have one size"""
-    padding: Annotated[float, Field(ge=0, le=1)] = 0.08
+    padding: Share = 0.08
     """for `pad`: the margin on each side, as a share of the image's side; 4 pixels of 32 are .125"""
     min_area: Annotated[float, Field(gt=0, le=1)] = 0.08
     """for `resized`: the smallest share of the image's area that a crop may keep"""
-    flip: Probability = 0.5
+    flip: Share = 0.5
     """probability of a horizontal flip"""
-    jitter: Strength = 0.0
+    jitter: Share = 0.0
     """colour jitter: brightness, contrast and saturation change by a factor within 1 ± this; hue by a quarter of it"""
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     """rotation by an angle within ± this many degrees"""

@@ -111,15 +111,15 @@ class Regularizer(Spec):
             return self
         if not self.scales:
             return self if strength else None
-        update = {}
+        update: dict[str, Any] = {}
         for name in self.scales:
             written, top = getattr(self, name), highest(type(self), name)
             if isinstance(written, Ramp):
                 update[name] = written.times(strength, top)
+            elif isinstance(written, int):
+                update[name] = int(min(round(written * strength), top))
             elif written is not None:
-                update[name] = type(written)(
-                    min(round(written * strength) if isinstance(written, int) else written * strength, top)
-                )
+                update[name] = min(written * strength, top)
         return self.model_copy(update=update)
 
 

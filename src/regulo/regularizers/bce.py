@@ -11,12 +11,12 @@ can be compared. Logits that were trained as K separate questions are not scaled
 than the accuracy suggests; monitor=val/acc does not mind.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
+from regulo.ranges import ProperShare
 from regulo.regularizers.base import Regularizer
 
 
@@ -30,7 +30,7 @@ class BCE(Regularizer):
 
     source: ClassVar[str] = "arXiv:2110.00476"
 
-    threshold: Annotated[float, Field(ge=0, lt=1)] | None = None
+    threshold: ProperShare | None = None
     """targets above it become 1 and all others 0: .2 in RSB A1 to A3, 0 in DeiT-III; null: they stay soft"""
 
     def criterion(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -3,16 +3,14 @@
 It is label smoothing with the divergence the other way round: smoothing is KL(u ‖ p), this is KL(p ‖ u), both up to constants.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field
 from torch import Tensor
 
 from regulo.batch import Step
 from regulo.ramps import Rampable
+from regulo.ranges import NonNegative
 from regulo.regularizers.base import Regularizer
-
-Beta = Annotated[float, Field(ge=0)]
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -27,7 +25,7 @@ class ConfidencePenalty(Regularizer):
     source: ClassVar[str] = "arXiv:1701.06548"
     scales: ClassVar[tuple[str, ...]] = ("beta",)
 
-    beta: Rampable[Beta] = 0.1
+    beta: Rampable[NonNegative] = 0.1
     """β, the price of a nat of confidence: .1 on images, up to 2 on text"""
 
     def penalty(self, step: Step) -> Tensor:

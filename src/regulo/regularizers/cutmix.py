@@ -4,18 +4,16 @@
 ỹ = λ' y_i + (1 − λ') y_j, where 1 − λ' is the clipped box's share of the pixels (the paper's own code corrects λ so)
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
 from torch import Tensor
 
 from regulo.boxes import area, around, inside
 from regulo.mixing import Mode, blend, draws, partners, spread
-from regulo.ramps import Rampable, Share
+from regulo.ramps import Rampable
+from regulo.ranges import NonNegative, Share
 from regulo.regularizers.base import Regularizer
-
-Alpha = Annotated[float, Field(ge=0)]
 
 
 class CutMix(Regularizer):
@@ -25,7 +23,7 @@ class CutMix(Regularizer):
     turns: ClassVar[str] = "mixing"
     scales: ClassVar[tuple[str, ...]] = ("p",)
 
-    alpha: Rampable[Alpha] = 1.0
+    alpha: Rampable[NonNegative] = 1.0
     """α of λ ~ Beta(α, α); 0 mixes nothing"""
     p: Rampable[Share] = 1.0
     """probability that a batch is mixed"""

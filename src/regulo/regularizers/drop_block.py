@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from regulo.batch import Facts
 from regulo.ramps import Dial, Rampable
+from regulo.ranges import Share
 from regulo.regularizers.base import Regularizer
 from regulo.sites import need_sites
 
@@ -24,9 +25,6 @@ def _odd(size: int) -> int:
     if size % 2 == 0:
         raise ValueError(f"a block has a centre: its side is odd, such as {size - 1} or {size + 1}")
     return size
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class DropBlock(Regularizer):

@@ -6,17 +6,15 @@ because neighbouring pixels would give a dropped one away; attention loses weigh
 dropped, because that spoils calibration.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from regulo.batch import Facts
 from regulo.ramps import Dial, Ramp, Rampable, drop
+from regulo.ranges import ProperShare
 from regulo.regularizers.base import Regularizer
 from regulo.sites import Kind, RateSite, need_sites
-
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Dropout(Regularizer):
@@ -27,11 +25,11 @@ class Dropout(Regularizer):
 
     scales: ClassVar[tuple[str, ...]] = ("fc", "conv", "attention")
 
-    fc: Rampable[Rate] = 0.2
+    fc: Rampable[ProperShare] = 0.2
     """p at hidden fully connected activations and at the features before the head; .1 to .5"""
-    conv: Rampable[Rate] = 0.0
+    conv: Rampable[ProperShare] = 0.0
     """p of a channel at the activations after convolutions; .1 to .2"""
-    attention: Rampable[Rate] = 0.0
+    attention: Rampable[ProperShare] = 0.0
     """p of an attention weight; .1, and 0 in modern recipes"""
 
     def surgery(self, model: nn.Module, facts: Facts) -> None:
@@ -44,7 +42,7 @@ class Dropout(Regularizer):
 ACTS_ON: tuple[Kind, ...] = ("fc", "conv", "attention")
 
 
-def _drop(model: nn.Module, kind: Kind, p: Rampable[Rate]) -> None:
+def _drop(model: nn.Module, kind: Kind, p: Rampable[ProperShare]) -> None:
     for site in need_sites(model, kind, f"regularizer.dropout.{kind}"):
         if isinstance(site, RateSite):
             site.set_rate(p)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from regulo.ranges import NonNegative
 from regulo.regularizers.base import Goal, Regularizer
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class EarlyStopping(Regularizer):
 
     patience: Annotated[int, Field(ge=1)] = 10
     """epochs without improvement before the run stops"""
-    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    min_delta: NonNegative = 0.0
     """an improvement is a change by more than this, in the monitor's unit"""
 
     def callbacks(self, goal: Goal) -> "list[Callback]":

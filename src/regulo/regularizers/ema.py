@@ -6,10 +6,9 @@ so that the average forgets at the same pace however long the run is: a decay of
 leave a third of the *initial* weights after 30 × 391 steps. Early in the run d is at most (1 + t) / (10 + t).
 """
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
-
+from regulo.ranges import Share
 from regulo.regularizers.base import Goal, Regularizer
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ class EMA(Regularizer):
     scales: ClassVar[tuple[str, ...]] = ("half_life",)
     roles: ClassVar[frozenset[str]] = frozenset({"average"})
 
-    half_life: Annotated[float, Field(ge=0, le=1)] = 0.02
+    half_life: Share = 0.02
     """share of the run's steps after which a state counts half; 0 is the last state alone"""
 
     def callbacks(self, goal: Goal) -> "list[Callback]":

@@ -6,16 +6,14 @@ What the network already knows counts little. γ = 0 is cross-entropy. The paper
 corrects for rare classes and does not regularize.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field
 from torch import Tensor
 
 from regulo.batch import soft_cross_entropy
 from regulo.ramps import Rampable
+from regulo.ranges import NonNegative
 from regulo.regularizers.base import Regularizer
-
-Gamma = Annotated[float, Field(ge=0)]
 
 
 def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
@@ -34,7 +32,7 @@ class FocalLoss(Regularizer):
     source: ClassVar[str] = "arXiv:1708.02002"
     scales: ClassVar[tuple[str, ...]] = ("gamma",)
 
-    gamma: Rampable[Gamma] = 2.0
+    gamma: Rampable[NonNegative] = 2.0
     """γ, the focus: .5 to 5, 2 in the paper; 0 is cross-entropy"""
 
     def criterion(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -4,18 +4,16 @@ It comes after clipping, as in the paper, and is the same on all processes, whos
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from regulo.draws import Moment
 from regulo.optimizer_wrapper import Closure, OptimizerWrapper
 from regulo.ramps import Rampable
+from regulo.ranges import NonNegative
 from regulo.regularizers.base import Regularizer
-
-NonNegative = Annotated[float, Field(ge=0)]
 
 
 class GradientNoise(Regularizer):

@@ -4,18 +4,16 @@ Its gradient λ sign(θ) pulls all weights equally hard, so that small ones end 
 around zero with steps of ηλ, and are not exactly zero; under Adam the pull is divided by the gradient's own scale, as for l2.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from regulo.batch import Step
 from regulo.groups import weights
 from regulo.ramps import Rampable
+from regulo.ranges import NonNegative
 from regulo.regularizers.base import Regularizer
-
-Rate = Annotated[float, Field(ge=0)]
 
 
 class L1(Regularizer):
@@ -24,7 +22,7 @@ class L1(Regularizer):
     source: ClassVar[str] = "JRSS B 58:267"
     scales: ClassVar[tuple[str, ...]] = ("rate",)
 
-    rate: Rampable[Rate] = 1e-5
+    rate: Rampable[NonNegative] = 1e-5
     """λ: 1e-6 to 1e-4; the penalty is a sum, so larger networks want a smaller one"""
 
     def penalty(self, step: Step) -> Tensor:

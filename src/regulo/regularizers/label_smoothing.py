@@ -3,16 +3,14 @@
 It is linear, so it may follow mixing without changing what either does. The validation loss is never smoothed.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
 from torch import Tensor
 
 from regulo.ramps import Rampable
+from regulo.ranges import ProperShare
 from regulo.regularizers.base import Regularizer
-
-Epsilon = Annotated[float, Field(ge=0, lt=1)]
 
 
 class LabelSmoothing(Regularizer):
@@ -23,7 +21,7 @@ class LabelSmoothing(Regularizer):
 
     scales: ClassVar[tuple[str, ...]] = ("epsilon",)
 
-    epsilon: Rampable[Epsilon] = 0.1
+    epsilon: Rampable[ProperShare] = 0.1
     """ε, the share of the mass that is spread evenly"""
 
     def mix(self, images: Tensor, targets: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:

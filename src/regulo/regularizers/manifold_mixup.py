@@ -5,20 +5,19 @@
 h₀ is the image, h_k the whole hidden state behind block k.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field, PrivateAttr
+from pydantic import PrivateAttr
 from torch import Tensor, nn
 
 from regulo.batch import Facts
 from regulo.mixing import blend, partners
-from regulo.ramps import Dial, Rampable, Share
+from regulo.ramps import Dial, Rampable
+from regulo.ranges import NonNegative, Share
 from regulo.regularizers.base import Regularizer
 from regulo.sites import need_sites
-
-Alpha = Annotated[float, Field(ge=0)]
 
 
 class ManifoldMixup(Regularizer):
@@ -28,7 +27,7 @@ class ManifoldMixup(Regularizer):
     turns: ClassVar[str] = "mixing"
     scales: ClassVar[tuple[str, ...]] = ("p",)
 
-    alpha: Rampable[Alpha] = 2.0
+    alpha: Rampable[NonNegative] = 2.0
     """α of λ ~ Beta(α, α), 0 mixes nothing: 2 on CIFAR with long runs, .2 on ImageNet"""
     p: Rampable[Share] = 1.0
     """probability that a batch is mixed"""

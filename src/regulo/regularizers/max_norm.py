@@ -6,19 +6,17 @@ Biases, normalisations, positions and class tokens are free. Made for dropout wi
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from regulo.draws import Moment
 from regulo.groups import weights
 from regulo.optimizer_wrapper import Closure, OptimizerWrapper
 from regulo.ramps import Ramp, Rampable
+from regulo.ranges import Positive
 from regulo.regularizers.base import Regularizer
-
-Radius = Annotated[float, Field(gt=0)]
 
 
 class MaxNorm(Regularizer):
@@ -27,7 +25,7 @@ class MaxNorm(Regularizer):
     source: ClassVar[str] = "JMLR 15:1929"
     order: ClassVar[int] = 90  # outermost: whatever else acts on the step, the weights end inside the ball
 
-    c: Rampable[Radius] = 4.0
+    c: Rampable[Positive] = 4.0
     """c, the radius of the ball: 3 to 4"""
 
     def scaled(self, strength: float) -> "MaxNorm | None":

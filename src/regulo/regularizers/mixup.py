@@ -3,17 +3,15 @@
 λ ~ Beta(α, α);  x̃ = λ x_i + (1 − λ) x_j;  ỹ = λ y_i + (1 − λ) y_j
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
 from torch import Tensor
 
 from regulo.mixing import Mode, blend, draws, spread
-from regulo.ramps import Rampable, Share
+from regulo.ramps import Rampable
+from regulo.ranges import NonNegative, Share
 from regulo.regularizers.base import Regularizer
-
-Alpha = Annotated[float, Field(ge=0)]
 
 
 class Mixup(Regularizer):
@@ -23,7 +21,7 @@ class Mixup(Regularizer):
     turns: ClassVar[str] = "mixing"
     scales: ClassVar[tuple[str, ...]] = ("p",)
 
-    alpha: Rampable[Alpha] = 0.2
+    alpha: Rampable[NonNegative] = 0.2
     """α of λ ~ Beta(α, α), 0 mixes nothing: .1 to .2 for ResNet-50, .8 for ViT, 1 on CIFAR"""
     p: Rampable[Share] = 1.0
     """probability that a batch is mixed"""

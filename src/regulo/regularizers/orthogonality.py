@@ -5,18 +5,16 @@ differ by the constant |m − n|, so the smaller Gram matrix is taken. The group
 and count as layers of their own. As in the authors' code, the last layer takes part.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from regulo.batch import Step
 from regulo.groups import weights
 from regulo.ramps import Rampable
+from regulo.ranges import NonNegative
 from regulo.regularizers.base import Regularizer
-
-Rate = Annotated[float, Field(ge=0)]
 
 
 def matrices(model: nn.Module) -> list[Tensor]:
@@ -38,7 +36,7 @@ class Orthogonality(Regularizer):
     source: ClassVar[str] = "arXiv:1810.09102"
     scales: ClassVar[tuple[str, ...]] = ("rate",)
 
-    rate: Rampable[Rate] = 1e-4
+    rate: Rampable[NonNegative] = 1e-4
     """λ: 1e-4; the paper begins higher and comes down to 0 in the course of the run, which a ramp does"""
 
     def penalty(self, step: Step) -> Tensor:

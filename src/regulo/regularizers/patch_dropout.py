@@ -6,13 +6,13 @@ after their positions have been added. The class token always stays, and inferen
 more than p, since attention costs N².
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from regulo.batch import Facts
+from regulo.ranges import ProperShare
 from regulo.regularizers.base import Regularizer
 from regulo.sites import need_sites
 
@@ -27,7 +27,7 @@ class PatchDropout(Regularizer):
     }
     scales: ClassVar[tuple[str, ...]] = ("p",)
 
-    p: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    p: ProperShare = 0.25
     """p, the share of the patches that is left out: .25 to .5. No ramp: it would change the shapes while the run goes on"""
 
     def surgery(self, model: nn.Module, facts: Facts) -> None:

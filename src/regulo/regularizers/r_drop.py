@@ -9,17 +9,15 @@ The passes differ only through layers that draw: dropout, stochastic depth and t
 regularized.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field
 from torch import Tensor
 
 from regulo.batch import Step
 from regulo.ramps import Rampable
+from regulo.ranges import NonNegative
 from regulo.regularizers.base import Regularizer
 from regulo.replay import replay
-
-Alpha = Annotated[float, Field(ge=0)]
 
 
 def disagreement(first: Tensor, second: Tensor) -> Tensor:
@@ -35,7 +33,7 @@ class RDrop(Regularizer):
     scales: ClassVar[tuple[str, ...]] = ("alpha",)
     needs: ClassVar[dict[str, str]] = {"draws": "two passes of a network in which nothing draws are the same"}
 
-    alpha: Rampable[Alpha] = 1.0
+    alpha: Rampable[NonNegative] = 1.0
     """α, the weight of the disagreement: .6 for a ViT, 1 to 5 on text; at 0 there is no second pass"""
 
     def penalty(self, step: Step) -> Tensor:

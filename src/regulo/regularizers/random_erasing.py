@@ -14,7 +14,8 @@ from pydantic import Field
 from torch import Tensor
 
 from regulo.boxes import inside, within
-from regulo.ramps import Rampable, Share
+from regulo.ramps import Rampable
+from regulo.ranges import Share
 from regulo.regularizers.base import Regularizer
 
 Ratio = Annotated[float, Field(gt=0, le=1)]

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from regulo.boxes import area, within
 from regulo.mixing import blend, partners
-from regulo.ramps import Rampable, Share
+from regulo.ramps import Rampable
+from regulo.ranges import Share
 from regulo.regularizers.base import Regularizer
 
 Scale = Annotated[float, Field(gt=0, le=1)]

@@ -8,19 +8,17 @@ logged is that of the first, at θ.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from regulo.draws import Moment
 from regulo.optimizer_wrapper import Closure, OptimizerWrapper
 from regulo.ramps import Rampable
+from regulo.ranges import NonNegative
 from regulo.regularizers.base import Regularizer
 from regulo.replay import replay
-
-Radius = Annotated[float, Field(ge=0)]
 
 
 class SAM(Regularizer):
@@ -33,12 +31,12 @@ class SAM(Regularizer):
         "16-mixed": "the gradient scaler has no way to compute a gradient twice in one step",
     }
 
-    rho: Rampable[Radius] = 0.05
+    rho: Rampable[NonNegative] = 0.05
     """ρ, the radius of the neighbourhood: .05, adaptive .5 to 2"""
     adaptive: bool = False
     """measure the radius relative to the size of each weight (ASAM), so that rescaling a layer changes nothing; of biases, too,
     which the authors' code leaves out"""
-    eta: Annotated[float, Field(ge=0)] = 0.01
+    eta: NonNegative = 0.01
     """η of the adaptive form, which keeps small weights moving"""
 
     def wrap_optimizer(

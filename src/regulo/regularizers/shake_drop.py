@@ -8,18 +8,16 @@ Both factors are divided here by E[b + α − b α] = 1 − p_l, by which the pa
 paper's network with its branches written as f / (1 − p_l), and inference is the identity.
 """
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from regulo.batch import Facts
 from regulo.ramps import Dial, Rampable
+from regulo.ranges import ProperShare
 from regulo.regularizers.base import Regularizer
 from regulo.sites import need_sites
-
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ShakeDrop(Regularizer):
@@ -32,7 +30,7 @@ class ShakeDrop(Regularizer):
         "stochastic_depth": "both drop the same residual branches, and ShakeDrop contains it (α = β = 0)",
     }
 
-    p: Rampable[Rate] = 0.5
+    p: Rampable[ProperShare] = 0.5
     """p, the probability that the last branch is shaken; the paper's P_L = 1 − p is .5, for long runs of deep networks"""
 
     def surgery(self, model: nn.Module, facts: Facts) -> None:

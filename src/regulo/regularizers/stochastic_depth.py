@@ -6,18 +6,15 @@ for the branches l = 1 … L from input to output: early ones, on which all othe
 branch is there. The paper divides nothing and multiplies by 1 − p_l in inference; the expectation is the same.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from regulo.batch import Facts
-from regulo.ramps import Dial, Rampable
+from regulo.ramps import Dial, Rampable, drop
+from regulo.ranges import ProperShare
 from regulo.regularizers.base import Regularizer
 from regulo.sites import need_sites
-
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class StochasticDepth(Regularizer):
@@ -27,7 +24,7 @@ class StochasticDepth(Regularizer):
     roles: ClassVar[frozenset[str]] = frozenset({"draws"})
     scales: ClassVar[tuple[str, ...]] = ("p",)
 
-    p: Rampable[Rate] = 0.1
+    p: Rampable[ProperShare] = 0.1
     """p of the last branch: .05 for ResNet-50 and ViT-S, .1 to .5 for ConvNeXt T to B, .5 for the paper's 110 layers"""
 
     shape: Literal["linear", "uniform"] = "linear"
@@ -47,8 +44,5 @@ class DropBranch(nn.Module):
         self.dial, self.share = Dial(rate), share
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        keep = 1 - self.share * self.dial.value
-        kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) < keep
-        return x * (kept / keep).to(x.dtype)
+        rate = self.share * self.dial.value if self.training else None
+        return drop(x, rate, (len(x), *[1] * (x.ndim - 1)))

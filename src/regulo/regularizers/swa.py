@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from regulo.ranges import Share
 from regulo.regularizers.base import Goal, Regularizer
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class SWA(Regularizer):
         "early_stopping": "it may end the run before averaging begins, and would hand on one epoch's weights",
     }
 
-    share: Annotated[float, Field(ge=0, le=1)] = 0.25
+    share: Share = 0.25
     """last share of the run whose epochs are averaged, .2 to .3; 0 averages nothing"""
     statistics: Annotated[int, Field(ge=1, le=1000)] = 16
     """training batches from which BatchNorm's statistics are estimated anew for the average"""

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from regulo.batch import Facts
 from regulo.imaging import albumentations, strictly
-from regulo.ramps import Rampable, Share
+from regulo.ramps import Rampable
+from regulo.ranges import Share
 from regulo.regularizers.base import Regularizer
 
 

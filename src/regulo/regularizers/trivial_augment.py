@@ -6,7 +6,8 @@ It has nothing to tune, which is its point. Translations reach 32 pixels, whatev
 from typing import Any, ClassVar
 
 from regulo.batch import Facts
-from regulo.ramps import Rampable, Share
+from regulo.ramps import Rampable
+from regulo.ranges import Share
 from regulo.regularizers.base import Regularizer
 
 

@@ -9,20 +9,17 @@ Under plain SGD the two are the same; under Adam they are not, because its step 
 import fnmatch
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
 from torch import nn
 
 from regulo.errors import Problem, Refused
 from regulo.groups import NamedParameter, ParamGroup
 from regulo.ramps import Rampable
+from regulo.ranges import ProperShare
 from regulo.regularizers.base import Regularizer
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
-
-
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class WeightDecay(Regularizer):
@@ -32,7 +29,7 @@ class WeightDecay(Regularizer):
 
     scales: ClassVar[tuple[str, ...]] = ("rate",)
 
-    rate: Rampable[Rate] = 0.01
+    rate: Rampable[ProperShare] = 0.01
     """λ: .01 to .1 decoupled under AdamW; 5e-4 as l2 under SGD with momentum, where momentum multiplies it by 10"""
     mode: Literal["decoupled", "l2"] = "decoupled"
     """beside the gradient step, or inside the gradient"""

@@ -7,14 +7,14 @@ The gradient goes through the standardization; what is stored, decayed and avera
 normalisation should follow each convolution: it is made for group normalisation.
 """
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from regulo.batch import Facts
 from regulo.errors import Problem, Refused
+from regulo.ranges import Positive
 from regulo.regularizers.base import Regularizer
 from regulo.sites import replace
 
@@ -27,7 +27,7 @@ class WeightStandardization(Regularizer):
         ("max_norm", "orthogonality"), "it acts on the raw weights, whose size and place the standardized ones do not show"
     )
 
-    eps: Annotated[float, Field(gt=0)] = 1e-5
+    eps: Positive = 1e-5
     """ε, for filters that hardly vary"""
 
     def surgery(self, model: nn.Module, facts: Facts) -> None:

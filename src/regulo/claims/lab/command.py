@@ -1,19 +1,19 @@
 """`regulo claims`: try the claims, tell the verdicts, write them down. A finished trial is not repeated."""
 
-import fcntl
+import contextlib
+import functools
 import importlib
 import inspect
 import json
 import pkgutil
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
+from regulo import jobs
 from regulo.claims.base import Claim, Trial
 from regulo.errors import Problem, Refused, nearest
-from regulo.runs import write
+from regulo.runs import locked, write
 
 ROOT = Path("runs") / "claims"
 
@@ -65,29 +65,31 @@ def attempt(chosen: Sequence[Claim], quick: bool, root: Path) -> Iterator[str]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    planned = [(claim, trial) for claim in chosen for trial in claim.trials(quick)]
+    planned = {f"{claim.name}/{trial.name}": (claim, trial) for claim in chosen for trial in claim.trials(quick)}
+    wanted = {
+        name: functools.partial(done, claim, trial, root.absolute())
+        for name, (claim, trial) in planned.items()
+        if recorded(claim, trial, root) is None
+    }
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("", total=len(planned))
-        for claim, trial in planned:
-            progress.update(bar, description=f"{claim.number:2d} {claim.name}: {trial.name}"[:60].ljust(60))
-            try:
-                done(claim, trial, root)
-            except Exception as error:  # a full disk must not cost the other trials
-                with (root / "errors.log").open("a") as log:
-                    log.write(f"{claim.name} {trial.name}\n{traceback.format_exc()}\n")
-                yield f"{claim.name} {trial.name}: {error} ({root / 'errors.log'})"
-            progress.advance(bar)
+        bar = progress.add_task("", total=len(planned), completed=len(planned) - len(wanted))
+        for event in jobs.run(wanted, jobs.places(), root / "logs"):
+            if event.seconds is None:
+                progress.update(bar, description=f"{planned[event.name][0].number:2d} {event.name}"[:60].ljust(60))
+            else:
+                progress.advance(bar)
+            if event.error:
+                yield f"{event.name}: {event.error} ({root / 'logs' / event.name}.txt)"
 
 
-@contextmanager
+@contextlib.contextmanager
 def alone(root: Path) -> Iterator[None]:
     """Within: no other process tries claims in this folder."""
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            stack.enter_context(locked(root / ".lock", wait=False))
+        except BlockingIOError as error:
             raise Refused(Problem("regulo claims", f"another process is trying claims in {root}")) from error
         yield
 

@@ -3,7 +3,7 @@
 import math
 import statistics
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -47,13 +47,8 @@ class Comparison(Claim):
         """The overrides of each condition, by its label."""
 
     def trials(self, quick: bool) -> list[Trial]:
-        return [
-            Trial(
-                f"{label}-{seed}".replace(" ", "_").replace("/", "_"), {"condition": label, "seed": seed, "overrides": overrides}
-            )
-            for label, overrides in self.conditions(quick).items()
-            for seed in range(1 if quick else self.seeds)
-        ]
+        settings = {label: {"overrides": overrides} for label, overrides in self.conditions(quick).items()}
+        return per_seed(settings, 1 if quick else self.seeds)
 
     def measure(self, trial: Trial, folder: Path) -> Numbers:
         from regulo.claims.lab.experiments import train
@@ -63,6 +58,15 @@ class Comparison(Claim):
     def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
         key, label = self.shown
         dots(trials, key, label, figure)
+
+
+def per_seed(conditions: Mapping[str, Numbers], seeds: int) -> list[Trial]:
+    """A trial for each seed under each condition, from the settings of each condition by its label."""
+    return [
+        Trial(f"{label}-{seed}".replace(" ", "_").replace("/", "_"), {"condition": label, "seed": seed, **settings})
+        for label, settings in conditions.items()
+        for seed in range(seeds)
+    ]
 
 
 def kept(result: Numbers) -> Numbers:

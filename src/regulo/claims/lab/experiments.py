@@ -20,7 +20,7 @@ from regulo.cli import quiet
 from regulo.data.base import Splits
 from regulo.errors import Failed
 from regulo.optim.base import SCHEDULES
-from regulo.runs import write
+from regulo.runs import locked, write
 from regulo.scores import Evaluation
 
 
@@ -32,32 +32,38 @@ def short(quick: bool, *overrides: str) -> list[str]:
 def train(overrides: Sequence[str], root: Path) -> dict[str, Any]:
     """The result.json of `regulo train` with these overrides, from a folder below `root` if it has been run before.
 
-    Trials that ask for the same run share it. A run that diverged is a result, too, and has the status "failed".
+    Trials that ask for the same run share it, also if they are tried at the same time. A run that diverged is a result, too, and
+    has the status "failed".
     """
-    from regulo import tables
-    from regulo.train import train as command
-
     fixed = [*overrides, *speed(overrides, root)]
     whole = json.dumps(configs.load(fixed).as_dict(), sort_keys=True)
     folder = root / "runs" / hashlib.sha256(whole.encode()).hexdigest()[:16]
-    file = folder / "result.json"
-    kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if kept.get("status") not in ("done", "failed"):
-        shutil.rmtree(folder, ignore_errors=True)
-        quiet()
-        tables.CONSOLE.quiet = True
-        try:
-            with no_warnings():
-                command([*fixed, f"run_dir={folder}", "logger=csv", "callbacks=none"])
-        except Failed:
-            pass  # it diverged
-        except BaseException:
+    with locked(folder.with_suffix(".lock")):
+        if finished(folder).get("status") not in ("done", "failed"):
             shutil.rmtree(folder, ignore_errors=True)
-            raise
-        finally:
-            tables.CONSOLE.quiet = False
-        kept = json.loads(file.read_text(encoding="utf-8"))
-    return kept | {"folder": str(folder)}
+            _train([*fixed, f"run_dir={folder}", "logger=csv", "callbacks=none"])
+    return finished(folder) | {"folder": str(folder)}
+
+
+def finished(folder: Path) -> dict[str, Any]:
+    """The result of the run in a folder, if there is one."""
+    file = folder / "result.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _train(overrides: Sequence[str]) -> None:
+    from regulo import tables
+    from regulo.train import train as command
+
+    quiet()
+    tables.CONSOLE.quiet = True
+    try:
+        with no_warnings():
+            command(overrides)
+    except Failed:
+        pass  # it diverged
+    finally:
+        tables.CONSOLE.quiet = False
 
 
 @contextlib.contextmanager
@@ -72,17 +78,18 @@ def speed(overrides: Sequence[str], root: Path) -> list[str]:
     """Precision and memory format, measured once for each architecture and kept in `root`, so that all trials share them."""
     config = configs.load(overrides)
     model = {"name": config.model.name, **config.model.model_dump()}
-    file = root / "speed.json"
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     key = json.dumps([model, config.data.name, config.data.batch_size], sort_keys=True)
-    if key not in known:
-        from regulo.build import build
-        from regulo.train import measure_speed
+    file = root / "speed.json"
+    with locked(root / ".speed.lock"):
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        if key not in known:
+            from regulo.build import build
+            from regulo.train import measure_speed
 
-        plain = [o for o in overrides if o.startswith(("model", "data.batch_size", "data="))]
-        choice = measure_speed(build(configs.load([*plain, "regularizer=none"])))
-        known[key] = [f"trainer.precision={choice.precision}", f"trainer.memory_format={choice.memory_format}"]
-        write(file, json.dumps(known, indent=1) + "\n")
+            plain = [o for o in overrides if o.startswith(("model", "data.batch_size", "data="))]
+            choice = measure_speed(build(configs.load([*plain, "regularizer=none"])))
+            known[key] = [f"trainer.precision={choice.precision}", f"trainer.memory_format={choice.memory_format}"]
+            write(file, json.dumps(known, indent=1) + "\n")
     return list(known[key])
 
 
@@ -152,16 +159,13 @@ def fit(
 
 
 @torch.inference_mode()
-def evaluation(model: nn.Module, split: str = "test") -> Evaluation:
-    """The answers of a model in inference mode."""
-    x, y = tensors(split)
+def evaluation(model: nn.Module, split: str = "test", count: int = 5000) -> Evaluation:
+    """The answers of a model on the first `count` images of a split, in inference mode."""
+    x, y = (t[:count] for t in tensors(split))
     model.eval()
     return Evaluation(torch.cat([model(part) for part in x.split(500)]), y)
 
 
-@torch.inference_mode()
 def accuracy(model: nn.Module, split: str = "test", count: int = 5000) -> float:
     """The share of right answers of a model in inference mode."""
-    x, y = (t[:count] for t in tensors(split))
-    model.eval()
-    return torch.cat([model(part).argmax(1) for part in x.split(500)]).eq(y).double().mean().item()
+    return evaluation(model, split, count).scores()["acc"]

@@ -1,12 +1,11 @@
 """The LightningDataModule of every data set."""
 
-import os
-
 import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
+from regulo import cores
 from regulo.batch import Batch
 from regulo.data.base import DataSet, Splits, drawn_from, fixed_subset
 from regulo.data.pipeline.dataset import BatchedImages, Transforms, quiet_worker, whole
@@ -79,4 +78,4 @@ class ImageData(LightningDataModule):
         """Loader processes: as configured, else half of this device's share of the cores, at most 8."""
         if self.spec.num_workers is not None:
             return self.spec.num_workers
-        return min(8, max(1, len(os.sched_getaffinity(0)) // (2 * self._place()[1]))) if hasattr(os, "sched_getaffinity") else 2
+        return min(8, max(1, len(cores.available()) // (2 * self._place()[1])))

@@ -1,0 +1,138 @@
+"""Independent jobs on one machine: a process each, as many at once as it has GPUs, or cores without one.
+
+Small networks gain little from a second core, so that two jobs with a core each are done sooner than one after the other with
+two. Processes are forked from a server that has imported what all of them need.
+"""
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from regulo import cores
+
+PRELOAD = ["lightning.pytorch", "albumentations", "torchvision", "torchmetrics", "regulo.build", "regulo.task"]
+METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+GRACE = 20.0
+"""seconds that a job has to end after it was told to"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of the machine that one job has to itself."""
+
+    cores: tuple[int, ...]
+    device: str = ""  # a GPU as CUDA_VISIBLE_DEVICES names it
+
+
+@dataclass(frozen=True)
+class Event:
+    """A job has begun (`seconds` is None), or ended after some seconds, well (`error` is empty) or not."""
+
+    name: str
+    seconds: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class _Running:
+    name: str
+    process: Any
+    place: Place
+    told: Connection
+    since: float
+
+
+def places(at_once: int | None = None) -> list[Place]:
+    """The machine in `at_once` equal parts; by default one for each GPU, or for each core if there is none."""
+    import torch
+
+    mine = cores.available()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    devices = [visible[i] if i < len(visible) and visible[i] else str(i) for i in range(torch.cuda.device_count())]
+    n = min(at_once or len(devices) or len(mine), len(mine))
+    return [Place(tuple(mine[i::n]), devices[i % len(devices)] if devices else "") for i in range(n)]
+
+
+def run(jobs: Mapping[str, Callable[[], object]], parts: Sequence[Place], logs: Path) -> Iterator[Event]:
+    """Run the jobs, which must be picklable, and tell when each begins and ends; what they print goes to `logs`/<name>.txt.
+
+    A job that raises, or is killed, does not disturb the others. Those that run end if this process ends, or stops listening.
+    """
+    context: Any = multiprocessing.get_context(METHOD)
+    if METHOD == "forkserver":
+        context.set_forkserver_preload(PRELOAD)
+    waiting, free = list(jobs.items()), list(parts)
+    running: dict[int, _Running] = {}
+    try:
+        while waiting or running:
+            while waiting and free:
+                (name, job), place = waiting.pop(0), free.pop(0)
+                told, tells = context.Pipe(duplex=False)
+                arguments = (job, place, tells, (logs / f"{name}.txt").absolute(), Path.cwd(), dict(os.environ))
+                process = context.Process(target=_work, args=arguments, name=name)
+                process.start()
+                tells.close()
+                running[process.sentinel] = _Running(name, process, place, told, time.perf_counter())
+                yield Event(name)
+            for sentinel in wait(list(running)):
+                job_ = running.pop(sentinel)  # type: ignore[arg-type]
+                free.append(job_.place)
+                yield Event(job_.name, time.perf_counter() - job_.since, _why(job_))
+    finally:
+        for left in running.values():
+            left.process.terminate()
+        for left in running.values():
+            left.process.join(GRACE)
+            left.process.kill()
+
+
+def _why(job: _Running) -> str:
+    """Why a job ended: empty if it did what it should."""
+    job.process.join()
+    try:
+        said = str(job.told.recv()) if job.told.poll() else ""
+    except EOFError:
+        said = ""
+    code = job.process.exitcode
+    if not said and code:
+        said = f"it was killed (signal {-code})" if code < 0 else f"it ended with exit code {code}"
+    return said
+
+
+def _work(
+    job: Callable[[], object], place: Place, tells: Connection, log: Path, folder: Path, environment: dict[str, str]
+) -> None:
+    """One job, in its own process."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.chdir(folder)
+    os.environ.update(environment)
+    if place.device:
+        os.environ["CUDA_VISIBLE_DEVICES"] = place.device
+    cores.keep_to(place.cores)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    try:
+        job()
+    except BaseException as error:
+        traceback.print_exc()
+        text = str(error).splitlines()
+        tells.send(text[0] if text else type(error).__name__)
+        sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that wanted it has ended, however it did."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)

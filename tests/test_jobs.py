@@ -1,0 +1,116 @@
+"""Jobs in processes of their own: what goes wrong in one stays there."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from regulo import cores, jobs
+
+
+def note(file: Path, text: str = "done") -> None:
+    print("printed", flush=True)
+    file.write_text(text)
+
+
+def threads_and_cores(file: Path) -> None:
+    import torch
+
+    file.write_text(f"{torch.get_num_threads()} {len(cores.available())} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}")
+
+
+def raises() -> None:
+    raise ValueError("no such thing\nand more")
+
+
+def leaves() -> None:
+    sys.exit(3)
+
+
+def is_killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleeps(file: Path, seconds: float = 120) -> None:
+    file.write_text(str(os.getpid()))
+    time.sleep(seconds)
+
+
+def test_a_job_that_fails_or_is_killed_is_told_and_disturbs_no_other(tmp_path: Path) -> None:
+    wanted = {"raises": raises, "killed": is_killed, "leaves": leaves}
+    wanted |= {f"ok{i}": functools.partial(note, tmp_path / f"ok{i}") for i in range(3)}
+    events = list(jobs.run(wanted, jobs.places(2), tmp_path / "logs"))
+    begun = [e.name for e in events if e.seconds is None]
+    ended = {e.name: e.error for e in events if e.seconds is not None}
+    assert begun == list(wanted)
+    assert ended == {
+        "raises": "no such thing",
+        "killed": "it was killed (signal 9)",
+        "leaves": "3",
+        **dict.fromkeys(("ok0", "ok1", "ok2"), ""),
+    }
+    assert all((tmp_path / f"ok{i}").read_text() == "done" for i in range(3))
+    assert (tmp_path / "logs" / "ok0.txt").read_text() == "printed\n"
+    assert "ValueError: no such thing" in (tmp_path / "logs" / "raises.txt").read_text()
+
+
+def test_the_cores_are_divided(tmp_path: Path) -> None:
+    mine = cores.available()
+    for n in (1, 2):
+        parts = jobs.places(n)
+        assert sorted(c for p in parts for c in p.cores) == mine
+    part = jobs.Place((mine[0],), "7")
+    list(jobs.run({"one": functools.partial(threads_and_cores, tmp_path / "said")}, [part], tmp_path))
+    assert (tmp_path / "said").read_text() == "1 1 7"
+    assert cores.available() == mine
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] not in "ZX"
+    except OSError:
+        return False
+
+
+def until(what: object, seconds: float = 60) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if what():  # type: ignore[operator]
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_jobs_end_when_nobody_listens_any_more(tmp_path: Path) -> None:
+    events = jobs.run({"sleeps": functools.partial(sleeps, tmp_path / "pid")}, jobs.places(1), tmp_path)
+    next(events)
+    assert until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    pid = int((tmp_path / "pid").read_text())
+    events.close()  # type: ignore[attr-defined]
+    assert until(lambda: not alive(pid), 5)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")
+def test_jobs_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "study.py"
+    script.write_text(
+        "import functools, pathlib\n"
+        "from regulo import jobs\n"
+        "from tests.test_jobs import sleeps\n"
+        "if __name__ == '__main__':\n"
+        f"    here = pathlib.Path({str(tmp_path)!r})\n"
+        "    list(jobs.run({'sleeps': functools.partial(sleeps, here / 'pid')}, jobs.places(1), here))\n"
+    )
+    root = Path(__file__).parents[1]
+    parent = subprocess.Popen([sys.executable, script], cwd=root, env=os.environ | {"PYTHONPATH": str(root)})
+    assert until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    pid = int((tmp_path / "pid").read_text())
+    assert alive(pid)
+    parent.kill()
+    parent.wait()
+    assert until(lambda: not alive(pid), 10)
