@@ -39,7 +39,8 @@ class MCDropoutUncertainty(Claim):
     def trials(self, quick: bool) -> list[Trial]:
         from regulo.claims.lab.experiments import short
 
-        return [Trial(f"seed{s}", {"overrides": short(quick, *PLAN), "seed": s}) for s in range(1 if quick else 3)]
+        overrides = short(quick, *PLAN, *(["regularizer.mc_dropout.samples=8"] if quick else []))
+        return [Trial(f"seed{s}", {"overrides": overrides, "seed": s}) for s in range(1 if quick else 3)]
 
     def measure(self, trial: Trial, folder: Path) -> Numbers:
         import torch
