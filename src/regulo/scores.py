@@ -1,5 +1,6 @@
 """What is measured: sums that stay on the device, and the final scores of a split."""
 
+import statistics
 import time
 from dataclasses import dataclass, field
 
@@ -113,7 +114,8 @@ class Rate:
     """Training images per second, over all devices, without the time that validation takes."""
 
     def __init__(self) -> None:
-        self.past_images, self.past_seconds = 0, 0.0
+        self.past_images = 0
+        self.epochs: list[float] = []  # seconds of each
         self.begin()
 
     def begin(self) -> None:
@@ -127,8 +129,12 @@ class Rate:
     def end(self) -> None:
         """End an epoch's training."""
         self.past_images += self.images
-        self.past_seconds += time.perf_counter() - self.start
+        self.epochs.append(time.perf_counter() - self.start)
 
     def mean(self) -> float:
         """The rate over all epochs."""
-        return self.past_images / self.past_seconds if self.past_seconds else 0.0
+        return self.past_images / sum(self.epochs) if self.epochs else 0.0
+
+    def epoch(self) -> float:
+        """The median seconds of an epoch."""
+        return statistics.median(self.epochs) if self.epochs else 0.0

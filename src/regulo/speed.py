@@ -1,6 +1,8 @@
 """Precision and memory format, measured and not assumed: what is fastest depends on the model and on the machine."""
 
 import copy
+import resource
+import sys
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -84,3 +86,11 @@ def _step(model: nn.Module, images: Tensor, targets: Tensor, trial: Trial) -> fl
     seconds = time.perf_counter() - start
     model.zero_grad(set_to_none=True)
     return seconds
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that this process has held so far: of the GPU's memory, or its resident set without one."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else 1024 * largest  # which counts KiB elsewhere

@@ -75,7 +75,7 @@ def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "S
     """Train to the end of the schedule, or until the plan stops it."""
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-    from regulo import logs
+    from regulo import logs, speed
     from regulo.callbacks.base import Scene
     from regulo.checkpoints import keepers
     from regulo.task import ImageClassification
@@ -102,6 +102,8 @@ def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "S
         "steps": trainer.global_step,
         "fit_seconds": round(time.perf_counter() - began, 2),
         "images_per_second": round(task.rate.mean(), 1),
+        "epoch_seconds": round(task.rate.epoch(), 3),
+        "peak_memory_mb": round(speed.peak_memory(config.trainer.device()) / 1e6),
         "params": sum(p.numel() for p in parts.model.parameters()),
     }
 
@@ -152,7 +154,8 @@ def outcome(folder: RunFolder, config: Config) -> Iterator[dict[str, Any]]:
     except BaseException as error:
         text = str(error).splitlines()
         status = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
-        folder.save_json("result.json", result | {"status": status, "error": text[0] if text else type(error).__name__})
+        why = {"error": text[0] if text else type(error).__name__, "error_type": type(error).__name__}
+        folder.save_json("result.json", result | {"status": status, **why})
         raise
     folder.save_json("result.json", result | {"status": "done"})
 

@@ -30,7 +30,7 @@ class Combination(Comparison):
     )
     source = "the lesson; for photographs He et al. 2019, arXiv:1812.01187 (each addition measured)"
     method = (
-        "The default network for up to 30 epochs with none, each alone, and all three, at the strengths of their "
+        "The default run with none, each alone, and all three, at the strengths of their "
         "YAML files. The claim fails unless all three are clearly above none in test accuracy; it holds if they are also clearly "
         "above the single one that is best on validation, else it has a limit."
     )
