@@ -20,7 +20,7 @@ from rich.progress import track
 
 from regulo import config as configs
 from regulo import spec
-from regulo.batch import soft_targets
+from regulo.batch import Batch
 from regulo.build import build, settle
 from regulo.cli import quiet
 from regulo.draws import Moment
@@ -29,7 +29,7 @@ from regulo.ramps import Dial
 from regulo.regularizers.base import hooks
 from regulo.runs import write
 from regulo.speed import Choice, autocast
-from regulo.task import Classifier
+from regulo.task import Classifier, forward
 from regulo.train import measure_speed
 
 PAIRS, STEPS = 15, 3
@@ -50,20 +50,16 @@ def stepper(model: str, name: str, choice: Choice) -> Callable[[], float]:
     config, plan = parts.config, parts.plan
     device = config.trainer.device()
     classifier: Classifier = parts.classifier().to(device).train()
-    batch, moment = parts.data.example(), Moment(0)
+    example, moment = parts.data.example(), Moment(0)
+    batch = Batch(*(column.to(device) for column in example))
     groups = plan.param_groups(classifier.model)
     optimizer = plan.wrap_optimizer(config.optim.build(groups, fused=True), classifier.model, lambda: moment)
     averages = [c for c in plan.callbacks(config.run.goal) if hasattr(c, "take")]
     dials = [m for m in classifier.modules() if isinstance(m, Dial)]
 
     def closure() -> torch.Tensor:
-        targets = soft_targets(batch.labels.to(device), parts.data.facts.num_classes)
-        first, *others = classifier.normalise(batch.images.to(device)).split(len(targets))
-        first, targets = plan.mix(first, targets, moment)
-        images = torch.cat([first, *others]) if others else first
         with autocast(config.trainer.precision, device):
-            logits = classifier.model(images)
-            loss, _ = plan.loss(classifier.model, images, targets, logits, moment)
+            loss = forward(classifier, plan, batch, parts.data.facts.num_classes, moment).loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         return loss

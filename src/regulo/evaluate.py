@@ -1,12 +1,11 @@
 """`regulo evaluate`: a split's answers on one device, in order, every image once. The end of training calls the same."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from regulo.batch import Batch
 from regulo.errors import Problem, Refused, nearest
@@ -17,6 +16,10 @@ from regulo.scores import Evaluation
 from regulo.sites import RateSite
 from regulo.speed import autocast
 from regulo.task import Classifier
+
+if TYPE_CHECKING:
+    from regulo.data.pipeline.module import ImageData
+    from regulo.restore import Restored
 
 SPLITS = ("train_clean", "val", "test")
 
@@ -37,22 +40,37 @@ def drawn_alike(device: torch.device) -> Iterator[None]:
         yield
 
 
+def ask(classifier: Classifier, images: torch.Tensor, precision: str, plan: Plan) -> dict[str, torch.Tensor]:
+    """What the plan's inference says of uint8 images (B, C, H, W): "logits" (B, K), and further quantities (B,) by name."""
+    with autocast(precision, images.device):
+        return plan.infer(classifier.model, classifier.normalise(images))
+
+
 @torch.inference_mode()
 def answers(
-    classifier: Classifier, loader: DataLoader[Batch], device: torch.device, precision: str, plan: Plan, temperature: float = 1.0
+    classifier: Classifier, loader: Iterable[Batch], device: torch.device, precision: str, plan: Plan, temperature: float = 1.0
 ) -> Evaluation:
     """The final answers on all images of a loader, in inference mode: the same whenever it is called."""
     classifier = classifier.to(device).eval()
     columns: dict[str, list[torch.Tensor]] = {"labels": []}
     with drawn_alike(device):
         for batch in loader:
-            with autocast(precision, device):
-                given = plan.infer(classifier.model, classifier.normalise(batch.images.to(device)))
-            for name, column in given.items():
+            for name, column in ask(classifier, batch.images.to(device), precision, plan).items():
                 columns.setdefault(name, []).append(column.float().cpu())
             columns["labels"].append(batch.labels)
     whole = {name: torch.cat(parts) for name, parts in columns.items()}
     return Evaluation(whole.pop("logits") / temperature, whole.pop("labels"), whole)
+
+
+def images_of(run: "Restored") -> "ImageData":
+    """The data that a run was trained and scored on. Raises Refused if they are others now."""
+    from regulo.data.pipeline.module import ImageData
+
+    data = ImageData(run.config.data, run.config.data.splits(), run.config.run.seed, run.config.trainer.limit_batches)
+    if data.facts.classes != run.facts.classes:
+        what = f"the data have the classes {', '.join(data.facts.classes)}, and the run has {', '.join(run.facts.classes)}"
+        raise Refused(Problem("data", what))
+    return data
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -66,14 +84,10 @@ def evaluate(arguments: Sequence[str]) -> int:
     folder = RunFolder.open(arguments[0])
 
     from regulo import tables
-    from regulo.data.pipeline.module import ImageData
     from regulo.restore import restore
 
     run = restore(folder)
-    data = ImageData(run.config.data, run.config.data.splits(), run.config.run.seed, run.config.trainer.limit_batches)
-    if data.facts.classes != run.facts.classes:
-        what = f"the data have the classes {', '.join(data.facts.classes)}, and the run has {', '.join(run.facts.classes)}"
-        raise Refused(Problem("data", what))
+    data = images_of(run)
     scores = {
         f"{name}/{key}": value for name in wanted for key, value in run.answers(data.evaluation_loader(name)).scores().items()
     }

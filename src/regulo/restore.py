@@ -1,20 +1,19 @@
 """A finished run's model, from its folder alone: neither pretrained weights nor the data set are needed."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from regulo import checkpoints
 from regulo.batch import Batch, Facts
 from regulo.config import Config, validate
-from regulo.evaluate import answers, drawn_alike, turn_back
+from regulo.evaluate import answers, ask, drawn_alike, turn_back
 from regulo.plan import Plan
 from regulo.runs import RunFolder
 from regulo.scores import Evaluation
-from regulo.speed import autocast
 from regulo.task import Classifier
 
 
@@ -30,14 +29,14 @@ class Restored:
     plan: Plan
     temperature: float
 
-    def answers(self, loader: DataLoader[Batch]) -> Evaluation:
+    def answers(self, loader: Iterable[Batch]) -> Evaluation:
         """The run's final answers on all images of a loader."""
         return answers(self.classifier, loader, self.device, self.config.trainer.precision, self.plan, self.temperature)
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """The run's final answers (B, K) on uint8 images (B, C, H, W), on the device."""
-        with drawn_alike(self.device), autocast(self.config.trainer.precision, self.device):
-            given = self.plan.infer(self.classifier.model, self.classifier.normalise(images.to(self.device)))
+        with drawn_alike(self.device):
+            given = ask(self.classifier, images.to(self.device), self.config.trainer.precision, self.plan)
         return given["logits"].float() / self.temperature
 
 

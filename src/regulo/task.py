@@ -1,7 +1,7 @@
 """The task: fold the plan over batch, model, loss and optimizer. It never names a regularizer."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningModule
@@ -46,6 +46,27 @@ class Classifier(nn.Module):
         return self.model(self.normalise(images))
 
 
+class Forward(NamedTuple):
+    """A training batch that has gone through the plan, the model and the loss."""
+
+    loss: Tensor  # ()
+    parts: dict[str, Tensor]  # () each, of the loss
+    images: Tensor  # (B, C, H, W): the first view, as the model saw it
+    targets: Tensor  # (B, K)
+    logits: Tensor  # (V·B, K), V views
+
+
+def forward(classifier: Classifier, plan: Plan, batch: Batch, num_classes: int, now: Moment) -> Forward:
+    """Training's way from a batch on the device to its loss."""
+    targets = soft_targets(batch.labels, num_classes)
+    first, *others = classifier.normalise(batch.images).split(len(targets))
+    first, targets = plan.mix(first, targets, now)
+    images = torch.cat([first, *others]) if others else first
+    logits = classifier.model(images)
+    loss, parts = plan.loss(classifier.model, images, targets, logits, now)
+    return Forward(loss, parts, first, targets, logits)
+
+
 class ImageClassification(LightningModule):
     """Trains a classifier. Validation is the plain, unsmoothed NLL; training accuracy comes from a fixed clean subset."""
 
@@ -77,17 +98,11 @@ class ImageClassification(LightningModule):
             self.optim.regroup(optimizer, self.plan.param_groups(self.classifier.model, now.progress))  # type: ignore[arg-type]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        now, model = self.now(), self.classifier.model
-        targets = soft_targets(batch.labels, self.facts.num_classes)
-        first, *others = self.classifier.normalise(batch.images).split(len(targets))
-        first, targets = self.plan.mix(first, targets, now)
-        images = torch.cat([first, *others]) if others else first
-        logits = model(images)
-        loss, parts = self.plan.loss(model, images, targets, logits, now)
+        done = forward(self.classifier, self.plan, batch, self.facts.num_classes, self.now())
         if not replaying():
-            self.meter.update(parts, logits[: len(targets)], targets)
-            self.rate.images += len(targets) * self.trainer.world_size
-        return {"loss": loss, "images": first, "targets": targets}
+            self.meter.update(done.parts, done.logits[: len(done.targets)], done.targets)
+            self.rate.images += len(done.targets) * self.trainer.world_size
+        return {"loss": done.loss, "images": done.images, "targets": done.targets}
 
     def now(self) -> Moment:
         """Where the run is."""
