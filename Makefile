@@ -29,7 +29,7 @@ claims: $(READY) ## try the lesson's claims: make claims ARGS="--quick"
 	@$(REGULO) claims $(ARGS)
 
 test: $(READY) ## the tests, without a network
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -n logical --maxprocesses 8 $(ARGS)
 
 lint: $(READY) ## style and types
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

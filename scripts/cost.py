@@ -1,6 +1,6 @@
 """What each technique costs: the time of a training step relative to none, and of an image in the loader.
 
-    make cost                       all techniques; writes docs/cost.md (about 10 minutes on 2 cores)
+    make cost                       all techniques; writes docs/cost.md (about 6 minutes on 2 cores)
     make cost ARGS="mixup sam"      these, on the terminal only
 
 Steps with and without the technique take turns, so that a drift of the machine's speed meets both; a ratio is taken from each
@@ -32,7 +32,7 @@ from regulo.speed import Choice, autocast
 from regulo.task import Classifier, forward
 from regulo.train import measure_speed
 
-PAIRS, STEPS = 15, 3
+PAIRS, STEPS = 9, 3
 MODELS = ("resnet_small", "vit_tiny")
 NO_STEP = {"transform", "sequence", "infer", "calibrate"}
 """hooks that cost nothing in a training step"""

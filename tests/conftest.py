@@ -11,9 +11,13 @@ import torch
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-from regulo import spec
+from regulo import cores, spec
 from regulo.batch import Facts
 from regulo.cli import main
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core each: tests are small, and threads would only wait for one another
+    place, mine = int(os.environ["PYTEST_XDIST_WORKER"][2:]), cores.available()
+    cores.keep_to([mine[place % len(mine)]])
 
 GREY = Facts(1, 28, 28, tuple("abcdefghij"), (0.29,), (0.35,))
 COLOUR = Facts(3, 32, 32, tuple("abcde"), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
