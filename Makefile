@@ -1,7 +1,7 @@
 # Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="model=vit_tiny seed=1".
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict dashboard claims test lint format schema bench cost lock clean
+.PHONY: help setup train evaluate predict dashboard claims ablate doctor report test lint format schema bench cost regimes lock clean
 REGULO := .venv/bin/regulo
 READY := .venv/.ready
 
@@ -28,6 +28,15 @@ dashboard: $(READY) ## look at the runs in the terminal
 claims: $(READY) ## try the lesson's claims: make claims ARGS="--quick"
 	@$(REGULO) claims $(ARGS)
 
+ablate: $(READY) ## which technique helps? make ablate ARGS="study=lesson"
+	@$(REGULO) ablate $(ARGS)
+
+doctor: $(READY) ## what is risky in a run, and what its curves say: make doctor ARGS="optim.lr=3"
+	@$(REGULO) doctor $(ARGS)
+
+report: $(READY) ## a page that explains a run or a study: make report ARGS="runs/…"
+	@$(REGULO) report $(ARGS)
+
 test: $(READY) ## the tests, without a network
 	@.venv/bin/python -m pytest -n logical --maxprocesses 8 $(ARGS)
 
@@ -45,6 +54,9 @@ bench: $(READY) ## images/s through Regulo against a bare PyTorch loop
 
 cost: $(READY) ## step time of each technique relative to none: docs/cost.md
 	@.venv/bin/python scripts/cost.py $(ARGS)
+
+regimes: $(READY) ## train the runs by which the doctor's verdict is validated: docs/doctor.md
+	@.venv/bin/python scripts/regimes.py $(ARGS)
 
 lock: $(READY) ## renew the locked dependencies
 	@.venv/bin/python scripts/lock.py $(ARGS)

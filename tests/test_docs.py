@@ -1,5 +1,6 @@
 """What the documents promise is run."""
 
+import json
 import os
 import re
 import shutil
@@ -77,14 +78,14 @@ def test_the_locks_have_hashes_and_no_addresses() -> None:
 
 @pytest.fixture(scope="module")
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with the three extensions of CONTRIBUTING.md added, and nothing else edited."""
+    """A copy of the project with the three extensions and the study of CONTRIBUTING.md added, and nothing else edited."""
     copy = tmp_path_factory.mktemp("fork")
     shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "configs", copy / "configs")
     shutil.copytree(ROOT / "tests", copy / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", copy)
     blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for path, content in blocks:
         assert not (copy / path).exists()
         (copy / path).write_text(content)
@@ -104,6 +105,15 @@ def test_the_extensions_of_the_contributing_guide_work_without_any_other_edit(fo
     helped = python(fork, "-m", "regulo", "train", "--help").stdout
     assert "regularizer.pixel_noise.sigma=0.1   number ≥ 0 and ≤ 1" in helped
     assert "model=linear" in helped
+
+
+def test_a_study_of_new_extensions_needs_no_edit_of_the_study_code(fork: Path) -> None:
+    short = ["study.seeds=1", "study.corruptions=false", "debug=fast", "data.num_workers=0"]
+    done = python(fork, "-m", "regulo", "ablate", "study=noise", *short)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((fork / "runs" / "studies" / "noise" / "study.json").read_text())
+    assert [cell["label"] for cell in found["cells"]] == ["base", "pixel_noise", "strong noise"]
+    assert all(run["status"] == "done" for cell in found["cells"] for run in cell["runs"])
 
 
 def test_the_contract_tests_pick_a_new_extension_up(fork: Path) -> None:

@@ -18,6 +18,19 @@ COMMANDS = {
         "[name …] [--quick] [--docs]",
         "try the lesson's claims, with verdicts",
     ),
+    "ablate": (
+        "regulo.ablate.command",
+        "ablate",
+        "[study=NAME|FILE] [override …]",
+        "which technique helps, and by how much",
+    ),
+    "doctor": (
+        "regulo.doctor.command",
+        "doctor",
+        "[override … | RUN …] [--fix [FILE]] …",
+        "what is risky in a run, and what its curves say",
+    ),
+    "report": ("regulo.report.command", "report", "[RUN … | STUDY] [--wandb]", "a page that explains a run or a study"),
     "list": ("regulo.techniques", "list_techniques", "[--markdown]", "the techniques: hook, strength, source, formula test"),
     "schema": ("regulo.schema", "schema", "[FOLDER]", "write the configuration's JSON Schema, for editors"),
 }
@@ -72,5 +85,5 @@ HARMLESS = (
 def usage() -> str:
     """The commands, one line each."""
     lines = ["usage: regulo COMMAND …   (regulo COMMAND --help explains one)", ""]
-    lines += [f"  {name:10} {arguments:30} {what}" for name, (_, _, arguments, what) in COMMANDS.items()]
+    lines += [f"  {name:10} {arguments:36} {what}" for name, (_, _, arguments, what) in COMMANDS.items()]
     return "\n".join(lines)

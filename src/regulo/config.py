@@ -85,8 +85,9 @@ def folder() -> Path:
 
 
 def groups() -> dict[str, list[str]]:
-    """The config groups and their options."""
-    return {d.name: sorted(p.stem for p in d.glob("*.yaml")) for d in sorted(folder().iterdir()) if d.is_dir()}
+    """The config groups and their options. A study is made of runs, and belongs to none."""
+    found = (d for d in sorted(folder().iterdir()) if d.is_dir() and d.name != "study")
+    return {d.name: sorted(p.stem for p in d.glob("*.yaml")) for d in found}
 
 
 def companions(technique: str) -> list[str]:
@@ -200,7 +201,7 @@ def _check_field(group: str, rest: list[str], value: Any) -> list[Problem]:
     cls = spec.load(group, rest[0])
     if len(rest) < 2:
         return []
-    _, problems = _build(cls, {rest[1]: value}, f"{group}.{rest[0]}", Origins([], {}))
+    _, problems = build_part(cls, {rest[1]: value}, f"{group}.{rest[0]}", Origins([], {}))
     return [p for p in problems if p.key.endswith(rest[1])]
 
 
@@ -246,7 +247,7 @@ def validate(tree: Mapping[str, Any], origins: "Origins | None" = None) -> Confi
     known = {*Run.model_fields, *NAMED, *MANY, *FIXED}
     for key in set(tree) - known:
         problems.append(Problem(str(key), "unknown key", nearest(str(key), known), origins.of(str(key))))
-    parts["run"], found = _build(Run, {k: v for k, v in tree.items() if k in Run.model_fields}, "", origins)
+    parts["run"], found = build_part(Run, {k: v for k, v in tree.items() if k in Run.model_fields}, "", origins)
     problems += found
     for group in NAMED:
         node = tree.get(group)
@@ -256,7 +257,7 @@ def validate(tree: Mapping[str, Any], origins: "Origins | None" = None) -> Confi
             problems.append(Problem(key, f"there is no {group} {name or node!r}", nearest(str(name), spec.names(group))))
             continue
         fields = {k: v for k, v in node.items() if k != "name"}
-        parts[group], found = _build(spec.load(group, str(name)), fields, group, origins)
+        parts[group], found = build_part(spec.load(group, str(name)), fields, group, origins)
         problems += found
     for group in MANY:
         node = tree.get(group) or {}
@@ -271,10 +272,10 @@ def validate(tree: Mapping[str, Any], origins: "Origins | None" = None) -> Confi
                     Problem(key, f"there is no {group} {name!r}", nearest(str(name), spec.names(group)), origins.of(key))
                 )
                 continue
-            parts[group][name], found = _build(spec.load(group, str(name)), fields or {}, f"{group}.{name}", origins)
+            parts[group][name], found = build_part(spec.load(group, str(name)), fields or {}, f"{group}.{name}", origins)
             problems += found
     for group, cls in FIXED.items():
-        parts[group], found = _build(cls, tree.get(group) or {}, group, origins)
+        parts[group], found = build_part(cls, tree.get(group) or {}, group, origins)
         problems += found
     if not problems:
         problems = conflicts(list(parts["regularizer"].values()), parts["trainer"].circumstances())
@@ -283,7 +284,7 @@ def validate(tree: Mapping[str, Any], origins: "Origins | None" = None) -> Confi
     return Config(**parts)
 
 
-def _build(cls: type[Strict], fields: Any, prefix: str, origins: Origins) -> tuple[Any, list[Problem]]:
+def build_part(cls: type[Strict], fields: Any, prefix: str, origins: Origins) -> tuple[Any, list[Problem]]:
     """An instance, or None and what is wrong with the fields."""
     try:
         return cls.model_validate(fields), []

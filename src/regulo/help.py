@@ -1,5 +1,7 @@
 """`regulo COMMAND --help`: groups, options, and every field with its range and meaning, read off the classes."""
 
+import importlib
+import inspect
 from typing import Any
 
 from regulo import spec
@@ -19,8 +21,10 @@ SYNTAX = """\
 
 def explain(command: str) -> str:
     """The help text of a command."""
-    _, _, arguments, what = COMMANDS[command]
+    module, function, arguments, what = COMMANDS[command]
     lines = [f"usage: regulo {command} {arguments}", f"  {what}", ""]
+    if command != "train":
+        lines += [inspect.cleandoc(getattr(importlib.import_module(module), function).__doc__), ""]
     if command == "train":
         lines += ["overrides:", SYNTAX, "", "groups and their options:"]
         lines += [f"  {name:12} {', '.join(options)}" for name, options in groups().items()]

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -61,10 +61,13 @@ def places(at_once: int | None = None) -> list[Place]:
     return [Place(tuple(mine[i::n]), devices[i % len(devices)] if devices else "") for i in range(n)]
 
 
-def run(jobs: Mapping[str, Callable[[], object]], parts: Sequence[Place], logs: Path) -> Iterator[Event]:
+def run(
+    jobs: Mapping[str, Callable[[], object]], parts: Sequence[Place], logs: Path, go_on: Callable[[], bool] = lambda: True
+) -> Generator[Event, None, None]:
     """Run the jobs, which must be picklable, and tell when each begins and ends; what they print goes to `logs`/<name>.txt.
 
     A job that raises, or is killed, does not disturb the others. Those that run end if this process ends, or stops listening.
+    `go_on` is asked before each start; once it says no, none of those that wait is started.
     """
     context: Any = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
@@ -74,6 +77,9 @@ def run(jobs: Mapping[str, Callable[[], object]], parts: Sequence[Place], logs: 
     try:
         while waiting or running:
             while waiting and free:
+                if not go_on():
+                    waiting.clear()
+                    break
                 (name, job), place = waiting.pop(0), free.pop(0)
                 told, tells = context.Pipe(duplex=False)
                 arguments = (job, place, tells, (logs / f"{name}.txt").absolute(), Path.cwd(), dict(os.environ))

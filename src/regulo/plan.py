@@ -26,7 +26,9 @@ class Plan:
     """What the task, the data module and the trainer call; none of them names a technique."""
 
     def __init__(self, regularizers: Iterable[Regularizer], strength: float = 1.0) -> None:
-        scaled = [s for r in regularizers if (s := r.scaled(strength)) is not None]
+        scaled = list(regularizers)
+        if strength != 1:  # 1 is what is written, to the last bit
+            scaled = [s for r in scaled if (s := r.scaled(strength)) is not None]
         self.regularizers = sorted(scaled, key=lambda r: (r.order, r.name))
         self._users = {hook: [r for r in self.regularizers if hook in hooks(r)] for hook in HOOKS}
         self._mixing = _turns(self._using("mix"))

@@ -1,5 +1,6 @@
 """What an observer is."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,14 @@ class Scene:
 
     def draw(self, name: str, figure: "Figure") -> None:
         """Save a figure as `figures/<name>.png` and publish it."""
+        from matplotlib.text import Text
+
         path = self.figures / f"{name}.png"
-        figure.savefig(path, dpi=130, bbox_inches="tight")
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)  # a class may be called $x$
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # which is drawn as a box
+            figure.savefig(path, dpi=130, bbox_inches="tight")
         self.publish(name, path)
 
 

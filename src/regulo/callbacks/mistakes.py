@@ -17,17 +17,15 @@ class Mistakes(Observer):
     """images"""
 
     def conclude(self, scene: Scene, test: Evaluation, split: Split) -> None:
-        log_p = test.logits.log_softmax(1)
-        wrong = (test.logits.argmax(1) != test.labels).nonzero().flatten()
-        own = log_p[wrong, test.labels[wrong]]
-        worst = wrong[own.argsort()[: self.count]].tolist()
-        if not worst:
+        shown = worst(test, self.count)
+        if not shown:
             return
-        columns = min(8, len(worst))
-        rows = -(-len(worst) // columns)
+        log_p = test.logits.log_softmax(1)
+        columns = min(8, len(shown))
+        rows = -(-len(shown) // columns)
         drawing = figure(1.5 * columns, 2.0 * rows)
         names = scene.facts.classes
-        for ax, i in zip(drawing.subplots(rows, columns, squeeze=False).flat, worst, strict=False):
+        for ax, i in zip(drawing.subplots(rows, columns, squeeze=False).flat, shown, strict=False):
             image = split.images[i]
             ax.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=255)
             p, k = torch.exp(log_p[i]).max(0)
@@ -35,3 +33,10 @@ class Mistakes(Observer):
         for ax in drawing.axes:
             ax.axis("off")
         scene.draw("mistakes", drawing)
+
+
+def worst(test: Evaluation, count: int) -> list[int]:
+    """Places of at most `count` wrong answers, the one whose own class got the least probability first."""
+    wrong = (test.logits.argmax(1) != test.labels).nonzero().flatten()
+    own = test.logits.log_softmax(1)[wrong, test.labels[wrong]]
+    return wrong[own.argsort()[:count]].tolist()

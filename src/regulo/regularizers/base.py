@@ -107,8 +107,6 @@ class Regularizer(Spec):
 
     def scaled(self, strength: float) -> "Self | None":
         """The technique at `strength` times what is written: a no-op at 0, or None if it is one that is on or off."""
-        if strength == 1:
-            return self
         if not self.scales:
             return self if strength else None
         update: dict[str, Any] = {}

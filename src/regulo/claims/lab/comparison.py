@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
+from regulo.additive import noise
 from regulo.claims.base import Claim, Numbers, Row, Trial, by
 
 if TYPE_CHECKING:
@@ -117,13 +120,9 @@ def contrast(trials: Sequence[Trial], key: str, one: str, other: str, factor: fl
     differences = tuple(of[one, s] - of[other, s] for s in seeds)
     if len(seeds) < 2:
         return Contrast(differences, 0.0)
-    grand = statistics.fmean(of.values())
-    by_condition = {c: statistics.fmean(of[c, s] for s in seeds) for c in conditions}
-    by_seed = {s: statistics.fmean(of[c, s] for c in conditions) for s in seeds}
-    freedom = (len(conditions) - 1) * (len(seeds) - 1)
-    left = sum((of[c, s] - by_condition[c] - by_seed[s] + grand) ** 2 for c in conditions for s in seeds)
+    variance, freedom = noise(np.array([[of[c, s] for s in seeds] for c in conditions]))
     t = float(student.ppf(1 - 0.05 / tests, freedom))
-    return Contrast(differences, t * math.sqrt(left / freedom * 2 / len(seeds)))
+    return Contrast(differences, t * math.sqrt(variance * 2 / len(seeds)))
 
 
 def values(trials: Sequence[Trial], key: str, factor: float = 100) -> dict[str, list[float]]:

@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regulo import config as configs
+from regulo.alike import settled
 from regulo.batch import Facts
 from regulo.cli import quiet
 from regulo.data.base import Splits
 from regulo.errors import Failed
 from regulo.optim.base import SCHEDULES
-from regulo.runs import locked, write
+from regulo.runs import locked
 from regulo.scores import Evaluation
 
 
@@ -35,7 +36,7 @@ def train(overrides: Sequence[str], root: Path) -> dict[str, Any]:
     Trials that ask for the same run share it, also if they are tried at the same time. A run that diverged is a result, too, and
     has the status "failed".
     """
-    fixed = [*overrides, *speed(overrides, root)]
+    fixed = [*overrides, *settled(configs.load(overrides), root)]
     whole = json.dumps(configs.load(fixed).as_dict(), sort_keys=True)
     folder = root / "runs" / hashlib.sha256(whole.encode()).hexdigest()[:16]
     with locked(folder.with_suffix(".lock")):
@@ -72,25 +73,6 @@ def no_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def speed(overrides: Sequence[str], root: Path) -> list[str]:
-    """Precision and memory format, measured once for each architecture and kept in `root`, so that all trials share them."""
-    config = configs.load(overrides)
-    model = {"name": config.model.name, **config.model.model_dump()}
-    key = json.dumps([model, config.data.name, config.data.batch_size], sort_keys=True)
-    file = root / "speed.json"
-    with locked(root / ".speed.lock"):
-        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        if key not in known:
-            from regulo.build import build
-            from regulo.train import measure_speed
-
-            plain = [o for o in overrides if o.startswith(("model", "data.batch_size", "data="))]
-            choice = measure_speed(build(configs.load([*plain, "regularizer=none"])))
-            known[key] = [f"trainer.precision={choice.precision}", f"trainer.memory_format={choice.memory_format}"]
-            write(file, json.dumps(known, indent=1) + "\n")
-    return list(known[key])
 
 
 @cache

@@ -1,0 +1,280 @@
+"""Runs whose regime is known by construction, and how often the doctor's verdict names it.
+
+    make regimes                    trains what is missing; writes tests/doctor/regimes.json and docs/doctor.md
+    make regimes ARGS="--fit"       shows the features of the calibration runs by regime, to set thresholds by
+    make regimes ARGS="--only NAME" trains the runs whose name begins so, and shows them
+
+A label never looks at a curve: it follows from what a run was given. Settings take turns: the first, third, … of each regime
+serve to set the thresholds, the others are held out. About 12 minutes on 2 cores; runs/regimes keeps the runs.
+"""
+
+import dataclasses
+import datetime
+import functools
+import json
+import math
+import statistics
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from regulo import jobs
+from regulo.claims.lab import experiments
+from regulo.doctor.examination import rules
+from regulo.doctor.features import Features, read
+from regulo.doctor.verdict import REGIMES, THRESHOLDS, classify
+from regulo.runs import RunFolder, write
+
+HERE = Path(__file__).parents[1]
+ROOT, JSON, PAGE = Path("runs") / "regimes", HERE / "tests" / "doctor" / "regimes.json", HERE / "docs" / "doctor.md"
+PARTS = ("calibration", "held out")
+SEEDS = (0, 1)
+
+CNN = ["model.width=8"]
+VIT = ["model=vit_tiny", "model.width=32", "model.depth=2"]
+ADAM = ["optim=adamw", "optim.lr=0.004"]
+PLAIN = ["regularizer=none"]
+LIGHT = ["regularizer=[augment,weight_decay]"]
+FULL = ["regularizer=[augment,cutmix,dropout,mixup,weight_decay]"]
+STOP = ["regularizer=[augment,weight_decay,early_stopping]", "regularizer.early_stopping.patience=1"]
+
+
+def epochs(n: int) -> list[str]:
+    """A run of n epochs."""
+    return [f"trainer.max_epochs={n}"]
+
+
+def images(n: int) -> list[str]:
+    """Only n training images, in batches that make enough steps."""
+    return [f"data.train_images={n}", f"data.batch_size={32 if n < 1000 else 64}"]
+
+
+SETTINGS: dict[str, dict[str, list[str]]] = {
+    # new views of every image in every epoch, a usual rate that is annealed, and enough epochs for this size
+    "fits": {
+        "light": [*CNN, *LIGHT, *epochs(16)],
+        "light, smoothing": [*CNN, "regularizer=[augment,weight_decay,light_smoothing]", *epochs(18)],
+        "light, 16 wide": ["model.width=16", *LIGHT, *epochs(12)],
+        "light, Adam": [*CNN, *ADAM, *LIGHT, *epochs(16)],
+        "half the default": ["model.width=16", *FULL, "strength=0.5", *epochs(16)],
+        "light dropout": ["model.width=16", "regularizer=[augment,weight_decay,dropout]", *epochs(14)],
+    },
+    # hardly any steps, steps that hardly move, or a network of three channels
+    "underfits": {
+        "one epoch": [*CNN, *PLAIN, *images(2000), *epochs(1)],
+        "two small epochs": [*CNN, *PLAIN, *images(1000), *epochs(2)],
+        "tiny rate": [*CNN, *PLAIN, *epochs(4), "optim.lr=0.0005", "optim.schedule=constant"],
+        "tiny rate, Adam": [*CNN, *ADAM, *LIGHT, *epochs(4), "optim.lr=0.00001", "optim.schedule=constant"],
+        "ViT, two small epochs": [*VIT, *LIGHT, *images(2000), *epochs(2)],
+        "one channel": ["model.width=1", *PLAIN, *epochs(6)],
+    },
+    # labels that can only be learned by heart, or images so few that they are; no regularizer, many epochs
+    "overfits": {
+        "random labels": [*CNN, *PLAIN, *images(500), *epochs(60), "data.label_noise=1.0"],
+        "200 images": [*CNN, *PLAIN, *images(200), *epochs(80)],
+        "half of the labels random": ["model.width=16", *PLAIN, *images(1000), *epochs(40), "data.label_noise=0.5"],
+        "random labels, Adam": [*CNN, *ADAM, *PLAIN, *images(500), *epochs(60), "data.label_noise=1.0"],
+        "ViT, 300 images": [*VIT, *PLAIN, *images(300), *epochs(80)],
+        "400 images, 32 wide": ["model.width=32", *PLAIN, *images(400), *epochs(40)],
+    },
+    # many times what is usual, over a run that is long enough for the plain network
+    "over-regularized": {
+        "strength 6": [*CNN, *FULL, "strength=6", *epochs(10)],
+        "strength 4": [*CNN, *FULL, "strength=4", *epochs(10)],
+        "dropout .9": [*CNN, "regularizer=dropout", "regularizer.dropout.fc=0.9", "regularizer.dropout.conv=0.6", *epochs(10)],
+        "dropout .8, Adam": [
+            *[*CNN, *ADAM, "regularizer=dropout", "regularizer.dropout.fc=0.8", "regularizer.dropout.conv=0.7"],
+            *epochs(10),
+        ],
+        "turned and blurred": [
+            *[*CNN, "regularizer=[augment,rand_augment,cutmix,dropout]", "regularizer.augment.rotate=180"],
+            *["regularizer.augment.padding=0.5", "regularizer.rand_augment.magnitude=30", "regularizer.cutmix.p=1.0"],
+            *["regularizer.dropout.fc=0.7", *epochs(10)],
+        ],
+        "decay 1000 times": [*CNN, "regularizer=[augment,weight_decay]", "regularizer.weight_decay.rate=0.9", *epochs(10)],
+    },
+    # rates a hundred times those in use, or usual ones in a network that needs its normalisation
+    "unstable": {
+        "rate 30": [*CNN, *LIGHT, "~regularizer.weight_decay", *epochs(6), "optim.lr=30"],
+        "rate 100": [*CNN, *PLAIN, *epochs(6), "optim.lr=100"],
+        "no norm, rate 10": [*CNN, "regularizer=norm", "regularizer.norm.kind=none", *epochs(6), "optim.lr=10"],
+        "no norm, rate 30": [*CNN, "regularizer=[norm,augment]", "regularizer.norm.kind=none", *epochs(6), "optim.lr=30"],
+        "ViT, Adam at .5": [*VIT, *PLAIN, *epochs(6), "optim.lr=0.5", "optim.clip=null"],
+        "ViT, SGD at 50": [*VIT, "optim=sgd", *PLAIN, *epochs(6), "optim.lr=50"],
+    },
+    # the run ends as soon as one epoch is not better by a third of a nat, long before its schedule
+    "stopped too early": {
+        "patience 1": [*CNN, *STOP, *epochs(40), "regularizer.early_stopping.min_delta=0.3"],
+        "patience 1, constant": [
+            *[*CNN, *STOP, *epochs(40), "regularizer.early_stopping.min_delta=0.4", "optim.schedule=constant"],
+        ],
+        "patience 1, Adam": [*CNN, *ADAM, *STOP, *epochs(40), "regularizer.early_stopping.min_delta=0.3"],
+        "patience 1, 16 wide": ["model.width=16", *STOP, *epochs(30), "regularizer.early_stopping.min_delta=0.4"],
+        "patience 1, ViT": [*VIT, *STOP, *epochs(40), "regularizer.early_stopping.min_delta=0.3"],
+        "patience 2, cosine": [
+            *[*CNN, *STOP, "regularizer.early_stopping.patience=2", "regularizer.early_stopping.min_delta=0.4"],
+            *[*epochs(40), "optim.schedule=cosine"],
+        ],
+    },
+}
+
+
+@dataclass(frozen=True)
+class Known:
+    """A run whose regime is known."""
+
+    regime: str
+    setting: str
+    seed: int
+    part: str
+    overrides: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Its name, of letters that a file name may have."""
+        return f"{self.regime}-{self.setting}-{self.seed}".replace(" ", "_").replace(",", "").replace(".", "")
+
+
+def known() -> Iterator[Known]:
+    """All runs."""
+    for regime, settings in SETTINGS.items():
+        for place, (setting, overrides) in enumerate(settings.items()):
+            for seed in SEEDS:
+                yield Known(regime, setting, seed, PARTS[place % 2], (*overrides, f"seed={seed}"))
+
+
+def train(run: Known, root: Path) -> None:
+    """Train it, if that has not been done, and keep its features."""
+    folder = RunFolder.open(experiments.train(run.overrides, root)["folder"])
+    write(root / f"{run.name}.json", json.dumps(dataclasses.asdict(read(folder))))
+
+
+def measured(runs: Sequence[Known]) -> dict[Known, Features]:
+    """The features of the runs; what is missing is trained, a run per core. Raises SystemExit if one could not be."""
+    wanted = {run.name: functools.partial(train, run, ROOT.absolute()) for run in runs}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    broken = []
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("", total=len(wanted))
+        for event in jobs.run(wanted, jobs.places(), ROOT / "logs"):
+            if event.seconds is None:
+                progress.update(bar, description=event.name[:48].ljust(48))
+            else:
+                progress.advance(bar)
+            if event.error:
+                broken.append(f"{event.name}: {event.error}")
+    if broken:
+        raise SystemExit("\n".join(broken))
+    return {run: Features(**json.loads((ROOT / f"{run.name}.json").read_text(encoding="utf-8"))) for run in runs}
+
+
+def confusion(found: Mapping[Known, Features], part: str) -> tuple[dict[str, dict[str, int]], float]:
+    """How often each known regime was judged as each, and the share that was judged right."""
+    counts = {regime: dict.fromkeys(REGIMES, 0) for regime in REGIMES}
+    for run, features in found.items():
+        if run.part == part:
+            counts[run.regime][classify(features)] += 1
+    total = sum(sum(row.values()) for row in counts.values())
+    return counts, sum(counts[r][r] for r in REGIMES) / max(total, 1)
+
+
+SHOWN = ("unlearned", "burden", "gap_acc", "gap_loss", "rise", "falling", "spike", "rate_left", "dose")
+
+
+def show(found: Mapping[Known, Features]) -> None:
+    """Each run's features and verdict, and their range by regime."""
+    console = Console(width=170)
+    table = Table("run", "verdict", *SHOWN)
+    for run, f in found.items():
+        verdict = classify(f)
+        mark = "" if verdict == run.regime else "  ✗"
+        table.add_row(run.name, verdict + mark, *(f"{getattr(f, key):.3g}" for key in SHOWN))
+    console.print(table)
+    ranges = Table("range, by regime", *SHOWN)
+    for regime in REGIMES:
+        some = [f for run, f in found.items() if run.regime == regime]
+        ranges.add_row(regime, *(between([getattr(f, key) for f in some]) for key in SHOWN))
+    console.print(ranges)
+    console.print(THRESHOLDS)
+
+
+def between(values: Sequence[float]) -> str:
+    """Lowest, median and highest of the finite ones."""
+    finite = [v for v in values if math.isfinite(v)]
+    return f"{min(finite):.2g} {statistics.median(finite):.2g} {max(finite):.2g}" if finite else "–"
+
+
+def committed(found: Mapping[Known, Features]) -> str:
+    """What the tests read: label, part and features of each run."""
+    rows = []
+    for run, f in found.items():
+        plain = {k: (v if math.isfinite(v) else None) for k, v in dataclasses.asdict(f).items()}
+        rows.append(json.dumps(dataclasses.asdict(run) | {"features": plain}))
+    return '{"runs": [\n' + ",\n".join(rows) + "\n]}\n"
+
+
+def page(found: Mapping[Known, Features]) -> str:
+    """docs/doctor.md."""
+    lines = [
+        "# The doctor",
+        "",
+        "`make doctor` looks at a run before it starts, `make doctor ARGS=runs/…` at one that has ended. Exit codes: 0 nothing",
+        "to say, or notes only; 1 a warning; 2 an error, which `regulo train` would refuse. `make regimes` makes this page.",
+        "",
+        "## The verdict, tried",
+        "",
+        f"{len(found)} runs on the shipped images, whose regime follows from how they were made and not from their curves",
+        f"(`scripts/regimes.py` says how). Settings take turns: half of them set the thresholds, the others were held out. "
+        f"{datetime.date.today()}.",
+        "",
+    ]
+    for part in reversed(PARTS):
+        counts, right = confusion(found, part)
+        n = sum(sum(row.values()) for row in counts.values())
+        lines += [f"### {part.capitalize()}: {right:.0%} of {n} runs", "", f"| made to be | {' | '.join(REGIMES)} |"]
+        lines += ["|---" * (len(REGIMES) + 1) + "|"]
+        lines += [f"| {regime} | {' | '.join(str(n or '') for n in row.values())} |" for regime, row in counts.items()]
+        lines += [""]
+    held_out = {run: classify(f) for run, f in found.items() if run.part == PARTS[1]}
+    wrong = [f"{run.name}: judged {regime}" for run, regime in held_out.items() if regime != run.regime]
+    lines += ["Judged wrongly, of those held out: " + ("; ".join(wrong) if wrong else "none") + ".", ""]
+    lines += ["## Thresholds", "", "| threshold | value |", "|---|---|"]
+    lines += [f"| `{name}` | {value:g} |" for name, value in dataclasses.asdict(THRESHOLDS).items()]
+    lines += [
+        "",
+        "`src/regulo/doctor/verdict.py` says why each.",
+        "",
+        "## The rules",
+        "",
+        "| what is looked for | why | source |",
+    ]
+    lines += ["|---|---|---|"]
+    lines += [f"| {(r.__doc__ or '').rstrip('.')} | {r.why} | {r.source} |" for r in rules()]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Train, judge, and write down."""
+    words = sys.argv[1:]
+    runs = list(known())
+    if "--only" in words:
+        prefix = words[words.index("--only") + 1]
+        show(measured([run for run in runs if run.name.startswith(prefix)]))
+    elif "--fit" in words:
+        show(measured([run for run in runs if run.part == PARTS[0]]))
+    else:
+        found = measured(runs)
+        show(found)
+        for part in PARTS:
+            print(f"{part}: {confusion(found, part)[1]:.1%} right")
+        write(JSON, committed(found))
+        write(PAGE, page(found))
+
+
+if __name__ == "__main__":
+    main()

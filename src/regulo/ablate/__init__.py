@@ -1,0 +1,1 @@
+"""Studies: which technique, how strong, and did it help?"""

@@ -1,0 +1,67 @@
+"""`regulo ablate`: run a study, as far as it has not been run, and tell what helped."""
+
+import json
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from regulo.errors import Problem, Refused
+from regulo.runs import locked, write
+
+ROOT = Path("runs") / "studies"
+
+
+def ablate(arguments: Sequence[str]) -> int:
+    """`regulo ablate [study=NAME|FILE] [study.FIELD=VALUE …] [at_once=N] [launcher=slurm launcher.KEY=VALUE …] [override …]`.
+
+    study=quick            a study of configs/study, or the path of a YAML like those
+    study.seeds=5          any field of the study: title, techniques, design, seeds, strengths, corruptions, label_noise, budget
+    data=cifar10           every other word is an override of `regulo train` for the base, and so for all runs
+    at_once=2              runs at once; by default one for each GPU, or for each core without one
+    launcher=slurm         on a cluster through submitit; launcher.slurm_partition=… launcher.timeout_min=… are its parameters
+
+    Everything lands in runs/studies/<name>/: the runs, study.json, table.csv, report.html, logs/. Started again, a study goes on
+    where it was. Returns the exit code: 0 if all runs ended well or wait for a larger budget, 1 if one failed.
+    """
+    from regulo.ablate.study import order
+
+    wanted = order(arguments)
+
+    from regulo.ablate.cells import checked, tried
+
+    configs_of = checked(wanted.study)
+    root = (ROOT / wanted.name).absolute()
+    try:
+        with locked(root / ".lock", wait=False):
+            from regulo.ablate import results, table
+            from regulo.ablate.runner import run_all
+            from regulo.ablate.runs import planned, stale
+            from regulo.tables import CONSOLE
+
+            began = time.perf_counter()
+            runs = planned(wanted.study, configs_of, root)
+            if not wanted.launcher:  # a cluster's data and devices may not be here
+                tried({run.cell: configs_of[run.cell] for run in runs if run.state() == "open"})
+            file = root / "study.json"
+            before = json.loads(file.read_text(encoding="utf-8"))["seconds"] if file.is_file() else 0.0
+            errors = run_all(wanted, runs, next(iter(configs_of.values())).run.goal, root)
+            old = stale(runs, root)
+            command = shlex.join(["regulo", "ablate", *arguments])
+            seconds = before + time.perf_counter() - began
+            found = results.collect(wanted.study, wanted.name, command, seconds, runs, errors, list(old))
+            write(file, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+            write(root / "table.csv", results.tidy(found))
+            table.show(found, old)
+            for page in pages(root):
+                CONSOLE.print(f"written: {page}", soft_wrap=True)
+    except BlockingIOError as error:
+        raise Refused(Problem("regulo ablate", f"another process is running the study in {root}")) from error
+    return 1 if results.unfinished(found, "failed") else 0
+
+
+def pages(root: Path) -> list[Path]:
+    """What can be looked at."""
+    from regulo.report import study_page
+
+    return [study_page.write(root), root / "table.csv", root / "study.json"]

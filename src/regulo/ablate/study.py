@@ -1,0 +1,127 @@
+"""A study: a base run, the techniques to try on it, and the design by which they are tried."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, field_validator
+
+from regulo import config as configs
+from regulo.errors import Problem, Refused, nearest
+from regulo.ranges import Share
+from regulo.spec import Strict
+
+Design = Literal["add_one", "leave_one_out", "pairs", "strengths"]
+
+
+class Study(Strict):
+    """The fields of configs/study/<name>.yaml."""
+
+    title: str = ""
+    """what is asked, for the table and the page"""
+    base: list[str] = []
+    """overrides of `regulo train` that all runs share; unless they say otherwise, `logger=csv callbacks=none`"""
+    techniques: Annotated[dict[str, list[str]], Field(min_length=1)]
+    """by label, the overrides that add each; with none, the technique of that name, and what it cannot do without. A list of
+    names is as good"""
+    design: Design = "add_one"
+    """add_one: the base, and the base with each; leave_one_out: all together, and all but each; pairs: the base, each, and each
+    two; strengths: all together at several strengths"""
+    seeds: Annotated[int, Field(ge=1, le=100)] = 3
+    """runs of each cell, with seeds 0, 1, …; differences are taken seed by seed"""
+    strengths: Annotated[list[Annotated[float, Field(ge=0, le=10)]], Field(min_length=2)] = [0.0, 0.5, 1.0, 2.0, 4.0]
+    """of the design `strengths`; the lowest is what the others are compared with"""
+    corruptions: bool = True
+    """measure the accuracy on corrupted test images, too"""
+    label_noise: Annotated[Share, Field(gt=0)] | None = None
+    """train every cell a second time with so many of the training labels wrong, for one more column"""
+    budget: Annotated[float, Field(gt=0)] | None = None
+    """minutes that one start of the study may take: no run begins that will not end in them, by what those before took"""
+
+    @field_validator("techniques", mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        return {name: [] for name in given} if isinstance(given, list) and all(isinstance(g, str) for g in given) else given
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for on the command line."""
+
+    name: str
+    study: Study
+    at_once: int | None = None
+    """runs at once; null: one for each GPU, or for each core without one"""
+    launcher: str | None = None
+    """a cluster as submitit knows it (`slurm`, or `local` to try it); null: this machine, without submitit"""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """what submitit is to ask the cluster for: `slurm_partition`, `timeout_min`, `cpus_per_task`, …"""
+
+
+def folder() -> Path:
+    """Where the shipped studies lie."""
+    return configs.folder() / "study"
+
+
+def order(arguments: Sequence[str]) -> Order:
+    """Read the command line. Raises Refused with every problem of the study; those of its runs are found later."""
+    own: dict[str, str] = {"study": "quick"}
+    fields: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+    overrides = []
+    problems: list[Problem] = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key in ("study", "at_once", "launcher") and equals:
+            own[key] = value
+        elif key.startswith(("study.", "launcher.")) and equals:
+            target = fields if key.startswith("study.") else parameters
+            try:
+                target[key.partition(".")[2]] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                problems.append(Problem(key, f"{value!r} cannot be read", "a list is written [a,b], a mapping {a: [x,y]}"))
+        else:
+            overrides.append(argument)
+    at_once = own.get("at_once")
+    if at_once is not None and not re.fullmatch(r"[1-9]\d{0,3}", at_once):
+        problems.append(Problem("at_once", f"{at_once!r} should be a number of runs", "at_once=2"))
+    if parameters and "launcher" not in own:
+        what = "says what to ask a cluster for, and no launcher is named"
+        problems.append(Problem(f"launcher.{next(iter(parameters))}", what, "launcher=slurm"))
+    file = _file(own["study"])
+    content = _content(file) | fields
+    origins = configs.Origins(arguments, {})
+    study, found = configs.build_part(Study, content, "study", origins)
+    problems += found
+    if problems:
+        raise Refused(*problems)
+    study = study.model_copy(update={"base": [*study.base, *overrides]})
+    if "launcher" in own and study.budget is not None:
+        what = "minutes cannot be kept where a cluster's queue decides when a run begins"
+        raise Refused(Problem("study.budget", what, "study.budget=null"))
+    return Order(file.stem, study, int(at_once) if at_once else None, own.get("launcher"), parameters)
+
+
+def _file(name: str) -> Path:
+    """The YAML of a study, by the name of a shipped one or by its path."""
+    if name.endswith((".yaml", ".yml")):
+        if Path(name).is_file() and re.fullmatch(r"[\w.+-]+", Path(name).stem):
+            return Path(name)
+        raise Refused(Problem("study", f"there is no file {name} whose name could be a folder's", "study=path/to/my_study.yaml"))
+    shipped = {file.stem: file for file in folder().glob("*.yaml")}
+    if name not in shipped:
+        raise Refused(Problem("study", f"there is no study {name!r}", nearest(name, shipped)))
+    return shipped[name]
+
+
+def _content(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Refused(Problem("study", f"{file} cannot be read: {' '.join(str(error).split())}")) from error
+    if not isinstance(content, dict):
+        raise Refused(Problem("study", f"{file} is not a mapping from fields to values", "title, base, techniques, design, …"))
+    return content

@@ -1,0 +1,1 @@
+"""`regulo doctor`: findings before training, a verdict after it."""

@@ -1,0 +1,1 @@
+"""One file per rule; `regulo.doctor.examination` discovers them by this folder."""

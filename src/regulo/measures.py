@@ -1,0 +1,70 @@
+"""What a study measures on a finished run beside result.json: calibration by one temperature, and robustness."""
+
+import json
+import statistics
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from regulo.corruptions import KINDS, SEVERITIES, corrupt
+from regulo.runs import RunFolder
+
+if TYPE_CHECKING:
+    from regulo.batch import Batch
+
+IMAGES = 1000
+"""test images, the same in every run, that are corrupted in each way: 21,000 answers"""
+
+
+def read(folder: RunFolder) -> dict[str, float]:
+    """What has been measured on a run; empty, if nothing has."""
+    file = folder.path / "measures.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def measure(folder: RunFolder, corruptions: bool = True) -> dict[str, float]:
+    """Measure a finished run, and write measures.json. Raises Refused if the run cannot be restored.
+
+    temperature                         by which the network's logits are divided, fitted on validation (arXiv:1706.04599)
+    test/ece_scaled                     expected calibration error of the test split after that
+    corrupted/acc                       mean accuracy on corrupted test images, over kinds and severities
+    corrupted/<kind>/<severity>/acc     each of them
+    """
+    import numpy as np
+
+    from regulo.data.base import fixed_subset
+    from regulo.data.pipeline.dataset import BatchedImages
+    from regulo.evaluate import images_of
+    from regulo.regularizers.temperature_scaling import temperature
+    from regulo.restore import restore
+    from regulo.scores import Evaluation
+
+    run = restore(folder)
+    data = images_of(run)
+    val, test = (run.answers(data.evaluation_loader(split)) for split in ("val", "test"))
+    fitted = temperature(val.logits * run.temperature, val.labels)  # of the network's own logits, if the run scales them itself
+    scaled = Evaluation(test.logits * run.temperature / fitted, test.labels)
+    measured = {"temperature": fitted, "test/ece_scaled": scaled.scores()["ece"]}
+    if corruptions:
+        whole = data.evaluated["test"]
+        places = fixed_subset(len(whole), IMAGES)
+        data.evaluated["some"] = BatchedImages(whole.split.take(places), data.spec.fit(), whole.seed)
+        clean = [b._replace(indices=b.indices.new_tensor(places[np.asarray(b.indices)])) for b in data.evaluation_loader("some")]
+        each = {
+            f"corrupted/{kind}/{severity}/acc": run.answers(corrupted(clean, kind, severity)).scores()["acc"]
+            for kind in KINDS
+            for severity in SEVERITIES
+        }
+        measured |= {"corrupted/acc": statistics.fmean(each.values()), **each}
+    folder.save_json("measures.json", measured)
+    return measured
+
+
+def corrupted(batches: "Iterable[Batch]", kind: str, severity: int) -> "Iterator[Batch]":
+    """The same batches, every image corrupted."""
+    import numpy as np
+    import torch
+
+    for batch in batches:
+        images = batch.images.permute(0, 2, 3, 1).numpy()
+        spoilt = [corrupt(image, kind, severity, int(i)) for image, i in zip(images, batch.indices, strict=True)]
+        yield batch._replace(images=torch.from_numpy(np.stack(spoilt)).permute(0, 3, 1, 2).contiguous())

@@ -1,0 +1,31 @@
+"""A page as one HTML file without scripts, that asks nothing of the network. Every string is escaped."""
+
+import base64
+from pathlib import Path
+
+from regulo.report import style
+from regulo.report.page import Page
+from regulo.runs import write
+
+MARKS = {"better": ("▲", "clearly better"), "worse": ("▼", "clearly worse"), "differs": ("◆", "clearly different")}
+"""symbol and words"""
+
+
+def save(page: Page, file: Path) -> Path:
+    """Write the page; returns the file."""
+    write(file, render(page))
+    return file
+
+
+def render(page: Page) -> str:
+    """The page's text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("regulo.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["kind"] = lambda block: type(block).__name__
+    environment.filters["data"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
+    environment.filters["element"] = lambda picture: Markup(picture.svg())  # matplotlib and `style.svg` have escaped its texts
+    return environment.get_template("page.html").render(page=page, palette=Markup(style.css()), marks=MARKS)

@@ -1,0 +1,299 @@
+"""A study is run, stopped, continued, changed; runs fail. Runs are pretended where what is asked is about the study."""
+
+import csv
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regulo import config as configs
+from regulo import jobs, measures
+from regulo.ablate import command, runner, runs
+from regulo.ablate.cells import Cell
+from regulo.ablate.command import ablate
+from regulo.ablate.runner import Course
+from regulo.ablate.runs import StudyRun
+from regulo.errors import Refused
+from regulo.regularizers.base import Goal
+
+TINY = ["debug=fast", "model.width=4", "data.num_workers=0", "regularizer=none", "data.clean_subset=50"]
+ONE = ["study.techniques=[weight_decay]", "study.seeds=1", "study.corruptions=false", *TINY]
+ROOT = Path("runs/studies/quick")
+
+
+def pretend(overrides: Sequence[str]) -> int:
+    """What `regulo train` leaves, with numbers that the whole configuration draws."""
+    config = configs.load(overrides)
+    assert config.run.run_dir
+    folder = Path(config.run.run_dir)
+    draw = random.Random(folder.name)
+    scores = {f"{split}/{key}": draw.random() for split in ("train_clean", "val", "test") for key in ("acc", "loss", "ece")}
+    folder.mkdir()
+    (folder / "config.yaml").write_text(f"seed: {config.run.seed}")
+    costs = {"epoch_seconds": draw.random(), "peak_memory_mb": 600}
+    result = {"status": "done", "seed": config.run.seed, "gap/acc": draw.random(), **costs, **scores}
+    (folder / "result.json").write_text(json.dumps(result))
+    return 0
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are pretended."""
+    monkeypatch.setattr("regulo.train.train", pretend)
+    monkeypatch.setattr("regulo.alike.settled", lambda config, root: [])
+    monkeypatch.setattr(measures, "measure", lambda folder, _: folder.save_json("measures.json", {"test/ece_scaled": 0.1}))
+    monkeypatch.setattr("regulo.ablate.cells.tried", lambda cells: None)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Jobs run in this process, in an empty folder; the names of those that did."""
+    monkeypatch.chdir(tmp_path)
+    ran: list[str] = []
+
+    def run(
+        wanted: Mapping[str, Callable[[], object]], parts: object, logs: Path, go_on: Callable[[], bool]
+    ) -> Iterator[jobs.Event]:
+        for name, job in wanted.items():
+            if not go_on():
+                return
+            ran.append(name)
+            yield jobs.Event(name)
+            try:
+                job()
+                yield jobs.Event(name, 1.0)
+            except Exception as error:
+                yield jobs.Event(name, 1.0, str(error).splitlines()[0])
+
+    monkeypatch.setattr(jobs, "run", run)
+    monkeypatch.setattr(command, "pages", lambda root: [])  # the page has tests of its own
+    return ran
+
+
+def study() -> dict[str, Any]:
+    return json.loads((ROOT / "study.json").read_text())
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_study_is_run_once_and_its_table_is_that_of_its_runs(here: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = ["study.techniques=[weight_decay,mixup]", "study.design=pairs", "study.seeds=2", "study.corruptions=false", *TINY]
+    assert ablate(pairs) == 0
+    assert [name.rsplit("-", 1)[0] for name in here] == [
+        f"{cell}-s{seed}" for seed in (0, 1) for cell in ("base", "weight_decay", "mixup", "weight_decay_mixup")
+    ], "seed by seed"
+    found = study()
+    cells = {cell["label"]: cell for cell in found["cells"]}
+    for cell in cells.values():
+        for i, run in enumerate(cell["runs"]):
+            result = json.loads((ROOT / run["folder"] / "result.json").read_text())
+            assert (run["seed"], run["status"], result["seed"]) == (i, "done", i)
+            assert cell["values"]["test/acc"][i] == result["test/acc"]
+            assert cell["values"]["test/ece_scaled"][i] is not None
+    base, mixup = (cells[name]["values"]["test/loss"] for name in ("base", "mixup"))
+    assert cells["mixup"]["difference"]["test/loss"]["mean"] == pytest.approx(statistics.fmean(mixup) - statistics.fmean(base))
+    assert "difference" not in cells["base"]
+    assert cells["base"]["values"]["relative_seconds"] == [1.0, 1.0]
+    assert [row["label"] for row in found["interactions"]] == ["weight_decay + mixup"]
+    rows = list(csv.DictReader((ROOT / "table.csv").read_text().splitlines()))
+    assert len(rows) == len(cells) * len(found["columns"]) + 7
+    (row,) = [r for r in rows if (r["cell"], r["column"]) == ("mixup", "test/loss")]
+    assert float(row["sd"]) == pytest.approx(statistics.stdev(mixup))
+    assert (float(row["low"]), float(row["high"])) == tuple(cells["mixup"]["difference"]["test/loss"][k] for k in ("low", "high"))
+
+    before, out = list(here), capsys.readouterr().out
+    assert ablate(pairs) == 0
+    assert here == before, "nothing is repeated"
+    assert study() | {"seconds": 0} == found | {"seconds": 0}
+    again = capsys.readouterr().out
+    assert "all have ended" in again
+    title = "One technique at a time"
+    assert again[again.index(title) :] == out[out.index(title) :], "the same table"
+
+
+def test_a_run_that_diverges_is_told_and_marked_and_not_repeated(here: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["study.techniques={huge: [optim.lr=1.0e+30], weight_decay: []}", *ONE[1:]]
+    assert ablate(arguments) == 1
+    cells = {cell["label"]: cell for cell in study()["cells"]}
+    (failed,) = cells["huge"]["runs"]
+    assert (failed["status"], cells["weight_decay"]["runs"][0]["status"]) == ("failed", "done")
+    assert "finite" in failed["error"]
+    assert cells["huge"]["values"]["test/acc"] == [None]
+    assert "1 FAILED" in capsys.readouterr().out
+    before = list(here)
+    assert ablate(arguments) == 1
+    assert here == before
+    assert "finite" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_that_breaks_is_tried_again_when_the_study_is(here: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(run: StudyRun) -> None:
+        if "weight_decay" in run.name:
+            raise OSError("No space left on device")
+        runs.make(run)
+
+    monkeypatch.setattr(runner, "make", breaks)
+    assert ablate(ONE) == 1
+    assert study()["cells"][1]["runs"][0] | {"folder": ""} == {
+        "seed": 0,
+        "folder": "",
+        "status": "failed",
+        "error": "No space left on device",
+    }
+    monkeypatch.setattr(runner, "make", runs.make)
+    assert ablate(ONE) == 0
+    assert [name.split("-")[0] for name in here] == ["base", "weight_decay", "weight_decay"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_half_a_run_is_made_again_and_an_unmeasured_one_is_only_measured(here: list[str]) -> None:
+    assert ablate(ONE) == 0
+    base, other = (ROOT / run["folder"] for cell in study()["cells"] for run in cell["runs"])
+    kept = (base / "result.json").stat().st_mtime_ns
+    assert other != base
+    (base / "measures.json").unlink()
+    (other / "result.json").write_text('{"status": "running"}')
+    assert ablate(ONE) == 0
+    assert (base / "measures.json").is_file()
+    assert (base / "result.json").stat().st_mtime_ns == kept
+    assert json.loads((other / "result.json").read_text())["status"] == "done"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_changed_study_says_which_runs_are_stale_and_why(here: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("base-s0-00000000", "weight_decay-s7-00000000", "sam-s0-00000000"):
+        (ROOT / name).mkdir(parents=True)
+    assert ablate(ONE) == 0
+    assert set(study()["stale"]) == {"base-s0-00000000", "weight_decay-s7-00000000", "sam-s0-00000000"}
+    out = capsys.readouterr().out
+    for line in (
+        "base-s0-00000000: the cell's configuration",
+        "s7-00000000: the study has no seed 7",
+        "sam-s0-00000000: the study",
+    ):
+        assert line in out
+    assert (ROOT / "sam-s0-00000000").is_dir(), "kept"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_budget_that_is_spent_starts_no_run(here: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert ablate([*ONE, "study.budget=1.0e-9"]) == 0
+    assert here == []
+    assert {run["status"] for cell in study()["cells"] for run in cell["runs"]} == {"missing"}
+    assert "complete seeds: none" in capsys.readouterr().out
+
+
+def test_the_budget_looks_ahead() -> None:
+    course = Course([], Goal("val/loss", "min"), 1, budget=1.0)
+    assert course.go_on()
+    course.running["a"] = 0.0
+    course.hear(jobs.Event("a", 59.0))
+    assert course.go_on()
+    course.running["b"] = 0.0
+    course.hear(jobs.Event("b", 60.5))
+    assert not course.go_on()
+
+
+@pytest.mark.usefixtures("quick")
+def test_wrong_labels_have_a_column_and_runs_of_their_own(here: list[str]) -> None:
+    assert ablate([*ONE, "study.label_noise=0.4"]) == 0
+    for cell in study()["cells"]:
+        (noisy,) = cell["noisy_runs"]
+        result = json.loads((ROOT / noisy["folder"] / "result.json").read_text())
+        assert cell["values"]["noisy/acc"] == [result["test/acc"]]
+        assert cell["values"]["noisy/acc"] != cell["values"]["test/acc"]
+    assert len(here) == 4
+
+
+def test_one_process_at_a_time(here: list[str]) -> None:
+    with command.locked(ROOT / ".lock"), pytest.raises(Refused, match="another process"):
+        ablate(ONE)
+
+
+def test_a_technique_that_does_not_fit_the_model_is_refused_before_anything_is_run(here: list[str]) -> None:
+    with pytest.raises(Refused, match=r"cell 'drop': regularizer.dropout.attention"):
+        ablate(["study.techniques={drop: [+regularizer=dropout, regularizer.dropout.attention=0.1]}", *ONE[1:]])
+    assert here == []
+
+
+def test_the_best_so_far_is_the_best_mean_on_validation(tmp_path: Path) -> None:
+    def run(label: str, seed: int, loss: float) -> StudyRun:
+        folder = tmp_path / f"{label}{seed}"
+        folder.mkdir()
+        (folder / "result.json").write_text(json.dumps({"status": "done", "val/loss": loss, "val/acc": loss}))
+        return StudyRun(Cell(label, (), ()), seed, None, False, folder, ())
+
+    some = [run("a", 0, 0.1), run("a", 1, 0.9), run("b", 0, 0.4)]
+    assert "b (val/loss 0.4000, n = 1)" in str(Course(some, Goal("val/loss", "min"), 1, None))
+    assert "a (val/acc 0.5000, n = 2)" in str(Course(some, Goal("val/acc", "max"), 1, None))
+
+
+SCRIPT = f"""
+import sys
+from regulo.ablate import command
+command.pages = lambda root: []
+if __name__ == "__main__":
+    sys.exit(command.ablate({ONE!r} + sys.argv[1:]))
+"""
+
+
+def test_killed_and_started_again_it_repeats_nothing_that_was_finished(tmp_path: Path) -> None:
+    (tmp_path / "go.py").write_text(SCRIPT)
+    start = [sys.executable, "go.py", "at_once=1"]
+    process = subprocess.Popen(start, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("base-s0"):
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    root = tmp_path / ROOT
+    (first,) = root.glob("base-s0-*")
+    kept = (first / "result.json").stat().st_mtime_ns
+    assert not (root / "study.json").exists()
+    time.sleep(1.0)  # the run that was going on ends with its parent
+    done = subprocess.run(start, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 runs, 1 of them to do" in done.stdout
+    assert (first / "result.json").stat().st_mtime_ns == kept
+    assert len(list((root / "logs").glob("*.txt"))) == 2
+
+
+def test_the_same_study_runs_through_submitit(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    (tmp_path / "go.py").write_text(SCRIPT)
+    start = [sys.executable, "go.py", "launcher=local", "launcher.timeout_min=5"]
+    done = subprocess.run(start, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "through submitit on local" in done.stdout
+    found = json.loads((tmp_path / ROOT / "study.json").read_text())
+    assert [run["status"] for cell in found["cells"] for run in cell["runs"]] == ["done", "done"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["launcher=slum"], "did you mean slurm"),
+        (["launcher=local", "launcher.slurm_partitio=x"], "slurm_partitio"),
+        (["launcher=local", "launcher.timeout_min=soon"], "launcher.timeout_min"),
+    ],
+)
+def test_a_wrong_launcher_is_refused(here: list[str], arguments: list[str], told: str) -> None:
+    pytest.importorskip("submitit")
+    with pytest.raises(Refused, match=told):
+        ablate([*ONE, *arguments])
+
+
+def test_without_submitit_the_launcher_says_what_to_install(here: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(Refused, match=r"regulo\[slurm\]"):
+        ablate([*ONE, "launcher=slurm"])

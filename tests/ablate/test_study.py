@@ -1,0 +1,104 @@
+"""A study's fields, its command line, its cells: every mistake is refused before anything is run."""
+
+from pathlib import Path
+
+import pytest
+
+from regulo import config, spec
+from regulo.ablate import study as studies
+from regulo.ablate.cells import Cell, cells, checked
+from regulo.ablate.study import order
+from regulo.cli import main
+from regulo.errors import Refused
+
+ABC = "study.techniques={a: [+regularizer=mixup], b: [+regularizer=cutmix], c: [+regularizer=sam]}"
+PLAIN = "regularizer=none"
+
+
+def of(*arguments: str) -> list[Cell]:
+    return cells(order(arguments).study)
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in studies.folder().glob("*.yaml")))
+def test_the_shipped_studies_are_valid_and_say_command_time_and_result(name: str) -> None:
+    found = checked(order([f"study={name}"]).study)
+    assert len(found) > 2
+    head = (studies.folder() / f"{name}.yaml").read_text().split("title:")[0]
+    for word in (f"study={name}", "time", "expected"):
+        assert word in head
+
+
+def test_the_designs() -> None:
+    assert [c.label for c in of(ABC)] == ["base", "a", "b", "c"]
+    assert [c.label for c in of(ABC, "study.design=leave_one_out")] == ["all", "without a", "without b", "without c"]
+    pairs = of(ABC, "study.design=pairs")
+    assert [c.label for c in pairs] == ["base", "a", "b", "c", "a + b", "a + c", "b + c"]
+    assert pairs[-1].techniques == ("b", "c")
+    strengths = of(ABC, "study.design=strengths", "study.strengths=[2,0.5]")
+    assert [(c.label, c.strength) for c in strengths] == [("strength 0.5", 0.5), ("strength 2", 2.0)]
+    for cell in strengths:
+        run = config.load(cell.overrides)
+        assert run.run.strength == cell.strength
+        assert {"mixup", "cutmix", "sam"} <= set(run.regularizer)
+
+
+def test_every_technique_there_is_can_be_named_and_brings_what_it_needs() -> None:
+    """Discovered, so that one that is added is tried without a word here."""
+    names = spec.names("regularizer")
+    found = checked(order([PLAIN, f"study.techniques=[{','.join(names)}]", "model=vit_tiny", "data=cifar10"]).study)
+    assert [c.techniques for c in found] == [(), *((n,) for n in names)]
+    for cell, run in found.items():
+        assert set(cell.techniques) <= set(run.regularizer)
+        assert run.model.name == "vit_tiny"
+        assert run.data.name == "cifar10"
+    assert next(c.label for c in found if c.techniques == ("r_drop",)) == "r_drop (with dropout)"
+
+
+def test_what_is_there_already_is_not_brought_again() -> None:
+    (_, cell) = of("study.techniques=[mc_dropout]", "regularizer=[stochastic_depth]")
+    assert cell.label == "mc_dropout"
+    alone = of("study.techniques=[r_drop,dropout]", "study.design=leave_one_out", PLAIN)
+    assert [c.label for c in alone] == ["all", "without r_drop", "without dropout (with dropout)"]
+
+
+def test_words_of_the_study_are_not_overrides_and_the_rest_is_of_the_base(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("techniques: [mixup]\nbase: [optim.lr=0.1]\nseeds: 5\n")
+    found = order([f"study={file}", "study.seeds=2", "at_once=3", "optim.lr=0.3", "launcher=local", "launcher.timeout_min=5"])
+    assert (found.name, found.study.seeds, found.at_once, found.launcher) == ("mine", 2, 3, "local")
+    assert found.parameters == {"timeout_min": 5}
+    assert found.study.base == ["optim.lr=0.1", "optim.lr=0.3"]
+    run = config.load(cells(found.study)[0].overrides)
+    assert (run.optim.model_dump()["lr"], run.logger.wandb, run.callbacks) == (0.3, "off", {})
+    assert config.load(of("logger=wandb")[0].overrides).logger.wandb == "offline"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["study=quik"], ["no study 'quik'", "did you mean quick?"]),
+        (["study=nowhere.yaml"], ["no file nowhere.yaml"]),
+        (["study.seedz=2", "study.seeds=0", "at_once=x"], ["did you mean seeds?", "study.seeds: 0", "at_once: 'x'"]),
+        (["study.techniques=[mixupp]"], ["no technique 'mixupp'", "did you mean mixup"]),
+        (["study.techniques=[mixupp]", "seed=3", "optim.lr=abc"], ["mixupp", "seed=3: belongs to the study", "'abc'"]),
+        (["study.design=strengths", "strength=2"], ["study.strengths="]),
+        (["study.techniques={a: [regularizer.mixup.alpa=2], b: [optim.lr=x]}"], ["cell 'a'", "did you mean alpha?", "cell 'b'"]),
+        (["study.techniques={a: [optim.lr=0.1], b: [optim.lr=0.1]}"], ["cell 'b': is the very same run as 'a'"]),
+        (["study.techniques={a b: [optim.lr=0.1], a_b: [optim.lr=0.3]}"], ["has the same folder as 'a b'"]),
+        (["study.design=pairs", "study.techniques=[mixup,aug_mix]"], ["cell 'mixup + aug_mix'", "cannot run beside"]),
+        (["study.techniques=[a,b"], ["cannot be read"]),
+        (["launcher.x=2"], ["no launcher is named"]),
+        (["launcher=slurm", "study.budget=2"], ["study.budget=null"]),
+    ],
+)
+def test_mistakes_are_refused_with_the_nearest_right_thing(arguments: list[str], told: list[str]) -> None:
+    with pytest.raises(Refused) as refusal:
+        checked(order([*arguments, *([PLAIN] if "study=quik" not in arguments else [])]).study)
+    for text in told:
+        assert text in str(refusal.value)
+
+
+def test_a_study_is_no_group_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "study" not in config.groups()
+    assert main(["train", "study=quick"]) == 2
+    assert "study: unknown key" in capsys.readouterr().err

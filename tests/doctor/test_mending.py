@@ -1,0 +1,106 @@
+"""`--fix` writes an experiment that is the mended run; recipes repeat runs to the last value."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from regulo import config as configs
+from regulo.doctor.command import doctor
+from regulo.doctor.examination import examine
+from regulo.doctor.recipe import Recipe
+from regulo.errors import Refused
+
+RUNS = [
+    [],
+    ["regularizer=none", "callbacks=none", "logger=csv"],
+    ["model=vit_tiny"],
+    ["model=vit_tiny", "optim=sgd", "trainer.max_epochs=5"],
+    ["data=fashion_mnist", "name=a.b-c+d"],
+    ["experiment=deit_3_s", "data.root=some/where else"],
+    ["experiment=small_data_cnn", "seed=3"],
+    ["regularizer.dropout.fc={start:0,end:0.5,shape:cosine}", "trainer.limit_batches=3"],
+    ["~callbacks.confusion", "monitor=val/acc"],
+    ["regularizer=[weight_decay]", "regularizer.weight_decay.skip=[bias,'*.norm?.*']", "regularizer.weight_decay.rate=1e-5"],
+    ["trainer=ddp", "experiment=torchvision_v2", "data.root=null"],
+]
+
+
+@pytest.mark.parametrize("overrides", RUNS, ids=map(" ".join, RUNS))
+def test_a_recipe_is_the_run(overrides: list[str]) -> None:
+    config = configs.load(overrides)
+    assert configs.load(Recipe.of(config).words()) == config
+
+
+def test_a_recipe_says_no_more_than_needed() -> None:
+    assert Recipe.of(configs.load([])).words() == []
+    assert Recipe.of(configs.load(["model=vit_tiny", "seed=1"])).words() == ["model=vit_tiny", "seed=1"]
+
+
+@pytest.fixture
+def own_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of configs/ that may be written to."""
+    copy = tmp_path / "configs"
+    shutil.copytree(configs.folder(), copy)
+    monkeypatch.setattr(configs, "folder", lambda: copy)
+    return copy
+
+
+BROKEN = [
+    ["strength=5", "optim.lr=9"],
+    ["model=vit_tiny", "optim=sgd", "optim.schedule=cosine", "optim.warmup=0.0", "optim.lr=30"],
+    ["+regularizer=[swa,mc_dropout]", "~regularizer.dropout", "regularizer.weight_decay.skip=[]"],
+    ["data=fashion_mnist_mini", "data.batch_size=1", "callbacks=none"],
+]
+
+
+@pytest.mark.parametrize("overrides", BROKEN, ids=map(" ".join, BROKEN))
+def test_fix_writes_a_run_of_which_nothing_is_left_to_warn(
+    overrides: list[str], own_configs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert doctor([*overrides, "--fix"]) == 0
+    said = capsys.readouterr().out
+    file = own_configs / "experiment" / "doctor.yaml"
+    assert 'make train ARGS="experiment=doctor"' in said
+    assert [f for f in examine(["experiment=doctor"]) if f.severity != "note"] == []
+    fixes = [line.split("   # ")[0].removeprefix("#").split() for line in file.read_text().splitlines() if "   # " in line]
+    words = [*overrides, *(word for fix in fixes for word in fix), "name=doctor"]
+    assert configs.load(["experiment=doctor"]) == configs.load(words)
+    for part in ("experiment=doctor", "time ", "expected "):  # what the tests want of every experiment
+        assert part in file.read_text().split("defaults:")[0]
+
+
+def test_fix_takes_a_file_and_overwrites_nothing(own_configs: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    assert doctor(["regularizer.dropout.conv=0.1", "--fix", str(file)]) == 0
+    assert yaml.safe_load(file.read_text())["name"] == "mine"
+    before = file.read_text()
+    with pytest.raises(Refused, match="exists"):
+        doctor(["--fix", str(file)])
+    with pytest.raises(Refused, match="no folder"):
+        doctor([f"--fix={tmp_path / 'no' / 'x.yaml'}"])
+    with pytest.raises(Refused, match=r"--fix: .*x is not a name"):
+        doctor([f"--fix={tmp_path / 'x'}"])
+    assert file.read_text() == before
+
+
+def test_a_mistake_that_cannot_be_mended_leaves_no_file(own_configs: Path, tmp_path: Path) -> None:
+    assert doctor(["optim.lrr=1", "--fix"]) == 2
+    assert not (own_configs / "experiment" / "doctor.yaml").exists()
+
+
+def test_exit_codes_and_words_that_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor([]) == 0
+    assert "nothing to say" in capsys.readouterr().out
+    assert doctor(["data.label_noise=0.1"]) == 0, "a note"
+    assert doctor(["--difference=1"]) == 1, "a thousand images do not resolve a point"
+    assert doctor(["+regularizer=swa"]) == 2
+    for wrong, match in (
+        (["--fxi"], "did you mean --fix"),
+        (["--difference=much"], "percentage points"),
+        (["nowhere"], "not a run folder"),
+        (["nowhere", "seed=1"], "not both"),
+    ):
+        with pytest.raises(Refused, match=match):
+            doctor(wrong)

@@ -1,0 +1,151 @@
+"""The verdict: on curves drawn for each regime, on a run in a folder, and on the committed runs."""
+
+import dataclasses
+import json
+import math
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regulo import config as configs
+from regulo.doctor.features import NAN, Features, dose, features, read, slope
+from regulo.doctor.verdict import NEXT, REGIMES, THRESHOLDS, classify, commands, evidence, judge
+from regulo.errors import Refused
+from regulo.runs import RunFolder
+
+EPOCHS = 20
+
+
+def rows(
+    train: list[float], val: list[float], gap: list[float], drawn: list[float] | None = None, last_rate: float = 0.0
+) -> list[dict[str, str]]:
+    """A metrics.csv: one log point and one validation per epoch."""
+    table = []
+    for e, (t, v, g) in enumerate(zip(train, val, gap, strict=True)):
+        lr = 0.2 if e < len(train) - 1 else last_rate
+        loss = (drawn or train)[e]
+        table.append({"epoch": str(e), "lr": str(lr), "train/loss": str(loss + 0.5), "train/penalty/l1": "0.5", "val/loss": ""})
+        table.append(
+            {"epoch": str(e), "train_clean/loss": str(t), "val/loss": str(v), "gap/acc": str(g), "gap/loss": str(v - t)}
+            | {"train_clean/acc": "0.9", "train/loss": ""}
+        )
+    return table
+
+
+def curve(start: float, end: float, n: int = EPOCHS) -> list[float]:
+    return [end + (start - end) * math.exp(-6 * e / n) for e in range(n)]
+
+
+def seen(*args: Any, result: dict[str, Any] | None = None, overrides: list[str] | None = None, **fields: Any) -> Features:
+    config = configs.load([f"trainer.max_epochs={EPOCHS}", *(overrides or [])])
+    return features(rows(*args, **fields), {"status": "done"} | (result or {}), config, 10)
+
+
+FLAT = [0.02] * EPOCHS
+RISING = [v + 0.03 * max(0, e - 8) for e, v in enumerate(curve(2.2, 0.3))]
+SHORT = curve(2.2, 0.3)[:4]
+CASES = {
+    "fits": lambda: seen(curve(2.2, 0.2), curve(2.2, 0.3), FLAT, curve(2.2, 0.5)),
+    "underfits": lambda: seen(curve(2.3, 1.5), curve(2.3, 1.5), FLAT),
+    "overfits": lambda: seen(curve(2.2, 0.001), RISING, [0.01 * min(e, 12) for e in range(EPOCHS)]),
+    "over-regularized": lambda: seen(curve(2.3, 0.9), curve(2.3, 0.9), FLAT, curve(2.3, 1.8)),
+    "unstable": lambda: seen(curve(2.3, 1.0), curve(2.3, 1.0), FLAT, [2.3, 9.0, *curve(4, 1.0)[2:]]),
+    "stopped too early": lambda: seen(SHORT, SHORT, FLAT[:4], last_rate=0.2),
+}
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_curves_of_a_regime_are_recognised_and_answered(regime: str) -> None:
+    found = CASES[regime]()
+    assert classify(found) == regime
+    assert len(list(evidence(found, regime))) >= 4
+    assert all(re.search(r"\d", sentence) and "nan" not in sentence for sentence in evidence(found, regime))
+
+
+def test_features_of_known_curves() -> None:
+    found = seen([2.0, 1.0, 0.5, 0.25], [2.0, 1.0, 1.5, 2.0], [0.0, 0.1, 0.2, 0.3], [3.0, 1.5, 1.0, 0.75], last_rate=0.05)
+    assert (found.epochs, found.planned, found.rate_left) == (4, EPOCHS, 0.25)
+    assert found.falling == pytest.approx(math.log(2))
+    assert found.gap_slope == pytest.approx(10)
+    assert found.best == 0.5
+    assert found.rise == pytest.approx(0.5)  # the median of the last three, 1.5, over 1
+    assert found.spike == pytest.approx(3 / math.log(10))  # without the penalty
+    assert found.drawn_loss == pytest.approx(0.75)
+    assert found.burden == pytest.approx((0.75 - 0.5) / math.log(10))
+    assert slope([1.0, 3.0, 5.0]) == pytest.approx(2)
+    assert math.isnan(found.temperature)
+
+
+def test_a_loss_that_is_not_finite_is_unstable_and_a_full_disk_is_not() -> None:
+    nothing: tuple[Any, ...] = ([], [], [])
+    assert classify(seen(*nothing, result={"status": "failed", "error_type": "Failed"})) == "unstable"
+    full = seen(*CASES_OF_FITS, result={"status": "failed", "error_type": "OSError"})
+    assert classify(full) == "fits"
+
+
+CASES_OF_FITS: tuple[Any, ...] = (curve(2.2, 0.2), curve(2.2, 0.3), FLAT)
+
+
+def test_a_dose_is_a_multiple_of_the_usual_strength() -> None:
+    config = configs.load(["regularizer.dropout.fc=0.6", "strength=2"])
+    assert dose(config.regularizer["dropout"]) == pytest.approx(3)
+    assert seen(*CASES_OF_FITS, overrides=["regularizer.dropout.fc=0.6", "strength=2"]).dose == pytest.approx(6)
+    assert dose(config.regularizer["early_stopping"]) == 1
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["regularizer=none"], ["strength=0"], ["model=vit_tiny", "regularizer=[swa,augment]"], ["data.label_noise=1.0"]],
+    ids=" ".join,
+)
+def test_every_command_is_valid_and_is_another_run(regime: str, overrides: list[str]) -> None:
+    config = configs.load(overrides)
+    for command in commands(regime, config):
+        words = shlex.split(re.fullmatch(r'make train ARGS="(.*)"', command)[1])  # type: ignore[index]
+        again = configs.load(words)
+        assert again != config or (regime == "stopped too early" and "early_stopping" not in config.regularizer)
+    assert set(NEXT) == set(REGIMES)
+
+
+def test_a_run_folder_is_judged(run: Any) -> None:
+    folder, _ = run()
+    verdict = judge(RunFolder.open(folder))
+    assert verdict.regime == "underfits", "four steps teach nothing"
+    assert verdict.evidence
+    assert verdict.next
+    assert read(RunFolder.open(folder)).classes == 10
+
+
+def test_a_run_without_a_finished_epoch_is_not_judged_unless_its_loss_was_not_finite(tmp_path: Path) -> None:
+    folder = RunFolder.create(str(tmp_path / "run"), "run")
+    folder.save_config(configs.load([]).as_dict())
+    folder.save_json("result.json", {"status": "running"})
+    with pytest.raises(Refused, match="finished no epoch"):
+        judge(folder)
+    folder.save_json("result.json", {"status": "failed", "error": "the training loss is nan", "error_type": "Failed"})
+    verdict = judge(folder)
+    assert verdict.regime == "unstable"
+    assert "not finite" in verdict.evidence[0]
+    assert "optim.lr=0.067" in verdict.next[0]
+
+
+COMMITTED = Path(__file__).parent / "regimes.json"
+
+
+@pytest.mark.skipif(not COMMITTED.exists(), reason="make regimes has not been run yet")
+def test_nine_of_ten_runs_that_set_no_threshold_are_judged_right() -> None:
+    runs = json.loads(COMMITTED.read_text())["runs"]
+    held_out = [r for r in runs if r["part"] == "held out"]
+    assert len(held_out) >= 24
+    assert {r["regime"] for r in held_out} == set(REGIMES)
+    known = {f.name for f in dataclasses.fields(Features)}
+    right = [
+        classify(Features(**{k: NAN if r["features"][k] is None else r["features"][k] for k in known})) == r["regime"]
+        for r in held_out
+    ]
+    assert sum(right) >= 0.9 * len(right)
+    assert THRESHOLDS

@@ -1,0 +1,70 @@
+"""A run and studies whose names would like to be markup, and a browser."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from regulo.cli import main
+from regulo.report.command import report
+from tests.conftest import FAST
+from tests.report import studies
+
+CLASSES = ("<img src=x onerror=alert(1)>", 'a & "b" <script>alert(2)<', "$\\frac$", "日本")
+LABELS = ("none", "<script>alert(3)</script>", "$\\frac$", "dropout", "cutmix")
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of four steps on four classes with hostile names, and its page."""
+    folder = tmp_path_factory.mktemp("report")
+    rng = np.random.default_rng(0)
+    for name in CLASSES:
+        (folder / "images" / name).mkdir(parents=True)
+        for i in range(12):
+            Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(folder / "images" / name / f"{i}.png")
+    settings = ["data=image_folder", f"data.root={folder / 'images'}", "data.image_size=16", "data.batch_size=8", "model.depth=8"]
+    fast = [o for o in FAST if not o.startswith("callbacks")]
+    assert main(["train", *fast, *settings, "regularizer=[weight_decay]", f"run_dir={folder / 'run'}"]) == 0
+    assert report([str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with hostile labels, and its page."""
+    return _reported(studies.make(tmp_path_factory.mktemp("study") / "it", labels=LABELS))
+
+
+@pytest.fixture(scope="session")
+def strengths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of strengths, and its page."""
+    return _reported(studies.make(tmp_path_factory.mktemp("study") / "it", "strengths", labels=("0", "0.5", "1", "2")))
+
+
+@pytest.fixture(scope="session")
+def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of pairs with one seed, so without intervals, and its page."""
+    return _reported(studies.make(tmp_path_factory.mktemp("study") / "it", "pairs", 1, ("none", "a", "b", "a + b")))
+
+
+def _reported(folder: Path) -> Path:
+    assert report([str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if path is None:
+        pytest.skip("no Chromium on this machine (Debian: apt install chromium)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -1,0 +1,265 @@
+"""What the pages say: numbers against closed forms, commands that repeat, what is missing said."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from regulo import config
+from regulo.callbacks.mistakes import worst
+from regulo.cli import main
+from regulo.errors import Refused
+from regulo.report import repeat, run_figures, run_page, study_content, study_page, style
+from regulo.report.command import report
+from regulo.report.page import Figures, Page, Table
+from regulo.report.study_content import Column, Difference
+from regulo.runs import RunFolder
+from regulo.scores import Evaluation
+from tests.report import studies
+
+# ---- a run
+
+
+def made_up(n: int = 500, k: int = 5, seed: int = 0) -> Evaluation:
+    g = torch.Generator().manual_seed(seed)
+    return Evaluation(3 * torch.randn(n, k, generator=g), torch.randint(k, (n,), generator=g))
+
+
+def test_the_calibration_diagram_shows_the_expected_calibration_error() -> None:
+    test = made_up()
+    confidence, right, count = run_figures.reliability(test)
+    assert count.sum() == 500
+    ece = float((count * abs(confidence - right)).sum() / count.sum())
+    assert ece == pytest.approx(test.scores()["ece"], abs=1e-6)
+
+
+def test_its_intervals_are_wilsons() -> None:
+    low, high = run_figures.wilson(np.array([0, 3, 10]), np.array([4, 7, 10]))
+    for i, (k, n) in enumerate(((0, 4), (3, 7), (10, 10))):
+        wanted = stats.binomtest(k, n).proportion_ci(0.95, "wilson")
+        assert (low[i], high[i]) == pytest.approx((wanted.low, wanted.high), abs=1e-6)
+
+
+def test_the_most_frequent_mistakes_are_those_off_the_diagonal() -> None:
+    logits = torch.eye(3)[[0, 1, 1, 1, 2, 0]]
+    test = Evaluation(logits, torch.tensor([0, 0, 0, 1, 1, 2]))
+    assert run_figures.confusions(test, "abc") == [("a", "b", 2, pytest.approx(2 / 3)), ("b", "c", 1, 0.5), ("c", "a", 1, 1.0)]
+    perfect = Evaluation(torch.eye(3), torch.arange(3))
+    assert run_figures.confusions(perfect, "abc") == []
+    assert worst(perfect, 4) == []
+
+
+def test_curves_leave_out_what_is_not_finite() -> None:
+    rows = [{"epoch": "0", "val/loss": "1.5"}, {"epoch": "1", "val/loss": "nan"}, {"epoch": "", "val/loss": "9"}]
+    assert run_figures.curves(rows, None).of("val/loss") == ([1], [1.5])
+
+
+def blocks(page: Page, section: str) -> list[Any]:
+    return [b for s in page.sections if s.title == section for b in s.blocks]
+
+
+def test_the_page_of_a_run_has_its_numbers_and_says_n(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    page = run_page.build(RunFolder.open(run))
+    assert page.facts[0].value == f"{100 * result['test/acc']:.2f}%"
+    learning, _ = blocks(page, "Learning")
+    assert [p.name for p in learning.pictures] == ["accuracy", "loss", "gap", "rate"]
+    [answers, *_] = blocks(page, "Answers on the test images")
+    sizes = {c.text for t in blocks(page, "Scores") for row in t.rows for c in row[1:2]}
+    assert all(any(size in p.text for size in sizes) for p in answers.pictures)
+    assert blocks(page, "What the network saw")
+    assert blocks(page, "Worst mistakes")
+    assert blocks(page, "Verdict")
+
+
+def test_without_its_data_or_its_end_a_run_still_has_a_page_that_says_so(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(re.sub(r"root: .*", "root: nowhere", text))
+    (copy / "report.html").unlink()
+    file = run_page.write(copy)
+    assert "the test images cannot be scored here" in file.read_text()
+    (copy / "result.json").write_text(json.dumps({"status": "failed", "seed": 0, "error": "the loss is <b>nan</b>"}))
+    (copy / "metrics.csv").unlink()
+    text = run_page.write(copy).read_text()
+    assert "This run is failed: the loss is &lt;b&gt;nan&lt;/b&gt;." in text
+    assert "No epoch was logged." in text
+
+
+# ---- the command that repeats it
+
+RUNS = (
+    [],
+    ["seed=3", "optim.lr=0.05", "regularizer.mixup.alpha=0.4"],
+    ["model=vit_tiny", "strength=2", "trainer.max_epochs=7"],
+    ["regularizer=none", "callbacks=none", "logger=csv"],
+    ["+regularizer=ema", "~regularizer.cutmix", "regularizer.dropout.fc={start:0,end:0.5}"],
+    ["data=image_folder", "data.root='/a b/$HOME/it`s, \"so\"'", "optim=adamw", "logger.tags=[a,b]"],
+    ["~callbacks.samples", "experiment=small_data_vit"],
+)
+
+
+@pytest.mark.parametrize("overrides", RUNS, ids=" ".join)
+def test_the_command_makes_the_same_configuration_behind_make_and_the_shell(overrides: list[str], tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text('train:\n\t@python3 -c "import json, sys; print(json.dumps(sys.argv[1:]))" $(ARGS)\n')
+    saved = config.load([*overrides, "run_dir=somewhere"]).as_dict()
+    told = repeat.command(saved)
+    alone = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}  # the tests may be run by a make, too
+    said = subprocess.run(told, shell=True, cwd=tmp_path, env=alone, capture_output=True, text=True, check=True)
+    assert config.load(json.loads(said.stdout)).as_dict() == saved | {"run_dir": None}
+    assert overrides or told == "make train"
+
+
+# ---- a study
+
+
+def test_the_page_of_a_study_names_what_helped_what_failed_and_what_is_stale(tmp_path: Path) -> None:
+    page = study_page.build(studies.make(tmp_path / "study"))
+    study = study_content.read(tmp_path / "study")
+    found, how = blocks(page, "What helped")
+    better = next(item for item in found.items if item.startswith("Clearly better"))
+    assert better.index("augment") < better.index("mixup"), "the largest first"
+    d = next(row for row in study.rows if row.label == "augment").difference["test/acc"]
+    assert f"augment {100 * d.mean:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}]" in better.replace("−", "-")  # type: ignore[operator]
+    assert "n = 2 to 3 seeds" in how.text
+    left = [item for block in blocks(page, "Left out") for item in getattr(block, "items", ())]
+    assert left == ["cutmix-s2-00000006: non-finite loss at step 12", "mixup-s0-0badcafe"]
+    pictures = [p for s in page.sections for b in s.blocks if isinstance(b, Figures) for p in b.pictures]
+    assert {"effect-test-acc", "runs", "gap-accuracy", "benefit", "corruptions"} <= {p.name for p in pictures}
+    assert all("n = " in p.text for p in pictures)
+    assert len({p.name for p in pictures}) == len(pictures), "names are ids"
+    table = next(b for b in blocks(page, "All numbers") if isinstance(b, Table))
+    assert [row[0].text for row in table.rows] == list(studies.EFFECTS)
+    assert table.rows[-1][0].note == "1 failed"
+
+
+def test_strengths_are_drawn_only_for_their_design_and_pairs_have_their_interactions(strengths: Path, one_seed: Path) -> None:
+    assert blocks(study_page.build(strengths), "By strength")
+    page = study_page.build(one_seed)
+    assert not blocks(page, "By strength")
+    assert any("Interactions" in b.caption for b in blocks(page, "All numbers"))
+    assert "Without intervals, no difference is clear" in blocks(page, "What helped")[1].text
+
+
+@pytest.mark.parametrize(
+    ("mean", "clear", "better", "mark"),
+    [
+        (1, True, "high", "better"),
+        (1, True, "low", "worse"),
+        (-1, True, "low", "better"),
+        (1, True, "none", "differs"),
+        (1, False, "high", ""),
+    ],
+)
+def test_a_mark_says_whether_a_clear_difference_is_good(mean: float, clear: bool, better: str, mark: str) -> None:
+    assert Difference(3, mean, mean - 0.5, mean + 0.5, clear).mark(Column("k", "k", "", better, 1, 2)) == mark
+
+
+# ---- style
+
+
+def test_numbers_can_be_read_on_cells_of_any_strength() -> None:
+    def light(colour: np.ndarray) -> float:
+        linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+        return float(linear @ (0.2126, 0.7152, 0.0722))
+
+    for mode in (0, 1):
+        ink, paper, cell = (
+            np.array([int(style.PALETTE[name][mode][i : i + 2], 16) / 255 for i in (1, 3, 5)])
+            for name in ("ink", "paper", "cell")
+        )
+        for alpha in np.linspace(0, 1, 21):
+            low, high = sorted((light(ink), light(alpha * cell + (1 - alpha) * paper)))
+            assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def test_two_drawings_of_a_figure_are_the_same_and_share_no_id_with_another(tmp_path: Path) -> None:
+    def drawn(name: str) -> str:
+        with style.applied():
+            ax = style.axes(2)
+            ax.plot([0, 1], [0, 1], color=style.LIGHT["blue"], label="$\\frac$")
+            ax.set_title("$\\frac$ <b> & 日本")
+            return style.svg(ax.figure, name, 'a "title" <b>', "what it shows")
+
+    one, again, other = drawn("one"), drawn("one"), drawn("other")
+    assert one == again
+    assert not set(re.findall(r' id="([^"]+)"', one)) & set(re.findall(r' id="([^"]+)"', other))
+    assert "var(--blue)" in one
+    assert style.LIGHT["blue"] not in one
+    assert "<b>" not in one
+
+
+# ---- the command
+
+
+def test_the_command_refuses_what_is_neither_run_nor_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "nowhere"]) == 2
+    assert main(["report"]) == 2
+    assert main(["report", "--wanbd"]) == 2
+    said = capsys.readouterr().err
+    assert "nowhere is not a run folder" in said
+    assert "there is no run to report on yet" in said
+    assert "did you mean --wandb?" in said
+    (tmp_path / "study.json").write_text("{")
+    assert main(["report", "."]) == 2
+
+
+def test_without_names_the_latest_run_is_reported(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    shutil.copytree(run, tmp_path / "runs" / "it")
+    monkeypatch.chdir(tmp_path)
+    assert report([]) == 0
+    assert Path(capsys.readouterr().out.strip()).resolve() == tmp_path / "runs" / "it" / "report.html"
+
+
+# ---- W&B
+
+
+class Kept:
+    """A W&B run that only remembers."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, Any] = {}
+
+    def log(self, some: dict[str, Any]) -> None:
+        self.images |= {name: image.image for name, image in some.items()}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of wandb-workspaces' own models
+def test_the_same_content_is_a_report_on_wandb(run: Path, one_seed: Path) -> None:
+    wr = pytest.importorskip("wandb_workspaces.reports.v2", reason="wandb-workspaces is not installed")
+    from regulo.report import wandb_report
+
+    for page in (run_page.build(RunFolder.open(run)), study_page.build(one_seed)):
+        made = wandb_report.report(page, "somebody", "regulo", "a run")
+        assert made.title == page.title
+        text = [b.text for b in made.blocks if isinstance(b, wr.MarkdownBlock)]
+        assert len(text) == sum(isinstance(b, Table) for s in page.sections for b in s.blocks)
+        shown = [key for b in made.blocks if isinstance(b, wr.PanelGrid) for p in b.panels for key in p.media_keys]
+        kept = Kept()
+        wandb_report.keep(page, kept)
+        assert shown == list(kept.images)
+        assert all(image.width > 10 for image in kept.images.values())
+    assert "| a \\+ b |" in text[0], "cells are escaped"
+
+
+def test_without_an_account_wandb_is_refused_before_anything_is_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
+    from regulo.report import wandb_report
+
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    with pytest.raises(Refused, match="there is no API key"):
+        wandb_report.preflight()
