@@ -32,7 +32,7 @@ from regulo.speed import Choice, autocast
 from regulo.task import Classifier, forward
 from regulo.train import measure_speed
 
-PAIRS, STEPS = 9, 3
+PAIRS, STEPS = 15, 3
 MODELS = ("resnet_small", "vit_tiny")
 NO_STEP = {"transform", "sequence", "infer", "calibrate"}
 """hooks that cost nothing in a training step"""
