@@ -12,4 +12,4 @@ def test_draws_differ_between_seeds_ranks_steps_and_names() -> None:
     places = itertools.product([0, 1], [0, 1], [0, 1, 2], ["mixup", "cutmix"])
     assert len({generator(*place).random() for place in places}) == 24
     assert len({sample_seed(s, e, i) for s, e, i in itertools.product(range(3), range(3), range(100))}) == 900
-    assert len({torch_seed(s, r) for s, r in itertools.product(range(5), range(5))}) == 25
+    assert len({torch_seed(*place) for place in itertools.product(range(5), range(5), range(5))}) == 125

@@ -28,6 +28,7 @@ class Averaging(Callback):
         self.weight, self.per_epoch, self.fresh_statistics = weight, per_epoch, fresh_statistics
         self.count = 0
         self.average: dict[str, Tensor] = {}
+        self.source: dict[str, Tensor] = {}  # the model's own tensors, listed once: that takes as long as to average them
         self.seen: list[Tensor] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -43,13 +44,14 @@ class Averaging(Callback):
     @torch.no_grad()
     def take(self, model: nn.Module, w: float) -> None:
         """θ̄ ← θ̄ + w (θ − θ̄); the first state is θ̄."""
-        state = model.state_dict()
+        if not self.source:
+            self.source = model.state_dict(keep_vars=True)
         if not self.average:
-            self.average = {name: tensor.clone() for name, tensor in state.items()}
-        floats = [n for n, t in state.items() if t.is_floating_point()]
-        torch._foreach_lerp_([self.average[n] for n in floats], [state[n] for n in floats], w)
-        for name in state.keys() - set(floats):
-            self.average[name].copy_(state[name])
+            self.average = {name: tensor.detach().clone() for name, tensor in self.source.items()}
+        floats = [n for n, t in self.source.items() if t.is_floating_point()]
+        torch._foreach_lerp_([self.average[n] for n in floats], [self.source[n] for n in floats], w)
+        for name in self.source.keys() - set(floats):
+            self.average[name].copy_(self.source[name])
         self.count += 1
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -80,6 +82,17 @@ class Averaging(Callback):
             checkpoint["raw_state_dict"] = checkpoint["state_dict"]
             checkpoint["state_dict"] = {PREFIX + name: tensor for name, tensor in self.average.items()}
             checkpoint["averaged_states"] = self.count
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Go on from there: the checkpoint's weights are the average, and the model needs the raw ones."""
+        if "raw_state_dict" in checkpoint:
+            self.average = {name.removeprefix(PREFIX): tensor for name, tensor in checkpoint["state_dict"].items()}
+            self.count = checkpoint["averaged_states"]
+            pl_module.load_state_dict(checkpoint["raw_state_dict"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A restored average has to follow the model to its device."""
+        self.average = {name: tensor.to(pl_module.device) for name, tensor in self.average.items()}
 
 
 @torch.no_grad()

@@ -78,6 +78,8 @@ HARMLESS = (
     "Experiment logs directory .* exists and is not empty",  # the run folder holds config.yaml first
     ".*isinstance\\(treespec, LeafSpec\\)` is deprecated",  # lightning 2.6 on torch 2.15
     "The '.*' does not have many workers",  # num_workers is chosen
+    "Checkpoint directory .* exists and is not empty",  # a run that goes on
+    "You're resuming from a checkpoint that ended before the epoch ended",  # the sampler begins where it did
     "The number of training batches .* is smaller than the logging interval",  # the last batch is always a log point
 )
 

@@ -170,6 +170,27 @@ def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
     return plain, problems
 
 
+def changed(saved: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """A saved tree with `key=value` set on top. Raises Refused with every argument that is something else."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser, tree, problems = OverridesParser.create(), OmegaConf.create(dict(saved)), []
+    for argument in arguments:
+        try:
+            override = parser.parse_override(argument)
+        except HydraException:
+            override = None
+        if override is None or override.is_sweep_override() or override.is_delete() or override.key_or_group in groups():
+            problems.append(Problem(argument, "is no change of one value", "write key=value, for example logger.wandb=off"))
+        else:
+            problems += _set(tree, override)
+    if problems:
+        raise Refused(*problems)
+    plain: Any = OmegaConf.to_container(tree, resolve=False)  # it may be a stranger's
+    return plain
+
+
 def _set(tree: DictConfig, override: Any) -> list[Problem]:
     """Follow one key=value, +key=value or ~key."""
     key = override.key_or_group

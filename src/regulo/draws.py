@@ -44,6 +44,6 @@ def sample_seed(seed: int, epoch: int, index: int, copy: int = 0) -> int:
     return int(np.random.SeedSequence([seed, epoch, index, copy]).generate_state(1)[0])
 
 
-def torch_seed(seed: int, rank: int) -> int:
-    """A seed for torch's own generator (dropout and the like), different on every rank."""
-    return int(np.random.SeedSequence([seed, rank]).generate_state(1)[0])
+def torch_seed(seed: int, rank: int, step: int) -> int:
+    """A seed for torch's own generator (dropout and the like) in one training step, different on every rank."""
+    return int(np.random.SeedSequence([seed, rank, step]).generate_state(1)[0])

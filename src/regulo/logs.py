@@ -50,18 +50,26 @@ class LoggerSpec(Strict):
             raise Refused(Problem("logger.wandb", f"the W&B server {server} does not answer: {error}", offline)) from error
 
     @contextmanager
-    def opened(self, folder: Path, config: Mapping[str, Any]) -> "Iterator[list[Logger]]":
-        """Within: the open loggers. Only the first process of a run has any."""
-        from lightning.pytorch.loggers import CSVLogger, WandbLogger
+    def opened(self, folder: Path, config: Mapping[str, Any], rows: int | None = None) -> "Iterator[list[Logger]]":
+        """Within: the open loggers. Only the first process of a run has any.
 
-        csv = CSVLogger(folder, name="", version="")
+        A run that goes on keeps its first `rows` of metrics.csv, and is the same run for W&B, which hears nothing twice.
+        """
+        from regulo.metrics import MetricsFile
+        from regulo.wandb_logger import Dashboard
+
+        csv = MetricsFile(folder / "metrics.csv")
+        said = csv.keep(rows) - rows if rows is not None else 0
         if self.wandb == "off":
             yield [csv]
         else:
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
             import wandb
 
+            known = [path.name.rpartition("-")[2] for path in (folder / "wandb").glob("*run-*-*")] if rows is not None else []
             with wandb.init(
+                id=known[-1] if known else None,
+                resume="allow" if known and self.wandb == "online" else None,
                 project=self.project,
                 entity=self.entity,
                 group=self.group,
@@ -72,7 +80,7 @@ class LoggerSpec(Strict):
                 config=dict(config),
                 settings=wandb.Settings(silent=self.wandb == "offline", console="off"),
             ) as run:  # told whether it succeeded when it is left
-                yield [csv, WandbLogger(experiment=run)]
+                yield [csv, Dashboard(run, said)]
 
 
 def _netrc_knows(host: str) -> bool:

@@ -74,6 +74,24 @@ class RunFolder:
             raise Refused(Problem("RUN", f"{found} is not a run folder: it has no config.yaml", hint))
         return cls(found.resolve())
 
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Within: no other process writes to this run. Raises Refused if one does."""
+        try:
+            with locked(self.path / ".lock", wait=False):
+                yield
+        except BlockingIOError:
+            what = f"{self.path} is being trained by another process"
+            raise Refused(Problem("RUN", what, "wait until that ends, or stop it")) from None
+
+    def result(self) -> dict[str, Any]:
+        """result.json, or nothing if it is not there or torn."""
+        try:
+            content = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
     def save_config(self, config: Mapping[str, Any]) -> None:
         """config.yaml: everything that was chosen, defaults and measured choices included."""
         write(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))

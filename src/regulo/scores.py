@@ -3,6 +3,7 @@
 import statistics
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -69,6 +70,15 @@ class Meter:
         right, data = read.pop("right"), read.pop("data")
         return data + sum(read.values()), right, read
 
+    def state(self) -> dict[str, Any]:
+        """What has been added up, as plain data."""
+        return {"sums": {name: total.cpu() for name, total in self.sums.items()}, "steps": self.steps}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on adding."""
+        self.sums = {name: total.to(self.device) for name, total in state["sums"].items()}
+        self.steps = state["steps"]
+
 
 def gaps(scores: dict[str, float]) -> dict[str, float]:
     """{gap/acc, gap/loss} between clean train and val, both positive when a network overfits."""
@@ -114,7 +124,7 @@ class Rate:
     """Training images per second, over all devices, without the time that validation takes."""
 
     def __init__(self) -> None:
-        self.past_images = 0
+        self.past_images, self.past_seconds, self.began = 0, 0.0, time.perf_counter()
         self.epochs: list[float] = []  # seconds of each
         self.begin()
 
@@ -130,6 +140,7 @@ class Rate:
         """End an epoch's training."""
         self.past_images += self.images
         self.epochs.append(time.perf_counter() - self.start)
+        self.images = 0
 
     def mean(self) -> float:
         """The rate over all epochs."""
@@ -138,3 +149,24 @@ class Rate:
     def epoch(self) -> float:
         """The median seconds of an epoch."""
         return statistics.median(self.epochs) if self.epochs else 0.0
+
+    def seconds(self) -> float:
+        """Since the fit began, validation included; those of earlier sittings, too."""
+        return self.past_seconds + time.perf_counter() - self.began
+
+    def state(self) -> dict[str, Any]:
+        """What is known of this run's speed, as plain data; of the present epoch, if it has not ended, what is done."""
+        under_way = self.images > 0
+        return {
+            "images": self.past_images,
+            "seconds": self.seconds(),
+            "epochs": list(self.epochs),
+            "under_way": [self.images, time.perf_counter() - self.start] if under_way else [0, 0.0],
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.past_images, self.epochs = state["images"], list(state["epochs"])
+        self.past_seconds = state["seconds"]
+        self.images, seconds = state["under_way"]
+        self.start = time.perf_counter() - seconds

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from regulo.batch import Batch, Facts, soft_targets
 from regulo.draws import Moment, torch_seed
 from regulo.errors import Failed
+from regulo.metrics import MetricsFile
 from regulo.optim.base import Optimizer
 from regulo.plan import Plan
 from regulo.ramps import Dial
@@ -75,6 +76,7 @@ class ImageClassification(LightningModule):
         self.classifier = classifier
         self.facts, self.plan, self.optim, self.seed, self.log_every = facts, plan, optim, seed, log_every
         self.extra: dict[str, Any] = {}  # plain data that travels in the checkpoint
+        self.resumed: dict[str, Any] = {}  # that of the checkpoint from which the run goes on
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier(images)
@@ -82,8 +84,10 @@ class ImageClassification(LightningModule):
     # ---- training
 
     def on_fit_start(self) -> None:
-        torch.manual_seed(torch_seed(self.seed, self.global_rank))  # dropout differs between ranks
         self.meter, self.rate = Meter(self.device), Rate()
+        if self.resumed:
+            self.meter.load(self.resumed["meter"])
+            self.rate.load(self.resumed["rate"])
         self.dials = [m for m in self.modules() if isinstance(m, Dial | RateSite)]
 
     def on_train_epoch_start(self) -> None:
@@ -91,6 +95,7 @@ class ImageClassification(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         now = self.now()
+        torch.manual_seed(torch_seed(now.seed, now.rank, now.step))  # dropout: differs between ranks, whatever came before
         for dial in self.dials:
             dial.advance(now.progress)
         if self.plan.regroups:
@@ -166,5 +171,17 @@ class ImageClassification(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(rates[min(step, steps - 1)]))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    # ---- stopping and going on
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["regulo"] = self.extra
+        done = 0 if self.trainer.is_last_batch else self.trainer.fit_loop.batch_idx + 1
+        state = {
+            "place": [self.current_epoch + (done == 0), done],  # the epoch, and how many of its batches are done
+            "meter": self.meter.state(),
+            "rate": self.rate.state(),
+            "rows": sum(logger.rows for logger in self.loggers if isinstance(logger, MetricsFile)),
+        }
+        checkpoint["regulo"] = self.extra | state
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.resumed = checkpoint["regulo"]

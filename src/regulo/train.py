@@ -5,19 +5,23 @@ import dataclasses
 import functools
 import json
 import os
-import time
+import signal
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from regulo import config as configs
+from regulo import resume
 from regulo.config import Config
 from regulo.errors import Problem, Refused
 from regulo.runs import RunFolder
+from regulo.stopping import Interrupted, requeue
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
     from regulo.build import Parts
+    from regulo.resume import Start
     from regulo.speed import Choice
     from regulo.task import Classifier
 
@@ -25,32 +29,39 @@ HANDOFF = "REGULO_HANDOFF"
 """environment variable by which the first process of a run tells the others what it chose"""
 
 
-def train(overrides: Sequence[str]) -> int:
-    """Train, restore, test, tell. Returns the exit code."""
-    config = configs.load(overrides)
+def train(words: Sequence[str]) -> int:
+    """Train, restore, test, tell; `--resume RUN` goes on with a run that was interrupted. Returns the exit code."""
+    begun = resume.begun(words)
+    config = begun.config if begun else configs.load(words)
     if HANDOFF in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
-        return _help(config)
+        return _help(config, begun)
     _refuse_foreign_launcher()
-    RunFolder.check(config.run.run_dir)
+    if not begun:
+        RunFolder.check(config.run.run_dir)
     config.trainer.check()
     config.logger.preflight()
 
     from regulo import build, tables
 
-    parts = build.build(config)
+    parts = build.build(begun.trusted() if begun else config)
     choice = measure_speed(parts)
-    folder = RunFolder.create(config.run.run_dir, config.run.name)
-    config = build.settle(config, choice)
-    parts = dataclasses.replace(parts, config=config)
-    folder.save_config(config.as_dict())
-    folder.save_json("plan.json", {"regularizers": parts.plan.rows(), "speed": choice.as_dict()})
-    tables.plan(parts.plan.rows(), choice)
-    with outcome(folder, config) as result:
-        classifier = parts.classifier()
-        with config.logger.opened(folder.path, config.as_dict() | {"plan": parts.plan.rows()}) as loggers:
-            with handed_off(folder, choice):
-                result |= fit(parts, classifier, folder, loggers)
-            result |= conclude(parts, classifier, folder, loggers)
+    folder = begun.folder if begun else RunFolder.create(config.run.run_dir, config.run.name)
+    with folder.taken():
+        start = begun.start(parts.data) if begun else None
+        config = build.settle(config, choice)
+        parts = dataclasses.replace(parts, config=config)
+        folder.save_config(config.as_dict())
+        folder.save_json("plan.json", {"regularizers": parts.plan.rows(), "speed": choice.as_dict()})
+        tables.plan(parts.plan.rows(), choice)
+        if start:
+            print(start)
+        with outcome(folder, config, start) as result:
+            classifier = parts.classifier()
+            told = config.as_dict() | {"plan": parts.plan.rows()}
+            with config.logger.opened(folder.path, told, start.rows if start else None) as loggers:
+                with handed_off(folder, choice):
+                    result |= fit(parts, classifier, folder, loggers, start)
+                result |= conclude(parts, classifier, folder, loggers)
     tables.scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
     tables.where(folder.path)
     return 0
@@ -71,8 +82,10 @@ def measure_speed(parts: "Parts") -> "Choice":
     return speed.choose(parts.model, images, targets, spec.precision, spec.memory_format)
 
 
-def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "Sequence[Logger]") -> dict[str, Any]:
-    """Train to the end of the schedule, or until the plan stops it."""
+def fit(
+    parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "Sequence[Logger]", start: "Start | None" = None
+) -> dict[str, Any]:
+    """Train to the end of the schedule, or until the plan stops it. Raises Interrupted if the run is asked to stop."""
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     from regulo import logs, speed
@@ -83,24 +96,27 @@ def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "S
     config, facts = parts.config, parts.data.facts
     scene = Scene(facts, folder.figures, logs.publisher(loggers))
     observers = [c for o in config.callbacks.values() for c in o.callbacks(scene)]
-    kept = keepers(folder.checkpoints, config.run.goal)
+    kept = keepers(folder.checkpoints, config.run.goal, config.trainer)
     callbacks = [*parts.plan.callbacks(config.run.goal), *observers, *kept]
     trainer = config.trainer.build(folder.path, loggers, callbacks)
     task = ImageClassification(classifier, facts, parts.plan, config.optim, config.run.seed, config.trainer.log_every_n_steps)
-    task.extra = {"config": config.as_dict(), "facts": dataclasses.asdict(facts)}
-    began = time.perf_counter()
+    task.extra = {
+        "config": config.as_dict(),
+        "facts": dataclasses.asdict(facts),
+        "images": parts.data.sizes(),
+    }
     try:
-        trainer.fit(task, parts.data)
-    except SIGTERMException:  # which would end the process with 0
-        raise Terminated from None
+        trainer.fit(task, parts.data, ckpt_path=start.checkpoint if start else None, weights_only=True)
+    except Interrupted:
+        raise
+    except SIGTERMException:  # before the first step
+        raise Interrupted("SIGTERM", 143) from None
     except SystemExit:  # into which Lightning turns Ctrl-C, with the code of a failure
         raise KeyboardInterrupt from None
-    if trainer.received_sigterm:
-        raise Terminated
     return {
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
-        "fit_seconds": round(time.perf_counter() - began, 2),
+        "fit_seconds": round(task.rate.seconds(), 2),
         "images_per_second": round(task.rate.mean(), 1),
         "epoch_seconds": round(task.rate.epoch(), 3),
         "peak_memory_mb": round(speed.peak_memory(config.trainer.device()) / 1e6),
@@ -145,9 +161,11 @@ def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, logger
 
 
 @contextlib.contextmanager
-def outcome(folder: RunFolder, config: Config) -> Iterator[dict[str, Any]]:
+def outcome(folder: RunFolder, config: Config, start: "Start | None" = None) -> Iterator[dict[str, Any]]:
     """Within: a result to fill in. result.json says how the run ended, however it ends."""
     result: dict[str, Any] = {"status": "running", "seed": config.run.seed}
+    if start:
+        result["resumed_at"] = [*folder.result().get("resumed_at", []), start.step]
     folder.save_json("result.json", result)
     try:
         yield result
@@ -156,6 +174,8 @@ def outcome(folder: RunFolder, config: Config) -> Iterator[dict[str, Any]]:
         status = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
         why = {"error": text[0] if text else type(error).__name__, "error_type": type(error).__name__}
         folder.save_json("result.json", result | {"status": status, **why})
+        if isinstance(error, Interrupted):
+            _say_how_to_go_on(folder, error)
         raise
     folder.save_json("result.json", result | {"status": "done"})
 
@@ -170,14 +190,13 @@ def handed_off(folder: RunFolder, choice: "Choice") -> Iterator[None]:
         del os.environ[HANDOFF]
 
 
-class Terminated(SystemExit):
-    """The run was asked to stop (SIGTERM)."""
+def _say_how_to_go_on(folder: RunFolder, stop: Interrupted) -> None:
+    print(f"regulo: stopped ({stop}); go on with: regulo train --resume {folder.path}", file=sys.stderr)
+    if stop.code == 128 + signal.SIGUSR1 and (said := requeue()):
+        print(f"regulo: {said}", file=sys.stderr)
 
-    def __init__(self) -> None:
-        super().__init__(143)
 
-
-def _help(config: Config) -> int:
+def _help(config: Config, begun: "resume.Begun | None") -> int:
     """Be one of the other processes of a distributed run: train along, and leave the rest to the first."""
     from regulo import build
     from regulo.restore import trusting
@@ -186,7 +205,7 @@ def _help(config: Config) -> int:
     told = json.loads(os.environ[HANDOFF])
     folder = RunFolder.open(told["run_dir"])
     parts = build.build(build.settle(trusting(config), Choice(told["precision"], told["memory_format"])))
-    fit(parts, parts.classifier(), folder, [])
+    fit(parts, parts.classifier(), folder, [], begun.start(parts.data) if begun else None)
     return 0
 
 

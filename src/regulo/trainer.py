@@ -33,6 +33,12 @@ class TrainerSpec(Strict):
     """auto: measured on the run's own model and batch"""
     max_epochs: Annotated[int, Field(ge=1)] = 30
     """passes over the training images"""
+    max_time: Annotated[str, Field(pattern=r"^(\d+:)?\d{1,2}:\d{2}:\d{2}$")] | None = None
+    """[days:]hours:minutes:seconds after which the run stops with a checkpoint, to go on with --resume; null: when it is done"""
+    save_every_n_steps: Annotated[int, Field(ge=1)] | None = None
+    """steps between two checkpoints from which the run can go on, beside those at the ends of epochs; null: by time only"""
+    save_every_minutes: Annotated[float, Field(gt=0)] | None = 5.0
+    """minutes between them; null: by steps only"""
     log_every_n_steps: Annotated[int, Field(ge=1)] = 20
     """steps between two readings of loss, accuracy, rate and gradient norm; between them nothing waits for the device"""
     limit_batches: Annotated[int, Field(ge=1)] | None = None
@@ -45,6 +51,13 @@ class TrainerSpec(Strict):
     def circumstances(self) -> list[str]:
         """What a technique may refuse to run under."""
         return [self.precision, *(["sync_batchnorm"] if self.sync_batchnorm else [])]
+
+    def max_seconds(self) -> float | None:
+        """`max_time` in seconds."""
+        if self.max_time is None:
+            return None
+        *days, hours, minutes, seconds = map(int, self.max_time.split(":"))
+        return float(86400 * sum(days) + 3600 * hours + 60 * minutes + seconds)
 
     def processes(self) -> int:
         """How many processes train."""

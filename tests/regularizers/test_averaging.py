@@ -20,6 +20,7 @@ from regulo.regularizers.base import Goal
 from regulo.regularizers.ema import EMA
 from regulo.regularizers.swa import SWA
 from regulo.task import ImageClassification
+from regulo.trainer import TrainerSpec
 from tests.conftest import GREY, build_model, images_of
 from tests.test_task import batches, fit, task
 
@@ -72,7 +73,7 @@ class Run:
         callbacks = self.plan.callbacks(GOAL)
         (self.averaging,) = callbacks
         assert isinstance(self.averaging, Averaging)
-        callbacks = [*callbacks, Look(), *keepers(folder, GOAL)]
+        callbacks = [*callbacks, Look(), *keepers(folder, GOAL, TrainerSpec())]
         fit(self.task, batches(per_epoch), callbacks=callbacks, max_epochs=epochs, enable_checkpointing=True, **options)
         self.last, self.best = read(folder / "last.ckpt"), read(folder / "best.ckpt")
 

@@ -23,6 +23,7 @@ from regulo.regularizers.layer_decay import LayerDecay
 from regulo.regularizers.lookahead import Lookahead
 from regulo.regularizers.sam import SAM
 from regulo.regularizers.weight_decay import WeightDecay
+from regulo.trainer import TrainerSpec
 from tests.conftest import COLOUR, GREY, SMALL, build_model
 from tests.test_task import Waits, batches, fit, task
 
@@ -426,7 +427,7 @@ def test_the_trainer_writes_the_slow_weights_into_its_checkpoint(tmp_path: Path)
     from regulo.regularizers.base import Goal
 
     t = task("[lookahead]", AdamW())
-    fit(t, batches(4), enable_checkpointing=True, callbacks=keepers(tmp_path, Goal("val/loss", "min")))
+    fit(t, batches(4), enable_checkpointing=True, callbacks=keepers(tmp_path, Goal("val/loss", "min"), TrainerSpec()))
     (state,) = read(tmp_path / "last.ckpt")["optimizer_states"]
     assert all("slow" in s for s in state["state"].values())
     assert len(state["state"]) == len(list(t.classifier.parameters()))

@@ -50,6 +50,8 @@ class Features:
     """the highest loss of the data in training mode over ln K; it begins near 1"""
     dose: float
     """the strength of the plan's strongest technique, as a multiple of what its class has by default"""
+    pace: float
+    """the learning rate as a multiple of what its optimizer has by default"""
     temperature: float
     """that would calibrate the final answers: above 1 they are overconfident; not a number where none was fitted"""
 
@@ -118,6 +120,7 @@ def features(rows: Rows, result: Mapping[str, Any], config: Config, classes: int
         falling=-slope([math.log(max(v, 1e-12)) for v in train[-third:]]),
         spike=max((loss for _, loss in drawn), default=NAN) / math.log(classes),
         dose=max((dose(r) for r in config.regularizer.values()), default=0.0) * config.run.strength,
+        pace=config.optim.lr / type(config.optim).model_fields["lr"].default,
         temperature=float(result.get("temperature", NAN)),
     )
 

@@ -39,6 +39,8 @@ class Thresholds:
     """a quarter of the loss of guessing more in training mode than on clean images: the plan makes training that much harder"""
     dose: float = 3.0
     """three times a technique's usual strength"""
+    pace: float = 30.0
+    """thirty times an optimizer's usual learning rate: a run that then learns nothing does so because of it"""
 
 
 THRESHOLDS = Thresholds()
@@ -67,7 +69,11 @@ def judge(folder: RunFolder) -> Verdict:
 
 def classify(f: Features, t: Thresholds = THRESHOLDS) -> str:
     """The regime. A comparison with what was not measured is false, so that it decides nothing."""
-    if f.failed or f.spike > t.spike:
+    if f.failed:
+        return "unstable"
+    if f.dose > t.dose and f.unlearned > t.unlearned:  # even if its steps throw the weights about: the dose does it
+        return "over-regularized"
+    if f.spike > t.spike or (f.pace > t.pace and f.unlearned > t.unlearned):
         return "unstable"
     rises = f.rise > t.rise and f.gap_loss > t.gap_loss and f.unlearned < t.unlearned
     if rises or (f.gap_acc > t.gap and f.unlearned < t.learned):
@@ -75,7 +81,7 @@ def classify(f: Features, t: Thresholds = THRESHOLDS) -> str:
     if f.epochs < t.short * f.planned and (f.rate_left > t.rate_left or f.falling > t.falling):
         return "stopped too early"
     if f.unlearned > t.unlearned:
-        return "over-regularized" if f.burden > t.burden or f.dose > t.dose else "underfits"
+        return "over-regularized" if f.burden > t.burden else "underfits"
     return "fits"
 
 
@@ -97,6 +103,8 @@ def evidence(f: Features, regime: str) -> Iterator[str]:
         yield f"in training mode the loss ended at {f.drawn_loss:.3f}, which is more by {f.burden:.0%} of that of guessing"
     if regime != "fits" and math.isfinite(f.falling):
         yield f"the clean training loss changed by {-f.falling:+.1%} per epoch over the last third"
+    if f.pace > THRESHOLDS.pace:
+        yield f"the learning rate is {f.pace:.3g} times the usual one"
     if f.dose > THRESHOLDS.dose:
         yield f"a technique is at {f.dose:.3g} times its usual strength"
     if math.isfinite(f.temperature):

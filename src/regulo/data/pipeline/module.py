@@ -26,6 +26,7 @@ class ImageData(LightningDataModule):
     ) -> None:
         super().__init__()
         self.sequence = sequence
+        self.begin = (0, 0)  # the epoch and the batch with which training begins
         self.limit = limit  # batches of an evaluation; null: all
         self.spec, self.facts, self.seed = spec, splits.facts, seed
         train = drawn_from(splits.train, spec, splits.facts.num_classes, seed)
@@ -39,7 +40,7 @@ class ImageData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         rank, world = self._place()
         return self._loader(
-            self.train, TrainBatches(len(self.train), self.spec.batch_size, self.seed, rank, world, self.sequence)
+            self.train, TrainBatches(len(self.train), self.spec.batch_size, self.seed, rank, world, self.sequence, self.begin)
         )
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
@@ -51,6 +52,10 @@ class ImageData(LightningDataModule):
         """The split in order, on one device: "train_clean", "val" or "test"."""
         data = self.evaluated[split]
         return self._loader(data, EvalBatches(len(data), self.spec.batch_size, limit=self.limit))
+
+    def sizes(self) -> list[int]:
+        """How many images training and each evaluation have."""
+        return [len(self.train), *(len(split) for split in self.evaluated.values())]
 
     def example(self) -> Batch:
         """One training batch of epoch 0, made in this process."""

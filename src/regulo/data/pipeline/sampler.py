@@ -35,11 +35,23 @@ class TrainBatches(Sampler[list[Key]]):
     """Step s takes the places s·R·B to (s+1)·R·B of the permutation; rank r of R takes every R-th of them.
 
     `sequence` may rearrange the permutation, and visit an image twice. The last, incomplete step is left out (unless it is the
-    only one): the next permutation leaves out other images.
+    only one): the next permutation leaves out other images. `begin` is the epoch in which a run goes on, and how many of its
+    steps are behind it.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int, rank: int, world: int, sequence: Sequence = lambda p: p) -> None:
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world: int,
+        sequence: Sequence = lambda p: p,
+        begin: tuple[int, int] = (0, 0),
+    ) -> None:
         self.sampler = EpochSampler(n, seed)  # the name by which Lightning finds it
+        self.sampler.set_epoch(begin[0])  # Lightning asks for the first batches before it says which epoch it is
+        self.begin = begin
         self.sequence = sequence
         self.rank, self.world = rank, world
         self.step = min(batch_size * world, n - n % world)
@@ -54,7 +66,7 @@ class TrainBatches(Sampler[list[Key]]):
         for place in self.sequence(np.array(list(self.sampler))).tolist():
             keys.append((self.sampler.epoch, place, visits[place]))
             visits[place] += 1
-        for s in range(self.steps):
+        for s in range(self.begin[1] if self.sampler.epoch == self.begin[0] else 0, self.steps):
             yield keys[s * self.step : (s + 1) * self.step][self.rank :: self.world]
 
 

@@ -1,0 +1,103 @@
+"""Runs in processes of their own, which are stopped for real, and go on in another one."""
+
+import csv
+import functools
+import multiprocessing
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from regulo import checkpoints, jobs
+
+SHORT = [
+    *("debug=fast", "logger=csv", "callbacks=none", "trainer=cpu", "data.num_workers=0"),
+    *("trainer.max_epochs=3", "trainer.limit_batches=5", "trainer.log_every_n_steps=2", "trainer.save_every_n_steps=3"),
+]
+"""15 steps; a checkpoint after every third of an epoch and at its end"""
+
+
+@dataclass(frozen=True)
+class Blow:
+    """A signal that the run gets before a step, or in the validation behind an epoch."""
+
+    number: int
+    step: int = -1
+    epoch: int = -1
+
+
+def train(words: list[str], blow: Blow | None = None, log: Path | None = None) -> int:
+    """`regulo train` in a process of its own. Returns its exit code, negative for a signal."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(jobs.PRELOAD)
+    process = context.Process(target=_sit, args=(words, blow, log))
+    process.start()
+    process.join(120)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode
+
+
+def _sit(words: list[str], blow: Blow | None, log: Path | None) -> None:
+    from regulo.cli import main
+    from regulo.task import ImageClassification as Task
+
+    if log:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+    torch.set_num_threads(1)
+    if blow:
+        step, validation = Task.on_train_batch_start, Task.validation_step
+
+        @functools.wraps(step)
+        def struck_step(self: Any, batch: Any, batch_idx: int) -> None:
+            if self.global_step == blow.step:
+                os.kill(os.getpid(), blow.number)
+            step(self, batch, batch_idx)
+
+        @functools.wraps(validation)
+        def struck_validation(self: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+            if self.current_epoch == blow.epoch:
+                os.kill(os.getpid(), blow.number)
+            validation(self, batch, batch_idx, dataloader_idx)
+
+        Task.on_train_batch_start = struck_step  # type: ignore[method-assign]
+        Task.validation_step = struck_validation  # type: ignore[method-assign]
+    raise SystemExit(main(["train", *words]))
+
+
+CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 138}
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """In what two finished runs differ: weights, optimizer, schedules, averages, every logged number, final scores."""
+    found = []
+    for name in ("last", "best"):
+        a, b = (checkpoints.read(folder / "checkpoints" / f"{name}.ckpt") for folder in (one, other))
+        for key in ("state_dict", "raw_state_dict", "averaged_states", "optimizer_states", "lr_schedulers", "callbacks", "loops"):
+            if name == "last" or key == "state_dict":
+                found += [f"{name}.ckpt: {key}"] if not same(a.get(key), b.get(key)) else []
+    a_rows, b_rows = rows(one), rows(other)
+    found += [f"metrics.csv: {len(a_rows)} rows against {len(b_rows)}"] if len(a_rows) != len(b_rows) else []
+    found += [f"metrics.csv: row {i}" for i, (a, b) in enumerate(zip(a_rows, b_rows, strict=False)) if a != b]
+    return found
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv, without the one number that is a time."""
+    with (folder / "metrics.csv").open(newline="") as lines:
+        return [{k: v for k, v in row.items() if k != "train/images_per_second"} for row in csv.DictReader(lines)]
+
+
+def same(a: Any, b: Any) -> bool:
+    """Bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.equal(b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
