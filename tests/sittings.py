@@ -1,10 +1,13 @@
 """Runs in processes of their own, which are stopped for real, and go on in another one."""
 
 import csv
+import dataclasses
 import functools
+import json
 import multiprocessing
 import os
-import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +32,12 @@ class Blow:
     epoch: int = -1
 
 
-def train(words: list[str], blow: Blow | None = None, log: Path | None = None) -> int:
+def train(words: list[str], blow: Blow | None = None, log: Path | None = None, ranks: int = 1) -> int:
     """`regulo train` in a process of its own. Returns its exit code, negative for a signal."""
+    if ranks > 1:  # Lightning starts the others by repeating the command line
+        environment = os.environ | {"BLOW": json.dumps(dataclasses.asdict(blow)) if blow else "null", "LOG": str(log)}
+        command = [sys.executable, "-m", "tests.sittings", *words]
+        return subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], timeout=200, check=False).returncode
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(jobs.PRELOAD)
     process = context.Process(target=_sit, args=(words, blow, log))
@@ -69,9 +76,6 @@ def _sit(words: list[str], blow: Blow | None, log: Path | None) -> None:
     raise SystemExit(main(["train", *words]))
 
 
-CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 138}
-
-
 def differences(one: Path, other: Path) -> list[str]:
     """In what two finished runs differ: weights, optimizer, schedules, averages, every logged number, final scores."""
     found = []
@@ -101,3 +105,8 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
     return bool(a == b)
+
+
+if __name__ == "__main__":
+    told = json.loads(os.environ["BLOW"])
+    _sit(sys.argv[1:], Blow(**told) if told else None, Path(os.environ["LOG"]))

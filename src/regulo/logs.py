@@ -53,22 +53,23 @@ class LoggerSpec(Strict):
     def opened(self, folder: Path, config: Mapping[str, Any], rows: int | None = None) -> "Iterator[list[Logger]]":
         """Within: the open loggers. Only the first process of a run has any.
 
-        A run that goes on keeps its first `rows` of metrics.csv, and is the same run for W&B, which hears nothing twice.
+        A run that goes on keeps its first `rows` of metrics.csv, and is the same run for W&B.
         """
         from regulo.metrics import MetricsFile
-        from regulo.wandb_logger import Dashboard
+        from regulo.wandb_logger import Dashboard, earlier
 
         csv = MetricsFile(folder / "metrics.csv")
-        said = csv.keep(rows) - rows if rows is not None else 0
+        if rows is not None:
+            csv.keep(rows)
         if self.wandb == "off":
             yield [csv]
         else:
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
             import wandb
 
-            known = [path.name.rpartition("-")[2] for path in (folder / "wandb").glob("*run-*-*")] if rows is not None else []
+            known = earlier(folder, self.wandb == "offline")
             with wandb.init(
-                id=known[-1] if known else None,
+                id=known,
                 resume="allow" if known and self.wandb == "online" else None,
                 project=self.project,
                 entity=self.entity,
@@ -80,7 +81,10 @@ class LoggerSpec(Strict):
                 config=dict(config),
                 settings=wandb.Settings(silent=self.wandb == "offline", console="off"),
             ) as run:  # told whether it succeeded when it is left
-                yield [csv, Dashboard(run, said)]
+                dashboard = Dashboard(run, csv)
+                for figure in sorted((folder / "figures").glob("*.png")):
+                    dashboard.log_image(figure.stem, [str(figure)])
+                yield [csv, dashboard]
 
 
 def _netrc_knows(host: str) -> bool:

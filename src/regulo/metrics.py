@@ -31,13 +31,13 @@ class MetricsFile(Logger):
         """A run folder holds one run."""
         return ""
 
-    def keep(self, rows: int) -> int:
-        """Keep the first `rows` of the file and go on behind them. Returns how many there were."""
-        found = self._read()
+    def keep(self, rows: int) -> None:
+        """Keep the first `rows` of the file and go on behind them."""
+        found = self.content()
         self.columns = list(found[0]) if found else []
         self.rows = min(rows, len(found))
-        self._rewrite(found[: self.rows])
-        return len(found)
+        if found:
+            self._rewrite(found[: self.rows])
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -49,14 +49,14 @@ class MetricsFile(Logger):
         row = dict(metrics) | {"step": step}
         new = row.keys() - set(self.columns)
         if new:
-            before = self._read()[: self.rows]
+            before = self.content()[: self.rows]
             self.columns = sorted({*self.columns, *new})
             self._rewrite(before)
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
         self.rows += 1
 
-    def _read(self) -> list[dict[str, str]]:
+    def content(self) -> list[dict[str, str]]:
         """The rows of the file, without one that was being written when the process was killed."""
         if not self.path.is_file():
             return []

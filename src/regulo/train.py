@@ -114,7 +114,7 @@ def fit(
     except SystemExit:  # into which Lightning turns Ctrl-C, with the code of a failure
         raise KeyboardInterrupt from None
     return {
-        "epochs": trainer.current_epoch,
+        "epochs": round(trainer.global_step * config.trainer.max_epochs / task.steps),
         "steps": trainer.global_step,
         "fit_seconds": round(task.rate.seconds(), 2),
         "images_per_second": round(task.rate.mean(), 1),

@@ -1,21 +1,45 @@
 """Metrics on their way to W&B."""
 
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 
+from regulo.metrics import MetricsFile
+
 
 class Dashboard(WandbLogger):
-    """Leaves out the first `said` rows: a run that goes on from a checkpoint repeats, to the bit, what came after it before."""
+    """The rows of metrics.csv, each under its own number as W&B's step, so that none is missing or told twice.
 
-    def __init__(self, run: Any, said: int = 0) -> None:
+    A process that is killed loses what W&B had not written or sent. W&B knows with which step it goes on (an offline run, which
+    is written anew, with the first); whatever lies between is taken from metrics.csv.
+    """
+
+    def __init__(self, run: Any, metrics: MetricsFile) -> None:
         super().__init__(experiment=run)
-        self.said = said
+        self.row, self.known = 0, int(run.step)
+        for row in metrics.content():
+            self.log_metrics({k: float(v) for k, v in row.items() if v and k != "step"}, int(row["step"]))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """A row, unless W&B has it."""
-        if self.said:
-            self.said -= 1
-        else:
-            super().log_metrics(metrics, step)
+        if self.row >= self.known:
+            self.experiment.log({**metrics, "trainer/global_step": step}, step=self.row)
+        self.row += 1
+
+    def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
+        """Beside the next row."""
+        import wandb
+
+        self.experiment.log({key: [wandb.Image(image) for image in images]}, step=max(self.row, self.known))
+
+
+def earlier(folder: Path, offline: bool) -> str | None:
+    """The id of the run that this folder's W&B files are of; those of an offline run, which is written anew, are removed."""
+    places = sorted((folder / "wandb").glob("*run-*-*"))
+    if offline:
+        for place in places:
+            shutil.rmtree(place)
+    return places[-1].name.rpartition("-")[2] if places else None

@@ -1,0 +1,268 @@
+"""A run that was stopped goes on as if nothing had been. tests/test_resume_matrix.py tries every technique."""
+
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from regulo import checkpoints
+from regulo.cli import main
+from regulo.runs import RunFolder, locked
+from tests.sittings import SHORT, Blow, differences, rows, train
+
+WORDS = [*SHORT, "model.width=4", "regularizer=[augment,dropout,mixup,ema,weight_decay,early_stopping]"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    assert train([*WORDS, f"run_dir={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was killed in its second epoch; copy it before use."""
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    assert train([*WORDS, f"run_dir={folder}"], Blow(signal.SIGKILL, step=9)) == -signal.SIGKILL
+    return folder
+
+
+@pytest.fixture
+def stopped(killed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(killed, tmp_path / "run"))
+
+
+BLOWS = {
+    "killed before there is a checkpoint": (Blow(signal.SIGKILL, step=1), -9),
+    "killed inside an epoch": (Blow(signal.SIGKILL, step=9), -9),
+    "killed at the first step of an epoch": (Blow(signal.SIGKILL, step=5), -9),
+    "killed while validating": (Blow(signal.SIGKILL, epoch=1), -9),
+    "terminated inside an epoch": (Blow(signal.SIGTERM, step=7), 143),
+    "terminated at the last step of an epoch": (Blow(signal.SIGTERM, step=9), 143),
+    "terminated while validating": (Blow(signal.SIGTERM, epoch=1), 143),
+    "interrupted from the keyboard": (Blow(signal.SIGINT, step=7), 130),
+    "told to make way (SLURM)": (Blow(signal.SIGUSR1, step=7), 138),
+}
+
+
+@pytest.mark.parametrize("blow", BLOWS)
+def test_a_run_that_was_stopped_ends_as_the_unbroken_one(blow: str, unbroken: Path, tmp_path: Path) -> None:
+    folder, log = tmp_path / "run", tmp_path / "log"
+    how, code = BLOWS[blow]
+    assert train([*WORDS, f"run_dir={folder}"], how, log) == code
+    if how.number != signal.SIGKILL:
+        assert RunFolder.open(folder).result()["status"] == "interrupted"
+        assert f"go on with: regulo train --resume {folder}" in log.read_text()
+    assert train(["--resume", str(folder)]) == 0
+    assert differences(unbroken, folder) == []
+    ended, result = RunFolder.open(unbroken).result(), RunFolder.open(folder).result()
+    times = {"fit_seconds", "images_per_second", "epoch_seconds", "peak_memory_mb"}
+    assert {k: v for k, v in result.items() if k not in {*times, "resumed_at"}} == {
+        k: v for k, v in ended.items() if k not in times
+    }
+    assert len(result["resumed_at"]) == 1
+
+
+def test_a_run_can_be_stopped_again_and_again(unbroken: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert train([*WORDS, f"run_dir={folder}"], Blow(signal.SIGTERM, step=1)) == 143
+    for step in (6, 12):
+        assert train(["--resume", str(folder)], Blow(signal.SIGKILL, step=step)) == -9
+    assert train(["--resume", str(folder)]) == 0
+    assert differences(unbroken, folder) == []
+    assert RunFolder.open(folder).result()["resumed_at"] == [2, 5, 10]
+
+
+def test_when_its_time_is_up_a_run_stops_with_a_checkpoint(unbroken: Path, tmp_path: Path) -> None:
+    folder, log = tmp_path / "run", tmp_path / "log"
+    assert train([*WORDS, f"run_dir={folder}", "trainer.max_time=0:00:00"], log=log) == 124
+    assert "trainer.max_time is up" in log.read_text()
+    assert train(["--resume", str(folder), "trainer.max_time=null"]) == 0
+    assert differences(unbroken, folder) == []
+
+
+def test_a_run_that_early_stopping_ended_is_only_scored_again(tmp_path: Path) -> None:
+    words = [*WORDS, "optim.lr=1e-12", "regularizer.early_stopping.patience=1", "regularizer.early_stopping.min_delta=9"]
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    assert train([*words, f"run_dir={whole}"]) == 0
+    assert RunFolder.open(whole).result()["epochs"] == 2  # of 3
+    shutil.copytree(whole, folder)
+    (folder / "result.json").write_text('{"status": "running"}')  # killed while it was scored
+    before = (folder / "metrics.csv").read_text()
+    assert train(["--resume", str(folder)]) == 0
+    assert (folder / "metrics.csv").read_text() == before
+    assert differences(whole, folder) == []
+    assert RunFolder.open(folder).result()["epochs"] == 2
+
+
+# ---- what may be different
+
+
+def test_what_changes_nothing_that_is_learned_may_change_and_is_said(unbroken: Path, stopped: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert train(["--resume", str(stopped), "trainer.save_every_minutes=1"], log=log) == 0
+    assert "changed: trainer.save_every_minutes: 1 instead of 5.0" in log.read_text()
+    assert RunFolder.open(stopped).config()["trainer"]["save_every_minutes"] == 1
+    assert differences(unbroken, stopped) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["optim.lr=0.5", "seed=1", "trainer.max_epochs=4", "data.batch_size=32", "regularizer.mixup.alpha=0.3", "strength=2"],
+)
+def test_what_would_make_it_another_run_is_refused(change: str, stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {f: f.read_bytes() for f in stopped.rglob("*") if f.is_file()}
+    assert main(["train", "--resume", str(stopped), change]) == 2
+    said = capsys.readouterr().err
+    assert change.partition("=")[0] in said
+    assert "begin a new run" in said
+    assert {f: f.read_bytes() for f in stopped.rglob("*") if f.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--resume"], "needs the folder of a run"),
+        (["--resume", "nowhere"], "not a run folder"),
+        (["--resume", "RUN", "model=vit_tiny"], "is no change of one value"),
+        (["--resume", "RUN", "optim.lr=1,2"], "is no change of one value"),
+        (["--resume", "RUN", "optim.rl=1"], "optim.rl"),
+    ],
+)
+def test_bad_words_are_refused(words: list[str], said: str, stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *(str(stopped) if w == "RUN" else w for w in words)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_run_that_is_done_has_nothing_to_go_on_with(unbroken: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", str(unbroken)]) == 2
+    assert "is done" in capsys.readouterr().err
+
+
+def test_a_run_that_another_process_trains_is_refused(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked(stopped / ".lock"):
+        assert main(["train", "--resume", str(stopped)]) == 2
+    assert "is being trained by another process" in capsys.readouterr().err
+
+
+def test_other_images_are_refused(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = stopped / "checkpoints" / "last.ckpt"
+    kept = checkpoints.read(file)
+    kept["regulo"]["images"][0] += 1
+    torch.save(kept, file)
+    assert main(["train", "--resume", str(stopped)]) == 2
+    assert "trained on other images" in capsys.readouterr().err
+
+
+def test_a_job_that_the_cluster_starts_again_goes_on_by_itself(unbroken: Path, stopped: Path, monkeypatch: Any) -> None:
+    again = [*WORDS, f"run_dir={stopped}"]
+    assert main(["train", *again]) == 2  # the folder is taken
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert main(["train", *again, "seed=1"]) == 2
+    assert main(["train", *again]) == 0
+    assert differences(unbroken, stopped) == []
+
+
+def test_a_slurm_job_that_makes_way_queues_itself_again(tmp_path: Path, monkeypatch: Any) -> None:
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    script = "from tests.sittings import Blow, _sit; _sit({}, Blow(10, step=4), None)"
+    words = script.format([*WORDS, f"run_dir={tmp_path / 'run'}"])
+    done = subprocess.run([sys.executable, "-c", words], cwd=Path(__file__).parents[1], check=False)
+    assert done.returncode == 138
+    assert (tmp_path / "asked").read_text().split() == ["requeue", "4711"]
+
+
+# ---- torn files
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_torn_checkpoint_is_recognised_and_the_one_before_is_used(
+    damage: str, unbroken: Path, stopped: Path, tmp_path: Path
+) -> None:
+    file, log = stopped / "checkpoints" / "last.ckpt", tmp_path / "log"
+    content = bytearray(file.read_bytes())
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    elif damage == "empty":
+        content = bytearray()
+    else:
+        content[len(content) // 2] ^= 1  # torch itself would read on
+    file.write_bytes(content)
+    assert train(["--resume", str(stopped)], log=log) == 0
+    said = [line for line in log.read_text().splitlines() if "going on from previous.ckpt" in line and "not a whole" in line]
+    assert len(said) == 1
+    assert differences(unbroken, stopped) == []
+
+
+def test_when_every_checkpoint_is_torn_nothing_is_started(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("last", "previous"):
+        (stopped / "checkpoints" / f"{name}.ckpt").write_bytes(b"torn")
+    assert main(["train", "--resume", str(stopped)]) == 2
+    assert capsys.readouterr().err.count("not a whole checkpoint") == 2
+
+
+def test_a_torn_last_row_of_the_metrics_is_left_behind(unbroken: Path, stopped: Path) -> None:
+    with (stopped / "metrics.csv").open("a") as file:
+        file.write("1,0.5,0.")
+    assert train(["--resume", str(stopped)]) == 0
+    assert rows(stopped) == rows(unbroken)
+
+
+def test_the_best_checkpoint_remembers_its_score_and_no_path(killed: Path) -> None:
+    kept = checkpoints.read(killed / "checkpoints" / "last.ckpt")["callbacks"]
+    (best,) = (state for name, state in kept.items() if name.startswith("Best"))
+    assert set(best) == {"score"}
+
+
+# ---- W&B
+
+
+def records(file: Path) -> Iterator[bytes]:
+    """The records of a .wandb file: LevelDB's log format (blocks of 32 KiB; checksum, length, type) behind 7 bytes."""
+    content, place, parts = file.read_bytes(), 7, b""
+    while place + 7 <= len(content):
+        if 32768 - place % 32768 < 7:
+            place += 32768 - place % 32768
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
+        parts += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield parts
+            parts = b""
+
+
+def test_wandb_hears_every_row_once(tmp_path: Path) -> None:
+    from wandb.proto import wandb_internal_pb2
+
+    words = [w for w in WORDS if w != "logger=csv"] + ["logger=wandb"]
+    folder = tmp_path / "run"
+    assert train([*words, f"run_dir={folder}"], Blow(signal.SIGKILL, step=9)) == -9
+    assert train(["--resume", str(folder)]) == 0
+    files = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(files) == 1
+    heard = []
+    for file in files:
+        for data in records(file):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            if record.WhichOneof("record_type") == "history":
+                items = {".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.history.item}
+                if "trainer/global_step" in items:
+                    heard.append((items["trainer/global_step"], "val/loss" in items, "test/acc" in items))
+    logged = [(int(r["step"]), bool(r["val/loss"]), bool(r["test/acc"])) for r in rows(folder)]
+    assert heard == logged
