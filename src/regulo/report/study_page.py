@@ -32,14 +32,16 @@ def build(folder: Path) -> Page:
     with style.applied():
         sections = [
             Section("What helped", list(_found(study))),
-            Section("Left out", list(_unfinished(study))),
             Section("Effects", list(_effects(study))),
             Section("By strength", list(_strengths(study))),
             Section("Trade-offs", list(_trade_offs(study))),
             Section("All numbers", list(_tables(study))),
+            Section("Left out", list(_unfinished(study))),
             Section("How it was measured", list(_method(study))),
         ]
-    lead = f"{DESIGNS[told['design']]}. The base is {study.base.label}."
+    lead = f"{DESIGNS[told['design']]}."
+    if study.base.label != "base":
+        lead += f" The base is {study.base.label}."
     facts = [
         Fact("configurations", str(len(study.rows)), "with the base"),
         Fact("runs", str(sum(row.n for row in study.rows)), study_figures.seeds(list(study.rows))),
