@@ -8,6 +8,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from regulo import foreign
 from regulo.errors import Problem, Refused
 from regulo.plan import Plan
 from regulo.regularizers.base import Goal
@@ -33,6 +34,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 def read(path: Path) -> dict[str, Any]:
     """A checkpoint on the host. Raises Refused if the file is torn or holds anything but plain data, none of which is run."""
+    foreign.check_archive(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:

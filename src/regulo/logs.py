@@ -2,6 +2,7 @@
 
 import netrc
 import os
+import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -61,18 +62,44 @@ class LoggerSpec(Strict):
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
             import wandb
 
-            with wandb.init(
-                project=self.project,
-                entity=self.entity,
-                group=self.group,
-                tags=self.tags,
-                name=folder.name,
-                dir=folder,
-                mode=self.wandb,
-                config=dict(config),
-                settings=wandb.Settings(silent=self.wandb == "offline", console="off"),
-            ) as run:  # told whether it succeeded when it is left
+            with (
+                forgetting_paths(folder / "wandb"),
+                wandb.init(
+                    project=self.project,
+                    entity=self.entity,
+                    group=self.group,
+                    tags=self.tags,
+                    name=folder.name,
+                    dir=folder,
+                    mode=self.wandb,
+                    config=dict(config),
+                    settings=wandb.Settings(silent=self.wandb == "offline", console="off", **PRIVATE),
+                ) as run,
+            ):  # told whether it succeeded when it is left
                 yield [csv, WandbLogger(experiment=run)]
+
+
+PRIVATE: dict[str, Any] = {
+    "x_disable_meta": True,  # else the .wandb file holds command line, folders, host and user, the git remote and its commit
+    "x_disable_machine_info": True,
+    "disable_git": True,
+    "disable_code": True,
+    "email": None,
+    "username": None,
+}
+"""settings with which a W&B run says nothing of who made it where; what Regulo knows of the machine is in plan.json"""
+
+
+@contextmanager
+def forgetting_paths(folder: Path) -> Iterator[None]:
+    """Afterwards, W&B's debug logs below the folder are gone: they name the folders of this machine, and link to one of them."""
+    try:
+        yield
+    finally:
+        for link in folder.glob("debug*.log"):
+            link.unlink()
+        for logs in folder.glob("*run-*/logs"):
+            shutil.rmtree(logs)
 
 
 def _netrc_knows(host: str) -> bool:
