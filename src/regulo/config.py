@@ -124,7 +124,13 @@ def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
         try:
             override = parser.parse_override(argument)
         except HydraException:
-            problems.append(Problem(argument, "cannot be read as an override", "write key=value, for example optim.lr=0.05"))
+            problems.append(
+                Problem(
+                    argument.strip() or repr(argument),
+                    "cannot be read as an override",
+                    "write key=value, for example optim.lr=0.05",
+                )
+            )
             continue
         key = override.key_or_group
         if override.is_sweep_override():

@@ -17,7 +17,7 @@ class Problem:
     def __str__(self) -> str:
         where = f", {self.where}" if self.where else ""
         hint = f" — {self.hint}" if self.hint else ""
-        return one_line(f"{self.key}: {self.what}{where}{hint}")
+        return one_line(f"{self.key.strip() or repr(self.key)}: {self.what}{where}{hint}")
 
 
 def one_line(text: str) -> str:

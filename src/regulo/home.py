@@ -16,7 +16,10 @@ def without_home(text: str) -> str:
 
 def expanded(path: str) -> Path:
     """The path that such a text means; a `~` is that of whoever reads it."""
-    return Path(path).expanduser()
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~nobody
+        return Path(path)
 
 
 Place = Annotated[str, AfterValidator(without_home)]
