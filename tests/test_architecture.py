@@ -28,6 +28,8 @@ FLOOR = {
     "mixing",
     "boxes",
     "averaging",
+    "home",
+    "foreign",
 }
 """what siblings may build on"""
 EXTENSIONS = [(group, name) for group in spec.GROUPS for name in spec.names(group)]

@@ -14,6 +14,7 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
+from regulo import foreign
 from regulo.errors import Problem, Refused
 from regulo.plan import Plan
 from regulo.regularizers.base import Goal
@@ -49,6 +50,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 def read(path: Path) -> dict[str, Any]:
     """A checkpoint on the host. Raises Refused if the file is torn or holds anything but plain data, none of which is run."""
+    foreign.check_archive(path)
     try:
         with zipfile.ZipFile(path) as archive:  # torch writes a checksum (CRC-32) of each record, and reads without looking
             if damaged := archive.testzip():

@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from regulo.errors import Failed, Problem, Refused, nearest
+from regulo.errors import Failed, Problem, Refused, nearest, one_line
 
 COMMANDS = {
     "train": ("regulo.train", "train", "[group=option] [key=value] …", "train, restore the best weights, test"),
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"  {problem}", file=sys.stderr)
         return 2
     except Failed as failure:
-        print(f"regulo: the run failed: {failure}", file=sys.stderr)
+        print(f"regulo: the run failed: {one_line(str(failure))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("regulo: interrupted", file=sys.stderr)

@@ -15,6 +15,7 @@ from regulo import spec
 from regulo.callbacks.base import Observer
 from regulo.data.base import DataSet
 from regulo.errors import Problem, Refused, nearest
+from regulo.home import Place
 from regulo.logs import LoggerSpec
 from regulo.models.base import Model
 from regulo.optim.base import Optimizer
@@ -36,7 +37,7 @@ class Run(Strict):
     """draws everything: initial weights, order of images, augmentation, mixing, dropout"""
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\w.+-]+$")] = "run"
     """part of the run folder's name"""
-    run_dir: str | None = None
+    run_dir: Place | None = None
     """the run's folder, which must be empty or absent; null: runs/<date>-<time>-<name>"""
     strength: Annotated[float, Field(ge=0, le=10)] = 1.0
     """multiplies the strength of every technique of the plan: 0 is no regularization, 1 what is written"""
@@ -112,10 +113,8 @@ def load(arguments: Sequence[str]) -> Config:
 
 def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
     """The tree of all values, and the overrides that could not be followed (which are left out of it)."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+    from hydra.errors import HydraException
 
     parser, known, problems = OverridesParser.create(), groups(), []
     choices: list[str] = []
@@ -125,7 +124,13 @@ def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
         try:
             override = parser.parse_override(argument)
         except HydraException:
-            problems.append(Problem(argument, "cannot be read as an override", "write key=value, for example optim.lr=0.05"))
+            problems.append(
+                Problem(
+                    argument.strip() or repr(argument),
+                    "cannot be read as an override",
+                    "write key=value, for example optim.lr=0.05",
+                )
+            )
             continue
         key = override.key_or_group
         if override.is_sweep_override():
@@ -149,20 +154,15 @@ def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
         else:
             values.append(override)
     try:
-        with initialize_config_dir(str(folder()), version_base="1.3"):
-            tree = hydra_compose("train", overrides=choices)
-    except MissingConfigException as error:
-        missing = str(error.missing_cfg_file or "")
-        group, _, option = missing.rpartition("/")
-        problem = Problem(group or missing, f"has no option {option!r}", nearest(option, known.get(group, ())))
-        raise Refused(*problems, problem) from None
-    except (ConfigCompositionException, OmegaConfBaseException, YAMLError) as error:
-        raise Refused(*problems, Problem("configs", " ".join(str(error).split()))) from None
-    OmegaConf.set_struct(tree, False)
+        tree = join(choices)
+    except Refused as refusal:
+        raise Refused(*problems, *refusal.problems) from None
     for path in additions:
         tree[Path(path).parent.name] = OmegaConf.merge(tree[Path(path).parent.name], OmegaConf.load(path))
     for override in values:
         problems += _set(tree, override)
+    if asking := _asking(tree):
+        raise Refused(*problems, *asking)
     try:
         plain: Any = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:
@@ -189,6 +189,45 @@ def changed(saved: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any
         raise Refused(*problems)
     plain: Any = OmegaConf.to_container(tree, resolve=False)  # it may be a stranger's
     return plain
+
+
+def join(choices: Sequence[str]) -> DictConfig:
+    """The tree of configs/train.yaml with these options of groups, as Hydra composes it. Raises Refused."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import ConfigCompositionException, MissingConfigException
+
+    try:
+        with initialize_config_dir(str(folder()), version_base="1.3"):
+            tree = hydra_compose("train", overrides=list(choices))
+    except MissingConfigException as error:
+        missing = str(error.missing_cfg_file or "")
+        group, _, option = missing.rpartition("/")
+        raise Refused(Problem(group or missing, f"has no option {option!r}", nearest(option, groups().get(group, ())))) from None
+    except (ConfigCompositionException, OmegaConfBaseException, YAMLError) as error:
+        raise Refused(Problem("configs", " ".join(str(error).split()))) from None
+    OmegaConf.set_struct(tree, False)
+    return tree
+
+
+def _asking(tree: DictConfig) -> list[Problem]:
+    """The texts that call one of OmegaConf's resolvers, as `${oc.env:TOKEN}` does: a configuration that somebody sent, or
+    one that will be sent, must not read environment variables or files. References to other keys, `${optim.lr}`, are fine.
+    """
+    plain: Any = OmegaConf.to_container(tree, resolve=False)
+    what = "asks for what is not in the configuration"
+    asking = [(key, text) for key, text in _leaves(plain) if ":" in text.partition("${")[2]]
+    return [Problem(key, f"{text[:100]!r} {what}", "write the value") for key, text in asking]
+
+
+def _leaves(node: Any, key: str = "") -> list[tuple[str, str]]:
+    """The dotted key and the text of every string in nested mappings and lists, keys of mappings included."""
+    if isinstance(node, Mapping):
+        node = [(f"{key}.{name}" if key else str(name), part) for name, part in node.items()]
+        return [leaf for name, part in node for leaf in [(name, name), *_leaves(part, name)]]
+    if isinstance(node, list | tuple):
+        return [leaf for part in node for leaf in _leaves(part, key)]
+    return [(key, node)] if isinstance(node, str) else []
 
 
 def _set(tree: DictConfig, override: Any) -> list[Problem]:

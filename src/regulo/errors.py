@@ -17,7 +17,12 @@ class Problem:
     def __str__(self) -> str:
         where = f", {self.where}" if self.where else ""
         hint = f" — {self.hint}" if self.hint else ""
-        return f"{self.key}: {self.what}{where}{hint}"
+        return one_line(f"{self.key.strip() or repr(self.key)}: {self.what}{where}{hint}")
+
+
+def one_line(text: str) -> str:
+    """The text with line ends and whatever else a terminal would obey, such as ESC, spelt out, so that it can only be read."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class Refused(Exception):

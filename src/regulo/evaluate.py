@@ -1,14 +1,18 @@
 """`regulo evaluate`: a split's answers on one device, in order, every image once. The end of training calls the same."""
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from regulo.batch import Batch
+from regulo.data.base import downloads
 from regulo.errors import Problem, Refused, nearest
+from regulo.home import expanded
 from regulo.plan import Plan
 from regulo.ramps import Dial
 from regulo.runs import RunFolder
@@ -66,7 +70,12 @@ def images_of(run: "Restored") -> "ImageData":
     """The data that a run was trained and scored on. Raises Refused if they are others now."""
     from regulo.data.pipeline.module import ImageData
 
-    data = ImageData(run.config.data, run.config.data.splits(), run.config.run.seed, run.config.trainer.limit_batches)
+    spec = run.config.data
+    with downloads(spec.root == type(spec).model_fields["root"].default):  # none into a folder that somebody else has named
+        splits = spec.splits()
+    if spec.root and not expanded(spec.root).resolve().is_relative_to(Path.cwd()):
+        print(f"regulo: reading the data in {spec.root}, as the run says", file=sys.stderr)
+    data = ImageData(spec, splits, run.config.run.seed, run.config.trainer.limit_batches)
     if data.facts.classes != run.facts.classes:
         what = f"the data have the classes {', '.join(data.facts.classes)}, and the run has {', '.join(run.facts.classes)}"
         raise Refused(Problem("data", what))

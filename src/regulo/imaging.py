@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ def open_image(raw: bytes) -> Any:
     """The file at this path as a PIL image, its header read."""
     from PIL import Image
 
+    if not stat.S_ISREG(os.stat(raw).st_mode):  # a pipe would be waited for
+        raise ValueError("not a regular file")
     return Image.open(os.fsdecode(raw))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from regulo import cores
+from regulo.home import without_home
 
 PRELOAD = ["lightning.pytorch", "albumentations", "torchvision", "torchmetrics", "regulo.build", "regulo.task"]
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -130,7 +131,7 @@ def _work(
     try:
         job()
     except BaseException as error:
-        traceback.print_exc()
+        print(without_home(traceback.format_exc()), file=sys.stderr)
         text = str(error).splitlines()
         tells.send(text[0] if text else type(error).__name__)
         sys.exit(1)

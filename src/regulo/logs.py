@@ -56,7 +56,7 @@ class LoggerSpec(Strict):
         A run that goes on keeps its first `rows` of metrics.csv, and is the same run for W&B.
         """
         from regulo.metrics import MetricsFile
-        from regulo.wandb_logger import Dashboard, earlier
+        from regulo.wandb_logger import PRIVATE, Dashboard, earlier, forgetting_paths
 
         csv = MetricsFile(folder / "metrics.csv")
         if rows is not None:
@@ -68,19 +68,22 @@ class LoggerSpec(Strict):
             import wandb
 
             known = earlier(folder, self.wandb == "offline")
-            with wandb.init(
-                id=known,
-                resume="allow" if known and self.wandb == "online" else None,
-                project=self.project,
-                entity=self.entity,
-                group=self.group,
-                tags=self.tags,
-                name=folder.name,
-                dir=folder,
-                mode=self.wandb,
-                config=dict(config),
-                settings=wandb.Settings(silent=self.wandb == "offline", console="off"),
-            ) as run:  # told whether it succeeded when it is left
+            with (
+                forgetting_paths(folder / "wandb"),
+                wandb.init(
+                    id=known,
+                    resume="allow" if known and self.wandb == "online" else None,
+                    project=self.project,
+                    entity=self.entity,
+                    group=self.group,
+                    tags=self.tags,
+                    name=folder.name,
+                    dir=folder,
+                    mode=self.wandb,
+                    config=dict(config),
+                    settings=wandb.Settings(silent=self.wandb == "offline", console="off", **PRIVATE),
+                ) as run,
+            ):  # told whether it succeeded when it is left
                 dashboard = Dashboard(run, csv)
                 for figure in sorted((folder / "figures").glob("*.png")):
                     dashboard.log_image(figure.stem, [str(figure)])

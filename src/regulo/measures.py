@@ -1,10 +1,10 @@
 """What a study measures on a finished run beside result.json: calibration by one temperature, and robustness."""
 
-import json
 import statistics
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from regulo import records
 from regulo.corruptions import KINDS, SEVERITIES, corrupt
 from regulo.runs import RunFolder
 
@@ -17,8 +17,7 @@ IMAGES = 1000
 
 def read(folder: RunFolder) -> dict[str, float]:
     """What has been measured on a run; empty, if nothing has."""
-    file = folder.path / "measures.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return records.measures(folder)
 
 
 def measure(folder: RunFolder, corruptions: bool = True) -> dict[str, float]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from regulo import checkpoints
+from regulo import checkpoints, records
 from regulo.batch import Batch, Facts
 from regulo.config import Config, validate
+from regulo.errors import Problem, Refused
 from regulo.evaluate import answers, ask, drawn_alike, turn_back
 from regulo.plan import Plan
 from regulo.runs import RunFolder
@@ -53,13 +54,19 @@ def trusting(config: Config) -> Config:
 def restore(folder: RunFolder) -> Restored:
     """Rebuild the model and load the weights that the run hands on. Raises Refused if there are none."""
     config = trusting(validate(folder.config()))
+    config = dataclasses.replace(config, data=config.data.model_copy(update={"num_workers": None}))  # of this machine
     plan = Plan(config.regularizer.values(), config.run.strength)
-    kept = checkpoints.handed_on(folder, plan)
-    told = kept["regulo"]["facts"]
-    facts = Facts(**told | {k: tuple(told[k]) for k in ("classes", "mean", "std")})
+    name = f"the checkpoint of {folder.path.name}"
+    kept = records.weights(checkpoints.handed_on(folder, plan), name)
+    facts = records.facts(kept, name)
     model = plan.surgery(config.model.build(facts), facts)
     classifier = Classifier(model, facts, config.trainer.memory_format)
-    checkpoints.load_weights(classifier, kept)
+    try:
+        checkpoints.load_weights(classifier, kept)
+    except RuntimeError as error:
+        raise Refused(
+            Problem("RUN", f"{name} has not the weights of this model: {str(error).splitlines()[-1].strip()}")
+        ) from None
     turn_back(classifier, kept)
     device = config.trainer.device()
-    return Restored(config, facts, classifier.to(device).eval(), device, kept["epoch"] + 1, plan, folder.temperature())
+    return Restored(config, facts, classifier.to(device).eval(), device, kept["epoch"] + 1, plan, records.temperature(folder))

@@ -11,13 +11,17 @@ from typing import Any
 
 import yaml
 
+from regulo import foreign
 from regulo.errors import Problem, Refused
+from regulo.home import expanded
 
 
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
+    part.unlink(missing_ok=True)
+    with part.open("x", encoding="utf-8") as file:  # new: a link of that name, in a folder from elsewhere, is not followed
+        file.write(text)
     part.replace(path)
 
 
@@ -41,7 +45,8 @@ class RunFolder:
     @staticmethod
     def check(wanted: str | None) -> None:
         """Raise Refused if the wanted folder is taken, before anything is spent on the run."""
-        if wanted and Path(wanted).exists() and (not Path(wanted).is_dir() or any(Path(wanted).iterdir())):
+        path = expanded(wanted) if wanted else None
+        if path and path.exists() and (not path.is_dir() or any(path.iterdir())):
             hint = "a run shares its folder with no other; name a new one"
             raise Refused(Problem("run_dir", f"{wanted} is not an empty folder", hint))
 
@@ -49,7 +54,7 @@ class RunFolder:
     def create(cls, wanted: str | None, name: str) -> "RunFolder":
         """A new folder: the wanted one, which must be empty or absent, or runs/<date>-<time>-<name>."""
         stem = Path("runs") / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{name}"
-        candidates = [Path(wanted)] if wanted else [stem, *(stem.with_name(f"{stem.name}-{i}") for i in range(2, 100))]
+        candidates = [expanded(wanted)] if wanted else [stem, *(stem.with_name(f"{stem.name}-{i}") for i in range(2, 100))]
         for path in candidates:
             try:
                 path.mkdir(parents=True, exist_ok=wanted is not None)
@@ -66,12 +71,13 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
-        """The folder of a run that trained. Raises Refused if it is not one."""
-        found = Path(path)
+        """The folder of a run that trained. Raises Refused if it is not one, or something in it leads out of it."""
+        found = expanded(os.fspath(path))
         if not (found / "config.yaml").is_file():
             recent = sorted(p.parent.as_posix() for p in Path("runs").glob("*/config.yaml"))[-3:]
             hint = "recent runs: " + ", ".join(recent) if recent else "make train makes one"
             raise Refused(Problem("RUN", f"{found} is not a run folder: it has no config.yaml", hint))
+        foreign.check_folder(found, "checkpoints", "figures")
         return cls(found.resolve())
 
     @contextmanager
@@ -98,18 +104,10 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """What `save_config` saved. Raises Refused if it is no longer that."""
-        try:
-            content = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise Refused(Problem("RUN", f"{self.path / 'config.yaml'} cannot be read: {error}")) from error
+        content = foreign.read_yaml(self.path / "config.yaml")
         if not isinstance(content, dict):
             raise Refused(Problem("RUN", f"{self.path / 'config.yaml'} is not a run's configuration"))
         return content
-
-    def temperature(self) -> float:
-        """The temperature that was fitted on validation, by which the final logits are divided; 1 if none was."""
-        file = self.path / "calibration.json"
-        return float(json.loads(file.read_text(encoding="utf-8"))["temperature"]) if file.is_file() else 1.0
 
     def save_json(self, name: str, content: Any) -> None:
         """A JSON file in the folder."""

@@ -66,8 +66,11 @@ def schema(arguments: Sequence[str]) -> int:
     if len(arguments) > 1:
         raise Refused(Problem("regulo schema", "takes one folder", "regulo schema .schema"))
     target = Path(arguments[0] if arguments else folder().parent / ".schema")
-    target.mkdir(parents=True, exist_ok=True)
-    for name, content in {"run": run(), **{g: group_file(g) for g in (*NAMED, *MANY, *FIXED)}}.items():
-        write(target / f"{name}.json", json.dumps({"$schema": DRAFT, **content}, indent=1, ensure_ascii=False) + "\n")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name, content in {"run": run(), **{g: group_file(g) for g in (*NAMED, *MANY, *FIXED)}}.items():
+            write(target / f"{name}.json", json.dumps({"$schema": DRAFT, **content}, indent=1, ensure_ascii=False) + "\n")
+    except (OSError, ValueError) as error:
+        raise Refused(Problem("regulo schema", f"cannot write into {target}: {error}")) from error
     print(f"JSON Schema of the configuration: {target}")
     return 0

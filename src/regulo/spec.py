@@ -6,9 +6,11 @@ command line. Modules named `base` and sub-packages are plumbing, not extensions
 
 import importlib
 import pkgutil
+import unicodedata
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 GROUPS = {
     "data": "regulo.data",
@@ -24,6 +26,14 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
+    @field_validator("*")
+    @classmethod
+    def _plain_text(cls, value: Any) -> Any:
+        for text in _texts(value):
+            if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+                raise ValueError(f"{ascii(text)[:60]} has a character that cannot be shown")
+        return value
+
 
 class Spec(Strict):
     """An extension. Its fields are its hyper-parameters, with their valid ranges: the class *is* the schema of its YAML."""
@@ -35,6 +45,15 @@ class Spec(Strict):
     def name(self) -> str:
         """The file's name, by which YAML and the command line know it."""
         return type(self).__module__.rpartition(".")[2]
+
+
+def _texts(value: Any) -> list[str]:
+    """All strings in a value."""
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, list | tuple):
+        return [text for part in value for text in _texts(part)]
+    return [value] if isinstance(value, str) else []
 
 
 def names(group: str) -> list[str]:

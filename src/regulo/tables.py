@@ -54,6 +54,7 @@ def scores(result: Mapping[str, Any], title: str) -> None:
 
 def where(path: Path) -> None:
     """The run folder, and what to do next."""
+    path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     CONSOLE.print(f"run folder: {path}", soft_wrap=True)
     CONSOLE.print(f'again:      make evaluate ARGS="{path}"    curves: make dashboard', soft_wrap=True)
 

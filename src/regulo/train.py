@@ -14,6 +14,7 @@ from regulo import config as configs
 from regulo import resume
 from regulo.config import Config
 from regulo.errors import Problem, Refused
+from regulo.home import without_home
 from regulo.runs import RunFolder
 from regulo.stopping import Interrupted, requeue
 
@@ -126,7 +127,7 @@ def fit(
 
 def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "Sequence[Logger]") -> dict[str, Any]:
     """Restore the weights that are handed on, and measure them on one device."""
-    from regulo import checkpoints, cores, logs
+    from regulo import checkpoints, cores, logs, records
     from regulo.callbacks.base import Scene
     from regulo.evaluate import SPLITS, answers, turn_back
     from regulo.scores import gaps
@@ -148,7 +149,7 @@ def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, logger
         result["temperature"] = parts.plan.calibrate(val.logits, val.labels)
         folder.save_json("calibration.json", {"temperature": result["temperature"]})
     for name in SPLITS:
-        given = ask(parts.data.evaluation_loader(name), temperature=folder.temperature())
+        given = ask(parts.data.evaluation_loader(name), temperature=records.temperature(folder))
         result |= {f"{name}/{key}": value for key, value in given.scores().items()}
     result |= gaps(result)
     scene = Scene(parts.data.facts, folder.figures, logs.publisher(loggers))
@@ -172,7 +173,7 @@ def outcome(folder: RunFolder, config: Config, start: "Start | None" = None) -> 
     except BaseException as error:
         text = str(error).splitlines()
         status = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
-        why = {"error": text[0] if text else type(error).__name__, "error_type": type(error).__name__}
+        why = {"error": without_home(text[0]) if text else type(error).__name__, "error_type": type(error).__name__}
         folder.save_json("result.json", result | {"status": status, **why})
         if isinstance(error, Interrupted):
             _say_how_to_go_on(folder, error)

@@ -1,13 +1,36 @@
-"""Metrics on their way to W&B."""
+"""What goes to W&B, and what does not."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 
 from regulo.metrics import MetricsFile
+
+PRIVATE: dict[str, Any] = {
+    "x_disable_meta": True,  # else the .wandb file holds command line, folders, host and user, the git remote and its commit
+    "x_disable_machine_info": True,
+    "disable_git": True,
+    "disable_code": True,
+    "email": None,
+    "username": None,
+}
+"""settings with which a W&B run says nothing of who made it where; what Regulo knows of the machine is in plan.json"""
+
+
+@contextmanager
+def forgetting_paths(folder: Path) -> Iterator[None]:
+    """Afterwards, W&B's debug logs below the folder are gone: they name the folders of this machine, and link to one of them."""
+    try:
+        yield
+    finally:
+        for link in folder.glob("debug*.log"):
+            link.unlink()
+        for logs in folder.glob("*run-*/logs"):
+            shutil.rmtree(logs)
 
 
 class Dashboard(WandbLogger):

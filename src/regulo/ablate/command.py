@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from regulo.errors import Problem, Refused
+from regulo.home import without_home
 from regulo.runs import locked, write
 
 ROOT = Path("runs") / "studies"
@@ -34,7 +35,7 @@ def ablate(arguments: Sequence[str]) -> int:
     root = (ROOT / wanted.name).absolute()
     try:
         with locked(root / ".lock", wait=False):
-            from regulo.ablate import results, table
+            from regulo.ablate import results, study_record, table
             from regulo.ablate.runner import run_all
             from regulo.ablate.runs import planned, stale
             from regulo.tables import CONSOLE
@@ -44,13 +45,13 @@ def ablate(arguments: Sequence[str]) -> int:
             if not wanted.launcher:  # a cluster's data and devices may not be here
                 tried({run.cell: configs_of[run.cell] for run in runs if run.state() == "open"})
             file = root / "study.json"
-            before = json.loads(file.read_text(encoding="utf-8"))["seconds"] if file.is_file() else 0.0
+            before = float(study_record.read(root)["seconds"]) if file.is_file() else 0.0
             errors = run_all(wanted, runs, next(iter(configs_of.values())).run.goal, root)
             old = stale(runs, root)
             command = shlex.join(["regulo", "ablate", *arguments])
             seconds = before + time.perf_counter() - began
             found = results.collect(wanted.study, wanted.name, command, seconds, runs, errors, list(old))
-            write(file, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+            write(file, without_home(json.dumps(found, indent=1, ensure_ascii=False)) + "\n")
             write(root / "table.csv", results.tidy(found))
             table.show(found, old)
             for page in pages(root):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from regulo import config as configs
-from regulo import measures
+from regulo import measures, records
 from regulo.ablate.cells import Cell
 from regulo.ablate.study import Study
 from regulo.config import Config
@@ -41,9 +41,8 @@ class StudyRun:
 
     def result(self) -> dict[str, Any]:
         """What result.json and measures.json say, so far."""
-        file = self.folder / "result.json"
-        result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        return result | measures.read(RunFolder(self.folder))
+        folder = RunFolder(self.folder)
+        return records.result(folder) | records.measures(folder)
 
     def state(self) -> State:
         """done; failed for good; trained and not measured; or to be run, whatever an earlier attempt has left."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, field_validator
 
 from regulo import config as configs
 from regulo.errors import Problem, Refused, nearest
+from regulo.foreign import parse_yaml, read_yaml
 from regulo.ranges import Share
 from regulo.spec import Strict
 
@@ -80,8 +80,8 @@ def order(arguments: Sequence[str]) -> Order:
         elif key.startswith(("study.", "launcher.")) and equals:
             target = fields if key.startswith("study.") else parameters
             try:
-                target[key.partition(".")[2]] = yaml.safe_load(value)
-            except yaml.YAMLError:
+                target[key.partition(".")[2]] = parse_yaml(value, lambda why: Refused(Problem("", why)))
+            except Refused:
                 problems.append(Problem(key, f"{value!r} cannot be read", "a list is written [a,b], a mapping {a: [x,y]}"))
         else:
             overrides.append(argument)
@@ -118,10 +118,7 @@ def _file(name: str) -> Path:
 
 
 def _content(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Refused(Problem("study", f"{file} cannot be read: {' '.join(str(error).split())}")) from error
+    content = read_yaml(file, "study") or {}
     if not isinstance(content, dict):
         raise Refused(Problem("study", f"{file} is not a mapping from fields to values", "title, base, techniques, design, …"))
     return content

@@ -1,5 +1,8 @@
 """What every data set is: three splits of images, their labels, and the facts that flow on to the model."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -8,6 +11,7 @@ from pydantic import Field
 
 from regulo.batch import Facts, Split
 from regulo.errors import Problem, Refused
+from regulo.home import Place
 from regulo.ranges import Share
 from regulo.spec import Spec
 
@@ -25,7 +29,7 @@ class Splits:
 class DataSet(Spec):
     """A data set. Its loaders hand out whole batches as uint8."""
 
-    root: str | None = None
+    root: Place | None = None
     """folder of the files; null: the data set's own default"""
     batch_size: Annotated[int, Field(ge=1)] = 128
     """images per training step and device"""
@@ -50,6 +54,24 @@ class DataSet(Spec):
         None, if all images have it already.
         """
         return []
+
+
+_DOWNLOADS = ContextVar("downloads", default=True)
+
+
+@contextmanager
+def downloads(allowed: bool) -> Iterator[None]:
+    """Within: whether a data set that is not on this machine may be fetched."""
+    before = _DOWNLOADS.set(allowed)
+    try:
+        yield
+    finally:
+        _DOWNLOADS.reset(before)
+
+
+def may_download() -> bool:
+    """Whether a data set that is not on this machine may be fetched now."""
+    return _DOWNLOADS.get()
 
 
 def drawn_from(train: Split, spec: DataSet, num_classes: int, seed: int) -> Split:

@@ -6,7 +6,8 @@ import numpy as np
 from pydantic import Field
 
 from regulo.batch import Facts, Split
-from regulo.data.base import DataSet, Splits, missing, moments, stratified
+from regulo.data.base import DataSet, Splits, may_download, missing, moments, stratified
+from regulo.home import Place, expanded
 
 
 class Cifar10(DataSet):
@@ -15,7 +16,7 @@ class Cifar10(DataSet):
     source: ClassVar[str] = "Krizhevsky 2009"
     torchvision_name: ClassVar[str] = "CIFAR10"
 
-    root: str | None = "data"
+    root: Place | None = "data"
     """folder of torchvision's copy, or where to download it to"""
     val_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     """share of the training set that is held out for validation, stratified by class, the same in every run"""
@@ -34,7 +35,7 @@ class Cifar10(DataSet):
         from torchvision import datasets
 
         try:
-            return getattr(datasets, self.torchvision_name)(self.root or "data", train=train, download=True)
+            return getattr(datasets, self.torchvision_name)(expanded(self.root or "data"), train=train, download=may_download())
         except (OSError, RuntimeError) as error:
-            what = f"{self.torchvision_name} is not in {self.root}, and the download failed: {error}"
+            what = f"{self.torchvision_name} is not in {self.root} and cannot be had: {error}"
             raise missing("data.root", what, "place torchvision's copy there, or use data=fashion_mnist_mini") from error

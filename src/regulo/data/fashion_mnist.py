@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from regulo.batch import Facts, Split
-from regulo.data.base import DataSet, Splits, missing, moments, stratified
+from regulo.data.base import DataSet, Splits, may_download, missing, moments, stratified
+from regulo.home import Place, expanded
 
 SHA256 = {  # of the decompressed files: packagers compress them again
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -26,7 +27,7 @@ class FashionMnist(DataSet):
 
     source: ClassVar[str] = "arXiv:1708.07747"
 
-    root: str | None = "data"
+    root: Place | None = "data"
     """folder with the four IDX files, or where to download them to"""
     val_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     """share of the training set that is held out for validation, stratified by class, the same in every run"""
@@ -41,7 +42,7 @@ class FashionMnist(DataSet):
         return Splits(fitted, train.take(held), test, Facts(1, 28, 28, CLASSES, mean, std))
 
     def _folder(self) -> Path:
-        root = Path(self.root or "data")
+        root = expanded(self.root or "data")
         downloaded = root / "FashionMNIST" / "raw"
         for folder in (root, downloaded, DEBIAN):
             if all((folder / f"{name}.gz").is_file() for name in SHA256):
@@ -49,9 +50,9 @@ class FashionMnist(DataSet):
         from torchvision.datasets import FashionMNIST
 
         try:
-            FashionMNIST(str(root), download=True)
+            FashionMNIST(str(root), download=may_download())
         except (OSError, RuntimeError) as error:
-            what = f"Fashion-MNIST is neither in {root} nor in {DEBIAN}, and the download failed: {error}"
+            what = f"Fashion-MNIST is neither in {root} nor in {DEBIAN} and cannot be had: {error}"
             raise missing("data.root", what, "apt install dataset-fashion-mnist, or use data=fashion_mnist_mini") from error
         return downloaded
 

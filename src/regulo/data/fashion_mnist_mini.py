@@ -13,6 +13,7 @@ import numpy as np
 from regulo.batch import Facts, Split
 from regulo.data.base import DataSet, Splits, missing, moments
 from regulo.data.fashion_mnist import CLASSES
+from regulo.home import expanded
 
 FILE = Path(__file__).parent / "assets" / "fashion_mnist_mini.bz2"
 SHA256 = "7b10f8ea93b7b55b25224ce08a0730be78b14b59df1a5fd9d816bfe50ea5bbe4"
@@ -25,7 +26,7 @@ class FashionMnistMini(DataSet):
     source: ClassVar[str] = "arXiv:1708.07747"
 
     def splits(self) -> Splits:
-        path = Path(self.root or FILE.parent) / FILE.name
+        path = (expanded(self.root) if self.root else FILE.parent) / FILE.name
         if not path.is_file():
             raise missing("data.root", f"there is no {FILE.name} in {path.parent}", "leave data.root out: it is in the package")
         packed = path.read_bytes()

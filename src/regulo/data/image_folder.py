@@ -12,6 +12,7 @@ from pydantic import Field
 from regulo.batch import Facts, Split
 from regulo.data.base import DataSet, Splits, fixed_subset, missing, moments, stratified
 from regulo.errors import Problem, Refused, nearest
+from regulo.home import Place, expanded
 from regulo.imaging import ENDINGS, albumentations, open_image, read_image
 
 NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -22,7 +23,7 @@ class ImageFolder(DataSet):
 
     source: ClassVar[str] = "your files"
 
-    root: str | None = None
+    root: Place | None = None
     """the folder; required"""
     image_size: Annotated[int, Field(ge=8, le=4096)] = 64
     """H = W in pixels: the shorter side is brought to 8/7 of it, and the centre is cut out"""
@@ -62,7 +63,7 @@ class ImageFolder(DataSet):
     def _folders(self) -> dict[str, Path]:
         if self.root is None:
             raise missing("data.root", "image_folder needs the folder of your images", "data.root=path/to/images")
-        root = Path(self.root)
+        root = expanded(self.root)
         if not root.is_dir():
             near = nearest(root.name, [p.name for p in root.parent.iterdir() if p.is_dir()]) if root.parent.is_dir() else ""
             raise missing("data.root", f"there is no folder {root}", near)

@@ -1,13 +1,12 @@
 """What a run's curves say, in a few numbers: a pure function of metrics.csv, result.json and the configuration."""
 
-import csv
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from regulo import records
 from regulo.config import Config, validate
 from regulo.regularizers.base import Regularizer
 from regulo.runs import RunFolder
@@ -73,15 +72,8 @@ class Features:
 
 def read(folder: RunFolder) -> Features:
     """The features of a run that trained."""
-    file, metrics = folder.path / "result.json", folder.path / "metrics.csv"
-    result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    measures = folder.path / "measures.json"
-    further = json.loads(measures.read_text(encoding="utf-8")) if measures.is_file() else {}
-    rows: list[dict[str, str]] = []
-    if metrics.is_file():
-        with metrics.open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.DictReader(lines))
-    return features(rows, further | result, validate(folder.config()), count_classes(folder))
+    told = records.measures(folder) | records.result(folder)
+    return features(records.metrics(folder), told, validate(folder.config()), count_classes(folder))
 
 
 def count_classes(folder: RunFolder) -> int:
@@ -89,7 +81,7 @@ def count_classes(folder: RunFolder) -> int:
     from regulo import checkpoints
 
     file = next((f for n in ("last.ckpt", "best.ckpt") if (f := folder.checkpoints / n).is_file()), None)
-    return len(checkpoints.read(file)["regulo"]["facts"]["classes"]) if file else 10
+    return records.facts(checkpoints.read(file), str(file)).num_classes if file else 10
 
 
 def features(rows: Rows, result: Mapping[str, Any], config: Config, classes: int) -> Features:

@@ -1,7 +1,8 @@
 """The shortest description of a run: options of config groups, and the values in which it differs from them."""
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,3 +103,16 @@ def shown(value: Any) -> str:
     if isinstance(value, str) and (value.lower() in WORDS or not re.fullmatch(r"[A-Za-z_/.][\w./+-]*", value)):
         return "'" + re.sub(r"(\\*)'", r"\1\1\\'", value) + "'"
     return str(value)
+
+
+def make_train(overrides: Sequence[str]) -> str:
+    """The `make` command of these overrides, to be copied: nothing in them is expanded by make or by a shell."""
+    words = " ".join(_shell_word(word) for word in overrides).replace("$", "$$")  # make expands a dollar
+    if not words:
+        return "make train"
+    return f'make train ARGS="{words}"' if not set(words) & set('"$`\\!') else f"make train ARGS={shlex.quote(words)}"
+
+
+def _shell_word(override: str) -> str:
+    """It as a word for the shell that make starts, as plain as can be."""
+    return override if re.fullmatch(r"[\w.+~@%/:,=\[\]{}-]+", override) else shlex.quote(override)

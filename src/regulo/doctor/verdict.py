@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from regulo.config import Config, validate
 from regulo.doctor.features import Features, read
-from regulo.doctor.recipe import Recipe
+from regulo.doctor.recipe import Recipe, make_train
 from regulo.errors import Problem, Refused
 from regulo.runs import RunFolder
 
@@ -115,8 +115,7 @@ def evidence(f: Features, regime: str) -> Iterator[str]:
 def commands(regime: str, config: Config) -> Iterator[str]:
     """What to try next, each the run's own command line with a change behind it."""
     for changes in NEXT[regime](config):
-        words = " ".join(("'" + w + "'" if any(c in w for c in "{}' ") else w) for w in [*same(config), *changes])
-        yield f'make train ARGS="{words}"'
+        yield make_train([*same(config), *changes])
 
 
 def same(config: Config) -> list[str]:

@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from urllib.error import URLError
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from regulo.batch import Facts
 from regulo.errors import Problem, Refused, nearest
+from regulo.home import Place, expanded
 from regulo.models.base import Model
 from regulo.sites import RateSite, Site
 
@@ -25,7 +25,7 @@ class Torchvision(Model):
 
     architecture: Annotated[str, Field(min_length=1)] = "resnet18"
     """a name that torchvision.models.list_models() knows"""
-    weights: str | None = None
+    weights: Place | None = None
     """pretrained: DEFAULT or another of the model's weights (downloaded), or the path of a state-dict file; null: none"""
     small_stem: bool | None = None
     """no down-sampling before the first stage (as CIFAR networks have it); null: where images have at most 64 pixels"""
@@ -74,9 +74,10 @@ class Torchvision(Model):
 
         if self.weights is None:
             return builder(weights=None, **options)
-        if Path(self.weights).is_file():
+        file = expanded(self.weights)
+        if file.is_file():
             model = builder(weights=None, **options)
-            model.load_state_dict(torch.load(self.weights, weights_only=True))
+            model.load_state_dict(torch.load(file, weights_only=True))
             return model
         kinds = models.get_model_weights(self.architecture)
         if self.weights not in kinds.__members__:

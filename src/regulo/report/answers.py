@@ -21,17 +21,14 @@ class Answered:
 
 def again(folder: RunFolder) -> Answered | str:
     """The answers, or why there are none: the run has no weights, or the data are not here or not the same any more."""
-    from regulo.data.pipeline.module import ImageData
+    from regulo.evaluate import images_of
     from regulo.restore import restore
 
     try:
         run = restore(folder)
-        splits = run.config.data.splits()
+        data = images_of(run)
     except Refused as refusal:
         return "; ".join(f"{p.key}: {p.what}" for p in refusal.problems)
-    if splits.facts.classes != run.facts.classes:
-        return "the classes of the data are no longer those of the run"
-    data = ImageData(run.config.data, splits, run.config.run.seed, run.config.trainer.limit_batches)
     test = run.answers(data.evaluation_loader("test"))
     sizes = {name: len(split) for name, split in data.evaluated.items()} | {"train": len(data.train), "test": len(test.labels)}
     return Answered(test, data.evaluated["test"].split, run.facts, sizes)

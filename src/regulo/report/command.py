@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from regulo.errors import Problem, Refused, nearest
+from regulo.home import expanded
 from regulo.report.page import Page
 
 
@@ -15,7 +16,7 @@ def report(arguments: Sequence[str]) -> int:
     wrong = [a for a in arguments if a.startswith("-") and a != "--wandb"]
     if wrong:
         raise Refused(Problem("regulo report", f"takes no {wrong[0]!r}", nearest(wrong[0], ["--wandb"])))
-    folders = [Path(a) for a in arguments if not a.startswith("-")] or [latest(Path("runs"))]
+    folders = [expanded(a) for a in arguments if not a.startswith("-")] or [latest(Path("runs"))]
     makers = [maker(folder) for folder in folders]  # refuses all before the first is made
     if "--wandb" in arguments:
         from regulo.report import wandb_report
@@ -38,8 +39,10 @@ def report(arguments: Sequence[str]) -> int:
 def maker(folder: Path) -> Callable[[], Page]:
     """What makes the page of a folder. Raises Refused if it is neither a run nor a study."""
     if (folder / "study.json").is_file():
+        from regulo import foreign
         from regulo.report import study_page
 
+        foreign.check_folder(folder)
         return lambda: study_page.build(folder)
     from regulo.report import run_page
     from regulo.runs import RunFolder

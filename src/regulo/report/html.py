@@ -3,6 +3,7 @@
 import base64
 from pathlib import Path
 
+from regulo.home import without_home
 from regulo.report import style
 from regulo.report.page import Page
 from regulo.runs import write
@@ -13,7 +14,7 @@ MARKS = {"better": ("▲", "clearly better"), "worse": ("▼", "clearly worse"),
 
 def save(page: Page, file: Path) -> Path:
     """Write the page; returns the file."""
-    write(file, render(page))
+    write(file, without_home(render(page)))
     return file
 
 

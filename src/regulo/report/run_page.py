@@ -1,17 +1,17 @@
 """The page of a run."""
 
-import csv
 import datetime
+import functools
 import io
-import json
 import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from regulo import records
 from regulo.errors import Refused
 from regulo.report import answers, html, repeat, run_figures, style
 from regulo.report.answers import Answered
@@ -32,7 +32,7 @@ def write(run: Path) -> Path:
 
 def build(folder: RunFolder) -> Page:
     """What there is to say of a run, finished or not."""
-    config, result, plan = folder.config(), _json(folder, "result.json"), _json(folder, "plan.json")
+    config, result, plan = folder.config(), records.result(folder), records.plan(folder)
     answered = answers.again(folder) if result.get("status") == "done" else "the run is not finished"
     given = answered if isinstance(answered, Answered) else None
     with style.applied():
@@ -44,22 +44,23 @@ def build(folder: RunFolder) -> Page:
             Section("Worst mistakes", list(_mistakes(folder, given))),
             Section("Regularization", list(_plan(plan))),
             Section("Verdict", list(_verdict(folder, result))),
-            Section("The machine", [_machine(result, plan, config)]),
+            Section("The machine", [_machine(result, config)]),
             Section("Again", list(_again(config))),
         ]
-    techniques = list(config.get("regularizer") or ())
-    model, data = config["model"]["name"], config["data"]["name"]
-    by = ", ".join(techniques) if techniques else "nothing but its architecture"
-    strength = "" if config.get("strength", 1) == 1 else f", strength {config['strength']:g}"
-    lead = f"{model} on {data}, regularized by {by}{strength}; seed {config['seed']}, n = 1 run. {_ending(result)}"
+    techniques = config.get("regularizer") if isinstance(config.get("regularizer"), Mapping) else ()
+    model, data = (_named(config, group, "name") for group in ("model", "data"))
+    by = ", ".join(map(str, techniques)) if techniques else "nothing but its architecture"
+    strength = "" if config.get("strength", 1) == 1 else f", strength {config['strength']}"
+    lead = f"{model} on {data}, regularized by {by}{strength}; seed {config.get('seed')}, n = 1 run. {_ending(result)}"
     made = f"Made by regulo report on {datetime.date.today()} from {folder.path.name}/."
-    name = "" if config["name"] == "run" else f"{config['name']}: "
+    name = "" if config.get("name") == "run" else f"{config.get('name')}: "
     return Page(f"{name}{model} on {data}", lead, list(_facts(result, given)), sections, made)
 
 
-def _json(folder: RunFolder, name: str) -> dict[str, Any]:
-    file = folder.path / name
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+def _named(config: Mapping[str, Any], group: str, key: str) -> str:
+    """What a configuration says; it need not be valid, for it may be of another version."""
+    part = config.get(group)
+    return str(part.get(key, "?"))[:100] if isinstance(part, Mapping) else "?"
 
 
 def _ending(result: dict[str, Any]) -> str:
@@ -83,9 +84,7 @@ def _facts(result: dict[str, Any], given: Answered | None) -> Iterator[Fact]:
 
 
 def _learning(folder: RunFolder, result: dict[str, Any], given: Answered | None) -> Iterator[Block]:
-    file = folder.path / "metrics.csv"
-    rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8")))) if file.is_file() else []
-    run = run_figures.curves(rows, result.get("weights_epoch"))
+    run = run_figures.curves(records.metrics(folder), result.get("weights_epoch"))
     images = "clean training and on validation images, one run"
     if given:
         images = f"{given.sizes['train_clean']:,} clean training and {given.sizes['val']:,} validation images, one run"
@@ -166,8 +165,7 @@ def _photo(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _plan(plan: dict[str, Any]) -> Iterator[Block]:
-    rows = plan.get("regularizers", [])
+def _plan(rows: Sequence[Mapping[str, str]]) -> Iterator[Block]:
     if not rows:
         yield Text("None but what the architecture brings.")
         return
@@ -192,13 +190,13 @@ def _verdict(folder: RunFolder, result: dict[str, Any]) -> Iterator[Block]:
         yield Code("\n".join(verdict.next))
 
 
-def _machine(result: dict[str, Any], plan: dict[str, Any], config: dict[str, Any]) -> Table:
+def _machine(result: dict[str, Any], config: dict[str, Any]) -> Table:
     from regulo.ablate.results import hardware
 
-    trainer = config["trainer"]
+    trainer = functools.partial(_named, config, "trainer")
     known: list[tuple[str, str]] = [
-        ("device", f"{trainer['accelerator']} × {trainer['devices']}"),
-        ("precision", f"{trainer['precision']}, {trainer['memory_format']}"),
+        ("device", f"{trainer('accelerator')} × {trainer('devices')}"),
+        ("precision", f"{trainer('precision')}, {trainer('memory_format')}"),
         ("parameters", f"{result['params']:,}" if "params" in result else ""),
         ("training", f"{result['fit_seconds']:.0f} s, {result['steps']:,} steps" if "steps" in result else ""),
         ("rate", f"{result['images_per_second']:,.0f} images/s, validation excluded" if "images_per_second" in result else ""),

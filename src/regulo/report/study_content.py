@@ -1,13 +1,12 @@
 """study.json, as its page reads it."""
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regulo.errors import Problem, Refused
+from regulo.ablate import study_record
 
 
 @dataclass(frozen=True)
@@ -138,10 +137,7 @@ class Study:
 
 def read(folder: Path) -> Study:
     """The study of a folder. Raises Refused if it has none."""
-    try:
-        told = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise Refused(Problem("STUDY", f"{folder / 'study.json'} cannot be read: {error}", "make ablate makes one")) from error
+    told = study_record.read(folder)
     columns = [Column(**column) for column in told["columns"]]
     return Study(folder, told, columns, _rows(told["cells"]), _rows(told["interactions"]))
 

@@ -1,16 +1,17 @@
 """The figures of a study's page: effects, trade-offs, strengths, corruptions."""
 
-import json
 import statistics
 from collections import defaultdict
 from typing import Any
 
 import numpy as np
 
+from regulo import records
 from regulo.report.page import Picture
 from regulo.report.run_figures import cells
 from regulo.report.study_content import Column, Row, Study
 from regulo.report.style import LIGHT, WIDTH, axes, label_points, short
+from regulo.runs import RunFolder
 
 COLOURS = {"better": "blue", "worse": "red", "differs": "ink", "": "muted"}
 ROW = 0.3
@@ -136,8 +137,7 @@ def corrupted(study: Study) -> Picture | None:
     for row in study.rows:
         kinds: dict[str, list[float]] = defaultdict(list)
         for run in row.runs:
-            file = study.folder / run["folder"] / "measures.json"
-            measured = json.loads(file.read_text(encoding="utf-8")) if run["status"] == "done" and file.is_file() else {}
+            measured = records.measures(RunFolder(study.folder / run["folder"])) if run["status"] == "done" else {}
             for key, value in measured.items():
                 parts = key.split("/")
                 if parts[0] == "corrupted" and len(parts) == 4:

@@ -1,0 +1,26 @@
+"""Paths that keep the user's home to themselves: what is kept or shown says `~`, what is opened is expanded."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+
+def without_home(text: str) -> str:
+    """The text with `~` for the home folder, wherever a path in it begins with that."""
+    for home in {str(Path.home()), str(Path.home().resolve())} - {"/"}:
+        text = re.sub(rf"(?<![\w/.-]){re.escape(home)}(?![\w.-])", "~", text)
+    return text
+
+
+def expanded(path: str) -> Path:
+    """The path that such a text means; a `~` is that of whoever reads it."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~nobody
+        return Path(path)
+
+
+Place = Annotated[str, AfterValidator(without_home)]
+"""a path in a configuration, which travels: config.yaml, checkpoints, W&B"""

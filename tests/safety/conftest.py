@@ -1,0 +1,99 @@
+"""What the tests of this folder share: a finished run, made once, and commands that stop right before they would start work."""
+
+import copy
+import functools
+import io
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regulo import config
+from regulo.cli import main
+from tests.conftest import FAST
+
+
+class Started(BaseException):
+    """A command got past everything that may refuse, and would begin to work now."""
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that trained; copy it before it is changed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert main(["train", *FAST, "callbacks=default", "trainer=cpu", f"run_dir={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture
+def run_copy(finished: Path, tmp_path: Path) -> Path:
+    """A copy of a run that trained, as somebody sends it."""
+    return Path(shutil.copytree(finished, tmp_path / "run", symlinks=True))
+
+
+@pytest.fixture
+def said() -> Callable[[Sequence[str]], tuple[int, str, str]]:
+    return answer
+
+
+def answer(arguments: Sequence[str]) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command; a traceback is a failure of the test."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main(arguments)
+    return code, out.getvalue(), err.getvalue()
+
+
+def refused(arguments: Sequence[str], *names: str) -> str:
+    """What a command says that refuses, in lines of one problem each; every name must be in it."""
+    code, _, err = answer(arguments)
+    assert code == 2, err
+    heading, *problems = err.rstrip("\n").split("\n")
+    assert heading == f"regulo: {len(problems)} problem{'s' * (len(problems) > 1)}, nothing was started"
+    assert all(line.startswith("  ") and ": " in line and line.isprintable() for line in problems), problems
+    for name in names:
+        assert name in err
+    return err
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Commands raise Started where they would open data, train, measure, start a process or write; composing is remembered."""
+    import subprocess
+
+    import regulo.ablate.cells
+    import regulo.ablate.runner
+    import regulo.build
+    import regulo.claims.lab.command
+    import regulo.doctor.mending
+    import regulo.evaluate
+    import regulo.restore
+    import regulo.schema
+    import regulo.techniques
+
+    def start(*_: Any, **__: Any) -> Any:
+        raise Started
+
+    work = (tmp_path / "a" / "b" / "c").resolve()
+    work.mkdir(parents=True)
+    monkeypatch.chdir(work)
+    for name in ("HOME", "NETRC"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(regulo.build, "build", start)
+    monkeypatch.setattr(regulo.ablate.cells, "tried", start)
+    monkeypatch.setattr(regulo.ablate.runner, "run_all", start)
+    monkeypatch.setattr(regulo.doctor.mending, "mend", start)
+    monkeypatch.setattr(regulo.claims.lab.command, "attempt", start)
+    monkeypatch.setattr(regulo.evaluate, "images_of", start)
+    monkeypatch.setattr(regulo.techniques, "rows", start)
+    monkeypatch.setattr(regulo.schema, "write", start)
+    monkeypatch.setattr(subprocess, "run", start)
+    composed = functools.cache(config.join)
+    monkeypatch.setattr(config, "join", lambda choices: copy.deepcopy(composed(tuple(choices))))
+    monkeypatch.setattr(config, "groups", functools.cache(config.groups))
+    monkeypatch.setattr(config.spec, "names", functools.cache(config.spec.names))

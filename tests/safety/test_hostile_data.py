@@ -1,0 +1,136 @@
+"""Data sets from elsewhere: archives, pickles, folders with loops, pipes and strange names."""
+
+import io
+import os
+import pickle
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from regulo import spec
+from regulo.errors import Refused
+from tests.safety.conftest import answer
+from tests.safety.test_hostile_runs import Payload
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloads fail as they do without a network; nothing else does."""
+    import urllib.request
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+
+
+@pytest.mark.parametrize("member", ["../outside", "/tmp/regulo-outside", "link"])
+def test_a_swapped_archive_is_not_unpacked(member: str, tmp_path: Path, no_network: None) -> None:
+    """torchvision's extraction, which would follow `..`, is not reached: the archive's checksum is not the published one."""
+    root = tmp_path / "root"
+    root.mkdir()
+    with tarfile.open(root / "cifar-10-python.tar.gz", "w:gz") as archive:
+        info = tarfile.TarInfo(member)
+        if member == "link":
+            info.type, info.linkname = tarfile.SYMTYPE, "/etc"
+            archive.addfile(info)
+        else:
+            info.size = 1
+            archive.addfile(info, io.BytesIO(b"x"))
+    with pytest.raises(Refused, match="CIFAR10"):
+        spec.load("data", "cifar10")(root=str(root)).splits()
+    assert not (tmp_path / "outside").exists()
+    assert not Path("/tmp/regulo-outside").exists()
+    assert [p.name for p in root.iterdir() if p.is_symlink() or p.is_dir()] == []
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_swapped_batches_which_are_pickles_are_not_unpickled(name: str, tmp_path: Path, no_network: None) -> None:
+    folder = tmp_path / "root" / {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}[name]
+    folder.mkdir(parents=True)
+    bomb = pickle.dumps(Payload(tmp_path / "owned"))
+    for file in ("data_batch_1", "data_batch_2", "test_batch", "batches.meta", "train", "test", "meta"):
+        (folder / file).write_bytes(bomb)
+    with pytest.raises(Refused):
+        spec.load("data", name)(root=str(tmp_path / "root")).splits()
+    assert not (tmp_path / "owned").exists()
+
+
+def test_swapped_idx_files_are_refused_by_their_checksum(tmp_path: Path, no_network: None) -> None:
+    import gzip
+
+    from regulo.data.fashion_mnist import SHA256
+
+    for name in SHA256:
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"x" * 1000))
+    with pytest.raises(Refused, match="checksum differs"):
+        spec.load("data", "fashion_mnist")(root=str(tmp_path)).splits()
+    (tmp_path / "fashion_mnist_mini.bz2").write_bytes(b"x")
+    with pytest.raises(Refused, match="checksum differs"):
+        spec.load("data", "fashion_mnist_mini")(root=str(tmp_path)).splits()
+
+
+def images(root: Path, *classes: str) -> Path:
+    for place, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for i in range(8):
+            Image.new("RGB", (12, 12), (40 * place + i,) * 3).save(root / name / f"{i}.png")
+    return root
+
+
+def opened(root: Path, **more: Any) -> Any:
+    return spec.load("data", "image_folder")(root=str(root), image_size=8, val_fraction=0.25, test_fraction=0.25, **more).splits()
+
+
+def test_a_loop_of_links_ends(tmp_path: Path) -> None:
+    root = images(tmp_path / "images", "a", "b")
+    (root / "a" / "loop").symlink_to(root)
+    (root / "b" / "self").symlink_to(root / "b" / "self")
+    splits = opened(root)
+    assert sum(len(s.labels) for s in (splits.train, splits.val, splits.test)) == 16
+
+
+def test_what_is_named_like_an_image_and_is_none_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    root = images(tmp_path / "images", "a", "b")
+    os.mkfifo(root / "a" / "pipe.png")
+    (root / "a" / "folder.png").mkdir()
+    (root / "b" / "gone.png").symlink_to(root / "nowhere")
+    (root / "b" / "device.png").symlink_to("/dev/zero")
+    (root / "b" / "two\nlines.png").write_bytes(b"")
+    for check in ("full", "header"):
+        with pytest.raises(Refused) as refused:
+            opened(root, check=check)
+        said = [str(p) for p in refused.value.problems]
+        for name in ("pipe.png", "folder.png", "gone.png", "device.png", "two\\nlines.png"):
+            assert any(name in line for line in said), said
+        assert all(line.isprintable() for line in said)
+
+
+CLASSES = ("<script>alert(1)</script>".replace("/", "∕"), "$x^{", "-rf", "x" * 200, "\x1b[2J", "éè日本", "a'b\"c", "{{7*7}}")
+
+
+def test_classes_of_any_name_train_and_their_page_is_only_text(run: Any, tmp_path: Path) -> None:
+    root = images(tmp_path / "images", *CLASSES)
+    words = [
+        "data=image_folder",
+        f"data.root={root}",
+        "data.image_size=8",
+        "data.batch_size=8",
+        "callbacks=default",
+        "trainer=cpu",
+    ]
+    folder, result = run(*words, "data.val_fraction=0.25", "data.test_fraction=0.25")
+    assert result["status"] == "done"
+    code, out, err = answer(["report", str(folder)])
+    assert code == 0, err
+    page = (folder / "report.html").read_text()
+    assert "<script" not in page
+    assert "\x1b" not in page + out + err
+    code, out, err = answer(["evaluate", str(folder)])
+    assert code == 0
+    code, out, err = answer(["predict", str(folder), str(root)])
+    assert code == 0
+    assert "\x1b" not in out
