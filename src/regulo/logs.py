@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
 
+PATIENCE = 60.0
+"""seconds that a run waits for W&B's server at its end, and half of that at its beginning; in between it never waits"""
+
+
 class LoggerSpec(Strict):
     """Where metrics go besides metrics.csv, which every run has."""
 
@@ -70,7 +74,9 @@ class LoggerSpec(Strict):
                 dir=folder,
                 mode=self.wandb,
                 config=dict(config),
-                settings=wandb.Settings(silent=self.wandb == "offline", console="off"),
+                settings=wandb.Settings(
+                    silent=self.wandb == "offline", console="off", init_timeout=PATIENCE / 2, finish_timeout=PATIENCE
+                ),
             ) as run:  # told whether it succeeded when it is left
                 yield [csv, WandbLogger(experiment=run)]
 

@@ -35,17 +35,18 @@ def train(overrides: Sequence[str]) -> int:
     config.trainer.check()
     config.logger.preflight()
 
-    from regulo import build, tables
+    from regulo import build, mishaps, tables
 
-    parts = build.build(config)
-    choice = measure_speed(parts)
+    with mishaps.refused(config):
+        parts = build.build(config)
+        choice = measure_speed(parts)
     folder = RunFolder.create(config.run.run_dir, config.run.name)
     config = build.settle(config, choice)
     parts = dataclasses.replace(parts, config=config)
-    folder.save_config(config.as_dict())
-    folder.save_json("plan.json", {"regularizers": parts.plan.rows(), "speed": choice.as_dict()})
-    tables.plan(parts.plan.rows(), choice)
     with outcome(folder, config) as result:
+        folder.save_config(config.as_dict())
+        folder.save_json("plan.json", {"regularizers": parts.plan.rows(), "speed": choice.as_dict()})
+        tables.plan(parts.plan.rows(), choice)
         classifier = parts.classifier()
         with config.logger.opened(folder.path, config.as_dict() | {"plan": parts.plan.rows()}) as loggers:
             with handed_off(folder, choice):
@@ -146,18 +147,23 @@ def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, logger
 
 @contextlib.contextmanager
 def outcome(folder: RunFolder, config: Config) -> Iterator[dict[str, Any]]:
-    """Within: a result to fill in. result.json says how the run ended, however it ends."""
+    """Within: a result to fill in. result.json says how the run ended, however it ends. Raises Failed for a known mishap."""
+    from regulo import mishaps
+
     result: dict[str, Any] = {"status": "running", "seed": config.run.seed}
-    folder.save_json("result.json", result)
     try:
+        folder.save_json("result.json", result)
         yield result
+        folder.save_json("result.json", result | {"status": "done"})
     except BaseException as error:
-        text = str(error).splitlines()
+        told = mishaps.failure(error, config, folder.path) or error
         status = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
-        why = {"error": text[0] if text else type(error).__name__, "error_type": type(error).__name__}
-        folder.save_json("result.json", result | {"status": status, **why})
-        raise
-    folder.save_json("result.json", result | {"status": "done"})
+        why = {"error": mishaps.summary(told), "error_type": type(error).__name__}
+        with contextlib.suppress(OSError):  # a disk that is full must not hide why
+            folder.save_json("result.json", result | {"status": status, **why})
+        if told is error:
+            raise
+        raise told from error
 
 
 @contextlib.contextmanager
