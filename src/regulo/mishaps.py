@@ -37,8 +37,11 @@ LOADER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed
 
 
 def explain(error: BaseException, config: Config, folder: Path | None = None) -> Problem | None:
-    """What has happened, and what to do about it, if `error`, or what led to it, is a mishap. `folder`: the run's, if there is."""
-    for link in _chain(error):
+    """What has happened, and what to do about it, if `error`, or what led to it, is a mishap. `folder`: of the run.
+
+    What came first counts: cleaning up behind one mishap often brings another.
+    """
+    for link in reversed(list(_chain(error))):
         problem = _file(link) or _memory(link, config) or _loader(link, config) or _disk(link, folder) or _server(link)
         if problem:
             return problem

@@ -43,6 +43,7 @@ def in_a_process(command: list[str]) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks into /proc")
 @pytest.mark.fault(
     "The machine's memory is used up",
@@ -88,7 +89,7 @@ def test_out_of_memory_before_training(fault: Fault, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.fault(
     "A loader process is killed",
-    says="regulo: the run failed: data.num_workers: a loader process (pid …) was killed: Killed — most often the machine's memory is full",
+    says="regulo: the run failed: data.num_workers: a loader process (pid …) … — most often the machine's memory is full",
     code=1,
     keeps=EPOCH,
 )
@@ -98,16 +99,20 @@ def test_killed_worker(fault: Fault, tmp_path: Path, in_epoch_1: Any) -> None:
     def inject(task: Any) -> None:
         killed.append(multiprocessing.active_children()[0].pid or 0)
         os.kill(killed[0], signal.SIGKILL)
+        since.append(time.perf_counter())
 
+    since: list[float] = []
     in_epoch_1(inject)
     result = fault.strikes(*of(images(tmp_path / "images", n=60)), "data.num_workers=2")
-    assert f"(pid {killed[0]})" in result["error"]
+    assert time.perf_counter() - since[0] < 60
+    assert f"(pid {killed[0]}) was killed: Killed" in result["error"] or "ended unexpectedly" in result["error"], result
     end = time.monotonic() + 20
     while multiprocessing.active_children() and time.monotonic() < end:
         time.sleep(0.1)
     assert not multiprocessing.active_children(), "no orphans"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("unshare") or os.geteuid(), reason="needs a mount namespace")
 @pytest.mark.fault(
     "Shared memory (`/dev/shm`) is too small for the loader processes",

@@ -99,6 +99,7 @@ def test_dies(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epo
         assert list(fault.folder.glob("wandb/run-*/*.wandb")), "the copy that `wandb sync` sends"
 
 
+@pytest.mark.long
 @pytest.mark.fault("W&B's server hangs during the run", says=LOST, code=0, keeps=RUN)
 def test_hangs_during(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epoch_1: Any) -> None:
     monkeypatch.setattr(logs, "PATIENCE", 8.0)
