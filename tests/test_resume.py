@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from regulo import checkpoints
+from regulo import checkpoints, records
 from regulo.cli import main
 from regulo.runs import RunFolder, locked
 from tests.sittings import SHORT, Blow, differences, rows, train
@@ -61,11 +61,11 @@ def test_a_run_that_was_stopped_ends_as_the_unbroken_one(blow: str, unbroken: Pa
     how, code = BLOWS[blow]
     assert train([*WORDS, f"run_dir={folder}"], how, log) == code
     if how.number != signal.SIGKILL:
-        assert RunFolder.open(folder).result()["status"] == "interrupted"
+        assert records.result(RunFolder.open(folder))["status"] == "interrupted"
         assert f"go on with: regulo train --resume {folder}" in log.read_text()
     assert train(["--resume", str(folder)]) == 0
     assert differences(unbroken, folder) == []
-    ended, result = RunFolder.open(unbroken).result(), RunFolder.open(folder).result()
+    ended, result = records.result(RunFolder.open(unbroken)), records.result(RunFolder.open(folder))
     times = {"fit_seconds", "images_per_second", "epoch_seconds", "peak_memory_mb"}
     assert {k: v for k, v in result.items() if k not in {*times, "resumed_at"}} == {
         k: v for k, v in ended.items() if k not in times
@@ -80,7 +80,7 @@ def test_a_run_can_be_stopped_again_and_again(unbroken: Path, tmp_path: Path) ->
         assert train(["--resume", str(folder)], Blow(signal.SIGKILL, step=step)) == -9
     assert train(["--resume", str(folder)]) == 0
     assert differences(unbroken, folder) == []
-    assert RunFolder.open(folder).result()["resumed_at"] == [2, 5, 10]
+    assert records.result(RunFolder.open(folder))["resumed_at"] == [2, 5, 10]
 
 
 def test_when_its_time_is_up_a_run_stops_with_a_checkpoint(unbroken: Path, tmp_path: Path) -> None:
@@ -95,14 +95,14 @@ def test_a_run_that_early_stopping_ended_is_only_scored_again(tmp_path: Path) ->
     words = [*WORDS, "optim.lr=1e-12", "regularizer.early_stopping.patience=1", "regularizer.early_stopping.min_delta=9"]
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert train([*words, f"run_dir={whole}"]) == 0
-    assert RunFolder.open(whole).result()["epochs"] == 2  # of 3
+    assert records.result(RunFolder.open(whole))["epochs"] == 2  # of 3
     shutil.copytree(whole, folder)
     (folder / "result.json").write_text('{"status": "running"}')  # killed while it was scored
     before = (folder / "metrics.csv").read_text()
     assert train(["--resume", str(folder)]) == 0
     assert (folder / "metrics.csv").read_text() == before
     assert differences(whole, folder) == []
-    assert RunFolder.open(folder).result()["epochs"] == 2
+    assert records.result(RunFolder.open(folder))["epochs"] == 2
 
 
 # ---- what may be different
@@ -231,7 +231,7 @@ def test_the_best_checkpoint_remembers_its_score_and_no_path(killed: Path) -> No
 # ---- W&B
 
 
-def records(file: Path) -> Iterator[bytes]:
+def heard_in(file: Path) -> Iterator[bytes]:
     """The records of a .wandb file: LevelDB's log format (blocks of 32 KiB; checksum, length, type) behind 7 bytes."""
     content, place, parts = file.read_bytes(), 7, b""
     while place + 7 <= len(content):
@@ -257,7 +257,7 @@ def test_wandb_hears_every_row_once(tmp_path: Path) -> None:
     assert len(files) == 1
     heard = []
     for file in files:
-        for data in records(file):
+        for data in heard_in(file):
             record = wandb_internal_pb2.Record()
             record.ParseFromString(data)
             if record.WhichOneof("record_type") == "history":

@@ -48,13 +48,22 @@ def build(config: Config) -> Parts:
     data = ImageData(config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence)
     model = plan.surgery(config.model.build(splits.facts), splits.facts)
     plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap
+    _refuse_non_finite(model)
     smallest, devices = min(len(s) for s in (data.train, *data.evaluated.values())), config.trainer.processes()
     if smallest < devices:
         raise Refused(Problem("trainer.devices", f"a split of {smallest} images is too small for {devices} devices"))
-    if min(config.data.batch_size, len(data.train)) == 1 and any(isinstance(m, BATCH_NORM) for m in model.modules()):
-        what = "BatchNorm has no variance in a batch of one image"
+    if min(config.data.batch_size, len(data.train) // devices) == 1 and any(isinstance(m, BATCH_NORM) for m in model.modules()):
+        what = "BatchNorm has no variance in a batch of one image per device"
         raise Refused(Problem("data.batch_size", what, "use at least 2, or +regularizer=norm regularizer.norm.kind=group"))
     return Parts(config, plan, data, model)
+
+
+def _refuse_non_finite(model: nn.Module) -> None:
+    """Initial weights are finite; those of a file need not be."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            what = f"{name} holds numbers that are not finite before training has begun"
+            raise Refused(Problem("model", what, "look at the file of the pretrained weights"))
 
 
 def _transforms(plan: Plan, fit: list[Any], epochs: int, facts: Facts, epoch: int) -> list[Any]:

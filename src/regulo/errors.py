@@ -1,6 +1,7 @@
 """What stops the program, said in one clear message."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -35,6 +36,11 @@ class Refused(Exception):
 
 class Failed(Exception):
     """A run that started and could not go on, such as a non-finite loss. Exit code 1."""
+
+
+def legible(name: str) -> bool:
+    """Whether a name can be shown on one line: it has no control characters, and no bytes that are not UTF-8."""
+    return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
 def nearest(word: str, choices: Iterable[str], n: int = 3) -> str:

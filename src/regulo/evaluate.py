@@ -92,14 +92,14 @@ def evaluate(arguments: Sequence[str]) -> int:
             raise Refused(Problem("split", f"there is no split {name!r}", nearest(name, SPLITS)))
     folder = RunFolder.open(arguments[0])
 
-    from regulo import tables
+    from regulo import mishaps, tables
     from regulo.restore import restore
 
     run = restore(folder)
     data = images_of(run)
-    scores = {
-        f"{name}/{key}": value for name in wanted for key, value in run.answers(data.evaluation_loader(name)).scores().items()
-    }
+    with mishaps.refused(run.config):
+        given = {name: run.answers(data.evaluation_loader(name)).scores() for name in wanted}
+    scores = {f"{name}/{key}": value for name, those in given.items() for key, value in those.items()}
     tables.scores(scores, title=f"{folder.path.name}, weights of epoch {run.epoch}")
     print(json.dumps(scores))
     return 0

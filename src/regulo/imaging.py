@@ -39,6 +39,10 @@ def strictly() -> Iterator[None]:
         yield
 
 
+class Unreadable(Exception):
+    """An image that was whole when the run began, or was not looked at, cannot be read. The message names it."""
+
+
 def open_image(raw: bytes) -> Any:
     """The file at this path as a PIL image, its header read."""
     from PIL import Image

@@ -56,7 +56,7 @@ class LoggerSpec(Strict):
         A run that goes on keeps its first `rows` of metrics.csv, and is the same run for W&B.
         """
         from regulo.metrics import MetricsFile
-        from regulo.wandb_logger import PRIVATE, Dashboard, earlier, forgetting_paths
+        from regulo.wandb_logger import Dashboard, earlier, forgetting_paths, settings
 
         csv = MetricsFile(folder / "metrics.csv")
         if rows is not None:
@@ -81,7 +81,7 @@ class LoggerSpec(Strict):
                     dir=folder,
                     mode=self.wandb,
                     config=dict(config),
-                    settings=wandb.Settings(silent=self.wandb == "offline", console="off", **PRIVATE),
+                    settings=settings(self.wandb == "offline"),
                 ) as run,
             ):  # told whether it succeeded when it is left
                 dashboard = Dashboard(run, csv)

@@ -42,6 +42,7 @@ _OTHERS: dict[str, Any] = {
     "error": Text,
     "error_type": Text,
     "temperature": Number,
+    "resumed_at": list[Count],
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regulo import config as configs
+from regulo import records
 from regulo.config import Config
 from regulo.errors import Problem, Refused
 from regulo.runs import RunFolder
@@ -101,7 +102,7 @@ def begun(words: Sequence[str]) -> Begun | None:
 
 
 def _begun(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[str, Any]) -> Begun:
-    if folder.result().get("status") == "done":
+    if records.result(folder).get("status") == "done":
         hint = f"regulo evaluate {folder.path} scores it again"
         raise Refused(Problem("RUN", f"{folder.path} is done: there is nothing to go on with", hint))
     before, after = _flat(saved), _flat(tree)

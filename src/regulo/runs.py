@@ -1,28 +1,37 @@
 """The run folder: everything about one run, in one place that no other run shares."""
 
 import datetime
+import errno
 import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from regulo import foreign
-from regulo.errors import Problem, Refused
+from regulo.errors import Problem, Refused, legible
 from regulo.home import expanded
+
+LONGEST = 4096 - 256
+"""bytes of a run folder's path, so that those of its files stay within what the system takes"""
 
 
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
-    with part.open("x", encoding="utf-8") as file:  # new: a link of that name, in a folder from elsewhere, is not followed
-        file.write(text)
-    part.replace(path)
+    try:
+        with part.open("x", encoding="utf-8") as file:  # new: a link of that name, in a folder from elsewhere, is not followed
+            file.write(text)
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -44,11 +53,27 @@ class RunFolder:
 
     @staticmethod
     def check(wanted: str | None) -> None:
-        """Raise Refused if the wanted folder is taken, before anything is spent on the run."""
-        path = expanded(wanted) if wanted else None
-        if path and path.exists() and (not path.is_dir() or any(path.iterdir())):
-            hint = "a run shares its folder with no other; name a new one"
-            raise Refused(Problem("run_dir", f"{wanted} is not an empty folder", hint))
+        """Raise Refused if the wanted folder is taken or cannot be written to, before anything is spent on the run."""
+        path = expanded(wanted or "runs").absolute()
+        try:
+            if not legible(str(path)):
+                raise ValueError("it is no readable text")
+            if len(os.fsencode(path)) > LONGEST:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+            os.stat(path)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            shown = str(path) if len(str(path)) < 80 else f"{str(path)[:60]}… ({len(str(path))} characters)"
+            raise Refused(Problem("run_dir", f"{shown!r} cannot be a folder: {reason}", "name another one")) from error
+        else:
+            if wanted and (not path.is_dir() or any(path.iterdir())):
+                hint = "a run shares its folder with no other; name a new one"
+                raise Refused(Problem("run_dir", f"{wanted} is not an empty folder", hint))
+        nearest = next(p for p in (path, *path.parents) if p.exists())
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise Refused(Problem("run_dir", f"{nearest} cannot be written to", "name a folder that can"))
 
     @classmethod
     def create(cls, wanted: str | None, name: str) -> "RunFolder":
@@ -89,14 +114,6 @@ class RunFolder:
         except BlockingIOError:
             what = f"{self.path} is being trained by another process"
             raise Refused(Problem("RUN", what, "wait until that ends, or stop it")) from None
-
-    def result(self) -> dict[str, Any]:
-        """result.json, or nothing if it is not there or torn."""
-        try:
-            content = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
 
     def save_config(self, config: Mapping[str, Any]) -> None:
         """config.yaml: everything that was chosen, defaults and measured choices included."""

@@ -143,7 +143,8 @@ class ImageClassification(LightningModule):
             self.rate.end()
 
     def _remedy(self) -> str:
-        return f"; the last finite weights are kept. Try a lower optim.lr (it is {self.optim.lr:g}) or optim.clip=1"
+        kept = f"the weights of epoch {self.current_epoch - 1} are kept" if self.current_epoch else "no epoch was finished"
+        return f"; {kept}. Try a lower optim.lr (it is {self.optim.lr:g}) or optim.clip=1"
 
     # ---- validation: dataloader 0 is val, 1 is the clean part of train
 

@@ -42,21 +42,22 @@ def train(words: Sequence[str]) -> int:
     config.trainer.check()
     config.logger.preflight()
 
-    from regulo import build, tables
+    from regulo import build, mishaps, tables
 
-    parts = build.build(begun.trusted() if begun else config)
-    choice = measure_speed(parts)
+    with mishaps.refused(config):
+        parts = build.build(begun.trusted() if begun else config)
+        choice = measure_speed(parts)
     folder = begun.folder if begun else RunFolder.create(config.run.run_dir, config.run.name)
     with folder.taken():
         start = begun.start(parts.data) if begun else None
         config = build.settle(config, choice)
         parts = dataclasses.replace(parts, config=config)
-        folder.save_config(config.as_dict())
-        folder.save_json("plan.json", {"regularizers": parts.plan.rows(), "speed": choice.as_dict()})
-        tables.plan(parts.plan.rows(), choice)
-        if start:
-            print(start)
         with outcome(folder, config, start) as result:
+            folder.save_config(config.as_dict())
+            folder.save_json("plan.json", {"regularizers": parts.plan.rows(), "speed": choice.as_dict()})
+            tables.plan(parts.plan.rows(), choice)
+            if start:
+                print(start)
             classifier = parts.classifier()
             told = config.as_dict() | {"plan": parts.plan.rows()}
             with config.logger.opened(folder.path, told, start.rows if start else None) as loggers:
@@ -163,22 +164,27 @@ def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, logger
 
 @contextlib.contextmanager
 def outcome(folder: RunFolder, config: Config, start: "Start | None" = None) -> Iterator[dict[str, Any]]:
-    """Within: a result to fill in. result.json says how the run ended, however it ends."""
+    """Within: a result to fill in. result.json says how the run ended, however it ends. Raises Failed for a known mishap."""
+    from regulo import mishaps, records
+
     result: dict[str, Any] = {"status": "running", "seed": config.run.seed}
     if start:
-        result["resumed_at"] = [*folder.result().get("resumed_at", []), start.step]
-    folder.save_json("result.json", result)
+        result["resumed_at"] = [*records.result(folder).get("resumed_at", []), start.step]
     try:
+        folder.save_json("result.json", result)
         yield result
+        folder.save_json("result.json", result | {"status": "done"})
     except BaseException as error:
-        text = str(error).splitlines()
+        told = mishaps.failure(error, config, folder.path) or error
         status = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
-        why = {"error": without_home(text[0]) if text else type(error).__name__, "error_type": type(error).__name__}
-        folder.save_json("result.json", result | {"status": status, **why})
+        why = {"error": without_home(mishaps.summary(told)), "error_type": type(error).__name__}
+        with contextlib.suppress(OSError):  # a disk that is full must not hide why
+            folder.save_json("result.json", result | {"status": status, **why})
         if isinstance(error, Interrupted):
             _say_how_to_go_on(folder, error)
-        raise
-    folder.save_json("result.json", result | {"status": "done"})
+        if told is error:
+            raise
+        raise told from error
 
 
 @contextlib.contextmanager

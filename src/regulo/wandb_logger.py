@@ -10,15 +10,26 @@ from lightning.pytorch.loggers import WandbLogger
 
 from regulo.metrics import MetricsFile
 
-PRIVATE: dict[str, Any] = {
-    "x_disable_meta": True,  # else the .wandb file holds command line, folders, host and user, the git remote and its commit
-    "x_disable_machine_info": True,
-    "disable_git": True,
-    "disable_code": True,
-    "email": None,
-    "username": None,
-}
-"""settings with which a W&B run says nothing of who made it where; what Regulo knows of the machine is in plan.json"""
+PATIENCE = 60.0
+"""seconds that a run waits for W&B's server at its end, and half of that at its beginning; in between it never waits"""
+
+
+def settings(offline: bool) -> Any:
+    """With which a W&B run says nothing of who made it where, and a run ends although its server does not answer."""
+    import wandb
+
+    return wandb.Settings(
+        silent=offline,
+        console="off",
+        init_timeout=PATIENCE / 2,
+        finish_timeout=PATIENCE,
+        x_disable_meta=True,  # else the .wandb file holds command line, folders, host and user, the git remote and its commit
+        x_disable_machine_info=True,
+        disable_git=True,
+        disable_code=True,
+        email=None,
+        username=None,
+    )
 
 
 @contextmanager

@@ -26,6 +26,23 @@ class Splits:
     facts: Facts
 
 
+def checked(splits: Splits) -> Splits:
+    """The splits, if a run can be made of them. Raises Refused for empty ones, and for labels that are not those of a class."""
+    for name, split in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+        if not len(split.labels):
+            raise missing("data", f"the {name} split has no image", "a run needs images to train, validate and test on")
+        if len(split.images) != len(split.labels):
+            what = f"the {name} split has {len(split.images)} images and {len(split.labels)} labels"
+            raise missing("data", what, "each image needs its label")
+        wrong = np.flatnonzero((split.labels < 0) | (split.labels >= splits.facts.num_classes))
+        if len(wrong):
+            what = f"image {wrong[0]} of the {name} split has the label {split.labels[wrong[0]]}"
+            more = f", and {len(wrong) - 1} more are wrong" if len(wrong) > 1 else ""
+            hint = f"there are {splits.facts.num_classes} classes: labels are 0 to {splits.facts.num_classes - 1}"
+            raise missing("data", what + more, hint)
+    return splits
+
+
 class DataSet(Spec):
     """A data set. Its loaders hand out whole batches as uint8."""
 

@@ -11,9 +11,9 @@ from pydantic import Field
 
 from regulo.batch import Facts, Split
 from regulo.data.base import DataSet, Splits, fixed_subset, missing, moments, stratified
-from regulo.errors import Problem, Refused, nearest
+from regulo.errors import Problem, Refused, legible, nearest
 from regulo.home import Place, expanded
-from regulo.imaging import ENDINGS, albumentations, open_image, read_image
+from regulo.imaging import ENDINGS, Unreadable, albumentations, open_image, read_image
 
 NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
 
@@ -83,20 +83,19 @@ class ImageFolder(DataSet):
         """Name every file that cannot be read, before training starts."""
         from rich.progress import track
 
-        def fault(raw: bytes) -> str:
+        def look(raw: bytes) -> str:
             try:
                 read_image(raw, self.channels) if self.check == "full" else open_image(raw).close()
             except Exception as error:  # a decoder may raise anything on a damaged file
-                reason = str(error).removesuffix(f" {os.fsdecode(raw)!r}")
-                return f"{os.fsdecode(raw)}: {reason}"
+                return fault(raw, error)
             return ""
 
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            faults: Iterable[str] = pool.map(fault, paths)
+            faults: Iterable[str] = pool.map(look, paths)
             seen = track(faults, f"checking {part} images", total=len(paths), transient=True, disable=len(paths) < 500)
             bad = [f for f in seen if f]
         if bad:
-            shown = [Problem("data.root", f"cannot read {f}", "repair or remove it") for f in bad[:20]]
+            shown = [Problem("data.root", f, "repair or remove it") for f in bad[:20]]
             raise Refused(*shown, *([Problem("data.root", f"… and {len(bad) - 20} more")] if len(bad) > 20 else []))
 
     def _moments(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -117,7 +116,19 @@ class Files:
     def __getitem__(self, index: int | np.ndarray) -> "np.ndarray | Files":
         if isinstance(index, np.ndarray):
             return Files(self.paths[index], self.channels)
-        return read_image(self.paths[index], self.channels)
+        try:
+            return read_image(self.paths[index], self.channels)
+        except MemoryError:
+            raise
+        except Exception as error:  # a decoder may raise anything on a damaged file
+            raise Unreadable(fault(self.paths[index], error)) from error
+
+
+def fault(raw: bytes, error: Exception) -> str:
+    """Which file cannot be read, and why: one line, also where the name is not."""
+    path = os.fsdecode(raw)
+    reason = getattr(error, "strerror", None) or str(error).removesuffix(f" {path!r}") or type(error).__name__
+    return f"cannot read {path!r}: {' '.join(str(reason).split())}"
 
 
 def class_names(folder: Path) -> list[str]:
@@ -126,6 +137,9 @@ def class_names(folder: Path) -> list[str]:
     if len(names) < 2:
         what = f"{folder} has {len(names)} class folders, and a classifier needs at least two"
         raise missing("data.root", what, "one sub-folder per class, its images inside")
+    for name in names:
+        if not legible(name):
+            raise missing("data.root", f"the class folder {name!r} has no readable name", "rename it")
     return names
 
 

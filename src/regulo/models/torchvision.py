@@ -1,7 +1,6 @@
 """Any classification model of torchvision, by name, with its head and stem adapted to the data."""
 
 import copy
-import pickle
 from typing import Annotated, Any, ClassVar
 from urllib.error import URLError
 
@@ -39,7 +38,7 @@ class Torchvision(Model):
             raise Refused(Problem("model.architecture", what, nearest(self.architecture, known)))
         try:
             return self._adapted(facts)
-        except (AssertionError, IndexError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        except (AssertionError, IndexError, KeyError, RuntimeError, ValueError) as error:
             size = f"{facts.channels} × {facts.height} × {facts.width}"
             what = f"torchvision cannot build {self.architecture} for {size} images: {str(error).splitlines()[0]}"
             raise Refused(Problem("model.architecture", what, "a convolutional one takes any size")) from error
@@ -77,7 +76,7 @@ class Torchvision(Model):
         file = expanded(self.weights)
         if file.is_file():
             model = builder(weights=None, **options)
-            model.load_state_dict(torch.load(file, weights_only=True))
+            model.load_state_dict(_read(file))
             return model
         kinds = models.get_model_weights(self.architecture)
         if self.weights not in kinds.__members__:
@@ -97,6 +96,15 @@ class Torchvision(Model):
                 if hasattr(model, auxiliary):
                     setattr(model, auxiliary, None)
         return model
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """A state dict from a file. Raises Refused if that is torn or holds anything but plain data."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the reader of a torn file may raise anything
+        what = f"{path} is not a whole file of weights: {' '.join(str(error).split())[:200] or 'it ends too soon'}"
+        raise Refused(Problem("model.weights", what, "copy or download it again")) from error
 
 
 def _switch_off_own_regularization(model: nn.Module) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from regulo.batch import Batch, Split
 from regulo.data.pipeline.sampler import Key
@@ -56,7 +56,14 @@ class BatchedImages(Dataset[Batch]):
 
 
 def whole(batch: Batch) -> Batch:
-    """The collate function: `__getitems__` has stacked the batch."""
+    """The collate function: `__getitems__` has stacked the batch.
+
+    A loader process moves it to shared memory here. Its queue would do so in a thread whose errors nobody hears: where
+    /dev/shm is full, the run would wait forever.
+    """
+    if get_worker_info() is not None:
+        for tensor in batch:
+            tensor.share_memory_()
     return batch
 
 

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from regulo import cores
 from regulo.batch import Batch
-from regulo.data.base import DataSet, Splits, drawn_from, fixed_subset
+from regulo.data.base import DataSet, Splits, checked, drawn_from, fixed_subset
 from regulo.data.pipeline.dataset import BatchedImages, Transforms, quiet_worker, whole
 from regulo.data.pipeline.sampler import EvalBatches, Key, Sequence, TrainBatches
 
@@ -25,6 +25,7 @@ class ImageData(LightningDataModule):
         sequence: Sequence = lambda places: places,
     ) -> None:
         super().__init__()
+        splits = checked(splits)
         self.sequence = sequence
         self.begin = (0, 0)  # the epoch and the batch with which training begins
         self.limit = limit  # batches of an evaluation; null: all

@@ -1,0 +1,206 @@
+"""Disks that are full, gone or closed; names that are long or strange; clocks that go back."""
+
+import datetime
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regulo import runs
+from tests.faults.conftest import EPOCH, NOTHING, RUN, Fault, fill
+
+
+@pytest.mark.fault(
+    "The disk is full when a checkpoint is written",
+    says="regulo: the run failed: run_dir: cannot write to …: disk full (No space left on device) — make room",
+    code=1,
+    keeps=EPOCH,
+)
+def test_full_disk_under_a_checkpoint(fault: Fault, disk: Path, in_epoch_1: Any) -> None:
+    fault.folder = disk / "run"
+    before = {}
+
+    def inject(task: Any) -> None:
+        before.update({p: p.read_bytes() for p in fault.folder.glob("checkpoints/*")})
+        fill(disk, leave=32768)
+
+    in_epoch_1(inject)
+    result = fault.strikes()
+    assert result["status"] == "failed"
+    assert "disk full" in result["error"]
+    assert len(before) == 2
+    assert {p: p.read_bytes() for p in fault.folder.glob("checkpoints/*")} == before, "the old checkpoints are untouched"
+
+
+@pytest.mark.fault(
+    "The disk is full when the curves are written",
+    says="regulo: the run failed: run_dir: cannot write to …: disk full (No space left on device) — make room",
+    code=1,
+    keeps=EPOCH,
+)
+def test_full_disk_under_the_curves(fault: Fault, in_epoch_1: Any) -> None:
+    def inject(task: Any) -> None:
+        (fault.folder / "metrics.csv").unlink()
+        (fault.folder / "metrics.csv").symlink_to("/dev/full")
+
+    in_epoch_1(inject)
+    assert fault.strikes()["status"] == "failed"
+
+
+@pytest.mark.fault(
+    "The disk is full when the result is written",
+    says="regulo: the run failed: run_dir: cannot write to …: disk full (No space left on device) — make room",
+    code=1,
+    keeps="the weights: `regulo evaluate` gives the scores",
+)
+def test_full_disk_under_the_result(fault: Fault, in_epoch_1: Any) -> None:
+    from regulo.cli import main
+
+    in_epoch_1(lambda _: (fault.folder / "result.json.part").symlink_to("/dev/full"))
+    assert fault.strikes()["status"] == "failed"
+    assert main(["evaluate", str(fault.folder), "val"]) == 0
+
+
+@pytest.mark.fault("The disk is full when W&B writes its offline copy", says="", code=0, keeps=RUN)
+def test_full_disk_under_wandb(fault: Fault, disk: Path, in_epoch_1: Any) -> None:
+    def inject(task: Any) -> None:
+        (wandb,) = (fault.folder / "wandb").glob("offline-run*")
+        subprocess.run(["mount", "--bind", disk, wandb], check=True)
+
+    fill(disk, leave=0)
+    in_epoch_1(inject)
+    try:
+        fault.strikes("logger=wandb")
+    finally:
+        for wandb in (fault.folder / "wandb").glob("offline-run*"):
+            subprocess.run(["umount", "--lazy", wandb], check=False)
+
+
+@pytest.mark.fault(
+    "The run folder is read-only", says="run_dir: … cannot be written to — name a folder that can", code=2, keeps=NOTHING
+)
+def test_read_only_folder(fault: Fault, disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    fault.folder = disk / "run"
+    fault.strikes()
+    fault.folder = disk
+    fault.strikes()
+
+
+@pytest.mark.fault(
+    "The run folder becomes read-only during training",
+    says="run_dir: cannot write to …: Read-only file system… — choose a run_dir that can be written to",
+    code=1,
+    keeps=EPOCH,
+)
+def test_folder_becomes_read_only(fault: Fault, disk: Path, in_epoch_1: Any) -> None:
+    fault.folder = disk / "run"
+    in_epoch_1(lambda _: subprocess.run(["mount", "-o", "remount,ro", disk], check=True))
+    assert fault.strikes()["status"] == "running", "nobody can write what has become of it"
+
+
+@pytest.mark.fault("The run folder is removed during training", says="run_dir: … has disappeared", code=1, keeps="nothing")
+def test_folder_is_removed(fault: Fault, in_epoch_1: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from regulo.cli import main
+    from tests.conftest import FAST
+
+    in_epoch_1(lambda _: shutil.rmtree(fault.folder))
+    code = main(["train", *FAST, "trainer=cpu", f"run_dir={fault.folder}"])
+    said = capsys.readouterr().err
+    assert code == fault.code, said
+    assert "has disappeared" in said
+
+
+@pytest.mark.fault("`run_dir` lies below a file", says="run_dir: … cannot be a folder: Not a directory", code=2, keeps=NOTHING)
+def test_run_dir_below_a_file(fault: Fault, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    fault.folder = tmp_path / "file" / "run"
+    fault.strikes()
+
+
+@pytest.mark.fault(
+    "`run_dir` is that of another run", says="run_dir: … is not an empty folder — a run shares its folder", code=2, keeps=NOTHING
+)
+def test_run_dir_is_taken(fault: Fault) -> None:
+    fault.folder.mkdir()
+    (fault.folder / "config.yaml").touch()
+    fault.strikes()
+    assert os.listdir(fault.folder) == ["config.yaml"]
+
+
+@pytest.mark.fault("Runs are started at once, in one second", says="", code=0, keeps="a folder for each")
+def test_runs_in_one_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made: list[Path] = []
+    refused: list[Exception] = []
+    together = threading.Barrier(16)
+
+    def start(wanted: str | None) -> None:
+        together.wait()
+        try:
+            made.append(runs.RunFolder.create(wanted, "x").path)
+        except runs.Refused as refusal:
+            refused.append(refusal)
+
+    threads = [threading.Thread(target=start, args=(wanted,)) for wanted in [None] * 8 + ["wanted"] * 8]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == len(made) == 9, "eight of their own, and one of the eight that want the same"
+    assert len(refused) == 7
+
+
+@pytest.mark.fault("The clock is set back", says="", code=0, keeps=RUN)
+def test_clock_set_back(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_epoch_1: Any) -> None:
+    import time
+
+    def inject(task: Any) -> None:
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() - 86400 * 365)
+
+    class Past(datetime.datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> "Past":
+            return cls(1999, 12, 31, 23, 59, 59)
+
+    in_epoch_1(inject)
+    result = fault.strikes()
+    assert 0 < result["fit_seconds"] < 100
+    assert result["images_per_second"] > 0
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs.datetime, "datetime", Past)
+    names = [runs.RunFolder.create(None, "x").path.name for _ in range(2)]
+    assert names == ["1999-12-31-235959-x", "1999-12-31-235959-x-2"]
+
+
+@pytest.mark.fault("`run_dir` is not ASCII, has spaces, or a name of 255 bytes", says="", code=0, keeps=RUN)
+@pytest.mark.parametrize("name", ["Läufe 🚀 = 'a, b' [c]", "ü" * 127 + "x"], ids=["strange", "long"])
+def test_strange_run_dir(name: str, fault: Fault, tmp_path: Path) -> None:
+    from regulo.cli import main
+
+    fault.folder = tmp_path / name
+    quoted = '"' + str(fault.folder) + '"'
+    code = main(["train", "debug=fast", "model.width=4", "data.num_workers=0", "trainer=cpu", f"run_dir={quoted}"])
+    fault.judge(code, "")
+    assert main(["evaluate", str(fault.folder), "val"]) == 0
+
+
+@pytest.mark.fault(
+    "`run_dir` is too long for the system", says="run_dir: … cannot be a folder: File name too long", code=2, keeps=NOTHING
+)
+@pytest.mark.parametrize("name", ["x" * 256, "x" * 200 + "/x" * 1990], ids=["name", "path"])
+def test_too_long_run_dir(name: str, fault: Fault, tmp_path: Path) -> None:
+    fault.folder = tmp_path / "run"
+    fault.strikes(f"run_dir={tmp_path / name}")
+
+
+@pytest.mark.fault(
+    "`run_dir` holds control characters", says="run_dir: … cannot be a folder: it is no readable text", code=2, keeps=NOTHING
+)
+def test_run_dir_is_no_text(fault: Fault, tmp_path: Path) -> None:
+    fault.strikes(f'run_dir="{tmp_path}/a\nb"')

@@ -1,0 +1,159 @@
+"""Memory that is used up, loader processes that are killed, and bugs."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import get_worker_info
+
+from regulo.task import ImageClassification
+from tests.conftest import FAST
+from tests.faults.conftest import EPOCH, SETTINGS, Fault, images, of
+
+FULL_MEMORY = """
+import resource, sys
+from pathlib import Path
+from regulo.cli import main
+from regulo.task import ImageClassification
+
+plain = ImageClassification.on_train_epoch_start
+
+def begin(self):
+    plain(self)
+    if self.current_epoch == 1:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + 2**25
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+ImageClassification.on_train_epoch_start = begin
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def in_a_process(command: list[str]) -> tuple[int, str]:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks into /proc")
+@pytest.mark.fault(
+    "The machine's memory is used up",
+    says="regulo: the run failed: data.batch_size: out of memory with 1000 images per step and device — try data.batch_size=500",
+    code=1,
+    keeps=EPOCH,
+)
+def test_out_of_memory(fault: Fault) -> None:
+    overrides = ["trainer=cpu", "data.batch_size=1000", "model.width=16", "regularizer=none", f"run_dir={fault.folder}"]
+    code, said = in_a_process([sys.executable, "-c", FULL_MEMORY, "train", *FAST, *overrides])
+    assert fault.judge(code, said)["error_type"] == "RuntimeError"
+
+
+@pytest.mark.fault(
+    "The GPU's memory is used up",
+    says="regulo: the run failed: data.batch_size: out of memory with 64 images per step and device — try data.batch_size=32",
+    code=1,
+    keeps=EPOCH,
+)
+def test_out_of_gpu_memory(fault: Fault, in_epoch_1: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB")
+
+    in_epoch_1(lambda task: monkeypatch.setattr(task.classifier.model, "forward", forward))
+    assert fault.strikes()["error_type"] == "OutOfMemoryError"
+
+
+@pytest.mark.fault(
+    "Memory is used up before training, where the speed is measured",
+    says="data.batch_size: out of memory with 64 images per step and device — try data.batch_size=32",
+    code=2,
+    keeps="nothing was started",
+)
+def test_out_of_memory_before_training(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    from regulo import speed
+
+    def choose(*_: Any) -> None:
+        torch.empty(2**50)  # a petabyte, of a real allocator
+
+    monkeypatch.setattr(speed, "choose", choose)
+    fault.strikes("trainer.precision=auto")
+
+
+@pytest.mark.fault(
+    "A loader process is killed",
+    says="regulo: the run failed: data.num_workers: a loader process (pid …) … — most often the machine's memory is full",
+    code=1,
+    keeps=EPOCH,
+)
+def test_killed_worker(fault: Fault, tmp_path: Path, in_epoch_1: Any) -> None:
+    killed: list[int] = []
+
+    def inject(task: Any) -> None:
+        killed.append(multiprocessing.active_children()[0].pid or 0)
+        os.kill(killed[0], signal.SIGKILL)
+        since.append(time.perf_counter())
+
+    since: list[float] = []
+    in_epoch_1(inject)
+    result = fault.strikes(*of(images(tmp_path / "images", n=60)), "data.num_workers=2")
+    assert time.perf_counter() - since[0] < 60
+    assert f"(pid {killed[0]}) was killed: Killed" in result["error"] or "ended unexpectedly" in result["error"], result
+    end = time.monotonic() + 20
+    while multiprocessing.active_children() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not multiprocessing.active_children(), "no orphans"
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not shutil.which("unshare") or os.geteuid(), reason="needs a mount namespace")
+@pytest.mark.fault(
+    "Shared memory (`/dev/shm`) is too small for the loader processes",
+    says="regulo: the run failed: data.num_workers: the loader processes found no room in shared memory (/dev/shm) — enlarge it",
+    code=1,
+    keeps=SETTINGS,
+)
+def test_full_shared_memory(fault: Fault, tmp_path: Path) -> None:
+    small = "mount -t tmpfs -o size=64k tmpfs /dev/shm && exec"
+    overrides = ["trainer=cpu", "data.batch_size=512", "data.num_workers=2", f"run_dir={fault.folder}"]
+    train = [sys.executable, "-m", "regulo", "train", *[o for o in FAST if "workers" not in o], *overrides]
+    fault.judge(*in_a_process(["unshare", "-m", "sh", "-c", f'{small} "$@"', "sh", *train]))
+
+
+@pytest.mark.fault("The model, an extension or the framework has a bug", says="a traceback", code=1, keeps=EPOCH)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bug(workers: int, fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_epoch_1: Any) -> None:
+    def step(*_: Any) -> None:
+        raise ZeroDivisionError("a bug\nof two lines")
+
+    in_epoch_1(lambda _: monkeypatch.setattr(ImageClassification, "training_step", step))
+    with pytest.raises(ZeroDivisionError):  # which Python shows, and ends with 1
+        fault.strikes(f"data.num_workers={workers}")
+    fault.says = ""
+    result = fault.judge(1, "")
+    assert (result["status"], result["error_type"], result["error"]) == ("failed", "ZeroDivisionError", "a bug")
+
+
+@pytest.mark.fault("A transform has a bug, in a loader process", says="a traceback", code=1, keeps=SETTINGS)
+def test_a_bug_in_a_worker(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    from regulo.data.pipeline.dataset import BatchedImages
+
+    real = BatchedImages._image
+
+    def image(self: BatchedImages, *key: Any) -> Any:
+        if get_worker_info() is not None:
+            raise ZeroDivisionError("a bug")
+        return real(self, *key)
+
+    monkeypatch.setattr(BatchedImages, "_image", image)
+    with pytest.raises(ZeroDivisionError):
+        fault.strikes("data.num_workers=2")
+    fault.says = ""
+    assert fault.judge(1, "")["error"] == "ZeroDivisionError: a bug"

@@ -1,0 +1,111 @@
+"""A W&B server that refuses, hangs or dies: a real client against a server on this machine."""
+
+import csv
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regulo import wandb_logger
+from tests.faults.conftest import NOTHING, RUN, SETTINGS, Fault
+from tests.faults.wandb_server import Server, serving
+
+LOST = "wandb: WARNING Fatal error while uploading data. Some run data will not be synced, but it will still be written to disk."
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """A server in some mood, which the environment names."""
+
+    @contextmanager
+    def serve(mood: str) -> Iterator[Server]:
+        with serving(mood) as server:
+            monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+            monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+            yield server
+
+    import wandb
+
+    yield serve
+    wandb.teardown()
+
+
+def rows(folder: Path) -> int:
+    return sum(1 for row in csv.DictReader((folder / "metrics.csv").read_text().splitlines()) if row["train/loss"])
+
+
+def test_the_server_of_these_tests_is_one(fault_free_run: Any, server: Any) -> None:
+    with server("well") as well:
+        folder, result = fault_free_run("logger=wandb_online")
+        assert result["status"] == "done"
+        assert well.rows >= rows(folder) == 4
+
+
+@pytest.fixture
+def fault_free_run(run: Any) -> Any:
+    return run
+
+
+@pytest.mark.fault(
+    "W&B's server hangs before the run",
+    says="logger.wandb: the W&B server … does not answer: timed out — or use logger=wandb",
+    code=2,
+    keeps=NOTHING,
+)
+def test_hangs_before(fault: Fault, server: Any) -> None:
+    with server("hangs"):
+        start = time.perf_counter()
+        fault.strikes("logger=wandb_online")
+        assert time.perf_counter() - start < 10
+
+
+@pytest.mark.fault(
+    "W&B's server refuses the key",
+    says="regulo: the run failed: logger.wandb: W&B: user is not logged in — look at WANDB_API_KEY and the server",
+    code=1,
+    keeps=SETTINGS,
+)
+def test_refuses(fault: Fault, server: Any) -> None:
+    with server("refuses"):
+        start = time.perf_counter()
+        fault.strikes("logger=wandb_online")
+        assert time.perf_counter() - start < 30
+
+
+@pytest.mark.fault(
+    "W&B's server hangs when the run begins",
+    says="regulo: the run failed: logger.wandb: W&B: Timed out initializing run",
+    code=1,
+    keeps=SETTINGS,
+)
+def test_hangs_at_the_beginning(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wandb_logger, "PATIENCE", 4.0)
+    with server("hangs at work"):
+        fault.strikes("logger=wandb_online")
+
+
+@pytest.mark.fault("W&B's server dies during the run", says=LOST, code=0, keeps=RUN)
+def test_dies(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epoch_1: Any) -> None:
+    monkeypatch.setattr(wandb_logger, "PATIENCE", 8.0)
+    with server("well") as victim:
+        in_epoch_1(lambda _: victim.die())
+        start = time.perf_counter()
+        fault.strikes("logger=wandb_online")
+        assert time.perf_counter() - start < 60
+        assert rows(fault.folder) == 4
+        assert list(fault.folder.glob("wandb/run-*/*.wandb")), "the copy that `wandb sync` sends"
+
+
+@pytest.mark.long
+@pytest.mark.fault("W&B's server hangs during the run", says=LOST, code=0, keeps=RUN)
+def test_hangs_during(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epoch_1: Any) -> None:
+    monkeypatch.setattr(wandb_logger, "PATIENCE", 8.0)
+    with server("well") as victim:
+        in_epoch_1(lambda _: setattr(victim, "mood", "hangs"))
+        start = time.perf_counter()
+        fault.strikes("logger=wandb_online")
+        assert time.perf_counter() - start < 60
+        assert rows(fault.folder) == 4

@@ -1,0 +1,97 @@
+"""A W&B server of a few lines, on this machine, that can be told to refuse, to hang or to die."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+RUN = {
+    "id": "UnVu",
+    "name": "stub",
+    "displayName": "stub",
+    "config": "{}",
+    "sweepName": None,
+    "historyLineCount": 0,
+    "project": {"id": "p", "name": "regulo", "entity": {"id": "e", "name": "somebody"}},
+}
+ANSWERS = {
+    "upsertBucket": {"upsertBucket": {"bucket": RUN, "inserted": True}},
+    "viewer": {"viewer": {"id": "v", "entity": "somebody", "username": "somebody", "flags": "{}", "teams": {"edges": []}}},
+    "createRunFiles": {"createRunFiles": {"runID": "UnVu", "uploadHeaders": [], "files": []}},
+    "serverInfo": {"serverInfo": {"features": [], "cliVersionInfo": {"max_cli_version": "9.9.9"}}},
+}
+
+
+class Server(ThreadingHTTPServer):
+    """`mood`: "well"; "refuses" every key; "hangs" whatever it is asked; "hangs at work", but greets."""
+
+    daemon_threads = True
+    mood = "well"
+    rows = 0
+    """rows of metrics received"""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.closed = threading.Event()
+
+    def die(self) -> None:
+        """Answer no more, and refuse connections."""
+        self.mood = "hangs"
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        if self.server.mood == "hangs":
+            self.server.closed.wait()
+        self._say({})
+
+    do_PUT = do_GET
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        if self.server.mood.startswith("hangs"):
+            self.server.closed.wait()
+        if self.server.mood == "refuses":
+            self._say({"errors": [{"message": "user is not logged in"}]}, 401)
+        elif self.path.endswith("file_stream"):
+            self.server.rows += len(body.get("files", {}).get("wandb-history.jsonl", {}).get("content", []))
+            self._say({"exitcode": None, "limits": {}})
+        else:
+            query = body.get("query", "")
+            self._say({"data": next((answer for name, answer in ANSWERS.items() if name in query), {})})
+
+    def _say(self, content: Any, code: int = 200) -> None:
+        text = json.dumps(content).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def serving(mood: str) -> Iterator[Server]:
+    """Within: a server listens on 127.0.0.1, port `server_port`."""
+    server = Server()
+    server.mood = mood
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.closed.set()
+        server.shutdown()
+        server.server_close()
