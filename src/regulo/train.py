@@ -3,16 +3,17 @@
 import contextlib
 import dataclasses
 import functools
-import json
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regulo import config as configs
+from regulo import launch
 from regulo.config import Config
-from regulo.errors import Problem, Refused
+from regulo.errors import Refused
 from regulo.runs import RunFolder
+from regulo.watch import Board, Member, Pace
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -21,16 +22,18 @@ if TYPE_CHECKING:
     from regulo.speed import Choice
     from regulo.task import Classifier
 
-HANDOFF = "REGULO_HANDOFF"
-"""environment variable by which the first process of a run tells the others what it chose"""
-
 
 def train(overrides: Sequence[str]) -> int:
     """Train, restore, test, tell. Returns the exit code."""
+    if launch.place().rank:
+        return _help(overrides)
     config = configs.load(overrides)
-    if HANDOFF in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
-        return _help(config)
-    _refuse_foreign_launcher()
+    with Board() as board:
+        return _lead(config, overrides, board)
+
+
+def _lead(config: Config, overrides: Sequence[str], board: Board) -> int:
+    """Be the first process of a run, or the only one."""
     RunFolder.check(config.run.run_dir)
     config.trainer.check()
     config.logger.preflight()
@@ -45,11 +48,14 @@ def train(overrides: Sequence[str]) -> int:
     folder.save_config(config.as_dict())
     folder.save_json("plan.json", {"regularizers": parts.plan.rows(), "speed": choice.as_dict()})
     tables.plan(parts.plan.rows(), choice)
+    tables.rate(config.optim, config.data.batch_size, config.trainer.processes(), parts.batch)
     with outcome(folder, config) as result:
         classifier = parts.classifier()
         with config.logger.opened(folder.path, config.as_dict() | {"plan": parts.plan.rows()}) as loggers:
-            with handed_off(folder, choice):
-                result |= fit(parts, classifier, folder, loggers)
+            told = {"run_dir": str(folder.path), "precision": choice.precision, "memory_format": choice.memory_format}
+            spec = config.trainer
+            with board.together(overrides, spec.processes(), told, spec.hang_seconds, failed(folder, result)) as pace:
+                result |= fit(parts, classifier, folder, loggers, pace)
             result |= conclude(parts, classifier, folder, loggers)
     tables.scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
     tables.where(folder.path)
@@ -71,7 +77,7 @@ def measure_speed(parts: "Parts") -> "Choice":
     return speed.choose(parts.model, images, targets, spec.precision, spec.memory_format)
 
 
-def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "Sequence[Logger]") -> dict[str, Any]:
+def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "Sequence[Logger]", pace: Pace) -> dict[str, Any]:
     """Train to the end of the schedule, or until the plan stops it."""
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -84,9 +90,10 @@ def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "S
     scene = Scene(facts, folder.figures, logs.publisher(loggers))
     observers = [c for o in config.callbacks.values() for c in o.callbacks(scene)]
     kept = keepers(folder.checkpoints, config.run.goal)
-    callbacks = [*parts.plan.callbacks(config.run.goal), *observers, *kept]
+    callbacks = [*parts.plan.callbacks(config.run.goal), *observers, *kept, pace.callback()]
     trainer = config.trainer.build(folder.path, loggers, callbacks)
-    task = ImageClassification(classifier, facts, parts.plan, config.optim, config.run.seed, config.trainer.log_every_n_steps)
+    optim = config.optim.for_batch(parts.batch)
+    task = ImageClassification(classifier, facts, parts.plan, optim, config.run.seed, config.trainer.log_every_n_steps)
     task.extra = {"config": config.as_dict(), "facts": dataclasses.asdict(facts)}
     began = time.perf_counter()
     try:
@@ -160,14 +167,9 @@ def outcome(folder: RunFolder, config: Config) -> Iterator[dict[str, Any]]:
     folder.save_json("result.json", result | {"status": "done"})
 
 
-@contextlib.contextmanager
-def handed_off(folder: RunFolder, choice: "Choice") -> Iterator[None]:
-    """Within: other processes of this run, which the Trainer starts, hear what this one chose."""
-    os.environ[HANDOFF] = json.dumps({"run_dir": str(folder.path), **choice.as_dict()})
-    try:
-        yield
-    finally:
-        del os.environ[HANDOFF]
+def failed(folder: RunFolder, result: dict[str, Any]) -> Callable[[str], None]:
+    """Says in result.json that the run failed, where this can't wait for the main thread."""
+    return lambda why: folder.save_json("result.json", result | {"status": "failed", "error": why, "error_type": "Failed"})
 
 
 class Terminated(SystemExit):
@@ -177,21 +179,19 @@ class Terminated(SystemExit):
         super().__init__(143)
 
 
-def _help(config: Config) -> int:
+def _help(overrides: Sequence[str]) -> int:
     """Be one of the other processes of a distributed run: train along, and leave the rest to the first."""
     from regulo import build
     from regulo.restore import trusting
     from regulo.speed import Choice
 
-    told = json.loads(os.environ[HANDOFF])
-    folder = RunFolder.open(told["run_dir"])
-    parts = build.build(build.settle(trusting(config), Choice(told["precision"], told["memory_format"])))
-    fit(parts, parts.classifier(), folder, [])
+    try:
+        config = configs.load(overrides)
+    except Refused:  # as in the first process, which says why
+        return 2
+    member = Member(launch.place())
+    told = member.told()
+    with member.watched(config.trainer.hang_seconds) as pace:
+        parts = build.build(build.settle(trusting(config), Choice(told["precision"], told["memory_format"])))
+        fit(parts, parts.classifier(), RunFolder(Path(told["run_dir"])), [], pace)
     return 0
-
-
-def _refuse_foreign_launcher() -> None:
-    for variable in ("TORCHELASTIC_RUN_ID", "SLURM_PROCID"):
-        if variable in os.environ and int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1:
-            what = f"this process was started by another launcher ({variable} is set)"
-            raise Refused(Problem("trainer", what, "start one process: trainer=ddp starts the others of this machine itself"))
