@@ -79,6 +79,8 @@ HARMLESS = (
     ".*isinstance\\(treespec, LeafSpec\\)` is deprecated",  # lightning 2.6 on torch 2.15
     "The '.*' does not have many workers",  # num_workers is chosen
     "The number of training batches .* is smaller than the logging interval",  # the last batch is always a log point
+    "It is recommended to use `self.log.*sync_dist=True",  # what is logged has been added up over all ranks
+    "Grad strides do not match bucket view strides",  # of 1 × 1 convolutions, whose strides say nothing
 )
 
 

@@ -101,13 +101,13 @@ def first_host(hosts: str) -> str:
 def started(arguments: Sequence[str], processes: int) -> Iterator[tuple[Place, list[Any]]]:
     """Within: processes 1 to `processes` − 1 of this machine are there, as this one is process 0; yields it and theirs.
 
-    They run the command line that this process runs, if that is the training of these arguments, or else `regulo train`.
+    They run the command line that this process runs, if it ends with the training of these arguments, or else `regulo train`.
     They end when the `Board` of this process does, which kills those that do not.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     mine = ["train", *arguments]
-    own = sys.orig_argv[1:] if sys.argv[1:] == mine else ["-m", "regulo", *mine]
+    own = sys.orig_argv[1:] if sys.argv[-len(mine) :] == mine else ["-m", "regulo", *mine]
     meeting = TCPStore("127.0.0.1", 0, processes, True, wait_for_workers=False, multi_tenant=True)  # its port is nobody else's
     shared = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": meeting.port}
     told = {OURS: "1", **{name: str(value) for name, value in shared.items()}}

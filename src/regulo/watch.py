@@ -34,6 +34,8 @@ GRACE = 5.0
 """seconds that a main thread has to notice by itself, and a process to end by itself"""
 FIRST = 10
 """the first step may take so many times longer: kernels are compiled, and loader workers start"""
+WAITING = ("torch/distributed/", "torch/autograd/graph.py")
+"""where a rank waits for others: in a collective operation, or in the backward pass, where DDP has them"""
 KEY = "regulo/line"
 
 
@@ -69,7 +71,7 @@ def verdict(states: Mapping[int, State], now: float, patience: float | None) -> 
         causes = [e for e in ended if not e[2].echo]
         if causes or now - ended[0][0] > SETTLE:
             _, rank, state = (causes or ended)[0]
-            return f"rank {rank}: {state.error}" if state.error else f"rank {rank} {state.gone}"
+            return said(rank, state.error) if state.error else f"rank {rank} {state.gone}"
         return ""
     working = {r: s for r, s in states.items() if not s.done}
     if patience is None or not working:
@@ -85,6 +87,11 @@ def verdict(states: Mapping[int, State], now: float, patience: float | None) -> 
         where = "; ".join(f"rank {r} hangs at {s.at}" for r, s in stuck.items())
         return f"{where}: no rank got any further for {still:.0f} s (trainer.hang_seconds={patience:g})"
     return ""
+
+
+def said(rank: int, error: str) -> str:
+    """An error of a rank, for people."""
+    return f"rank {rank}: {error} (its traceback is in the run folder: rank{rank}.txt)"
 
 
 def is_echo(error: BaseException) -> bool:
@@ -125,7 +132,7 @@ class Pace:
         """A beat: progress, and the innermost place of the main thread."""
         frame = sys._current_frames()[self.thread]
         file = Path(frame.f_code.co_filename)
-        waits = "distributed" in file.parts or file.parts[-2:] == ("autograd", "graph.py")
+        waits = any(part in file.as_posix() for part in WAITING)
         return {"progress": self.progress, "at": f"{file.name}:{frame.f_lineno} in {frame.f_code.co_name}", "waits": waits}
 
 
@@ -284,7 +291,10 @@ class Board:
             why = self._cause() if is_echo(error) else ""
             if why:
                 raise Failed(why) from None
-            raise
+            if isinstance(error, Failed | Refused):
+                raise
+            write(self.folder / "rank0.txt", traceback.format_exc())
+            raise Failed(said(0, first_line(error))) from None
         finally:
             left.set()
             self._keep_traces()
