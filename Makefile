@@ -1,7 +1,7 @@
 # Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="model=vit_tiny seed=1".
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict dashboard claims ablate doctor report test lint format schema bench cost regimes lock clean
+.PHONY: help setup train evaluate predict dashboard claims ablate doctor report test test-long lint format schema bench cost regimes lock clean
 REGULO := .venv/bin/regulo
 READY := .venv/.ready
 
@@ -39,6 +39,9 @@ report: $(READY) ## a page that explains a run or a study: make report ARGS="run
 
 test: $(READY) ## the tests, without a network
 	@.venv/bin/python -m pytest -n logical --maxprocesses 8 $(ARGS)
+
+test-long: $(READY) ## the long ones: faults, equality of ranks, two nodes
+	@.venv/bin/python -m pytest -m long -n logical --maxprocesses 8 $(ARGS)
 
 lint: $(READY) ## style and types
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

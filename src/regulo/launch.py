@@ -52,10 +52,12 @@ def place(environment: Mapping[str, str] = os.environ) -> Place:
         found = _srun(environment)
     else:
         return Place()
+    if found.world == 1:
+        return Place()
     if found.world % found.nodes:
         what = f"{found.launcher} has started {found.world} processes on {found.nodes} nodes"
         raise Refused(Problem("trainer.devices", what, "start as many on every node"))
-    return found if found.world > 1 else Place()
+    return found
 
 
 def _torchrun(environment: Mapping[str, str]) -> Place:
