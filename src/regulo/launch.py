@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lightning.fabric.plugins import ClusterEnvironment
 
 OURS = "REGULO_LAUNCHED"
-"""environment variable of processes that the first one of a run has started, or is about to"""
+"""environment variable of the processes of a run that its first one has started: the number of that process"""
 JOIN = 300.0
 """seconds within which all processes of a run have to appear"""
 
@@ -112,7 +112,7 @@ def started(arguments: Sequence[str], processes: int) -> Iterator[tuple[Place, l
     own = sys.orig_argv[1:] if sys.argv[-len(mine) :] == mine else ["-m", "regulo", *mine]
     meeting = TCPStore("127.0.0.1", 0, processes, True, wait_for_workers=False, multi_tenant=True)  # its port is nobody else's
     shared = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": meeting.port}
-    told = {OURS: "1", **{name: str(value) for name, value in shared.items()}}
+    told = {OURS: str(os.getpid()), **{name: str(value) for name, value in shared.items()}}
     before = dict(os.environ)
     others = []
     try:

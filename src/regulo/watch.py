@@ -405,7 +405,10 @@ class Member:
     """Any process but the first: it is told what to train, beats, and ends with the run."""
 
     def __init__(self, here: Place) -> None:
-        self.here, self.pace, self.parent = here, Pace(), os.getppid()
+        self.here, self.pace = here, Pace()
+        self.parent = int(os.environ.get(launch.OURS, 0))  # which has started this process, if it is on this machine
+        if self.parent:
+            threading.Thread(target=self._end_with_parent, daemon=True).start()
         self.code = 0
         self.folder: Path | None = None
         port, token = launch.store(here).get(KEY).decode().split()
@@ -440,6 +443,13 @@ class Member:
             with suppress(KeyboardInterrupt):
                 time.sleep(BEAT)
 
+    def _end_with_parent(self) -> None:
+        """The line tells of most ends, but not while there is none yet."""
+        while os.getppid() == self.parent:
+            time.sleep(BEAT)
+        time.sleep(BEAT)  # in which the line tells more
+        os._exit(1)
+
     def _beat(self) -> None:
         while self.line.say(**self.pace.now()):
             time.sleep(BEAT)
@@ -460,6 +470,6 @@ class Member:
             if self.folder and self.folder.is_dir():
                 result = {"status": "failed", "error": f"rank 0 {how}", "error_type": "Failed"}
                 RunFolder(self.folder).save_json("result.json", result)
-        if stopped and self.here.launcher == "regulo" and os.getppid() == self.parent:
+        if stopped and os.getppid() == self.parent:
             os.kill(self.parent, signal.SIGKILL)
         os._exit(1)
