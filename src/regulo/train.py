@@ -1,6 +1,7 @@
 """`regulo train`: the one place that knows data, model, plan, task and Trainer."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import time
@@ -51,12 +52,13 @@ def _lead(config: Config, overrides: Sequence[str], board: Board) -> int:
     tables.rate(config.optim, config.data.batch_size, config.trainer.processes(), parts.batch)
     with outcome(folder, config) as result:
         classifier = parts.classifier()
+        plain = copy.deepcopy(classifier) if config.trainer.strategy == "fsdp" else classifier  # one that is never sharded
         with config.logger.opened(folder.path, config.as_dict() | {"plan": parts.plan.rows()}) as loggers:
             told = {"run_dir": str(folder.path), "precision": choice.precision, "memory_format": choice.memory_format}
             spec = config.trainer
             with board.together(overrides, spec.processes(), told, spec.hang_seconds, failed(folder, result)) as pace:
                 result |= fit(parts, classifier, folder, loggers, pace)
-            result |= conclude(parts, classifier, folder, loggers)
+            result |= conclude(parts, plain, folder, loggers)
     tables.scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
     tables.where(folder.path)
     return 0
@@ -84,6 +86,7 @@ def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "S
     from regulo import logs, speed
     from regulo.callbacks.base import Scene
     from regulo.checkpoints import keepers
+    from regulo.sharding import ShardedClassification
     from regulo.task import ImageClassification
 
     config, facts = parts.config, parts.data.facts
@@ -93,7 +96,8 @@ def fit(parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "S
     callbacks = [*parts.plan.callbacks(config.run.goal), *observers, *kept, pace.callback()]
     trainer = config.trainer.build(folder.path, loggers, callbacks)
     optim = config.optim.for_batch(parts.batch)
-    task = ImageClassification(classifier, facts, parts.plan, optim, config.run.seed, config.trainer.log_every_n_steps)
+    kind = ShardedClassification if config.trainer.strategy == "fsdp" else ImageClassification
+    task = kind(classifier, facts, parts.plan, optim, config.run.seed, config.trainer.log_every_n_steps)
     task.extra = {"config": config.as_dict(), "facts": dataclasses.asdict(facts)}
     began = time.perf_counter()
     try:

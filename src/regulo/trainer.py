@@ -25,8 +25,9 @@ class TrainerSpec(Strict):
     """processes on every node, one per device; auto: as many as torchrun or srun has started, or else one for each GPU"""
     num_nodes: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
     """machines; several need torchrun or srun, and auto takes as many as these use"""
-    strategy: Literal["auto", "ddp"] = "auto"
-    """auto: one device; ddp: DistributedDataParallel, every process has the whole model and its share of the batch"""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """auto: one device; ddp: DistributedDataParallel, every process has the whole model and its share of the batch; fsdp: a part
+    of every weight, too (for models that do not fit a device otherwise)"""
     hang_seconds: Annotated[float, Field(gt=0)] | None = 45.0
     """with several processes: the run fails if none of them gets any further for so long, as one of them hangs; ten times as
     long before the first step, and never less than three times the longest pause so far; null: they may hang"""
@@ -49,7 +50,7 @@ class TrainerSpec(Strict):
 
     def circumstances(self) -> list[str]:
         """What a technique may refuse to run under."""
-        return [self.precision, *(["sync_batchnorm"] if self.sync_batchnorm else [])]
+        return [self.precision, *["sync_batchnorm"] * self.sync_batchnorm, *["fsdp"] * (self.strategy == "fsdp")]
 
     def per_node(self) -> int:
         """How many processes train on every node."""
@@ -88,6 +89,8 @@ class TrainerSpec(Strict):
             problems.append(Problem("trainer.precision", "16-mixed needs a GPU", "bf16-mixed or auto"))
         if cpu and self.sync_batchnorm:
             problems.append(Problem("trainer.sync_batchnorm", "torch has it on GPUs only", "false"))
+        if self.strategy == "fsdp" and self.precision == "16-mixed":
+            problems.append(Problem("trainer.precision", "the loss scaler does not see all of a sharded gradient", "bf16-mixed"))
         if problems:
             raise Refused(*problems)
 
@@ -121,12 +124,15 @@ class TrainerSpec(Strict):
         from lightning import Trainer
         from lightning.pytorch.strategies import DDPStrategy
 
+        from regulo import sharding
         from regulo.checkpoints import AtomicCheckpoints
 
         strategy: Any = "auto"
+        backend = "gloo" if self.device().type == "cpu" else None
         if self.strategy == "ddp":
-            backend = "gloo" if self.accelerator == "cpu" else None
             strategy = DDPStrategy(process_group_backend=backend)
+        elif self.strategy == "fsdp":
+            strategy = sharding.strategy(self.processes(), backend)
         return Trainer(
             accelerator=self.accelerator,
             devices=self.per_node() if self.strategy != "auto" else 1,

@@ -28,7 +28,9 @@ def over_ranks(value: Any) -> list[Any]:
 
 
 def flat(tensors: Any) -> Tensor:
-    return torch.cat([t.detach().flatten().double() for t in tensors])
+    """One vector of many tensors, which may be spread over ranks."""
+    together = [t.full_tensor() if hasattr(t, "full_tensor") else t for t in tensors]
+    return torch.cat([t.detach().flatten().double() for t in together])
 
 
 def note_step(self: Any, batch: Any, batch_idx: int) -> Any:

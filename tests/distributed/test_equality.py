@@ -16,6 +16,7 @@ PLANS = {
         "regularizer=[augment,label_smoothing,weight_decay,layer_decay,gradient_noise,max_norm,ema,lookahead]",
         "optim.clip=1",
     ],
+    "vit_tiny, fsdp": ["model=vit_tiny", "model.width=16", "regularizer=[augment,weight_decay,layer_decay]", "optim.clip=1"],
     "resnet_small, GroupNorm, SAM": [
         "model.width=4",
         "regularizer=[augment,norm,sam,l1]",
@@ -26,11 +27,13 @@ PLANS = {
 BATCH, SPLITS = 12, ["data.train_images=60", "data.clean_subset=47", "trainer.limit_batches=null", "trainer.max_epochs=2"]
 
 
-def seen(folder: Path, plan: list[str], ranks: int) -> dict[str, Any]:
+def seen(folder: Path, plan: str, ranks: int) -> dict[str, Any]:
     """What `ranks` ranks did."""
     note = folder / f"seen{ranks}.pt"
     how = [f"trainer={'ddp_cpu' if ranks > 1 else 'cpu'}", f"trainer.devices={ranks}", f"data.batch_size={BATCH // ranks}"]
-    run = ["train", "debug=fast", *plan, "data.num_workers=0", "logger=csv", "callbacks=none", *SPLITS, *how]
+    if ranks > 1 and "fsdp" in plan:
+        how.append("trainer.strategy=fsdp")
+    run = ["train", "debug=fast", *PLANS[plan], "data.num_workers=0", "logger=csv", "callbacks=none", *SPLITS, *how]
     done = execute(script("spy.py", note, *run, f"run_dir={folder / f'run{ranks}'}"))
     assert done.code == 0, done.errors[-3000:]
     return dict(torch.load(note))
@@ -49,10 +52,10 @@ def furthest(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
 @pytest.mark.long
 @pytest.mark.parametrize("plan", PLANS)
 def test_two_and_three_ranks_do_what_one_does(plan: str, tmp_path: Path) -> None:
-    alone = seen(tmp_path, PLANS[plan], 1)
+    alone = seen(tmp_path, plan, 1)
     assert len(alone["losses"]) == len(alone["measured"]) * 5 == 10
     for ranks in (2, 3):
-        together = seen(tmp_path, PLANS[plan], ranks)
+        together = seen(tmp_path, plan, ranks)
         assert together["images"] == alone["images"], "the same images in the same step"
         apart = furthest(alone, together)
         print(f"| {plan} | {ranks} | " + " | ".join(f"{apart[k]:.1e}" for k in apart) + " |")
