@@ -40,8 +40,8 @@ report: $(READY) ## a page that explains a run or a study: make report ARGS="run
 test: $(READY) ## the tests, without a network
 	@.venv/bin/python -m pytest -n logical --maxprocesses 8 $(ARGS)
 
-test-long: $(READY) ## the long tests: the whole fuzzing, the matrices
-	@.venv/bin/python -m pytest -m long -s $(ARGS)
+test-long: $(READY) ## the long tests: exactness, ranks, faults, fuzzing
+	@.venv/bin/python -m pytest -m long -n logical --maxprocesses 8 $(ARGS)
 
 audit: $(READY) ## every locked file has its hash; no installed package has a known vulnerability (needs the network)
 	@.venv/bin/python scripts/audit.py $(ARGS)

@@ -195,6 +195,8 @@ def test_a_diverging_run_fails_with_1_says_why_and_keeps_the_last_finite_weights
     [
         (["trainer=gpu"], "no GPU"),
         (["trainer=ddp"], "no GPU"),
+        (["trainer=fsdp"], "no GPU"),
+        (["trainer=fsdp", "regularizer=[ema]"], "regularizer.ema: cannot run under fsdp: it works on whole weights"),
         (["trainer=mps"], "no Apple GPU"),
         (["trainer=cpu", "trainer.devices=2"], "trainer=ddp_cpu"),
         (["trainer=ddp_cpu", "trainer.devices=auto"], "auto counts GPUs"),

@@ -30,6 +30,12 @@ class Parts:
     data: ImageData
     model: nn.Module
 
+    @property
+    def batch(self) -> int:
+        """Images per step, over all processes."""
+        n, world = len(self.data.train), self.config.trainer.processes()
+        return min(self.config.data.batch_size * world, n - n % world)
+
     def classifier(self) -> Classifier:
         """The model with its normalisation, in the memory format of the config."""
         return Classifier(self.model, self.data.facts, self.config.trainer.memory_format)
@@ -37,7 +43,7 @@ class Parts:
 
 def build(config: Config) -> Parts:
     """Open the data, initialise the model from the seed, and let the plan change both. Raises Refused."""
-    cores.share(config.trainer.processes() if config.trainer.device().type == "cpu" else 1)
+    cores.share(config.trainer.per_node() if config.trainer.device().type == "cpu" else 1)
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)  # it sets its own level when it is imported
     seed_everything(config.run.seed, verbose=False)

@@ -81,6 +81,8 @@ HARMLESS = (
     "Checkpoint directory .* exists and is not empty",  # a run that goes on
     "You're resuming from a checkpoint that ended before the epoch ended",  # the sampler begins where it did
     "The number of training batches .* is smaller than the logging interval",  # the last batch is always a log point
+    "It is recommended to use `self.log.*sync_dist=True",  # what is logged has been added up over all ranks
+    "Grad strides do not match bucket view strides",  # of 1 × 1 convolutions, whose strides say nothing
 )
 
 

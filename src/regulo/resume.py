@@ -20,7 +20,7 @@ FREE = (
     "callbacks",
     "data.root",
     "data.num_workers",
-    *(f"trainer.{name}" for name in ("max_time", "save_every_n_steps", "save_every_minutes")),
+    *(f"trainer.{name}" for name in ("max_time", "save_every_n_steps", "save_every_minutes", "hang_seconds")),
 )
 """keys, and groups of keys, on which nothing depends that is learned"""
 MEASURED = ("trainer.precision", "trainer.memory_format")

@@ -10,6 +10,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from regulo.claims.base import Finding
+    from regulo.optim.base import Optimizer
     from regulo.speed import Choice
 
 CONSOLE = Console(highlight=False, markup=False)
@@ -36,6 +37,17 @@ def plan(rows: Sequence[Mapping[str, str]], choice: "Choice") -> None:
         CONSOLE.print(
             f" {mark} {trial.precision:10} {trial.memory_format:13} {1000 * (trial.seconds or 0):8.1f} ms a step, {ratio:4.2f}×"
         )
+
+
+def rate(optim: "Optimizer", batch_size: int, processes: int, batch: int) -> None:
+    """Images per step over all processes, and the learning rate that goes with them."""
+    shown = f"{processes} × {batch_size} = {batch}" if processes > 1 and batch == processes * batch_size else f"{batch}"
+    if optim.lr_for_batch:
+        used = optim.for_batch(batch).lr
+        how = f"{used:.4g}: {optim.lr:g} for {optim.lr_for_batch} images, scaled linearly"
+    else:
+        how = f"{optim.lr:g} as written (not scaled)"
+    CONSOLE.print(f"global batch {shown}; lr {how}")
 
 
 def scores(result: Mapping[str, Any], title: str) -> None:

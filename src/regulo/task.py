@@ -123,6 +123,7 @@ class ImageClassification(LightningModule):
         elif at_log_point:
             norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if at_log_point:
+            norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of gradients that are spread over ranks
             self._log_training(float(norm), optimizer.param_groups[0]["lr"])
 
     def _log_training(self, norm: float, lr: float) -> None:

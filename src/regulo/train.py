@@ -1,22 +1,24 @@
 """`regulo train`: the one place that knows data, model, plan, task and Trainer."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
-import json
-import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regulo import config as configs
-from regulo import resume
+from regulo import launch, resume
 from regulo.config import Config
-from regulo.errors import Problem, Refused
+from regulo.errors import Refused
 from regulo.home import without_home
+from regulo.resume import Begun
 from regulo.runs import RunFolder
 from regulo.stopping import Interrupted, requeue
+from regulo.watch import Board, Member, Pace
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -26,17 +28,19 @@ if TYPE_CHECKING:
     from regulo.speed import Choice
     from regulo.task import Classifier
 
-HANDOFF = "REGULO_HANDOFF"
-"""environment variable by which the first process of a run tells the others what it chose"""
-
 
 def train(words: Sequence[str]) -> int:
     """Train, restore, test, tell; `--resume RUN` goes on with a run that was interrupted. Returns the exit code."""
+    if launch.place().rank:
+        return _help(words)
     begun = resume.begun(words)
     config = begun.config if begun else configs.load(words)
-    if HANDOFF in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
-        return _help(config, begun)
-    _refuse_foreign_launcher()
+    with Board() as board:
+        return _lead(config, begun, words, board)
+
+
+def _lead(config: Config, begun: Begun | None, words: Sequence[str], board: Board) -> int:
+    """Be the first process of a run, or the only one."""
     if not begun:
         RunFolder.check(config.run.run_dir)
     config.trainer.check()
@@ -56,14 +60,18 @@ def train(words: Sequence[str]) -> int:
             folder.save_config(config.as_dict())
             folder.save_json("plan.json", {"regularizers": parts.plan.rows(), "speed": choice.as_dict()})
             tables.plan(parts.plan.rows(), choice)
+            tables.rate(config.optim, config.data.batch_size, config.trainer.processes(), parts.batch)
             if start:
                 print(start)
             classifier = parts.classifier()
-            told = config.as_dict() | {"plan": parts.plan.rows()}
-            with config.logger.opened(folder.path, told, start.rows if start else None) as loggers:
-                with handed_off(folder, choice):
-                    result |= fit(parts, classifier, folder, loggers, start)
-                result |= conclude(parts, classifier, folder, loggers)
+            plain = copy.deepcopy(classifier) if config.trainer.strategy == "fsdp" else classifier  # one that is never sharded
+            known = config.as_dict() | {"plan": parts.plan.rows()}
+            with config.logger.opened(folder.path, known, start.rows if start else None) as loggers:
+                told = {"run_dir": str(folder.path), "precision": choice.precision, "memory_format": choice.memory_format}
+                spec = config.trainer
+                with board.together(words, spec.processes(), told, spec.hang_seconds, failed(folder, result)) as pace:
+                    result |= fit(parts, classifier, folder, loggers, pace, start)
+                result |= conclude(parts, plain, folder, loggers)
     tables.scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
     tables.where(folder.path)
     return 0
@@ -85,7 +93,12 @@ def measure_speed(parts: "Parts") -> "Choice":
 
 
 def fit(
-    parts: "Parts", classifier: "Classifier", folder: RunFolder, loggers: "Sequence[Logger]", start: "Start | None" = None
+    parts: "Parts",
+    classifier: "Classifier",
+    folder: RunFolder,
+    loggers: "Sequence[Logger]",
+    pace: Pace,
+    start: "Start | None" = None,
 ) -> dict[str, Any]:
     """Train to the end of the schedule, or until the plan stops it. Raises Interrupted if the run is asked to stop."""
     from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -93,15 +106,18 @@ def fit(
     from regulo import logs, speed
     from regulo.callbacks.base import Scene
     from regulo.checkpoints import keepers
+    from regulo.sharding import ShardedClassification
     from regulo.task import ImageClassification
 
     config, facts = parts.config, parts.data.facts
     scene = Scene(facts, folder.figures, logs.publisher(loggers))
     observers = [c for o in config.callbacks.values() for c in o.callbacks(scene)]
     kept = keepers(folder.checkpoints, config.run.goal, config.trainer)
-    callbacks = [*parts.plan.callbacks(config.run.goal), *observers, *kept]
+    callbacks = [*parts.plan.callbacks(config.run.goal), *observers, *kept, pace.callback()]
     trainer = config.trainer.build(folder.path, loggers, callbacks)
-    task = ImageClassification(classifier, facts, parts.plan, config.optim, config.run.seed, config.trainer.log_every_n_steps)
+    optim = config.optim.for_batch(parts.batch)
+    kind = ShardedClassification if config.trainer.strategy == "fsdp" else ImageClassification
+    task = kind(classifier, facts, parts.plan, optim, config.run.seed, config.trainer.log_every_n_steps)
     task.extra = {
         "config": config.as_dict(),
         "facts": dataclasses.asdict(facts),
@@ -187,14 +203,9 @@ def outcome(folder: RunFolder, config: Config, start: "Start | None" = None) -> 
         raise told from error
 
 
-@contextlib.contextmanager
-def handed_off(folder: RunFolder, choice: "Choice") -> Iterator[None]:
-    """Within: other processes of this run, which the Trainer starts, hear what this one chose."""
-    os.environ[HANDOFF] = json.dumps({"run_dir": str(folder.path), **choice.as_dict()})
-    try:
-        yield
-    finally:
-        del os.environ[HANDOFF]
+def failed(folder: RunFolder, result: dict[str, Any]) -> Callable[[str], None]:
+    """Says in result.json that the run failed, where this can't wait for the main thread."""
+    return lambda why: folder.save_json("result.json", result | {"status": "failed", "error": why, "error_type": "Failed"})
 
 
 def _say_how_to_go_on(folder: RunFolder, stop: Interrupted) -> None:
@@ -203,21 +214,21 @@ def _say_how_to_go_on(folder: RunFolder, stop: Interrupted) -> None:
         print(f"regulo: {said}", file=sys.stderr)
 
 
-def _help(config: Config, begun: "resume.Begun | None") -> int:
+def _help(words: Sequence[str]) -> int:
     """Be one of the other processes of a distributed run: train along, and leave the rest to the first."""
     from regulo import build
     from regulo.restore import trusting
     from regulo.speed import Choice
 
-    told = json.loads(os.environ[HANDOFF])
-    folder = RunFolder.open(told["run_dir"])
-    parts = build.build(build.settle(trusting(config), Choice(told["precision"], told["memory_format"])))
-    fit(parts, parts.classifier(), folder, [], begun.start(parts.data) if begun else None)
+    try:
+        begun = resume.begun(words)
+        config = begun.config if begun else configs.load(words)
+    except Refused:  # as in the first process, which says why
+        return 2
+    member = Member(launch.place())
+    told = member.told()
+    with member.watched(config.trainer.hang_seconds) as pace:
+        parts = build.build(build.settle(trusting(config), Choice(told["precision"], told["memory_format"])))
+        start = begun.start(parts.data) if begun else None
+        fit(parts, parts.classifier(), RunFolder(Path(told["run_dir"])), [], pace, start)
     return 0
-
-
-def _refuse_foreign_launcher() -> None:
-    for variable in ("TORCHELASTIC_RUN_ID", "SLURM_PROCID"):
-        if variable in os.environ and int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1:
-            what = f"this process was started by another launcher ({variable} is set)"
-            raise Refused(Problem("trainer", what, "start one process: trainer=ddp starts the others of this machine itself"))

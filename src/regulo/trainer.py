@@ -1,6 +1,5 @@
 """The Lightning Trainer of a run: devices, precision, checkpoints."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from regulo.errors import Problem, Refused
+from regulo.launch import Place, environment, place
 from regulo.spec import Strict
 
 if TYPE_CHECKING:
@@ -22,9 +22,15 @@ class TrainerSpec(Strict):
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     """auto: a GPU if there is one, else Apple's, else the CPU"""
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
-    """processes, one per device; auto: all GPUs"""
-    strategy: Literal["auto", "ddp"] = "auto"
-    """auto: one device; ddp: DistributedDataParallel over `devices` of this machine"""
+    """processes on every node, one per device; auto: as many as torchrun or srun has started, or else one for each GPU"""
+    num_nodes: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    """machines; several need torchrun or srun, and auto takes as many as these use"""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """auto: one device; ddp: DistributedDataParallel, every process has the whole model and its share of the batch; fsdp: a part
+    of every weight, too (for models that do not fit a device otherwise)"""
+    hang_seconds: Annotated[float, Field(gt=0)] | None = 45.0
+    """with several processes: the run fails if none of them gets any further for so long, as one of them hangs; ten times as
+    long before the first step, and never less than three times the longest pause so far; null: they may hang"""
     sync_batchnorm: bool = False
     """BatchNorm's statistics over all devices' batches"""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
@@ -50,7 +56,20 @@ class TrainerSpec(Strict):
 
     def circumstances(self) -> list[str]:
         """What a technique may refuse to run under."""
-        return [self.precision, *(["sync_batchnorm"] if self.sync_batchnorm else [])]
+        return [self.precision, *["sync_batchnorm"] * self.sync_batchnorm, *["fsdp"] * (self.strategy == "fsdp")]
+
+    def per_node(self) -> int:
+        """How many processes train on every node."""
+        import torch
+
+        if self.devices != "auto":
+            return self.devices
+        here = place()
+        return here.per_node if here.launcher else torch.cuda.device_count()
+
+    def nodes(self) -> int:
+        """How many machines train."""
+        return place().nodes if self.num_nodes == "auto" else self.num_nodes
 
     def max_seconds(self) -> float | None:
         """`max_time` in seconds."""
@@ -61,23 +80,21 @@ class TrainerSpec(Strict):
 
     def processes(self) -> int:
         """How many processes train."""
-        import torch
-
-        return torch.cuda.device_count() if self.devices == "auto" else self.devices
+        return self.per_node() * self.nodes()
 
     def check(self) -> None:
-        """Compare what is asked for with what this machine has. Raises Refused."""
+        """Compare what is asked for with what this machine has, and what a launcher has started. Raises Refused."""
         import torch
 
-        problems = []
+        problems = self._beside(place())
         gpus, cpu = torch.cuda.device_count(), self.device().type == "cpu"
         if self.accelerator == "gpu" and not torch.cuda.is_available():
             problems.append(Problem("trainer.accelerator", "this machine has no GPU that torch can use", "trainer=auto"))
         elif self.accelerator == "mps" and not torch.backends.mps.is_available():
             problems.append(Problem("trainer.accelerator", "this machine has no Apple GPU that torch can use", "trainer=auto"))
-        elif cpu and self.devices == "auto":
+        elif cpu and self.devices == "auto" and not place().foreign:
             problems.append(Problem("trainer.devices", "auto counts GPUs, and there is none", "trainer.devices=2"))
-        elif not cpu and self.processes() > max(gpus, 1):
+        elif not cpu and self.per_node() > max(gpus, 1):
             problems.append(Problem("trainer.devices", f"this machine has {gpus} GPUs", f"trainer.devices={max(gpus, 1)}"))
         elif self.processes() > 1 and self.strategy == "auto":
             problems.append(Problem("trainer.devices", "several devices need a strategy", "trainer=ddp or trainer=ddp_cpu"))
@@ -85,17 +102,34 @@ class TrainerSpec(Strict):
             problems.append(Problem("trainer.precision", "16-mixed needs a GPU", "bf16-mixed or auto"))
         if cpu and self.sync_batchnorm:
             problems.append(Problem("trainer.sync_batchnorm", "torch has it on GPUs only", "false"))
+        if self.strategy == "fsdp" and self.precision == "16-mixed":
+            problems.append(Problem("trainer.precision", "the loss scaler does not see all of a sharded gradient", "bf16-mixed"))
         if problems:
             raise Refused(*problems)
 
+    def _beside(self, here: Place) -> list[Problem]:
+        """What does not fit the processes that a launcher has started."""
+        if not here.foreign:
+            hint = "start it on every node with torchrun or srun: docs/distributed.md"
+            return [Problem("trainer.num_nodes", f"nobody has started processes on {self.nodes()} nodes", hint)] * (
+                self.nodes() > 1
+            )
+        asked = {"devices": (self.per_node(), here.per_node, "processes on every node")}
+        asked["num_nodes"] = (self.nodes(), here.nodes, "nodes")
+        return [
+            Problem(f"trainer.{key}", f"is {mine}, and {here.launcher} has started {theirs} {what}", f"trainer.{key}={theirs}")
+            for key, (mine, theirs, what) in asked.items()
+            if mine != theirs
+        ]
+
     def device(self) -> Any:
-        """The torch device of a single process."""
+        """The torch device of this process."""
         import torch
 
         if self.accelerator == "cpu":
             return torch.device("cpu")
         if torch.cuda.is_available():
-            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+            return torch.device("cuda", place().local_rank)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
     def build(self, folder: Path, loggers: "Sequence[Logger]", callbacks: "Sequence[Callback]") -> "Trainer":
@@ -103,15 +137,19 @@ class TrainerSpec(Strict):
         from lightning import Trainer
         from lightning.pytorch.strategies import DDPStrategy
 
+        from regulo import sharding
         from regulo.checkpoints import AtomicCheckpoints
 
         strategy: Any = "auto"
+        backend = "gloo" if self.device().type == "cpu" else None
         if self.strategy == "ddp":
-            backend = "gloo" if self.accelerator == "cpu" else None
             strategy = DDPStrategy(process_group_backend=backend)
+        elif self.strategy == "fsdp":
+            strategy = sharding.strategy(self.processes(), backend)
         return Trainer(
             accelerator=self.accelerator,
-            devices=self.devices,
+            devices=self.per_node() if self.strategy != "auto" else 1,
+            num_nodes=self.nodes(),
             strategy=strategy,
             precision=self.precision,  # type: ignore[arg-type]
             max_epochs=self.max_epochs,
@@ -121,7 +159,7 @@ class TrainerSpec(Strict):
             detect_anomaly=self.detect_anomaly,
             logger=list(loggers),
             callbacks=list(callbacks),
-            plugins=[AtomicCheckpoints(), *([synchronized_norms()] if self.sync_batchnorm else [])],
+            plugins=[AtomicCheckpoints(), environment(), *([synchronized_norms()] if self.sync_batchnorm else [])],
             default_root_dir=folder,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # the sampler knows its rank

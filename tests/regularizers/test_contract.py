@@ -69,7 +69,7 @@ def test_what_it_scales_and_refuses_and_needs_exists(name: str) -> None:
     assert not (cls.scales and cls.scaled is not Regularizer.scaled), "one rule of scaling, not two"
     roles = {role for n in TECHNIQUES for role in spec.load("regularizer", n).roles}
     assert all(suppliers(word) for word in cls.needs)
-    assert set(cls.refuses) <= {*TECHNIQUES, *roles, "16-mixed", "bf16-mixed", "32-true", "sync_batchnorm"}
+    assert set(cls.refuses) <= {*TECHNIQUES, *roles, "16-mixed", "bf16-mixed", "32-true", "sync_batchnorm", "fsdp"}
     assert all(len(reason) > 10 for reason in (*cls.needs.values(), *cls.refuses.values()))
 
 

@@ -1,6 +1,7 @@
 """Any classification model of torchvision, by name, with its head and stem adapted to the data."""
 
 import copy
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from urllib.error import URLError
 

@@ -1,10 +1,11 @@
 """What an optimizer is, and the learning-rate schedules: data that can be indexed and plotted."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from regulo.groups import ParamGroup
 from regulo.ranges import Positive, ProperShare
@@ -16,12 +17,19 @@ class Optimizer(Spec):
 
     lr: Positive = 0.1
     """η, the highest learning rate of the run"""
+    lr_for_batch: Annotated[int, Field(ge=1)] | None = None
+    """images per step, over all devices, for which lr is meant: another batch gets lr · batch / lr_for_batch, the linear scaling
+    rule of Goyal et al., 2017, arXiv:1706.02677, section 2.1; null: lr as written, whatever the batch"""
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     """shape of the rate over the run's steps, after or with the warm-up"""
     warmup: ProperShare = 0.2
     """share of the steps in which the rate rises"""
     clip: Positive | None = None
     """largest norm of the whole gradient; null: no clipping"""
+
+    def for_batch(self, batch: int) -> Self:
+        """The same with the learning rate that is used for `batch` images per step."""
+        return self.model_copy(update={"lr": self.lr * batch / self.lr_for_batch}) if self.lr_for_batch else self
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
         """The torch optimizer over these groups; `fused` where the device has fused kernels."""

@@ -121,6 +121,8 @@ class Regularizer(Spec):
         return self.model_copy(update=update)
 
 
+SHARDED = "it works on whole weights, and each process has a part of every weight only"
+"""why a technique refuses `fsdp`"""
 HOOKS = (
     "sequence",
     "transform",

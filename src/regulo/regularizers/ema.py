@@ -9,7 +9,7 @@ leave a third of the *initial* weights after 30 × 391 steps. Early in the run d
 from typing import TYPE_CHECKING, ClassVar
 
 from regulo.ranges import Share
-from regulo.regularizers.base import Goal, Regularizer
+from regulo.regularizers.base import SHARDED, Goal, Regularizer
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -21,6 +21,7 @@ class EMA(Regularizer):
     source: ClassVar[str] = "Polyak & Juditsky 1992; arXiv:1703.01780"
     scales: ClassVar[tuple[str, ...]] = ("half_life",)
     roles: ClassVar[frozenset[str]] = frozenset({"average"})
+    refuses: ClassVar[dict[str, str]] = {"fsdp": SHARDED}
 
     half_life: Share = 0.02
     """share of the run's steps after which a state counts half; 0 is the last state alone"""

@@ -13,7 +13,7 @@ from regulo.draws import Moment
 from regulo.optimizer_wrapper import Closure, OptimizerWrapper
 from regulo.ramps import Rampable
 from regulo.ranges import NonNegative
-from regulo.regularizers.base import Regularizer
+from regulo.regularizers.base import SHARDED, Regularizer
 
 
 class GradientNoise(Regularizer):
@@ -22,6 +22,7 @@ class GradientNoise(Regularizer):
     source: ClassVar[str] = "arXiv:1511.06807"
     order: ClassVar[int] = 10  # inside those that ask for several gradients: the noise is on the one that is followed
     scales: ClassVar[tuple[str, ...]] = ("eta",)
+    refuses: ClassVar[dict[str, str]] = {"fsdp": SHARDED}
 
     eta: Rampable[NonNegative] = 0.01
     """η, the variance of the noise on each number of the first gradient: .01, .3 or 1"""

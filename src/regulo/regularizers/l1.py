@@ -13,7 +13,7 @@ from regulo.batch import Step
 from regulo.groups import weights
 from regulo.ramps import Rampable
 from regulo.ranges import NonNegative
-from regulo.regularizers.base import Regularizer
+from regulo.regularizers.base import SHARDED, Regularizer
 
 
 class L1(Regularizer):
@@ -21,6 +21,7 @@ class L1(Regularizer):
 
     source: ClassVar[str] = "JRSS B 58:267"
     scales: ClassVar[tuple[str, ...]] = ("rate",)
+    refuses: ClassVar[dict[str, str]] = {"fsdp": SHARDED}
 
     rate: Rampable[NonNegative] = 1e-5
     """λ: 1e-6 to 1e-4; the penalty is a sum, so larger networks want a smaller one"""

@@ -16,7 +16,7 @@ from torch import nn
 from regulo.draws import Moment
 from regulo.optimizer_wrapper import Closure, OptimizerWrapper
 from regulo.ramps import Ramp, Rampable
-from regulo.regularizers.base import Regularizer
+from regulo.regularizers.base import SHARDED, Regularizer
 
 Alpha = Annotated[float, Field(gt=0, le=1)]
 
@@ -26,6 +26,7 @@ class Lookahead(Regularizer):
 
     source: ClassVar[str] = "arXiv:1907.08610"
     order: ClassVar[int] = 30  # around whatever makes up a step
+    refuses: ClassVar[dict[str, str]] = {"fsdp": SHARDED}
 
     k: Annotated[int, Field(ge=1)] = 5
     """steps of the optimizer between two of the slow weights: 5 to 10"""

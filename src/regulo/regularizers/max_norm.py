@@ -16,7 +16,7 @@ from regulo.groups import weights
 from regulo.optimizer_wrapper import Closure, OptimizerWrapper
 from regulo.ramps import Ramp, Rampable
 from regulo.ranges import Positive
-from regulo.regularizers.base import Regularizer
+from regulo.regularizers.base import SHARDED, Regularizer
 
 
 class MaxNorm(Regularizer):
@@ -24,6 +24,7 @@ class MaxNorm(Regularizer):
 
     source: ClassVar[str] = "JMLR 15:1929"
     order: ClassVar[int] = 90  # outermost: whatever else acts on the step, the weights end inside the ball
+    refuses: ClassVar[dict[str, str]] = {"fsdp": SHARDED}
 
     c: Rampable[Positive] = 4.0
     """c, the radius of the ball: 3 to 4"""

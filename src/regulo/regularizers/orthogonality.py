@@ -14,7 +14,7 @@ from regulo.batch import Step
 from regulo.groups import weights
 from regulo.ramps import Rampable
 from regulo.ranges import NonNegative
-from regulo.regularizers.base import Regularizer
+from regulo.regularizers.base import SHARDED, Regularizer
 
 
 def matrices(model: nn.Module) -> list[Tensor]:
@@ -35,6 +35,7 @@ class Orthogonality(Regularizer):
 
     source: ClassVar[str] = "arXiv:1810.09102"
     scales: ClassVar[tuple[str, ...]] = ("rate",)
+    refuses: ClassVar[dict[str, str]] = {"fsdp": SHARDED}
 
     rate: Rampable[NonNegative] = 1e-4
     """λ: 1e-4; the paper begins higher and comes down to 0 in the course of the run, which a ramp does"""

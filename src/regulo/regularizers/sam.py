@@ -17,7 +17,7 @@ from regulo.draws import Moment
 from regulo.optimizer_wrapper import Closure, OptimizerWrapper
 from regulo.ramps import Rampable
 from regulo.ranges import NonNegative
-from regulo.regularizers.base import Regularizer
+from regulo.regularizers.base import SHARDED, Regularizer
 from regulo.replay import replay
 
 
@@ -28,6 +28,7 @@ class SAM(Regularizer):
     order: ClassVar[int] = 20
     scales: ClassVar[tuple[str, ...]] = ("rho",)
     refuses: ClassVar[dict[str, str]] = {
+        "fsdp": SHARDED,
         "16-mixed": "the gradient scaler has no way to compute a gradient twice in one step",
     }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from regulo.ranges import Share
-from regulo.regularizers.base import Goal, Regularizer
+from regulo.regularizers.base import SHARDED, Goal, Regularizer
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -24,6 +24,7 @@ class SWA(Regularizer):
     scales: ClassVar[tuple[str, ...]] = ("share",)
     roles: ClassVar[frozenset[str]] = frozenset({"average"})
     refuses: ClassVar[dict[str, str]] = {
+        "fsdp": SHARDED,
         "average": "there can be only one average of the weights to hand on",
         "early_stopping": "it may end the run before averaging begins, and would hand on one epoch's weights",
     }

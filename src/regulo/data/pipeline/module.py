@@ -84,4 +84,5 @@ class ImageData(LightningDataModule):
         """Loader processes: as configured, else half of this device's share of the cores, at most 8."""
         if self.spec.num_workers is not None:
             return self.spec.num_workers
-        return min(8, max(1, len(cores.available()) // (2 * self._place()[1])))
+        here = self.trainer.num_devices if self.trainer else 1
+        return min(8, max(1, len(cores.available()) // (2 * here)))

@@ -1,0 +1,67 @@
+"""R ranks with a batch of B/R do what one rank does with a batch of B."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.distributed.conftest import execute, script
+
+PLANS = {
+    "vit_tiny, nothing else": ["model=vit_tiny", "model.width=16", "regularizer=none"],
+    "vit_tiny, what acts on weights": [
+        "model=vit_tiny",
+        "model.width=16",
+        "regularizer=[augment,label_smoothing,weight_decay,layer_decay,gradient_noise,max_norm,ema,lookahead]",
+        "optim.clip=1",
+    ],
+    "vit_tiny, fsdp": ["model=vit_tiny", "model.width=16", "regularizer=[augment,weight_decay,layer_decay]", "optim.clip=1"],
+    "resnet_small, GroupNorm, SAM": [
+        "model.width=4",
+        "regularizer=[augment,norm,sam,l1]",
+        "regularizer.norm.kind=group",
+        "regularizer.norm.groups=2",
+    ],
+}
+BATCH, SPLITS = 12, ["data.train_images=60", "data.clean_subset=47", "trainer.limit_batches=null", "trainer.max_epochs=2"]
+
+
+def seen(folder: Path, plan: str, ranks: int) -> dict[str, Any]:
+    """What `ranks` ranks did."""
+    note = folder / f"seen{ranks}.pt"
+    how = [f"trainer={'ddp_cpu' if ranks > 1 else 'cpu'}", f"trainer.devices={ranks}", f"data.batch_size={BATCH // ranks}"]
+    if ranks > 1 and "fsdp" in plan:
+        how.append("trainer.strategy=fsdp")
+    run = ["train", "debug=fast", *PLANS[plan], "data.num_workers=0", "logger=csv", "callbacks=none", *SPLITS, *how]
+    done = execute(script("spy.py", note, *run, f"run_dir={folder / f'run{ranks}'}"))
+    assert done.code == 0, done.errors[-3000:]
+    return dict(torch.load(note))
+
+
+def furthest(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
+    """The largest relative difference of each kind of quantity."""
+
+    def apart(a: Any, b: Any) -> float:
+        pairs = [(torch.as_tensor(x), torch.as_tensor(y)) for x, y in zip(a, b, strict=True)]
+        return max(((x - y).norm() / x.norm()).item() for x, y in pairs)
+
+    return {kind: apart(one[kind], other[kind]) for kind in ("losses", "gradients", "measured", "weights")}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("plan", PLANS)
+def test_two_and_three_ranks_do_what_one_does(plan: str, tmp_path: Path) -> None:
+    alone = seen(tmp_path, plan, 1)
+    assert len(alone["losses"]) == len(alone["measured"]) * 5 == 10
+    for ranks in (2, 3):
+        together = seen(tmp_path, plan, ranks)
+        assert together["images"] == alone["images"], "the same images in the same step"
+        apart = furthest(alone, together)
+        print(f"| {plan} | {ranks} | " + " | ".join(f"{apart[k]:.1e}" for k in apart) + " |")
+        assert apart["losses"] < 1e-5
+        assert apart["gradients"] < 1e-4
+        assert apart["weights"] < 1e-4, "rounding, which Adam enlarges where gradients are near zero"
+        accuracies = [[m[0], m[2]] for m in alone["measured"]]
+        assert [[m[0], m[2]] for m in together["measured"]] == accuracies, "of as many images, to the last one"
+        assert apart["measured"] < 1e-5
