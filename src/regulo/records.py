@@ -72,7 +72,7 @@ class Kept(BaseModel):
     std: list[Annotated[float, Field(gt=0)]] | tuple[Annotated[float, Field(gt=0)], ...]
 
 
-def checked(kind: Any, content: Any, what: str) -> Any:
+def checked(kind: Any, content: Any, what: str, key: str = "RUN") -> Any:
     """The content, if it has the types and ranges of `kind`. Raises Refused with the first thing that has not."""
     try:
         return TypeAdapter(kind).validate_python(content, strict=True)
@@ -80,7 +80,7 @@ def checked(kind: Any, content: Any, what: str) -> Any:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "it"
         why = f"{where[:100]}: {first['msg']}, and it is {str(first['input'])[:60]!r}"
-        raise Refused(Problem("RUN", f"{what} is not what Regulo writes: {why}")) from None
+        raise Refused(Problem(key, f"{what} is not what Regulo writes: {why}")) from None
 
 
 def result(folder: RunFolder) -> dict[str, Any]:

@@ -325,7 +325,7 @@ class Board:
         """Give the main thread a while to notice what has happened; if it can't, end the process in its place."""
         while not left.wait(BEAT / 4):
             why = self._verdict(patience)
-            if why and not left.wait(GRACE):
+            if why and not left.wait(GRACE) and (why := self._verdict(patience)):  # it is so still
                 self._keep_traces()
                 failed(why)
                 print(f"regulo: the run failed: {why}", file=sys.stderr, flush=True)

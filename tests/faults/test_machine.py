@@ -103,7 +103,7 @@ def test_killed_worker(fault: Fault, tmp_path: Path, in_epoch_1: Any) -> None:
 
     since: list[float] = []
     in_epoch_1(inject)
-    result = fault.strikes(*of(images(tmp_path / "images", n=60)), "data.num_workers=2")
+    result = fault.strikes(*of(images(tmp_path / "images", n=30)), "data.num_workers=2")
     assert time.perf_counter() - since[0] < 60
     assert f"(pid {killed[0]}) was killed: Killed" in result["error"] or "ended unexpectedly" in result["error"], result
     end = time.monotonic() + 20

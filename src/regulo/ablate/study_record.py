@@ -80,7 +80,7 @@ def read(folder: Path) -> dict[str, Any]:
     file = folder / "study.json"
     if not file.is_file():
         raise Refused(Problem("STUDY", f"{folder} has no study.json", "make ablate makes one"))
-    told: dict[str, Any] = checked(_Study, read_json(file, "STUDY"), str(file))
+    told: dict[str, Any] = checked(_Study, read_json(file, "STUDY"), str(file), "STUDY")
     wrong = [f"cell {i} has no {key}" for i, cell in enumerate(told["cells"]) for key in ALWAYS if key not in cell]
     if not wrong:
         if told["base"] not in [cell["label"] for cell in told["cells"]]:

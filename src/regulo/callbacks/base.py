@@ -53,3 +53,8 @@ def figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def short(text: str, length: int = 22) -> str:
+    """A label that leaves room for the figure."""
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,7 +1,7 @@
 """The confusion matrix on the test split."""
 
 from regulo.batch import Split
-from regulo.callbacks.base import Observer, Scene, figure
+from regulo.callbacks.base import Observer, Scene, figure, short
 from regulo.scores import Evaluation
 
 
@@ -11,7 +11,7 @@ class Confusion(Observer):
     def conclude(self, scene: Scene, test: Evaluation, split: Split) -> None:
         counts = test.confusion().double()
         share = 100 * counts / counts.sum(1, keepdim=True).clamp(min=1)
-        names, k = scene.facts.classes, len(scene.facts.classes)
+        names, k = [short(name) for name in scene.facts.classes], len(scene.facts.classes)
         size = min(14.0, 2.5 + 0.45 * k)
         drawing = figure(size, size)
         ax = drawing.subplots()

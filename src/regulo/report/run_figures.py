@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from regulo.callbacks.base import short
 from regulo.report.page import Picture
-from regulo.report.style import LIGHT, WIDTH, axes, label_ends, short
+from regulo.report.style import LIGHT, WIDTH, axes, label_ends
 from regulo.scores import Evaluation
 
 BINS = 15

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from regulo import records
+from regulo.callbacks.base import short
 from regulo.report.page import Picture
 from regulo.report.run_figures import cells
 from regulo.report.study_content import Column, Row, Study
-from regulo.report.style import LIGHT, WIDTH, axes, label_points, short
+from regulo.report.style import LIGHT, WIDTH, axes, label_points
 from regulo.runs import RunFolder
 
 COLOURS = {"better": "blue", "worse": "red", "differs": "ink", "": "muted"}

@@ -130,11 +130,6 @@ def css() -> str:
     return f":root{{color-scheme:light dark;{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
-def short(text: str, length: int = 22) -> str:
-    """A label that leaves room for the figure."""
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
 def label_ends(ax: Any, ends: Sequence[tuple[float, str, str]]) -> None:
     """Name lines at their right ends, apart from each other: (y, text, colour's name)."""
     ax.figure.draw_without_rendering()
