@@ -29,6 +29,7 @@ FLOOR = {
     "boxes",
     "averaging",
     "home",
+    "environment",
     "foreign",
 }
 """what siblings may build on"""

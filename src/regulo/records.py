@@ -61,6 +61,10 @@ class Plan(BaseModel):
     regularizers: Annotated[list[Row], Field(max_length=1000)] = []
 
 
+Environment = Annotated[dict[Annotated[str, Field(max_length=100)], Text], Field(max_length=100)]
+"""environment.json"""
+
+
 class Kept(BaseModel):
     """What a checkpoint says of the data, beside its weights."""
 
@@ -99,6 +103,12 @@ def result(folder: RunFolder) -> dict[str, Any]:
 def plan(folder: RunFolder) -> list[dict[str, str]]:
     """The techniques of plan.json, in order; none, if there is no such file. Raises Refused."""
     return checked(Plan, _json(folder, "plan.json"), str(folder.path / "plan.json")).regularizers
+
+
+def environment(folder: RunFolder) -> dict[str, str]:
+    """environment.json; empty, if there is none. Raises Refused."""
+    found: dict[str, str] = checked(Environment, _json(folder, "environment.json"), str(folder.path / "environment.json"))
+    return found
 
 
 def measures(folder: RunFolder) -> dict[str, float]:

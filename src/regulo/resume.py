@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from regulo import config as configs
 from regulo import records
 from regulo.config import Config
+from regulo.environment import environment
 from regulo.errors import Problem, Refused
 from regulo.runs import RunFolder
 from regulo.stopping import started_again
@@ -118,6 +119,10 @@ def _begun(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[str, Any])
             problems.append(Problem(key, what, f"go on without the change, or begin a new run with {key}={new}"))
     if problems:
         raise Refused(*problems)
+    here = environment()
+    for key, old in records.environment(folder).items():
+        if here.get(key, old) != old:
+            changes.append(f"{key}: {here[key]} instead of {old}, so that digits may differ")
     measured = {key.removeprefix("trainer."): before[key] for key in MEASURED if key in before}
     whole = {**tree, "run_dir": saved.get("run_dir"), "trainer": {**tree["trainer"], **measured}}
     config = configs.validate(whole)

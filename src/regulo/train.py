@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from regulo import config as configs
 from regulo import launch, resume
 from regulo.config import Config
+from regulo.environment import environment
 from regulo.errors import Refused
 from regulo.home import without_home
 from regulo.resume import Begun
@@ -58,6 +59,7 @@ def _lead(config: Config, begun: Begun | None, words: Sequence[str], board: Boar
         parts = dataclasses.replace(parts, config=config)
         with outcome(folder, config, start) as result:
             folder.save_config(config.as_dict())
+            folder.save_json("environment.json", environment())
             folder.save_json("plan.json", {"regularizers": parts.plan.rows(), "speed": choice.as_dict()})
             tables.plan(parts.plan.rows(), choice)
             tables.rate(config.optim, config.data.batch_size, config.trainer.processes(), parts.batch)

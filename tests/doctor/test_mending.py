@@ -9,8 +9,8 @@ import yaml
 from regulo import config as configs
 from regulo.doctor.command import doctor
 from regulo.doctor.examination import examine
-from regulo.doctor.recipe import Recipe
 from regulo.errors import Refused
+from regulo.recipe import Recipe
 
 RUNS = [
     [],

@@ -2,21 +2,20 @@
 
 import csv
 import datetime
+import importlib.metadata
 import io
-import platform
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from regulo import cores
 from regulo.ablate.cells import Cell
 from regulo.ablate.columns import columns, values
 from regulo.ablate.runs import StudyRun
 from regulo.ablate.statistics import ERROR, Difference, differences, interactions
 from regulo.ablate.study import Study
+from regulo.environment import hardware
 
 
 def collect(
@@ -48,7 +47,7 @@ def collect(
         "design": study.design,
         "command": command,
         "date": f"{datetime.date.today()}",
-        "hardware": hardware(),
+        "hardware": f"{hardware()}, torch {importlib.metadata.version('torch')}",
         "seconds": round(seconds, 1),
         "method": method(len(compared), bool(pairs)),
         "seeds": study.seeds,
@@ -114,22 +113,6 @@ def method(compared: int, pairs: bool) -> str:
         f"over the {compared} compared columns; if nothing made a difference, the chance of any mark (*) in the table would be "
         f"at most {100 * ERROR:g}%.{both} Spread is over seeds; all runs share their data."
     )
-
-
-def hardware() -> str:
-    """What it ran on, for people."""
-    import torch
-
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    parts = [
-        f"{len(cores.available())} cores of {models[0] if models else platform.machine()}",
-        *gpus,
-        f"torch {torch.__version__}",
-    ]
-    return ", ".join(parts)
 
 
 def spread(some: Sequence[float | None]) -> tuple[int, float | None, float | None]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from regulo import config as configs
 from regulo.doctor.base import Finding
 from regulo.doctor.examination import examine
-from regulo.doctor.recipe import Recipe
 from regulo.errors import Problem, Refused
+from regulo.recipe import Recipe
 from regulo.runs import write
 
 ROUNDS = 40

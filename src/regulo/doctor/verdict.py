@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from regulo.config import Config, validate
 from regulo.doctor.features import Features, read
-from regulo.doctor.recipe import Recipe, make_train
 from regulo.errors import Problem, Refused
+from regulo.recipe import Recipe, make_train
 from regulo.runs import RunFolder
 
 REGIMES = ("fits", "underfits", "overfits", "over-regularized", "unstable", "stopped too early")

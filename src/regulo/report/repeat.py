@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from regulo.config import validate
-from regulo.doctor.recipe import Recipe, make_train
+from regulo.recipe import Recipe, make_train
 
 
 def command(saved: Mapping[str, Any]) -> str:

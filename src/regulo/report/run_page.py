@@ -4,7 +4,6 @@ import datetime
 import functools
 import io
 import math
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def build(folder: RunFolder) -> Page:
             Section("Worst mistakes", list(_mistakes(folder, given))),
             Section("Regularization", list(_plan(plan))),
             Section("Verdict", list(_verdict(folder, result))),
-            Section("The machine", [_machine(result, config)]),
+            Section("The machine", [_machine(result, config, records.environment(folder))]),
             Section("Again", list(_again(config))),
         ]
     techniques = config.get("regularizer") if isinstance(config.get("regularizer"), Mapping) else ()
@@ -190,9 +189,7 @@ def _verdict(folder: RunFolder, result: dict[str, Any]) -> Iterator[Block]:
         yield Code("\n".join(verdict.next))
 
 
-def _machine(result: dict[str, Any], config: dict[str, Any]) -> Table:
-    from regulo.ablate.results import hardware
-
+def _machine(result: dict[str, Any], config: dict[str, Any], environment: dict[str, str]) -> Table:
     trainer = functools.partial(_named, config, "trainer")
     known: list[tuple[str, str]] = [
         ("device", f"{trainer('accelerator')} × {trainer('devices')}"),
@@ -202,7 +199,7 @@ def _machine(result: dict[str, Any], config: dict[str, Any]) -> Table:
         ("rate", f"{result['images_per_second']:,.0f} images/s, validation excluded" if "images_per_second" in result else ""),
         ("an epoch", f"{result['epoch_seconds']:.2f} s (median)" if "epoch_seconds" in result else ""),
         ("peak memory", f"{result['peak_memory_mb']:,} MB" if "peak_memory_mb" in result else ""),
-        ("this page was made on", f"Python {platform.python_version()}, {hardware()}"),
+        *environment.items(),
     ]
     return Table("What it ran on.", ["", ""], [[Cell(name), Cell(value)] for name, value in known if value], words=True)
 
