@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from regulo.errors import Failed, Problem, Refused, nearest, one_line
 
 COMMANDS = {
-    "train": ("regulo.train", "train", "[group=option] [key=value] …", "train, restore the best weights, test"),
+    "train": (
+        "regulo.train",
+        "train",
+        "[--resume RUN] [override …]",
+        "train, restore the best weights, test",
+    ),
     "evaluate": ("regulo.evaluate", "evaluate", "RUN [split]", "score a run again, from its folder alone"),
     "predict": ("regulo.predict", "predict", "RUN PATH …", "the classes of image files, as CSV"),
     "dashboard": ("regulo.dashboard", "dashboard", "[RUN]", "show runs in the terminal (W&B's local viewer)"),
@@ -27,7 +32,7 @@ COMMANDS = {
     "doctor": (
         "regulo.doctor.command",
         "doctor",
-        "[override … | RUN …] [--fix [FILE]] …",
+        "[override … | RUN …] [--fix [FILE]]",
         "what is risky in a run, and what its curves say",
     ),
     "report": ("regulo.report.command", "report", "[RUN … | STUDY] [--wandb]", "a page that explains a run or a study"),

@@ -169,6 +169,26 @@ def test_half_a_run_is_made_again_and_an_unmeasured_one_is_only_measured(here: l
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_run_that_kept_a_checkpoint_goes_on_from_there(here: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ablate(ONE) == 0
+    (folder,) = (ROOT / run["folder"] for run in study()["cells"][1]["runs"])
+    whole = (folder / "result.json").read_text()
+    (folder / "result.json").write_text('{"status": "interrupted"}')
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").touch()
+    asked = []
+
+    def goes_on(words: Sequence[str]) -> int:
+        asked.append(list(words))
+        (folder / "result.json").write_text(whole)
+        return 0
+
+    monkeypatch.setattr("regulo.train.train", goes_on)
+    assert ablate(ONE) == 0
+    assert asked == [["--resume", str(folder)]]
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_changed_study_says_which_runs_are_stale_and_why(here: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("base-s0-00000000", "weight_decay-s7-00000000", "sam-s0-00000000"):
         (ROOT / name).mkdir(parents=True)

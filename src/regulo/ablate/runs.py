@@ -80,13 +80,16 @@ def _run(study: Study, cell: Cell, config: Config, seed: int, noise: float | Non
 def make(run: StudyRun) -> None:
     """Train and measure what of a run is not there yet. Raises what `regulo train` raises."""
     from regulo.alike import settled
+    from regulo.checkpoints import LAST
     from regulo.cli import quiet
     from regulo.train import train
 
     quiet()
     root = run.folder.parent
     with locked(root / "locks" / run.name):  # a cluster may still be at it for an earlier start
-        if run.state() == "open":
+        if run.state() == "open" and (run.folder / "checkpoints" / LAST).is_file():
+            train(["--resume", str(run.folder)])
+        elif run.state() == "open":
             shutil.rmtree(run.folder, ignore_errors=True)
             place = str(run.folder).replace("\\", "\\\\").replace("'", "\\'")
             train([*run.overrides, *settled(configs.load(run.overrides), root), f"run_dir='{place}'"])
