@@ -123,7 +123,7 @@ def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
     for argument in arguments:
         try:
             override = parser.parse_override(argument)
-        except HydraException:
+        except (HydraException, ValueError, RecursionError):  # such as a number of 5,000 digits
             problems.append(
                 Problem(
                     argument.strip() or repr(argument),

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from regulo.errors import Problem, Refused
+
 
 def without_home(text: str) -> str:
     """The text with `~` for the home folder, wherever a path in it begins with that."""
@@ -15,11 +17,19 @@ def without_home(text: str) -> str:
 
 
 def expanded(path: str) -> Path:
-    """The path that such a text means; a `~` is that of whoever reads it."""
+    """The path that such a text means; a `~` is that of whoever reads it. Raises Refused for what can be no path."""
     try:
-        return Path(path).expanduser()
+        found = Path(path).expanduser()
     except RuntimeError:  # ~nobody
-        return Path(path)
+        found = Path(path)
+    try:
+        found.lstat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except (OSError, ValueError) as error:  # too long, a loop of links, a null character
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise Refused(Problem("PATH", f"{path[:60]!r} cannot be a path: {why}")) from error
+    return found
 
 
 Place = Annotated[str, AfterValidator(without_home)]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from regulo.errors import Problem, Refused
+from regulo.home import expanded
 from regulo.imaging import ENDINGS, albumentations, read_image
 from regulo.runs import RunFolder
 
@@ -54,7 +55,7 @@ def predict(arguments: Sequence[str]) -> int:
 def image_files(paths: Sequence[str]) -> list[Path]:
     """The files, and all images below the folders, sorted. Raises Refused for what is not there."""
     found: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(expanded, paths):
         if path.is_dir():
             found += sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS)
         elif path.is_file():

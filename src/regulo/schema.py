@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from regulo import spec
 from regulo.config import FIXED, MANY, NAMED, Run, folder
 from regulo.errors import Problem, Refused
+from regulo.home import expanded
 from regulo.runs import write
 from regulo.spec import Strict
 
@@ -65,7 +65,7 @@ def schema(arguments: Sequence[str]) -> int:
     """`regulo schema [FOLDER]`: run.json and one file per group, for editors. Returns the exit code."""
     if len(arguments) > 1:
         raise Refused(Problem("regulo schema", "takes one folder", "regulo schema .schema"))
-    target = Path(arguments[0] if arguments else folder().parent / ".schema")
+    target = expanded(arguments[0]) if arguments else folder().parent / ".schema"
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name, content in {"run": run(), **{g: group_file(g) for g in (*NAMED, *MANY, *FIXED)}}.items():

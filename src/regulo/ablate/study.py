@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from regulo import config as configs
 from regulo.errors import Problem, Refused, nearest
 from regulo.foreign import parse_yaml, read_yaml
+from regulo.home import expanded
 from regulo.ranges import Share
 from regulo.spec import Strict
 
@@ -108,8 +109,9 @@ def order(arguments: Sequence[str]) -> Order:
 def _file(name: str) -> Path:
     """The YAML of a study, by the name of a shipped one or by its path."""
     if name.endswith((".yaml", ".yml")):
-        if Path(name).is_file() and re.fullmatch(r"[\w.+-]+", Path(name).stem):
-            return Path(name)
+        file = expanded(name)
+        if file.is_file() and re.fullmatch(r"[\w.+-]+", file.stem):
+            return file
         raise Refused(Problem("study", f"there is no file {name} whose name could be a folder's", "study=path/to/my_study.yaml"))
     shipped = {file.stem: file for file in folder().glob("*.yaml")}
     if name not in shipped:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from regulo import config as configs
 from regulo.errors import Problem, Refused, nearest
+from regulo.home import expanded
 from regulo.runs import RunFolder
 
 OPTIONS = ("--fix", "--difference")
@@ -59,9 +60,9 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], Path | None, float | Non
         if option == "--difference":
             difference = points(value)
         elif option == "--fix":
-            file = Path(value) if value else configs.folder() / "experiment" / "doctor.yaml"
+            file = expanded(value) if value else configs.folder() / "experiment" / "doctor.yaml"
         elif previous == "--fix" and word.endswith((".yaml", ".yml")):
-            file = Path(word)
+            file = expanded(word)
         elif word.startswith("-"):
             raise Refused(Problem(word, "is not an option of doctor", nearest(option, OPTIONS)))
         else:
