@@ -108,6 +108,8 @@ def _begun(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[str, Any])
         raise Refused(Problem("RUN", f"{folder.path} is done: there is nothing to go on with", hint))
     before, after = _flat(saved), _flat(tree)
     problems, changes = [], []
+    if before.get("trainer.strategy") == "fsdp":  # Lightning reads a sharded run's checkpoint past our checks
+        problems.append(Problem("trainer.strategy", "a sharded run cannot go on yet", "its best and last weights can be evaluated"))
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if old == new or key == "run_dir" or (key in MEASURED and new == "auto"):
