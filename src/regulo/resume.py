@@ -109,7 +109,7 @@ def _begun(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[str, Any])
     before, after = _flat(saved), _flat(tree)
     problems, changes = [], []
     if before.get("trainer.strategy") == "fsdp":  # Lightning reads a sharded run's checkpoint past our checks
-        problems.append(Problem("trainer.strategy", "a sharded run cannot go on yet", "its best and last weights can be evaluated"))
+        problems.append(Problem("trainer.strategy", "a sharded run cannot go on yet", "regulo evaluate scores what it kept"))
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if old == new or key == "run_dir" or (key in MEASURED and new == "auto"):
