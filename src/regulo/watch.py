@@ -410,7 +410,7 @@ class Member:
         self.parent = int(os.environ.get(launch.OURS, 0))  # which has started this process, if it is on this machine
         if self.parent:
             threading.Thread(target=self._end_with_parent, daemon=True).start()
-        self.code = 0
+        self.code, self.done, self.over = 0, False, threading.Event()
         self.folder: Path | None = None
         port, token = launch.store(here).get(KEY).decode().split()
         self.line = Line(socket.create_connection((here.address, int(port)), JOIN))
@@ -439,10 +439,12 @@ class Member:
         except Exception as error:
             self.line.say(error=first_line(error), echo=is_echo(error), trace=traceback.format_exc()[-50_000:])
             os._exit(1)  # torch may wait for its partners even at exit
+        self.done = True
         self.line.say(done=1)
-        while True:  # a launcher may take an early end for a sign to end them all
-            with suppress(KeyboardInterrupt):
-                time.sleep(BEAT)
+        while not self.over.wait(BEAT):  # a launcher may take an early end for a sign to end them all
+            pass
+        if self.code:
+            raise SystemExit(self.code)
 
     def _end_with_parent(self) -> None:
         """The line tells of most ends, but not while there is none yet."""
@@ -461,7 +463,11 @@ class Member:
         try:
             while message := self.line.hear(patience):
                 if "end" in message:
-                    os._exit(self.code or message["end"])
+                    self.code = self.code or message["end"]
+                    if not self.done:  # the main thread may wait for a partner that has gone
+                        os._exit(self.code)
+                    self.over.set()
+                    return
             how = "ended without a word: it was killed, or its machine is gone"
         except TimeoutError:
             stopped = True
