@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.safety.command_lines import commands, mild, mutated
@@ -25,7 +25,12 @@ QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.
 def tried(kind: str, size: int) -> Any:
     """So many examples: in `make test` always the same, in `make test-long` new ones."""
     return settings(
-        max_examples=COUNTS[kind][size], deadline=None, derandomize=size == SHORT, database=None, suppress_health_check=QUIET
+        max_examples=COUNTS[kind][size],
+        phases=[Phase.generate],  # an example that fails is short as it is
+        deadline=None,
+        derandomize=size == SHORT,
+        database=None,
+        suppress_health_check=QUIET,
     )
 
 
