@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
 
-PATIENCE = 60.0
-"""seconds that a run waits for W&B's server at its end, and half of that at its beginning; in between it never waits"""
+TO_BEGIN, TO_END = 30.0, 60.0
+"""seconds that a run waits for W&B's server at its beginning and at its end; in between it never waits"""
 
 
 class LoggerSpec(Strict):
@@ -75,7 +75,7 @@ class LoggerSpec(Strict):
                 mode=self.wandb,
                 config=dict(config),
                 settings=wandb.Settings(
-                    silent=self.wandb == "offline", console="off", init_timeout=PATIENCE / 2, finish_timeout=PATIENCE
+                    silent=self.wandb == "offline", console="off", init_timeout=TO_BEGIN, finish_timeout=TO_END
                 ),
             ) as run:  # told whether it succeeded when it is left
                 yield [csv, WandbLogger(experiment=run)]
