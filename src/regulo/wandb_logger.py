@@ -10,8 +10,8 @@ from lightning.pytorch.loggers import WandbLogger
 
 from regulo.metrics import MetricsFile
 
-PATIENCE = 60.0
-"""seconds that a run waits for W&B's server at its end, and half of that at its beginning; in between it never waits"""
+TO_BEGIN, TO_END = 30.0, 60.0
+"""seconds that a run waits for W&B's server at its beginning and at its end; in between it never waits"""
 
 
 def settings(offline: bool) -> Any:
@@ -21,8 +21,8 @@ def settings(offline: bool) -> Any:
     return wandb.Settings(
         silent=offline,
         console="off",
-        init_timeout=PATIENCE / 2,
-        finish_timeout=PATIENCE,
+        init_timeout=TO_BEGIN,
+        finish_timeout=TO_END,
         x_disable_meta=True,  # else the .wandb file holds command line, folders, host and user, the git remote and its commit
         x_disable_machine_info=True,
         disable_git=True,
