@@ -57,18 +57,19 @@ def _sit(words: list[str], blow: Blow | None, log: Path | None) -> None:
         os.dup2(file, 2)
     torch.set_num_threads(1)
     if blow:
+        os.setpgrp()
         step, validation = Task.on_train_batch_start, Task.validation_step
 
         @functools.wraps(step)
         def struck_step(self: Any, batch: Any, batch_idx: int) -> None:
             if self.global_step == blow.step:
-                os.kill(os.getpid(), blow.number)
+                os.killpg(0, blow.number)  # as schedulers and terminals do
             step(self, batch, batch_idx)
 
         @functools.wraps(validation)
         def struck_validation(self: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
             if self.current_epoch == blow.epoch:
-                os.kill(os.getpid(), blow.number)
+                os.killpg(0, blow.number)
             validation(self, batch, batch_idx, dataloader_idx)
 
         Task.on_train_batch_start = struck_step  # type: ignore[method-assign]

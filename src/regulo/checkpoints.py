@@ -128,12 +128,13 @@ class Last(Checkpoint):
         self.saved_at = (trainer.global_step, time.monotonic())
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        together = trainer.world_size > 1
-        if trainer.is_last_batch or (together and trainer.global_step % trainer.log_every_n_steps):  # type: ignore[attr-defined]
+        together, between = trainer.world_size > 1, trainer.global_step % trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if trainer.is_last_batch or (together and between):
             return  # at an epoch's end the checkpoint comes behind the validation
         if any(getattr(callback, "seen", None) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             return  # batches are being collected that a checkpoint does not hold
-        stop, due = self.wishes.granted(), self._due(trainer)
+        stop = self.wishes.granted()
+        due = not between and self._due(trainer)  # where the loss has just been found finite
         if together:
             stop_all, due = (trainer.strategy.reduce_boolean_decision(wish, all=False) for wish in (stop is not None, due))
             stop = stop or (Interrupted("another process was asked to stop", 143) if stop_all else None)

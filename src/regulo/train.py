@@ -202,6 +202,8 @@ def outcome(folder: RunFolder, config: Config, start: "Start | None" = None) -> 
             _say_how_to_go_on(folder, error)
         if told is error:
             raise
+        if (folder.checkpoints / "last.ckpt").is_file():
+            print(f"regulo: when that is mended, go on with: regulo train --resume {folder.path}", file=sys.stderr)
         raise told from error
 
 

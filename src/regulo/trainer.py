@@ -42,7 +42,8 @@ class TrainerSpec(Strict):
     max_time: Annotated[str, Field(pattern=r"^(\d+:)?\d{1,2}:\d{2}:\d{2}$")] | None = None
     """[days:]hours:minutes:seconds after which the run stops with a checkpoint, to go on with --resume; null: when it is done"""
     save_every_n_steps: Annotated[int, Field(ge=1)] | None = None
-    """steps between two checkpoints from which the run can go on, beside those at the ends of epochs; null: by time only"""
+    """steps between two checkpoints from which the run can go on, beside those at the ends of epochs, rounded up to the next log
+    point; null: by time only"""
     save_every_minutes: Annotated[float, Field(gt=0)] | None = 5.0
     """minutes between them; null: by steps only"""
     log_every_n_steps: Annotated[int, Field(ge=1)] = 20

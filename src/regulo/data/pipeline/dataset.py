@@ -1,5 +1,6 @@
 """One split behind a loader: keys in, one uint8 batch out."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -68,7 +69,8 @@ def whole(batch: Batch) -> Batch:
 
 
 def quiet_worker(worker: int) -> None:
-    """One thread per loader worker: they already run side by side."""
+    """One thread per loader worker: they already run side by side. A signal to the run's process group is not for them."""
     import cv2
 
+    os.setpgrp()
     cv2.setNumThreads(0)
