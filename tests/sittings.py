@@ -56,6 +56,8 @@ def _sit(words: list[str], blow: Blow | None, log: Path | None) -> None:
         os.dup2(file, 1)
         os.dup2(file, 2)
     torch.set_num_threads(1)
+    for name in [name for name in os.environ if "WANDB_SERVICE" in name]:  # a process of its own has its own
+        del os.environ[name]
     if blow:
         os.setpgrp()
         step, validation = Task.on_train_batch_start, Task.validation_step

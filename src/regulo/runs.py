@@ -54,7 +54,7 @@ class RunFolder:
     @staticmethod
     def check(wanted: str | None) -> None:
         """Raise Refused if the wanted folder is taken or cannot be written to, before anything is spent on the run."""
-        path = expanded(wanted or "runs").absolute()
+        path = Path(os.path.expanduser(wanted or "runs")).absolute()
         try:
             if not legible(str(path)):
                 raise ValueError("it is no readable text")

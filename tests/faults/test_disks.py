@@ -5,12 +5,14 @@ import os
 import shutil
 import subprocess
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from regulo import runs
+from regulo.runs import RunFolder
 from tests.faults.conftest import EPOCH, NOTHING, RUN, Fault, fill
 
 
@@ -57,11 +59,20 @@ def test_full_disk_under_the_curves(fault: Fault, in_epoch_1: Any) -> None:
     code=1,
     keeps="the weights: `regulo evaluate` gives the scores",
 )
-def test_full_disk_under_the_result(fault: Fault, in_epoch_1: Any) -> None:
+def test_full_disk_under_the_result(fault: Fault, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from regulo import train
     from regulo.cli import main
 
-    in_epoch_1(lambda _: (fault.folder / "result.json.part").symlink_to("/dev/full"))
-    assert fault.strikes()["status"] == "failed"
+    plain = train.conclude
+
+    def conclude(*parts: Any) -> Any:
+        result = plain(*parts)
+        fill(disk, leave=0)
+        return result
+
+    fault.folder = disk / "run"
+    monkeypatch.setattr(train, "conclude", conclude)
+    assert fault.strikes()["status"] == "running", "nobody can write what has become of it"
     assert main(["evaluate", str(fault.folder), "val"]) == 0
 
 
@@ -97,8 +108,9 @@ def test_read_only_folder(fault: Fault, disk: Path) -> None:
     code=1,
     keeps=EPOCH,
 )
-def test_folder_becomes_read_only(fault: Fault, disk: Path, in_epoch_1: Any) -> None:
+def test_folder_becomes_read_only(fault: Fault, disk: Path, in_epoch_1: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     fault.folder = disk / "run"
+    monkeypatch.setattr(RunFolder, "taken", lambda self: nullcontext())  # mount would wait for its open file
     in_epoch_1(lambda _: subprocess.run(["mount", "-o", "remount,ro", disk], check=True))
     assert fault.strikes()["status"] == "running", "nobody can write what has become of it"
 
@@ -200,7 +212,7 @@ def test_too_long_run_dir(name: str, fault: Fault, tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(
-    "`run_dir` holds control characters", says="run_dir: … cannot be a folder: it is no readable text", code=2, keeps=NOTHING
+    "`run_dir` holds control characters", says="run_dir: … has a character that cannot be shown", code=2, keeps=NOTHING
 )
 def test_run_dir_is_no_text(fault: Fault, tmp_path: Path) -> None:
     fault.strikes(f'run_dir="{tmp_path}/a\nb"')

@@ -29,6 +29,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
 
     import wandb
 
+    wandb.teardown()  # an earlier test's service knows another server
     yield serve
     wandb.teardown()
 
