@@ -11,7 +11,7 @@ from pydantic import Field
 
 from regulo.batch import Facts, Split
 from regulo.data.base import DataSet, Splits, fixed_subset, missing, moments, stratified
-from regulo.errors import Problem, Refused, nearest
+from regulo.errors import Problem, Refused, nearest, one_line
 from regulo.home import Place, expanded
 from regulo.imaging import ENDINGS, albumentations, open_image, read_image
 
@@ -123,6 +123,9 @@ class Files:
 def class_names(folder: Path) -> list[str]:
     """Names of the class folders, sorted. Raises Refused if there are fewer than two."""
     names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    odd = [name for name in names if one_line(name) != name]
+    if odd:
+        raise missing("data.root", f"{folder} has a class whose name cannot be shown: {odd[0]!r}", "rename its folder")
     if len(names) < 2:
         what = f"{folder} has {len(names)} class folders, and a classifier needs at least two"
         raise missing("data.root", what, "one sub-folder per class, its images inside")
