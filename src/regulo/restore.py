@@ -55,6 +55,10 @@ def restore(folder: RunFolder) -> Restored:
     """Rebuild the model and load the weights that the run hands on. Raises Refused if there are none."""
     config = trusting(validate(folder.config()))
     config = dataclasses.replace(config, data=config.data.model_copy(update={"num_workers": None}))  # of this machine
+    if "auto" in (config.trainer.precision, config.trainer.memory_format):
+        raise Refused(
+            Problem("RUN", f"the configuration of {folder.path.name} is not that of a run: precision and format are open")
+        )
     plan = Plan(config.regularizer.values(), config.run.strength)
     name = f"the checkpoint of {folder.path.name}"
     kept = records.weights(checkpoints.handed_on(folder, plan), name)
