@@ -119,6 +119,13 @@ def test_a_config_survives_being_saved_and_read(overrides: list[str]) -> None:
     assert again == first
 
 
+@pytest.mark.parametrize("group", ["trainer", "logger", "regularizer", "callbacks"])
+@pytest.mark.parametrize("node", [[], "", 0, False])
+def test_a_section_that_is_no_mapping_is_refused_even_if_it_is_empty(group: str, node: Any) -> None:
+    with pytest.raises(Refused, match=f"^{group}"):
+        config.validate(config.load([]).as_dict() | {group: node})
+
+
 EVERY_OPTION = [(g, o) for g, options in config.groups().items() for o in options]
 
 

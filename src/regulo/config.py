@@ -320,7 +320,7 @@ def validate(tree: Mapping[str, Any], origins: "Origins | None" = None) -> Confi
         parts[group], found = build_part(spec.load(group, str(name)), fields, group, origins)
         problems += found
     for group in MANY:
-        node = tree.get(group) or {}
+        node = {} if tree.get(group) is None else tree[group]
         parts[group] = {}
         if not isinstance(node, Mapping):
             problems.append(Problem(group, f"{node!r} is not a mapping from names to settings", "", origins.of(group)))
@@ -332,10 +332,12 @@ def validate(tree: Mapping[str, Any], origins: "Origins | None" = None) -> Confi
                     Problem(key, f"there is no {group} {name!r}", nearest(str(name), spec.names(group)), origins.of(key))
                 )
                 continue
-            parts[group][name], found = build_part(spec.load(group, str(name)), fields or {}, f"{group}.{name}", origins)
+            parts[group][name], found = build_part(
+                spec.load(group, str(name)), {} if fields is None else fields, f"{group}.{name}", origins
+            )
             problems += found
     for group, cls in FIXED.items():
-        parts[group], found = build_part(cls, tree.get(group) or {}, group, origins)
+        parts[group], found = build_part(cls, {} if tree.get(group) is None else tree[group], group, origins)
         problems += found
     if not problems:
         problems = conflicts(list(parts["regularizer"].values()), parts["trainer"].circumstances())

@@ -64,11 +64,13 @@ class Plan(BaseModel):
 Environment = Annotated[dict[Annotated[str, Field(max_length=100)], Text], Field(max_length=100)]
 """environment.json"""
 
+Name = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+
 
 class Kept(BaseModel):
     """What a checkpoint says of the data, beside its weights."""
 
-    classes: Annotated[list[Annotated[str, Field(max_length=1000)]] | tuple[str, ...], Field(min_length=2, max_length=100_000)]
+    classes: Annotated[list[Name] | tuple[Name, ...], Field(min_length=2, max_length=100_000)]
     channels: Annotated[int, Field(ge=1, le=4)]
     height: Annotated[int, Field(ge=1, le=4096)]
     width: Annotated[int, Field(ge=1, le=4096)]

@@ -51,17 +51,14 @@ def trusting(config: Config) -> Config:
     return dataclasses.replace(config, **parts)  # type: ignore[arg-type]
 
 
-def _settled(config: Config) -> Config:
-    """A run keeps what was measured; where somebody took that out, the plainest will do."""
-    plain = {"precision": "32-true", "memory_format": "contiguous"}
-    changes = {name: value for name, value in plain.items() if getattr(config.trainer, name) == "auto"}
-    return dataclasses.replace(config, trainer=config.trainer.model_copy(update=changes))
-
-
 def restore(folder: RunFolder) -> Restored:
     """Rebuild the model and load the weights that the run hands on. Raises Refused if there are none."""
-    config = _settled(trusting(validate(folder.config())))
+    config = trusting(validate(folder.config()))
     config = dataclasses.replace(config, data=config.data.model_copy(update={"num_workers": None}))  # of this machine
+    if "auto" in (config.trainer.precision, config.trainer.memory_format):
+        raise Refused(
+            Problem("RUN", f"the configuration of {folder.path.name} is not that of a run: precision and format are open")
+        )
     plan = Plan(config.regularizer.values(), config.run.strength)
     name = f"the checkpoint of {folder.path.name}"
     kept = records.weights(checkpoints.handed_on(folder, plan), name)

@@ -152,4 +152,5 @@ def _changed(draw: st.DrawFn, node: Any) -> Any:
     if isinstance(node, dict) and draw(st.booleans()):
         kept = dict(list(node.items())[draw(st.integers(0, 1)) :])
         return kept | {draw(st.one_of(text, st.sampled_from(["name", "_target_", "defaults"]))): draw(anything)}
-    return draw(anything)
+    kinds = {str: st.sampled_from([*NAMES, *JUNK]), int: st.integers(0, 10**6), float: st.floats()}
+    return draw(kinds[type(node)] if type(node) in kinds and draw(st.integers(0, 2)) else anything)

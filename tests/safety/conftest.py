@@ -60,8 +60,17 @@ def refused(arguments: Sequence[str], *names: str) -> str:
 
 
 @pytest.fixture
-def stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Commands raise Started where they would open data, train, measure, start a process or write; composing is remembered."""
+def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The YAML files are composed once for each choice of options, of which the result is a pure function."""
+    composed = functools.cache(config.join)
+    monkeypatch.setattr(config, "join", lambda choices: copy.deepcopy(composed(tuple(choices))))
+    monkeypatch.setattr(config, "groups", functools.cache(config.groups))
+    monkeypatch.setattr(config.spec, "names", functools.cache(config.spec.names))
+
+
+@pytest.fixture
+def stopped(remembered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Commands raise Started where they would open data, train, measure, start a process or write."""
     import subprocess
 
     import regulo.ablate.cells
@@ -93,7 +102,3 @@ def stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(regulo.techniques, "rows", start)
     monkeypatch.setattr(regulo.schema, "write", start)
     monkeypatch.setattr(subprocess, "run", start)
-    composed = functools.cache(config.join)
-    monkeypatch.setattr(config, "join", lambda choices: copy.deepcopy(composed(tuple(choices))))
-    monkeypatch.setattr(config, "groups", functools.cache(config.groups))
-    monkeypatch.setattr(config.spec, "names", functools.cache(config.spec.names))

@@ -16,7 +16,7 @@ from tests.safety.command_lines import commands, mild, mutated
 from tests.safety.conftest import Started, answer
 
 SHORT, LONG = 0, 1
-COUNTS = {"commands": (1000, 20_000), "configs": (250, 4_000), "files": (60, 1000), "trained": (5, 100)}
+COUNTS = {"commands": (1000, 20_000), "configs": (250, 4_000), "files": (40, 1000), "trained": (5, 100)}
 """examples in `make test` and in `make test-long`"""
 SIZES = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
@@ -105,7 +105,7 @@ FILES = ["result.json", "plan.json", "measures.json", "calibration.json", "metri
 
 @pytest.mark.parametrize("size", SIZES)
 def test_every_file_of_a_run_is_read_or_refused_by_name(
-    size: int, run_copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    size: int, run_copy: Path, remembered: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     from regulo.doctor import examination
     from regulo.doctor.base import Case
@@ -174,6 +174,7 @@ def _spoilt(data: st.DataObject, name: str, text: str) -> str:
 TINY = ["trainer=cpu", "trainer.limit_batches=2", "trainer.max_epochs=1", "data=fashion_mnist_mini", "data.train_images=128"]
 SMALL = {"resnet_small": ["model.width=4", "model.depth=8"], "vit_tiny": ["model.width=16", "model.depth=2"], "torchvision": []}
 TINY += ["data.batch_size=16", "data.clean_subset=32", "data.num_workers=0", "logger=csv", "callbacks=none"]
+TINY += ["trainer.precision=32-true", "trainer.memory_format=contiguous"]  # measuring them takes longer than two steps
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -257,14 +257,14 @@ def test_where_a_run_says_it_was_made_is_not_written_to_and_its_data_are_not_fet
 # ---- words that end up in a page, a terminal, a shell
 
 
-TAGS = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</style><svg onload=alert(1)>", "&lt;"]
+TAGS = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</style><svg onload=alert(1)>", "&lt;", "\x1b[2J"]
 
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_a_page_escapes_every_word_of_a_run(tag: str, run_copy: Path) -> None:
     saved = yaml.safe_load((run_copy / "config.yaml").read_text())
     saved["logger"] |= {"project": tag, "tags": [tag]}
-    saved["name"] = tag
+    saved["name"] = tag  # refused by validation: the page says so, and is made all the same
     (run_copy / "config.yaml").write_text(yaml.safe_dump(saved))
     plan = json.loads((run_copy / "plan.json").read_text())
     plan["regularizers"] = [dict.fromkeys(row, tag) for row in plan["regularizers"]]
@@ -273,7 +273,7 @@ def test_a_page_escapes_every_word_of_a_run(tag: str, run_copy: Path) -> None:
     assert answer(["report", str(run_copy)])[0] == 0
     page = (run_copy / "report.html").read_text()
     assert tag not in page
-    assert str(markupsafe.escape(tag)) in page, "it is shown, as text"
+    assert str(markupsafe.escape(tag)).replace("\x1b", "\ufffd") in page, "it is shown, as text"
 
 
 @pytest.mark.parametrize("tag", TAGS)

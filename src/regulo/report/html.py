@@ -12,9 +12,13 @@ MARKS = {"better": ("▲", "clearly better"), "worse": ("▼", "clearly worse"),
 """symbol and words"""
 
 
+CONTROL = dict.fromkeys([*range(9), *range(11, 32), 127], "\ufffd")
+"""characters that are not text, such as ESC: HTML does not allow them, and a terminal obeys them"""
+
+
 def save(page: Page, file: Path) -> Path:
     """Write the page; returns the file."""
-    write(file, without_home(render(page)))
+    write(file, without_home(render(page)).translate(CONTROL))
     return file
 
 
