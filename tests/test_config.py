@@ -50,6 +50,20 @@ def test_a_wrong_override_is_named_with_the_nearest_right_thing(override: str, k
     assert any(p.startswith(f"{key}: ") and near in p for p in found), found
 
 
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["=${.lr}", "=${.lr}"], "''"),
+        (["x=${.y}", "x.z=1"], "x.z"),
+        (["optim.lr=" + "9" * 5000], "optim.lr"),
+        ([""], "''"),
+        (["data.root=a\nb"], "data.root"),
+    ],
+)
+def test_what_fuzzing_found_stays_refused(words: list[str], key: str) -> None:
+    assert any(p.startswith(key) for p in problems(*words))
+
+
 def test_several_problems_come_at_once() -> None:
     found = problems("optim.lr=-1", "model.widht=3", "sead=1", "regularizer=[mixupp]", "trainer.devices=0")
     assert [f.split(":")[0] for f in sorted(found)] == ["model.widht", "optim.lr", "regularizer", "sead", "trainer.devices"]

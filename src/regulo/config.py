@@ -160,7 +160,12 @@ def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
     for path in additions:
         tree[Path(path).parent.name] = OmegaConf.merge(tree[Path(path).parent.name], OmegaConf.load(path))
     for override in values:
-        problems += _set(tree, override)
+        try:
+            problems += _set(tree, override)
+        except (OmegaConfBaseException, AttributeError, TypeError, ValueError):
+            key = override.key_or_group
+            near = nearest(key.partition(".")[0], [*Run.model_fields, *NAMED, *MANY, *FIXED])
+            problems.append(Problem(key, "leads nowhere", near))
     if asking := _asking(tree):
         raise Refused(*problems, *asking)
     try:
@@ -231,7 +236,7 @@ def _leaves(node: Any, key: str = "") -> list[tuple[str, str]]:
 
 
 def _set(tree: DictConfig, override: Any) -> list[Problem]:
-    """Follow one key=value, +key=value or ~key."""
+    """Follow one key=value, +key=value or ~key. Raises what OmegaConf does if the key leads nowhere."""
     key = override.key_or_group
     group, *rest = key.split(".")
     node = tree.get(group)
@@ -249,10 +254,7 @@ def _set(tree: DictConfig, override: Any) -> list[Problem]:
         what = f"{rest[0]} is not part of this run, which has: {', '.join(map(str, node)) or 'none'}"
         hint = f"+{group}={rest[0]} adds it"
         return [Problem(f"{group}.{rest[0]}", what, hint), *_check_field(group, rest, override.value())]
-    try:
-        OmegaConf.update(tree, key, override.value(), force_add=True)
-    except (OmegaConfBaseException, AttributeError, TypeError, ValueError):
-        return [Problem(key, "leads nowhere", nearest(group, [*Run.model_fields, *NAMED, *MANY, *FIXED]))]
+    OmegaConf.update(tree, key, override.value(), force_add=True)
     return []
 
 

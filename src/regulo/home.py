@@ -20,7 +20,7 @@ def expanded(path: str) -> Path:
     """The path that such a text means; a `~` is that of whoever reads it. Raises Refused for what can be no path."""
     try:
         found = Path(path).expanduser()
-    except RuntimeError:  # ~nobody
+    except (RuntimeError, ValueError):  # ~nobody
         found = Path(path)
     try:
         found.lstat()
