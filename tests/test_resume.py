@@ -149,7 +149,10 @@ def test_a_run_that_is_done_has_nothing_to_go_on_with(unbroken: Path, capsys: py
     assert "is done" in capsys.readouterr().err
 
 
-def test_a_run_that_another_process_trains_is_refused(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_another_process_trains_is_refused(
+    stopped: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regulo.runs.LINGER", 0.2)
     with locked(stopped / ".lock"):
         assert main(["train", "--resume", str(stopped)]) == 2
     assert "is being trained by another process" in capsys.readouterr().err

@@ -133,11 +133,10 @@ class Last(Checkpoint):
             return  # at an epoch's end the checkpoint comes behind the validation
         if any(getattr(callback, "seen", None) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             return  # batches are being collected that a checkpoint does not hold
-        stop = self.wishes.granted()
+        stop = self._agreed(trainer)
         due = not between and self._due(trainer)  # where the loss has just been found finite
         if together:
-            stop_all, due = (trainer.strategy.reduce_boolean_decision(wish, all=False) for wish in (stop is not None, due))
-            stop = stop or (Interrupted("another process was asked to stop", 143) if stop_all else None)
+            due = trainer.strategy.reduce_boolean_decision(due, all=False)
         if stop or due:
             self.save(trainer)
         if stop:
@@ -150,14 +149,21 @@ class Last(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.finished = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         self.save(trainer)
-        stop = self.wishes.granted()
-        if stop and trainer.world_size == 1 and not self.finished:
+        stop = self._agreed(trainer)
+        if stop and not self.finished:
             raise stop
 
     def save(self, trainer: Trainer) -> None:
         """Write the checkpoint, and begin the next interval."""
         trainer.save_checkpoint(self.path)
         self.saved_at = (trainer.global_step, time.monotonic())
+
+    def _agreed(self, trainer: Trainer) -> Interrupted | None:
+        """The end that this process was asked for, or another one. Called by all of them together."""
+        stop = self.wishes.granted()
+        if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(stop is not None, all=False):
+            return stop or Interrupted("another process was asked to stop", 143)
+        return stop
 
     def _due(self, trainer: Trainer) -> bool:
         step, since = self.saved_at

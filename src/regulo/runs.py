@@ -1,10 +1,12 @@
 """The run folder: everything about one run, in one place that no other run shares."""
 
+import contextlib
 import datetime
 import errno
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +18,8 @@ from regulo import foreign
 from regulo.errors import Problem, Refused, legible
 from regulo.home import expanded
 
+LINGER = 10.0
+"""seconds that loader processes of a killed run may still have its lock"""
 LONGEST = 4096 - 256
 """bytes of a run folder's path, so that those of its files stay within what the system takes"""
 
@@ -108,12 +112,18 @@ class RunFolder:
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Within: no other process writes to this run. Raises Refused if one does."""
-        try:
-            with locked(self.path / ".lock", wait=False):
-                yield
-        except BlockingIOError:
-            what = f"{self.path} is being trained by another process"
-            raise Refused(Problem("RUN", what, "wait until that ends, or stop it")) from None
+        with contextlib.ExitStack() as stack:
+            end = time.monotonic() + LINGER
+            while True:
+                try:
+                    stack.enter_context(locked(self.path / ".lock", wait=False))
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > end:
+                        what = f"{self.path} is being trained by another process"
+                        raise Refused(Problem("RUN", what, "wait until that ends, or stop it")) from None
+                time.sleep(0.1)
+            yield
 
     def save_config(self, config: Mapping[str, Any]) -> None:
         """config.yaml: everything that was chosen, defaults and measured choices included."""
