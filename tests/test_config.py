@@ -57,6 +57,7 @@ def test_a_wrong_override_is_named_with_the_nearest_right_thing(override: str, k
         (["x=${.y}", "x.z=1"], "x.z"),
         (["optim.lr=" + "9" * 5000], "optim.lr"),
         ([""], "''"),
+        (["~debug=" + "9" * 5000, "seed.deep=1"], "seed"),
         (["data.root=a\nb"], "data.root"),
     ],
 )

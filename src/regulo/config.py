@@ -275,13 +275,10 @@ class Origins:
 
     def __init__(self, arguments: Sequence[str], tree: Mapping[str, Any]) -> None:
         self.arguments = [a.lstrip("+~") for a in arguments]
-        chosen = dict(a.split("=", 1) for a in self.arguments if "=" in a)
-        self.files = [folder() / g / f"{chosen[g]}.yaml" for g in ("experiment", "debug") if g in chosen]
-        self.files += [
-            folder() / g / f"{chosen.get(g, tree.get(g, {}).get('name'))}.yaml"
-            for g in NAMED
-            if isinstance(tree.get(g, {}), dict)
-        ]
+        said = {g: node.get("name") for g in NAMED if isinstance(node := tree.get(g), Mapping)}
+        said |= dict(a.split("=", 1) for a in self.arguments if "=" in a)
+        wanted = [(g, said.get(g)) for g in ("experiment", "debug", *NAMED)]
+        self.files = [folder() / g / f"{option}.yaml" for g, option in wanted if option in groups().get(g, ())]
         self.files += [folder() / "train.yaml"]
 
     def of(self, key: str) -> str:
