@@ -98,17 +98,17 @@ def test_nothing_waits_for_the_device_between_log_points(optim: Any, monkeypatch
 
 @pytest.mark.parametrize("poison", ["loss", "input"])
 def test_a_non_finite_loss_fails_the_run_with_a_remedy(poison: str) -> None:
-    from regulo.errors import Failed
+    from regulo.errors import Diverged
 
     t = task("none", SGD(lr=1e30))
     if poison == "input":
         t.classifier.mean.fill_(float("nan"))
-    with pytest.raises(Failed, match=r"training loss is (nan|inf) in epoch 0.*optim\.lr"):
+    with pytest.raises(Diverged, match=r"training loss is (nan|inf) in epoch 0.*optim\.lr"):
         fit(t, batches())
 
 
 def test_a_non_finite_validation_loss_fails_before_anything_is_called_best() -> None:
-    from regulo.errors import Failed
+    from regulo.errors import Diverged
 
     t = task("none", SGD(lr=1e-9), log_every=100)
 
@@ -117,7 +117,7 @@ def test_a_non_finite_validation_loss_fails_before_anything_is_called_best() -> 
             t.classifier.model.head.bias.fill_(float("nan"))  # type: ignore[union-attr, operator]
 
     t.on_validation_start = spoil  # type: ignore[method-assign]
-    with pytest.raises(Failed, match="validation loss is nan in epoch 0"):
+    with pytest.raises(Diverged, match="validation loss is nan in epoch 0"):
         fit(t, batches(2))
 
 

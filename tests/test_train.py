@@ -184,7 +184,7 @@ def test_a_diverging_run_fails_with_1_says_why_and_keeps_the_last_finite_weights
     folder, result = run(expect=1)
     assert result["status"] == "failed"
     assert "training loss is nan in epoch 1" in result["error"]
-    assert result["error_type"] == "Failed"
+    assert result["error_type"] == "Diverged"
     assert "the run failed: the training loss is nan" in capsys.readouterr().err
     for name in ("best", "last"):
         assert all(v.isfinite().all() for v in weights(folder, name).values())

@@ -66,11 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"  {problem}", file=sys.stderr)
         return 2
     except Failed as failure:
-        print(f"regulo: the run failed: {one_line(str(failure))}", file=sys.stderr)
+        _say("the run failed: " + one_line(str(failure)), failure)
         return 1
-    except KeyboardInterrupt:
-        print("regulo: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        _say("interrupted", interrupt)
         return 130
+
+
+def _say(what: str, error: BaseException) -> None:
+    """What has ended the command, and the notes that it carries."""
+    for line in (what, *getattr(error, "__notes__", ())):
+        print(f"regulo: {line}", file=sys.stderr)
 
 
 def quiet() -> None:

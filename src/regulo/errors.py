@@ -35,7 +35,11 @@ class Refused(Exception):
 
 
 class Failed(Exception):
-    """A run that started and could not go on, such as a non-finite loss. Exit code 1."""
+    """A run that started and could not go on. Exit code 1."""
+
+
+class Diverged(Failed):
+    """The loss is no number any more. Nothing but the outside of a run can be mended: this one would do it again."""
 
 
 def legible(name: str) -> bool:

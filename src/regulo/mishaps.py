@@ -55,6 +55,17 @@ def failure(error: BaseException, config: Config, folder: Path) -> Failed | None
 
 
 @contextmanager
+def told(config: Config, folder: Path) -> Iterator[None]:
+    """Within a run: a mishap is a failure that says what to do about it."""
+    try:
+        yield
+    except Exception as error:
+        if failed := failure(error, config, folder):
+            raise failed from error
+        raise
+
+
+@contextmanager
 def refused(config: Config) -> Iterator[None]:
     """Within, where nothing has been started yet: a mishap is a refusal."""
     try:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -124,6 +125,15 @@ class RunFolder:
                         raise Refused(Problem("RUN", what, "wait until that ends, or stop it")) from None
                 time.sleep(0.1)
             yield
+
+    def how_to_go_on(self) -> str:
+        """What to type once that is mended which has ended the run; empty if it has no checkpoint yet."""
+        kept = (self.checkpoints / "last.ckpt").is_file()
+        return f"when that is mended, go on with: {self.resuming()}" if kept else ""
+
+    def resuming(self) -> str:
+        """The command that goes on with the run."""
+        return f"regulo train --resume {shlex.quote(str(self.path))}"
 
     def save_config(self, config: Mapping[str, Any]) -> None:
         """config.yaml: everything that was chosen, defaults and measured choices included."""

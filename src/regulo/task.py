@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from regulo.batch import Batch, Facts, soft_targets
 from regulo.draws import Moment, torch_seed
-from regulo.errors import Failed
+from regulo.errors import Diverged
 from regulo.metrics import MetricsFile
 from regulo.optim.base import Optimizer
 from regulo.plan import Plan
@@ -129,7 +129,7 @@ class ImageClassification(LightningModule):
     def _log_training(self, norm: float, lr: float) -> None:
         loss, acc, penalties = self.meter.read()
         if not math.isfinite(loss):
-            raise Failed(f"the training loss is {loss} in epoch {self.current_epoch}, step {self.global_step}{self._remedy()}")
+            raise Diverged(f"the training loss is {loss} in epoch {self.current_epoch}, step {self.global_step}{self._remedy()}")
         read = {
             "train/loss": loss,
             "train/acc": acc,
@@ -159,7 +159,7 @@ class ImageClassification(LightningModule):
         read = {f"{name}/{k}": v for name, tally in self.tallies.items() for k, v in tally.read().items()}
         read |= gaps(read)
         if not math.isfinite(read["val/loss"]):
-            raise Failed(f"the validation loss is {read['val/loss']} in epoch {self.current_epoch}{self._remedy()}")
+            raise Diverged(f"the validation loss is {read['val/loss']} in epoch {self.current_epoch}{self._remedy()}")
         self.log_dict(read)
 
     # ---- optimizer

@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regulo import config as configs
-from regulo import launch, resume
+from regulo import resume
 from regulo.config import Config
 from regulo.environment import environment
-from regulo.errors import Refused
+from regulo.errors import Diverged, Failed, Refused
 from regulo.home import without_home
+from regulo.ranks import launch
+from regulo.ranks.board import Board
+from regulo.ranks.line import Pace
+from regulo.ranks.member import Member
 from regulo.resume import Begun
 from regulo.runs import RunFolder
 from regulo.stopping import Interrupted, requeue
-from regulo.watch import Board, Member, Pace
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -105,7 +108,7 @@ def fit(
     """Train to the end of the schedule, or until the plan stops it. Raises Interrupted if the run is asked to stop."""
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-    from regulo import logs, speed
+    from regulo import logs, mishaps, speed
     from regulo.callbacks.base import Scene
     from regulo.checkpoints import keepers
     from regulo.sharding import ShardedClassification
@@ -126,7 +129,8 @@ def fit(
         "images": parts.data.sizes(),
     }
     try:
-        trainer.fit(task, parts.data, ckpt_path=start.checkpoint if start else None, weights_only=True)
+        with mishaps.told(config, folder.path):  # here, where the rank is known to which it happened
+            trainer.fit(task, parts.data, ckpt_path=start.checkpoint if start else None, weights_only=True)
     except Interrupted:
         raise
     except SIGTERMException:  # before the first step
@@ -195,27 +199,29 @@ def outcome(folder: RunFolder, config: Config, start: "Start | None" = None) -> 
     except BaseException as error:
         told = mishaps.failure(error, config, folder.path) or error
         status = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
-        why = {"error": without_home(mishaps.summary(told)), "error_type": type(error).__name__}
+        kind = type(error.__cause__ if isinstance(error, Failed) and error.__cause__ else error).__name__
+        why = {"error": without_home(mishaps.summary(told)), "error_type": kind}
         with contextlib.suppress(OSError):  # a disk that is full must not hide why
             folder.save_json("result.json", result | {"status": status, **why})
         if isinstance(error, Interrupted):
-            _say_how_to_go_on(folder, error)
+            print(f"regulo: stopped ({error}); go on with: {folder.resuming()}", file=sys.stderr)
+            if error.code == 128 + signal.SIGUSR1 and (said := requeue()):
+                print(f"regulo: {said}", file=sys.stderr)
+        elif not isinstance(told, Diverged | SystemExit) and (how := folder.how_to_go_on()):
+            told.add_note(how)
         if told is error:
             raise
-        if (folder.checkpoints / "last.ckpt").is_file():
-            print(f"regulo: when that is mended, go on with: regulo train --resume {folder.path}", file=sys.stderr)
         raise told from error
 
 
-def failed(folder: RunFolder, result: dict[str, Any]) -> Callable[[str], None]:
-    """Says in result.json that the run failed, where this can't wait for the main thread."""
-    return lambda why: folder.save_json("result.json", result | {"status": "failed", "error": why, "error_type": "Failed"})
+def failed(folder: RunFolder, result: dict[str, Any]) -> Callable[[str], str]:
+    """Says in result.json that the run failed, where this can't wait for the main thread. Returns how to go on."""
 
+    def say(why: str) -> str:
+        folder.save_json("result.json", result | {"status": "failed", "error": why, "error_type": "Failed"})
+        return folder.how_to_go_on()
 
-def _say_how_to_go_on(folder: RunFolder, stop: Interrupted) -> None:
-    print(f"regulo: stopped ({stop}); go on with: regulo train --resume {folder.path}", file=sys.stderr)
-    if stop.code == 128 + signal.SIGUSR1 and (said := requeue()):
-        print(f"regulo: {said}", file=sys.stderr)
+    return say
 
 
 def _help(words: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from regulo.errors import Problem, Refused
-from regulo.launch import Place, environment, place
+from regulo.ranks.launch import Place, environment, place
 from regulo.spec import Strict
 
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ class Ended:
     @property
     def line(self) -> str:
         """The one line that says that the run failed."""
-        lines = [line for line in self.errors.splitlines() if line.startswith("regulo:")]
+        lines = [line for line in self.errors.splitlines() if line.startswith("regulo: the run failed:")]
         assert len(lines) == 1, self.errors[-3000:]
         return lines[0]
 

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from regulo import task
 from regulo.cli import main
 
@@ -19,6 +21,10 @@ plain = task.ImageClassification.training_step
 
 def raises() -> None:
     raise ValueError("this rank has had enough")
+
+
+def runs_out_of_memory() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
 def hangs() -> None:
@@ -36,7 +42,7 @@ def is_stopped() -> None:
 def spoilt(self: Any, batch: Any, batch_idx: int) -> Any:
     if self.global_rank == rank and self.global_step == step:
         note.write_text(f"{os.getpid()} {time.time()}")
-        {f.__name__: f for f in (raises, hangs, is_killed, is_stopped)}[what]()
+        {f.__name__: f for f in (raises, runs_out_of_memory, hangs, is_killed, is_stopped)}[what]()
     return plain(self, batch, batch_idx)
 
 

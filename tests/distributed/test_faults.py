@@ -1,6 +1,7 @@
 """One rank fails, is killed, hangs or is stopped: the run ends soon, names it, and leaves nothing behind but its folder."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,12 @@ def spoilt(folder: Path, what: str, rank: int, *overrides: str) -> tuple[Ended, 
     return ended, ended.at - float(note.read_text().split()[1])
 
 
-def is_resumable(folder: Path) -> None:
-    """The last checkpoint is whole: that of the second epoch."""
-    kept = checkpoints.read(folder / "checkpoints" / "last.ckpt")
+def is_resumable(run: Path, ended: Ended) -> None:
+    """The last checkpoint is whole, that of the second epoch; and the run says how to go on."""
+    kept = checkpoints.read(run / "checkpoints" / "last.ckpt")
     assert kept["epoch"] == 1
     assert kept["global_step"] == 4
+    assert ended.errors.count(f"regulo: when that is mended, go on with: regulo train --resume {run}") == 1
 
 
 @pytest.mark.usefixtures("no_orphans")
@@ -36,12 +38,17 @@ def test_a_killed_rank_ends_the_run_which_names_it(tmp_path: Path) -> None:
     print(f"a killed rank: {seconds:.1f} s")
     assert result(tmp_path / "run")["status"] == "failed"
     assert "rank 1 was killed" in result(tmp_path / "run")["error"]
-    is_resumable(tmp_path / "run")
+    is_resumable(tmp_path / "run", ended)
+    again = execute([sys.executable, "-m", "regulo", "train", "--resume", str(tmp_path / "run")])
+    assert again.code == 0, again.errors
+    assert result(tmp_path / "run")["epochs"] == 4
 
 
 WAYS = {
     ("raises", 0): (1, "rank 0: ValueError: this rank has had enough"),
     ("raises", 1): (1, "rank 1: ValueError: this rank has had enough"),
+    ("runs_out_of_memory", 0): (1, "rank 0: data.batch_size: out of memory with"),
+    ("runs_out_of_memory", 1): (1, "rank 1: data.batch_size: out of memory with"),
     ("hangs", 0): (1, "rank 0 hangs at fault.py:"),
     ("hangs", 1): (1, "rank 1 hangs at fault.py:"),
     ("is_stopped", 0): (-9, "rank 0 has not been heard of for"),
@@ -64,7 +71,7 @@ def test_a_rank_that_ends_or_hangs_ends_the_run_which_names_it(what: str, rank: 
     kept = result(tmp_path / "run")
     assert kept["status"] == "failed"
     assert told in kept["error"]
-    is_resumable(tmp_path / "run")
+    is_resumable(tmp_path / "run", ended)
     if what == "raises":
         assert "in raises" in (tmp_path / "run" / f"rank{rank}.txt").read_text()
 
@@ -92,4 +99,4 @@ def test_under_torchrun_too(what: str, tmp_path: Path) -> None:
     told = "rank 1 ended without a word" if what == "is_killed" else "rank 1 hangs at fault.py"
     assert told in ended.errors
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"
-    is_resumable(tmp_path / "run")
+    is_resumable(tmp_path / "run", ended)

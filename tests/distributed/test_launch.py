@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from regulo import launch
 from regulo.config import load
 from regulo.errors import Refused
+from regulo.ranks import launch
 from tests.distributed.conftest import environment, execute, result, training
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}

@@ -81,7 +81,7 @@ def test_features_of_known_curves() -> None:
 
 def test_a_loss_that_is_not_finite_is_unstable_and_a_full_disk_is_not() -> None:
     nothing: tuple[Any, ...] = ([], [], [])
-    assert classify(seen(*nothing, result={"status": "failed", "error_type": "Failed"})) == "unstable"
+    assert classify(seen(*nothing, result={"status": "failed", "error_type": "Diverged"})) == "unstable"
     full = seen(*CASES_OF_FITS, result={"status": "failed", "error_type": "OSError"})
     assert classify(full) == "fits"
 
@@ -126,7 +126,7 @@ def test_a_run_without_a_finished_epoch_is_not_judged_unless_its_loss_was_not_fi
     folder.save_json("result.json", {"status": "running"})
     with pytest.raises(Refused, match="finished no epoch"):
         judge(folder)
-    folder.save_json("result.json", {"status": "failed", "error": "the training loss is nan", "error_type": "Failed"})
+    folder.save_json("result.json", {"status": "failed", "error": "the training loss is nan", "error_type": "Diverged"})
     verdict = judge(folder)
     assert verdict.regime == "unstable"
     assert "not finite" in verdict.evidence[0]

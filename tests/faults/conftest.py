@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,6 +44,9 @@ class Fault:
         assert not list(self.folder.rglob("*.part"))
         file = self.folder / "result.json"
         result = json.loads(file.read_text()) if file.is_file() else {}
+        mends = code == 1 and result.get("error_type") != "Diverged"  # which would come again
+        goes_on = mends and (self.folder / "checkpoints" / "last.ckpt").is_file()
+        assert not said or (f"go on with: regulo train --resume {shlex.quote(str(self.folder))}" in said) == goes_on
         if self.keeps == NOTHING:
             assert result == {}
         elif self.keeps == RUN:

@@ -18,7 +18,7 @@ from regulo.config import Config
 from regulo.runs import RunFolder, locked
 
 State = Literal["done", "failed", "unmeasured", "open"]
-FINAL = "Failed"
+FINAL = "Diverged"
 """the error of a run that would fail the same way again: its loss was not finite"""
 
 

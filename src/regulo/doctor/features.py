@@ -97,7 +97,7 @@ def features(rows: Rows, result: Mapping[str, Any], config: Config, classes: int
     end = statistics.median(val[-3:]) if val else NAN  # at a high rate, the last epoch alone says little
     return Features(
         classes=classes,
-        failed=result.get("status") == "failed" and result.get("error_type", "Failed") == "Failed",
+        failed=result.get("status") == "failed" and result.get("error_type") == "Diverged",
         epochs=n,
         planned=config.trainer.max_epochs,
         rate_left=rates[-1] / max(rates) if rates else NAN,

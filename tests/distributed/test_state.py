@@ -2,7 +2,7 @@
 
 import pytest
 
-from regulo.watch import State, verdict
+from regulo.ranks.state import State, verdict
 
 NOW = 1000.0
 
