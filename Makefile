@@ -10,6 +10,11 @@ help: ## this list
 
 setup: $(READY) ## make .venv with the locked dependencies (TORCH_BACKEND=cpu: other torch builds)
 
+ifneq ($(TORCH_BACKEND),)
+ifneq ($(TORCH_BACKEND),$(shell cat $(READY) 2>/dev/null))
+.PHONY: $(READY) # another build of torch is wanted than the one that is there
+endif
+endif
 $(READY): scripts/setup.sh pyproject.toml locks/base.lock locks/torch.lock
 	@sh scripts/setup.sh
 

@@ -226,6 +226,10 @@ def page(found: Mapping[Known, Features]) -> str:
         "`make doctor` looks at a run before it starts, `make doctor ARGS=runs/…` at one that has ended. Exit codes: 0 nothing",
         "to say, or notes only; 1 a warning; 2 an error, which `regulo train` would refuse. `make regimes` makes this page.",
         "",
+        "Options: `--fix my.yaml` applies the fixes and writes the run as an experiment (without a file:",
+        "`configs/experiment/doctor.yaml`); `--difference=1` says which difference in test accuracy, in points, you want to see, and"
+        " how many seeds that takes.",
+        "",
         "## The verdict, tried",
         "",
         f"{len(found)} runs on the shipped images, whose regime follows from how they were made and not from their curves",

@@ -1,18 +1,18 @@
 #!/bin/sh
 # Make .venv with the locked, hash-checked dependencies and Regulo itself.
-#   PYTHON=python3.12        which Python (3.11 or later); default: the first one found
+#   PYTHON=python3.12        which Python (3.11 to 3.13); default: the first one found
 #   TORCH_BACKEND=cpu        torch from another build: cpu, cu126, cu128, rocm6.4, … (any that `uv pip install
 #                            --torch-backend` knows); same versions, everything else stays locked
 set -eu
 cd "$(dirname "$0")/.."
 
-ask() { "$1" -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; }
+ask() { "$1" -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
 python=""
 for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
   if command -v "$candidate" >/dev/null && ask "$candidate"; then python=$candidate; break; fi
 done
 if [ -z "$python" ]; then
-  echo "setup: no Python 3.11 to 3.14 found (tried ${PYTHON:-python3 python3.13 python3.12 python3.11}); name one: make setup PYTHON=/path/to/python" >&2
+  echo "setup: no Python 3.11 to 3.13 found (tried ${PYTHON:-python3 python3.13 python3.12 python3.11}); name one: make setup PYTHON=/path/to/python" >&2
   exit 2
 fi
 
@@ -40,5 +40,5 @@ fi
 .venv/bin/uv pip install --quiet $locked -r locks/base.lock
 .venv/bin/uv pip install --quiet --no-deps --no-build-isolation -e .
 .venv/bin/uv pip check --quiet
-touch .venv/.ready
+echo "${TORCH_BACKEND:-}" >.venv/.ready # which build of torch is there
 echo "setup: done"

@@ -28,7 +28,7 @@ def test_every_override_in_the_readme_is_valid(tmp_path: Path) -> None:
     for line in commands():
         found = re.match(r'(?:make train ARGS="(.*)"|(?:\.venv/bin/)?regulo train ?(.*))$', line)
         if found:
-            overrides = (found[1] or found[2] or "").split()
+            overrides = [word.strip("'") for word in (found[1] or found[2] or "").split()]
             if "--resume" in overrides:
                 continue
             config.load([o for o in overrides if not o.startswith("-")])

@@ -27,6 +27,7 @@ from regulo.trainer import TrainerSpec
 
 NAMED = ("data", "model", "optim")  # one extension each, chosen by `name`
 MANY = ("regularizer", "callbacks")  # any number of extensions, by key
+MANY_RUNS = "regulo ablate makes many: study=quick"
 FIXED: dict[str, type[Strict]] = {"trainer": TrainerSpec, "logger": LoggerSpec}
 
 
@@ -128,13 +129,13 @@ def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
                 Problem(
                     argument.strip() or repr(argument),
                     "cannot be read as an override",
-                    "write key=value, for example optim.lr=0.05",
+                    MANY_RUNS if argument in ("-m", "--multirun") else "write key=value, for example optim.lr=0.05",
                 )
             )
             continue
         key = override.key_or_group
         if override.is_sweep_override():
-            problems.append(Problem(argument, "is several values", "a run takes one; a list is written [a,b]"))
+            problems.append(Problem(argument, "is several values", f"a run takes one, and {MANY_RUNS}; a list is written [a,b]"))
         elif key in known and not override.is_delete():
             wanted = override.value()
             options = wanted if isinstance(wanted, list) else [] if wanted is None else [wanted]

@@ -163,8 +163,8 @@ def test_the_numbers_decide(name: str, quick: bool) -> None:
 
 @pytest.mark.parametrize("name", ["conv_dropout", "attention_dropout", "augmentations", "combination", "too_much"])
 def test_noise_alone_seldom_confirms(name: str) -> None:
-    """Conditions that do not differ: a claim of a difference holds in few of 60 worlds."""
-    claim, held = CLAIMS[name], 0
+    """Conditions that do not differ: a claim of a difference holds in few of 60 worlds; mostly it stays undecided."""
+    claim, verdicts = CLAIMS[name], list[str]()
     for world in range(60):
         noise = np.random.default_rng(world)
         trials = []
@@ -173,8 +173,10 @@ def test_noise_alone_seldom_confirms(name: str) -> None:
             trials.append(
                 Trial(t.name, t.settings, run_like(accuracy, 0.95 + 0.004 * noise.standard_normal()) | {"train/acc": 0.95})
             )
-        held += claim.judge(trials).verdict == "holds"
-    assert held <= 9, "one of twenty, and chance"
+        verdicts.append(claim.judge(trials).verdict)
+    assert verdicts.count("holds") <= 9, "one of twenty, and chance"
+    if name in ("conv_dropout", "attention_dropout", "augmentations"):
+        assert verdicts.count("undecided") >= 42
 
 
 @pytest.mark.parametrize("name", [n for n, c in CLAIMS.items() if isinstance(c, Comparison)])

@@ -38,8 +38,8 @@ class Augmentations(Comparison):
     method = (
         "A small network for 12 epochs, with each augmentation alone and with none, the same seeds; the order of "
         "strong and weak ones is bound to that budget. The claim holds if all are clearly above none in test "
-        "accuracy (seven comparisons share the error) and shrink the gap; it fails if fewer than half are, or one is "
-        "clearly below."
+        "accuracy (seven comparisons share the error) and shrink the gap, with a limit if some are; it fails if one is "
+        "clearly below, and is undecided if none is either."
     )
 
     def conditions(self, quick: bool) -> dict[str, list[str]]:
@@ -61,7 +61,7 @@ class Augmentations(Comparison):
             f"validation, {best}, gains {gain[best]} points{diverged(trials)}"
         )
         all_hold = len(helps) == len(smaller) == len(kinds)
-        verdict = "holds" if all_hold else "fails" if hurts or 2 * len(helps) < len(kinds) else "holds with a limit"
+        verdict = "holds" if all_hold else "fails" if hurts else "holds with a limit" if helps else "undecided"
         return Finding(verdict, number, table)  # type: ignore[arg-type]
 
     def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:

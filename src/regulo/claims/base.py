@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Verdict = Literal["holds", "holds with a limit", "fails"]
+Verdict = Literal["holds", "holds with a limit", "undecided", "fails"]
 Numbers = dict[str, Any]
 
 

@@ -27,7 +27,7 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
 
 
 class FocalLoss(Regularizer):
-    """Count an image the less, the surer the network already is of its class."""
+    """Weigh an image less the surer the network already is of its class."""
 
     source: ClassVar[str] = "arXiv:1708.02002"
     scales: ClassVar[tuple[str, ...]] = ("gamma",)

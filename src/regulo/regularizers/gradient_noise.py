@@ -17,7 +17,7 @@ from regulo.regularizers.base import SHARDED, Regularizer
 
 
 class GradientNoise(Regularizer):
-    """Add noise to the gradient, less and less."""
+    """Add noise to the gradient that fades over the run."""
 
     source: ClassVar[str] = "arXiv:1511.06807"
     order: ClassVar[int] = 10  # inside those that ask for several gradients: the noise is on the one that is followed

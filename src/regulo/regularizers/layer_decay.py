@@ -17,7 +17,7 @@ from regulo.regularizers.base import Regularizer
 
 
 class LayerDecay(Regularizer):
-    """Let a layer learn the more slowly, the further it is from the output."""
+    """Give a layer a lower learning rate the further it is from the output."""
 
     source: ClassVar[str] = "arXiv:2003.10555; arXiv:2106.08254"
 

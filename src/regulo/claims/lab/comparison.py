@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from regulo.additive import noise
-from regulo.claims.base import Claim, Numbers, Row, Trial, by
+from regulo.claims.base import Claim, Numbers, Row, Trial, Verdict, by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,6 +101,11 @@ class Contrast:
     def below(self) -> bool:
         """Whether it is clearly below."""
         return self.mean < -self.bound
+
+    @property
+    def verdict(self) -> Verdict:
+        """On the claim that the first condition is above the second."""
+        return "holds" if self.above else "fails" if self.below else "undecided"
 
     def __str__(self) -> str:
         """Mean and bound."""

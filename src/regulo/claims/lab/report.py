@@ -13,7 +13,8 @@ SPREAD = (
     "n counts seeds (or cases), spread is their sample standard deviation. It is over seeds only: all runs share one training "
     "and one test set, of 5,000 images each, so that an accuracy of 88% has a standard error of .46 points besides. A "
     "difference is called clear if it exceeds the one-sided 95% point of Student's t for the noise that conditions and "
-    "seeds leave; that bound stands behind it in brackets."
+    "seeds leave; that bound stands behind it in brackets. A claim of a difference that is clear in neither direction "
+    "is undecided."
 )
 QUICK = "**Quick: one seed and coarse grids. What is called a verdict here is an indication.**"
 
