@@ -227,8 +227,8 @@ def page(found: Mapping[Known, Features]) -> str:
         "to say, or notes only; 1 a warning; 2 an error, which `regulo train` would refuse. `make regimes` makes this page.",
         "",
         "Options: `--fix my.yaml` applies the fixes and writes the run as an experiment (without a file:",
-        "`configs/experiment/doctor.yaml`); `--difference=1` says which difference in test accuracy, in points, you want to see, and"
-        " how many seeds that takes.",
+        "`configs/experiment/doctor.yaml`); `--difference=1` says which difference in test accuracy, in points, you want to see,"
+        " and how many seeds that takes.",
         "",
         "## The verdict, tried",
         "",
