@@ -34,7 +34,8 @@ class Averaging(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Take the state after a step, or after the last step of an epoch."""
         left = trainer.num_training_batches - batch_idx - 1
-        if left < self.fresh_statistics:  # no sooner: images hold much memory
+        end = (trainer.current_epoch + 1) / (trainer.max_epochs or 1)
+        if left < self.fresh_statistics and self.weight(self.count, end, pl_module.steps) is not None:  # images hold much memory
             self.seen.append(outputs["images"].detach())
         if not left or not self.per_epoch:
             w = self.weight(self.count, pl_module.now().progress, pl_module.steps)

@@ -15,7 +15,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from regulo import foreign
-from regulo.errors import Problem, Refused
+from regulo.errors import Problem, Refused, one_line
 from regulo.plan import Plan
 from regulo.regularizers.base import Goal
 from regulo.runs import RunFolder
@@ -78,11 +78,20 @@ def latest(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
             problems += refusal.problems
             continue
         for problem in problems:
-            print(f"{problem.what}; going on from {name}")
+            print(one_line(f"{problem.what}; going on from {name}"))
         return path, kept
     if problems:
         raise Refused(*problems)
     return None
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """By which a file that is there can be told from one that took its place; None if there is none."""
+    try:
+        known = path.stat()
+    except FileNotFoundError:
+        return None
+    return known.st_ino, known.st_mtime_ns
 
 
 class Best(ModelCheckpoint):
@@ -110,8 +119,8 @@ class Last(Checkpoint):
     With several processes all of them must agree, which they do where they wait for one another anyway: at log points.
     """
 
-    def __init__(self, folder: Path, spec: TrainerSpec) -> None:
-        self.path, self.wishes = folder / LAST, Wishes(spec.max_seconds())
+    def __init__(self, folder: Path, spec: TrainerSpec, wishes: Wishes) -> None:
+        self.path, self.wishes = folder / LAST, wishes
         self.every_steps = spec.save_every_n_steps or float("inf")
         self.every_seconds = 60 * (spec.save_every_minutes or float("inf"))
         self.saved_at = (0, time.monotonic())
@@ -124,7 +133,7 @@ class Last(Checkpoint):
         checkpoint["finished"] = self.finished
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.wishes.listen()  # Lightning's own handler talks to other processes from within, which may never return
+        self.wishes.trains()  # Lightning's own handler talks to other processes from within, which may never return
         self.saved_at = (trainer.global_step, time.monotonic())
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -143,14 +152,14 @@ class Last(Checkpoint):
             raise stop
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
-        if trainer.world_size == 1 and (stop := self.wishes.granted()):
-            raise stop  # a validation begins anew
+        if trainer.world_size == 1 and self.wishes.signal and (stop := self.wishes.granted()):
+            raise stop  # who signals waits for seconds only; what is up is `max_time`'s, which can wait for the next checkpoint
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.finished = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         self.save(trainer)
         stop = self._agreed(trainer)
-        if stop and not self.finished:
+        if stop and not self.finished:  # else it is granted behind the training
             raise stop
 
     def save(self, trainer: Trainer) -> None:
@@ -171,9 +180,9 @@ class Last(Checkpoint):
         return steps >= self.every_steps or time.monotonic() - since >= self.every_seconds
 
 
-def keepers(folder: Path, goal: Goal, trainer: TrainerSpec) -> list[Checkpoint]:
+def keepers(folder: Path, goal: Goal, trainer: TrainerSpec, wishes: Wishes) -> list[Checkpoint]:
     """What writes the checkpoints of a run, and ends it when it is asked to stop."""
-    return [Best(folder, goal), Last(folder, trainer)]
+    return [Best(folder, goal), Last(folder, trainer, wishes)]
 
 
 def handed_on(folder: RunFolder, plan: Plan) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Loggers: metrics.csv always; W&B offline unless asked otherwise."""
 
+import http.client
 import netrc
 import os
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -39,15 +41,20 @@ class LoggerSpec(Strict):
 
         offline = "or use logger=wandb, which needs neither account nor network"
         server = os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url
-        if not (os.environ.get("WANDB_API_KEY") or _netrc_knows(urllib.parse.urlsplit(server).hostname or "")):
-            what = f"there is no API key for the W&B server {server}"
+        shown = re.sub("//[^/@]*@", "//", server)  # without a password
+        try:
+            host = urllib.parse.urlsplit(server).hostname or ""
+        except ValueError as error:
+            raise Refused(Problem("logger.wandb", f"the W&B server {shown} is no address: {error}", offline)) from error
+        if not (os.environ.get("WANDB_API_KEY") or _netrc_knows(host)):
+            what = f"there is no API key for the W&B server {shown}"
             raise Refused(Problem("logger.wandb", what, f".venv/bin/wandb login, or set WANDB_API_KEY; {offline}"))
         try:
             urllib.request.urlopen(server, timeout=4).close()  # through the proxy, if the environment names one
         except urllib.error.HTTPError:
             pass  # it answers
-        except OSError as error:
-            raise Refused(Problem("logger.wandb", f"the W&B server {server} does not answer: {error}", offline)) from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise Refused(Problem("logger.wandb", f"the W&B server {shown} does not answer: {error}", offline)) from error
 
     @contextmanager
     def opened(self, folder: Path, config: Mapping[str, Any], rows: int | None = None) -> "Iterator[list[Logger]]":
@@ -95,7 +102,7 @@ def _netrc_knows(host: str) -> bool:
     files = [Path(os.environ["NETRC"])] if "NETRC" in os.environ else [Path.home() / n for n in (".netrc", "_netrc")]
     try:
         return any(netrc.netrc(file).authenticators(host) for file in files if file.is_file())
-    except netrc.NetrcParseError:
+    except (netrc.NetrcParseError, OSError, UnicodeDecodeError):
         return False
 
 

@@ -78,6 +78,20 @@ class Kept(BaseModel):
     std: list[Annotated[float, Field(gt=0)]] | tuple[Annotated[float, Field(gt=0)], ...]
 
 
+class Going(BaseModel):
+    """Where a checkpoint lies in the run, from which it goes on."""
+
+    place: tuple[Count, Count]
+    """the epoch, and how many of its batches are done"""
+    images: list[Count]
+    """of each split"""
+    rows: Count
+    """of metrics.csv"""
+    global_step: Count
+    meter: Mapping[str, Any]
+    rate: Mapping[str, Any]
+
+
 def checked(kind: Any, content: Any, what: str, key: str = "RUN") -> Any:
     """The content, if it has the types and ranges of `kind`. Raises Refused with the first thing that has not."""
     try:
@@ -169,6 +183,13 @@ def facts(kept: Mapping[str, Any], what: str) -> Facts:
     if len(told.mean) != told.channels or len(told.std) != told.channels:
         raise Refused(Problem("RUN", f"{what} is not what Regulo writes: mean and std need {told.channels} values each"))
     return Facts(told.channels, told.height, told.width, tuple(told.classes), tuple(told.mean), tuple(told.std))
+
+
+def place(kept: Mapping[str, Any], what: str) -> Going:
+    """Where a checkpoint lies in the run. Raises Refused."""
+    told = dict(_part(kept, what, "regulo")) | {"global_step": kept.get("global_step")}
+    told |= {"place": tuple(told.get("place") or ()), "images": list(told.get("images") or ())}
+    return checked(Going, told, what)
 
 
 def weights(kept: dict[str, Any], what: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from regulo import config as configs
 from regulo import records
 from regulo.config import Config
 from regulo.environment import environment
-from regulo.errors import Problem, Refused
+from regulo.errors import Problem, Refused, one_line
 from regulo.runs import RunFolder
 from regulo.stopping import started_again
 
@@ -40,6 +40,8 @@ class Begun:
     """None: it was interrupted before it wrote one"""
     kept: Mapping[str, Any]
     """what is in it"""
+    stamp: tuple[int, int] | None
+    """which file it was that was read"""
 
     def trusted(self) -> Config:
         """The config to build from: the weights come from the checkpoint, if there is one."""
@@ -47,16 +49,31 @@ class Begun:
 
         return trusting(self.config) if self.checkpoint else self.config
 
+    def take_over(self) -> None:
+        """Once the folder is ours: see that it is as it was read, and whole. Raises Refused."""
+        from regulo import checkpoints
+
+        best, last = (self.folder.checkpoints / name for name in (checkpoints.BEST, checkpoints.LAST))
+        if self.stamp != checkpoints.stamp(self.checkpoint or last):
+            raise Refused(Problem("RUN", f"{self.folder.path} went on meanwhile", "try again"))
+        if self.checkpoint and records.place(self.kept, str(self.checkpoint)).place[0]:
+            try:
+                checkpoints.read(best)
+            except (OSError, Refused) as error:
+                what = f"{best}, which an earlier epoch has left, is missing or torn"
+                raise Refused(Problem("RUN", what, "copy it back, or begin a new run")) from error
+        if self.checkpoint and self.checkpoint != last:
+            last.unlink(missing_ok=True)  # it is torn, and would take the place of the good one before it
+
     def start(self, data: "ImageData") -> "Start":
         """Let the data begin where the checkpoint was written. Raises Refused if they are others now."""
         if not self.checkpoint:
             return Start(None, 0, 0, 0, self.changes)
-        told = self.kept["regulo"]
-        if list(told["images"]) != data.sizes() or tuple(told["facts"]["classes"]) != data.facts.classes:
+        told = records.place(self.kept, str(self.checkpoint))
+        if told.images != data.sizes() or records.facts(self.kept, str(self.checkpoint)).classes != data.facts.classes:
             raise Refused(Problem("data", f"{self.folder.path} was trained on other images", "go on with the same ones"))
-        epoch, batch = told["place"]
-        data.begin = (epoch, batch)
-        return Start(self.checkpoint, self.kept["global_step"], epoch, told["rows"], self.changes)
+        data.begin = told.place
+        return Start(self.checkpoint, told.global_step, told.place[0], told.rows, self.changes)
 
 
 @dataclass(frozen=True)
@@ -88,11 +105,14 @@ def begun(words: Sequence[str]) -> Begun | None:
     if "--resume" in words:
         place = list(words).index("--resume")
         named = words[place + 1 : place + 2]
-        if not named or "=" in named[0]:
+        if not named or ("=" in named[0] and not Path(named[0]).is_dir()):
             raise Refused(Problem("--resume", "needs the folder of a run", "regulo train --resume runs/…"))
         folder = RunFolder.open(named[0])
         saved = folder.config()
-        return _begun(folder, saved, configs.changed(saved, [*words[:place], *words[place + 2 :]]))
+        tree = configs.changed(saved, [*words[:place], *words[place + 2 :]])
+        if tree.get("run_dir") != saved.get("run_dir"):
+            raise Refused(Problem("run_dir", f"{folder.path} goes on where it is", "leave run_dir out, or move the folder"))
+        return _begun(folder, saved, tree)
     if started_again():
         config = configs.load(words)
         wanted = config.run.run_dir
@@ -106,15 +126,27 @@ def _begun(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[str, Any])
     if records.result(folder).get("status") == "done":
         hint = f"regulo evaluate {folder.path} scores it again"
         raise Refused(Problem("RUN", f"{folder.path} is done: there is nothing to go on with", hint))
+    from regulo import checkpoints
+
+    stamp = checkpoints.stamp(folder.checkpoints / checkpoints.LAST)
+    checkpoint, kept = checkpoints.latest(folder) or (None, {})
+    if checkpoint and checkpoint.name != checkpoints.LAST:
+        stamp = checkpoints.stamp(checkpoint)
     before, after = _flat(saved), _flat(tree)
     problems, changes = [], []
+    if checkpoint:
+        trained = _flat(records.weights(dict(kept), str(checkpoint))["regulo"]["config"])
+        for key in sorted(trained.keys() | before.keys()):
+            if trained.get(key) != before.get(key) and not _free(key) and key != "run_dir":
+                what = f"config.yaml has {before.get(key)!r}, and {checkpoint} was trained with {trained.get(key)!r}"
+                problems.append(Problem(key, what, "put it back"))
     if before.get("trainer.strategy") == "fsdp":  # Lightning reads a sharded run's checkpoint past our checks
         problems.append(Problem("trainer.strategy", "a sharded run cannot go on yet", "regulo evaluate scores what it kept"))
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if old == new or key == "run_dir" or (key in MEASURED and new == "auto"):
             continue
-        if any(key == free or key.startswith(f"{free}.") for free in FREE):
+        if _free(key):
             changes.append(f"{key}: {new!r} instead of {old!r}")
         else:
             what = f"this run has {old!r}, and what it learns depends on it"
@@ -124,15 +156,14 @@ def _begun(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[str, Any])
     here = environment()
     for key, old in records.environment(folder).items():
         if here.get(key, old) != old:
-            changes.append(f"{key}: {here[key]} instead of {old}, so that digits may differ")
+            changes.append(one_line(f"{key}: {here[key]} instead of {old}, so that digits may differ"))
     measured = {key.removeprefix("trainer."): before[key] for key in MEASURED if key in before}
     whole = {**tree, "run_dir": saved.get("run_dir"), "trainer": {**tree["trainer"], **measured}}
-    config = configs.validate(whole)
+    return Begun(folder, configs.validate(whole), tuple(changes), checkpoint, kept, stamp)
 
-    from regulo import checkpoints
 
-    found = checkpoints.latest(folder)
-    return Begun(folder, config, tuple(changes), *(found or (None, {})))
+def _free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in FREE)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

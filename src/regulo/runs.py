@@ -107,7 +107,7 @@ class RunFolder:
             recent = sorted(p.parent.as_posix() for p in Path("runs").glob("*/config.yaml"))[-3:]
             hint = "recent runs: " + ", ".join(recent) if recent else "make train makes one"
             raise Refused(Problem("RUN", f"{found} is not a run folder: it has no config.yaml", hint))
-        foreign.check_folder(found, "checkpoints", "figures")
+        foreign.check_folder(found, "checkpoints", "figures", "wandb")
         return cls(found.resolve())
 
     @contextmanager
@@ -128,7 +128,7 @@ class RunFolder:
 
     def how_to_go_on(self) -> str:
         """What to type once that is mended which has ended the run; empty if it has no checkpoint yet."""
-        kept = (self.checkpoints / "last.ckpt").is_file()
+        kept = any((self.checkpoints / name).is_file() for name in ("last.ckpt", "previous.ckpt"))
         return f"when that is mended, go on with: {self.resuming()}" if kept else ""
 
     def resuming(self) -> str:

@@ -22,7 +22,7 @@ from regulo.ranks.line import Pace
 from regulo.ranks.member import Member
 from regulo.resume import Begun
 from regulo.runs import RunFolder
-from regulo.stopping import Interrupted, requeue
+from regulo.stopping import Interrupted, Wishes, requeue
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -39,11 +39,11 @@ def train(words: Sequence[str]) -> int:
         return _help(words)
     begun = resume.begun(words)
     config = begun.config if begun else configs.load(words)
-    with Board() as board:
-        return _lead(config, begun, words, board)
+    with Board() as board, Wishes(config.trainer.max_seconds()) as wishes:
+        return _lead(config, begun, words, board, wishes)
 
 
-def _lead(config: Config, begun: Begun | None, words: Sequence[str], board: Board) -> int:
+def _lead(config: Config, begun: Begun | None, words: Sequence[str], board: Board, wishes: Wishes) -> int:
     """Be the first process of a run, or the only one."""
     if not begun:
         RunFolder.check(config.run.run_dir)
@@ -57,6 +57,8 @@ def _lead(config: Config, begun: Begun | None, words: Sequence[str], board: Boar
         choice = measure_speed(parts)
     folder = begun.folder if begun else RunFolder.create(config.run.run_dir, config.run.name)
     with folder.taken():
+        if begun:
+            begun.take_over()
         start = begun.start(parts.data) if begun else None
         config = build.settle(config, choice)
         parts = dataclasses.replace(parts, config=config)
@@ -72,10 +74,11 @@ def _lead(config: Config, begun: Begun | None, words: Sequence[str], board: Boar
             plain = copy.deepcopy(classifier) if config.trainer.strategy == "fsdp" else classifier  # one that is never sharded
             known = config.as_dict() | {"plan": parts.plan.rows()}
             with config.logger.opened(folder.path, known, start.rows if start else None) as loggers:
-                told = {"run_dir": str(folder.path), "precision": choice.precision, "memory_format": choice.memory_format}
+                told = {"run_dir": str(folder.path), "step": start.step if start else 0}
+                told |= {"precision": choice.precision, "memory_format": choice.memory_format}
                 spec = config.trainer
                 with board.together(words, spec.processes(), told, spec.hang_seconds, failed(folder, result)) as pace:
-                    result |= fit(parts, classifier, folder, loggers, pace, start)
+                    result |= fit(parts, classifier, folder, loggers, pace, wishes, start)
                 result |= conclude(parts, plain, folder, loggers)
     tables.scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
     tables.where(folder.path)
@@ -103,6 +106,7 @@ def fit(
     folder: RunFolder,
     loggers: "Sequence[Logger]",
     pace: Pace,
+    wishes: Wishes,
     start: "Start | None" = None,
 ) -> dict[str, Any]:
     """Train to the end of the schedule, or until the plan stops it. Raises Interrupted if the run is asked to stop."""
@@ -117,7 +121,7 @@ def fit(
     config, facts = parts.config, parts.data.facts
     scene = Scene(facts, folder.figures, logs.publisher(loggers))
     observers = [c for o in config.callbacks.values() for c in o.callbacks(scene)]
-    kept = keepers(folder.checkpoints, config.run.goal, config.trainer)
+    kept = keepers(folder.checkpoints, config.run.goal, config.trainer, wishes)
     callbacks = [*parts.plan.callbacks(config.run.goal), *observers, *kept, pace.callback()]
     trainer = config.trainer.build(folder.path, loggers, callbacks)
     optim = config.optim.for_batch(parts.batch)
@@ -137,6 +141,7 @@ def fit(
         raise Interrupted("SIGTERM", 143) from None
     except SystemExit:  # into which Lightning turns Ctrl-C, with the code of a failure
         raise KeyboardInterrupt from None
+    wishes.trained()
     return {
         "epochs": round(trainer.global_step * config.trainer.max_epochs / task.steps),
         "steps": trainer.global_step,
@@ -233,12 +238,19 @@ def _help(words: Sequence[str]) -> int:
     try:
         begun = resume.begun(words)
         config = begun.config if begun else configs.load(words)
-    except Refused:  # as in the first process, which says why
+    except Refused as refusal:  # the first process does so, too, and ends, unless it sees other files
+        with contextlib.suppress(Exception):
+            Member(launch.place(), seconds=60).refuses(refusal)
         return 2
     member = Member(launch.place())
     told = member.told()
-    with member.watched(config.trainer.hang_seconds) as pace:
-        parts = build.build(build.settle(trusting(config), Choice(told["precision"], told["memory_format"])))
+    with member.watched(config.trainer.hang_seconds) as pace, Wishes(config.trainer.max_seconds()) as wishes:
+        known = config if config.trainer.strategy == "fsdp" else trusting(config)  # DDP hands out the weights of the first
+        parts = build.build(build.settle(known, Choice(told["precision"], told["memory_format"])))
         start = begun.start(parts.data) if begun else None
-        fit(parts, parts.classifier(), RunFolder(Path(told["run_dir"])), [], pace, start)
+        if told["step"] != (step := start.step if start else 0):
+            raise Failed(
+                f"the first process goes on at step {told['step']}, and this one would at {step}: they see other folders"
+            )
+        fit(parts, parts.classifier(), RunFolder(Path(told["run_dir"])), [], pace, wishes, start)
     return 0

@@ -1,8 +1,9 @@
 """What goes to W&B, and what does not."""
 
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,16 @@ def forgetting_paths(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        for link in folder.glob("debug*.log"):
-            link.unlink()
-        for logs in folder.glob("*run-*/logs"):
-            shutil.rmtree(logs)
+        with suppress(OSError):
+            for link in folder.glob("debug*.log"):
+                link.unlink()
+        for run in _runs(folder):
+            shutil.rmtree(run / "logs", ignore_errors=True)
+
+
+def _runs(folder: Path) -> list[Path]:
+    """W&B's folders; no link, behind which there may be anything."""
+    return sorted(run for run in folder.glob("*run-*") if run.is_dir() and not run.is_symlink())
 
 
 class Dashboard(WandbLogger):
@@ -53,26 +60,35 @@ class Dashboard(WandbLogger):
 
     def __init__(self, run: Any, metrics: MetricsFile) -> None:
         super().__init__(experiment=run)
-        self.row, self.known = 0, int(run.step)
+        self.row, self.known, self.silent = 0, int(run.step), False
         for row in metrics.content():
             self.log_metrics({k: float(v) for k, v in row.items() if v and k != "step"}, int(row["step"]))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """A row, unless W&B has it."""
         if self.row >= self.known:
-            self.experiment.log({**metrics, "trainer/global_step": step}, step=self.row)
+            self._say({**metrics, "trainer/global_step": step}, self.row)
         self.row += 1
 
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
         """Beside the next row."""
         import wandb
 
-        self.experiment.log({key: [wandb.Image(image) for image in images]}, step=max(self.row, self.known))
+        self._say({key: [wandb.Image(image) for image in images]}, max(self.row, self.known))
+
+    def _say(self, content: Mapping[str, Any], row: int) -> None:
+        """W&B's own process may die, when memory runs out; metrics.csv has every row all the same."""
+        if not self.silent:
+            try:
+                self.experiment.log(dict(content), step=row)
+            except OSError as error:
+                self.silent = True
+                print(f"regulo: W&B has gone ({error}); the run goes on without it", file=sys.stderr)
 
 
 def earlier(folder: Path, offline: bool) -> str | None:
     """The id of the run that this folder's W&B files are of; those of an offline run, which is written anew, are removed."""
-    places = sorted((folder / "wandb").glob("*run-*-*"))
+    places = [run for run in _runs(folder / "wandb") if run.name.count("-") >= 2]
     if offline:
         for place in places:
             shutil.rmtree(place)

@@ -19,6 +19,7 @@ from regulo.plan import Plan
 from regulo.regularizers.base import Goal
 from regulo.regularizers.ema import EMA
 from regulo.regularizers.swa import SWA
+from regulo.stopping import Wishes
 from regulo.task import ImageClassification
 from regulo.trainer import TrainerSpec
 from tests.conftest import GREY, build_model, images_of
@@ -73,7 +74,7 @@ class Run:
         callbacks = self.plan.callbacks(GOAL)
         (self.averaging,) = callbacks
         assert isinstance(self.averaging, Averaging)
-        callbacks = [*callbacks, Look(), *keepers(folder, GOAL, TrainerSpec())]
+        callbacks = [*callbacks, Look(), *keepers(folder, GOAL, TrainerSpec(), Wishes(None))]
         fit(self.task, batches(per_epoch), callbacks=callbacks, max_epochs=epochs, enable_checkpointing=True, **options)
         self.last, self.best = read(folder / "last.ckpt"), read(folder / "best.ckpt")
 

@@ -96,6 +96,7 @@ def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
     from regulo.regularizers.base import Goal
     from regulo.regularizers.early_stopping import EarlyStopping
     from regulo.runs import RunFolder
+    from regulo.stopping import Wishes
     from regulo.trainer import TrainerSpec
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -124,7 +125,7 @@ def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
         devices=ranks,
         strategy=DDPStrategy(process_group_backend="gloo") if ranks > 1 else "auto",
         max_epochs=len(losses),
-        callbacks=[*plan.callbacks(goal), *keepers(run.checkpoints, goal, TrainerSpec())],
+        callbacks=[*plan.callbacks(goal), *keepers(run.checkpoints, goal, TrainerSpec(), Wishes(None))],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

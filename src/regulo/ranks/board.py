@@ -144,7 +144,7 @@ class Board:
             why = self._cause() if is_echo(error) else ""
             if why:
                 raise Failed(why) from None
-            write(self.folder / "rank0.txt", without_home(traceback.format_exc()))
+            self._keep("rank0.txt", traceback.format_exc())
             raise Failed(said(0, first_line(error))) from error.__cause__ or error
         else:
             self._await_others(patience)
@@ -152,17 +152,22 @@ class Board:
             left.set()
             self._keep_traces()
 
-    def _gather(self) -> None:
-        """Wait until all others are there. Raises Failed if one does not come."""
-        end = time.monotonic() + JOIN
-        while len(self.peers) < self.world - 1:
+    def _gather(self, seconds: float = JOIN) -> None:
+        """Wait until all others are there. Raises Failed if one does not come, or will not take part."""
+        end = time.monotonic() + seconds
+        while True:
+            for rank, peer in sorted(self.peers.items()):
+                if peer.state.error:
+                    raise Failed(f"rank {rank}: {peer.state.error}")
+            if len(self.peers) == self.world - 1:
+                return
             missing = [r for r in range(1, self.world) if r not in self.peers]
             for rank in missing if self.processes else ():
                 code = self.processes[rank - 1].poll()
                 if code is not None:
                     raise Failed(f"rank {rank} {_ended(code)}")
             if time.monotonic() > end:
-                raise Failed(f"ranks {', '.join(map(str, missing))} did not appear within {JOIN:.0f} s")
+                raise Failed(f"ranks {', '.join(map(str, missing))} did not appear within {seconds:.0f} s")
             time.sleep(0.05)
 
     def _states(self) -> dict[int, State]:
@@ -178,10 +183,11 @@ class Board:
         while not left.wait(BEAT / 4):
             why = self._verdict(patience)
             if why and not left.wait(GRACE) and (why := self._verdict(patience)):  # it is so still
-                self._keep_traces()
                 print(f"regulo: the run failed: {why}", file=sys.stderr, flush=True)
-                if how := failed(why):
-                    print(f"regulo: {how}", file=sys.stderr, flush=True)
+                self._keep_traces()
+                with suppress(OSError):  # a disk that is full must not keep the run from ending
+                    if how := failed(why):
+                        print(f"regulo: {how}", file=sys.stderr, flush=True)
                 self._end(1, grace=0.0)
                 os._exit(1)
 
@@ -208,7 +214,11 @@ class Board:
         """`rank<r>.txt` in the run folder: the traceback of a rank that failed."""
         for rank, peer in self.peers.items():
             if peer.trace:
-                write(self.folder / f"rank{rank}.txt", without_home(peer.trace))
+                self._keep(f"rank{rank}.txt", peer.trace)
+
+    def _keep(self, name: str, trace: str) -> None:
+        with suppress(OSError):
+            write(self.folder / name, without_home(trace))
 
     def _end(self, code: int, grace: float = GRACE) -> None:
         """The others end, with this exit code unless they have one of their own; those of this process are reaped."""
@@ -235,7 +245,7 @@ class Board:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error and self.server and not self.processes:
             with suppress(Failed):  # those that are still on their way have to hear it, too
-                self._gather()
+                self._gather(60)
         self._end(exit_code(error))
 
 

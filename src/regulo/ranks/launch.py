@@ -128,12 +128,12 @@ def started(arguments: Sequence[str], processes: int) -> Iterator[tuple[Place, l
                 os.environ[name] = before[name]
 
 
-def store(here: Place) -> Any:
+def store(here: Place, seconds: float = JOIN) -> Any:
     """Torch's key-value store of the run's processes: that of the first one, or of torchrun's agent."""
     from torch.distributed.rendezvous import rendezvous
 
     os.environ |= {"MASTER_ADDR": here.address, "MASTER_PORT": str(here.port)}
-    return next(rendezvous("env://", here.rank, here.world, timeout=timedelta(seconds=JOIN)))[0]
+    return next(rendezvous("env://", here.rank, here.world, timeout=timedelta(seconds=seconds)))[0]
 
 
 def environment() -> "ClusterEnvironment":

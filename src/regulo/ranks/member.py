@@ -12,24 +12,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from regulo import records
+from regulo.errors import Refused
 from regulo.ranks import launch
 from regulo.ranks.launch import JOIN, Place
-from regulo.ranks.line import BEAT, KEY, Line, Pace
+from regulo.ranks.line import BEAT, GRACE, KEY, Line, Pace
 from regulo.ranks.state import exit_code, first_line, is_echo
 from regulo.runs import RunFolder
+from regulo.stopping import SIGNALS
 
 
 class Member:
     """Any process but the first: it is told what to train, beats, and ends with the run."""
 
-    def __init__(self, here: Place) -> None:
+    def __init__(self, here: Place, seconds: float = JOIN) -> None:
         self.here, self.pace = here, Pace()
         self.parent = int(os.environ.get(launch.OURS, 0))  # which has started this process, if it is on this machine
         if self.parent:
             threading.Thread(target=self._end_with_parent, daemon=True).start()
         self.code, self.done, self.over = 0, False, threading.Event()
         self.folder: Path | None = None
-        port, token = launch.store(here).get(KEY).decode().split()
+        port, token = launch.store(here, seconds).get(KEY).decode().split()
         self.line = Line(socket.create_connection((here.address, int(port)), JOIN))
         self.line.say(rank=here.rank, token=token)
         threading.Thread(target=self._beat, daemon=True).start()
@@ -45,6 +48,10 @@ class Member:
                     raise SystemExit(message["end"])
         raise SystemExit(1)
 
+    def refuses(self, refusal: Refused) -> None:
+        """Tell the first process, which may see other files, why there will be no run."""
+        self.line.say(error=str(refusal), echo=False, trace="")
+
     @contextmanager
     def watched(self, patience: float | None) -> Iterator[Pace]:
         """Within: this process trains. An error is handed to the first process; at the end it waits, and ends with that one."""
@@ -57,6 +64,8 @@ class Member:
             self.line.say(error=first_line(error), echo=is_echo(error), trace=traceback.format_exc()[-50_000:])
             os._exit(1)  # torch may wait for its partners even at exit
         self.done = True
+        for number in SIGNALS:  # they are for the first process, which is still at work
+            signal.signal(number, signal.SIG_IGN)
         self.line.say(done=1)
         while not self.over.wait(BEAT):  # a launcher may take an early end for a sign to end them all
             pass
@@ -74,11 +83,18 @@ class Member:
         while self.line.say(**self.pace.now()):
             time.sleep(BEAT)
 
+    def _beat_of_the_first(self, patience: float | None) -> dict[str, Any] | None:
+        """Raises TimeoutError; but after a pause of this very process, what came meanwhile still has to be read."""
+        try:
+            return self.line.hear(patience)
+        except TimeoutError:
+            return self.line.hear(GRACE)
+
     def _listen(self, patience: float | None) -> None:
         """End this process with the first one, however that ends."""
         stopped = False
         try:
-            while message := self.line.hear(patience):
+            while message := self._beat_of_the_first(patience):
                 if "end" in message:
                     self.code = self.code or message["end"]
                     if not self.done:  # the main thread may wait for a partner that has gone
@@ -92,9 +108,10 @@ class Member:
         if self.here.rank == 1:  # tells what the first process can't
             print(f"regulo: the run failed: rank 0 {how}", file=sys.stderr, flush=True)
             if self.folder and self.folder.is_dir():
-                result = {"status": "failed", "error": f"rank 0 {how}", "error_type": "Failed"}
                 folder = RunFolder(self.folder)
-                folder.save_json("result.json", result)
+                with suppress(OSError, Refused):
+                    told = {"status": "failed", "error": f"rank 0 {how}", "error_type": "Failed"}
+                    folder.save_json("result.json", records.result(folder) | told)
                 if how := folder.how_to_go_on():
                     print(f"regulo: {how}", file=sys.stderr, flush=True)
         if stopped and os.getppid() == self.parent:
