@@ -25,11 +25,12 @@ SHORT = [
 
 @dataclass(frozen=True)
 class Blow:
-    """A signal that the run gets before a step, or in the validation behind an epoch."""
+    """A signal that the run gets before a step, in the validation behind an epoch, or while its final weights are scored."""
 
     number: int
     step: int = -1
     epoch: int = -1
+    scoring: bool = False
 
 
 def train(words: list[str], blow: Blow | None = None, log: Path | None = None, ranks: int = 1) -> int:
@@ -48,6 +49,7 @@ def train(words: list[str], blow: Blow | None = None, log: Path | None = None, r
 
 
 def _sit(words: list[str], blow: Blow | None, log: Path | None) -> None:
+    from regulo import train as trains
     from regulo.cli import main
     from regulo.task import ImageClassification as Task
 
@@ -74,6 +76,14 @@ def _sit(words: list[str], blow: Blow | None, log: Path | None) -> None:
                 os.killpg(0, blow.number)
             validation(self, batch, batch_idx, dataloader_idx)
 
+        conclude = trains.conclude
+
+        def struck_conclude(*parts: Any) -> Any:
+            if blow.scoring:
+                os.killpg(0, blow.number)
+            return conclude(*parts)
+
+        trains.conclude = struck_conclude
         Task.on_train_batch_start = struck_step  # type: ignore[method-assign]
         Task.validation_step = struck_validation  # type: ignore[method-assign]
     raise SystemExit(main(["train", *words]))

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from regulo import checkpoints, records
+from regulo import checkpoints, records, resume
 from regulo.cli import main
+from regulo.errors import Refused
 from regulo.runs import RunFolder, locked
+from regulo.stopping import Interrupted, Wishes
 from tests.sittings import SHORT, Blow, differences, rows, train
 
 WORDS = [*SHORT, "model.width=4", "regularizer=[augment,dropout,mixup,ema,weight_decay,early_stopping]"]
@@ -50,6 +52,10 @@ BLOWS = {
     "terminated inside an epoch": (Blow(signal.SIGTERM, step=7), 143),
     "terminated at the last step of an epoch": (Blow(signal.SIGTERM, step=9), 143),
     "terminated while validating": (Blow(signal.SIGTERM, epoch=1), 143),
+    "terminated at the very last step": (Blow(signal.SIGTERM, step=14), 143),
+    "terminated while its weights are scored": (Blow(signal.SIGTERM, scoring=True), 143),
+    "killed while its weights are scored": (Blow(signal.SIGKILL, scoring=True), -9),
+    "left alone by its terminal": (Blow(signal.SIGHUP, step=7), 129),
     "interrupted from the keyboard": (Blow(signal.SIGINT, step=7), 130),
     "told to make way (SLURM)": (Blow(signal.SIGUSR1, step=7), 138),
 }
@@ -137,11 +143,61 @@ def test_what_would_make_it_another_run_is_refused(change: str, stopped: Path, c
         (["--resume", "RUN", "model=vit_tiny"], "is no change of one value"),
         (["--resume", "RUN", "optim.lr=1,2"], "is no change of one value"),
         (["--resume", "RUN", "optim.rl=1"], "optim.rl"),
+        (["--resume", "RUN", "run_dir=elsewhere"], "goes on where it is"),
     ],
 )
 def test_bad_words_are_refused(words: list[str], said: str, stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *(str(stopped) if w == "RUN" else w for w in words)]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_config_that_somebody_has_edited_is_refused(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = stopped / "config.yaml"
+    file.write_text(file.read_text().replace("lr: 0.2", "lr: 0.3"))
+    assert main(["train", "--resume", str(stopped)]) == 2
+    assert "optim.lr: config.yaml has 0.3, and" in capsys.readouterr().err
+
+
+def test_a_folder_may_have_an_equals_sign(stopped: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(stopped, tmp_path / "lr=0.1")
+    found = resume.begun(["--resume", str(other)])
+    assert found
+    assert found.folder.path == other.resolve()
+
+
+def test_a_run_that_went_on_meanwhile_is_refused(stopped: Path) -> None:
+    found = resume.begun(["--resume", str(stopped)])
+    assert found
+    found.take_over()
+    file = stopped / "checkpoints" / "last.ckpt"
+    torch.save(checkpoints.read(file), file.with_suffix(".part"))
+    file.with_suffix(".part").replace(file)
+    with pytest.raises(Refused, match="went on meanwhile"):
+        found.take_over()
+
+
+@pytest.mark.parametrize("damage", ["missing", "torn"])
+def test_without_the_best_epochs_weights_nothing_is_started(
+    damage: str, stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = stopped / "checkpoints" / "best.ckpt"
+    file.unlink() if damage == "missing" else file.write_bytes(file.read_bytes()[:999])
+    assert main(["train", "--resume", str(stopped)]) == 2
+    assert "best.ckpt, which an earlier epoch has left, is missing or torn" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["place", "images", "rows", "meter"])
+def test_a_checkpoint_that_does_not_say_where_it_lies_is_refused(
+    part: str, stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = stopped / "checkpoints" / "last.ckpt"
+    kept = checkpoints.read(file)
+    kept["regulo"][part] = "\x1b[2J"
+    torch.save(kept, file)
+    assert main(["train", "--resume", str(stopped)]) == 2
+    said = capsys.readouterr().err
+    assert f"is not what Regulo writes: {part}" in said
+    assert "\x1b" not in said
 
 
 def test_a_run_that_is_done_has_nothing_to_go_on_with(unbroken: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,6 +267,17 @@ def test_a_torn_checkpoint_is_recognised_and_the_one_before_is_used(
     assert differences(unbroken, stopped) == []
 
 
+def test_a_torn_checkpoint_does_not_take_the_place_of_the_one_before(unbroken: Path, stopped: Path) -> None:
+    last, previous = (stopped / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous"))
+    step = checkpoints.read(previous)["global_step"]
+    last.write_bytes(b"torn")
+    assert train(["--resume", str(stopped)], Blow(signal.SIGKILL, step=step)) == -9
+    assert not last.exists()
+    assert checkpoints.read(previous)["global_step"] == step
+    assert train(["--resume", str(stopped)]) == 0
+    assert differences(unbroken, stopped) == []
+
+
 def test_when_every_checkpoint_is_torn_nothing_is_started(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("last", "previous"):
         (stopped / "checkpoints" / f"{name}.ckpt").write_bytes(b"torn")
@@ -229,6 +296,34 @@ def test_the_best_checkpoint_remembers_its_score_and_no_path(killed: Path) -> No
     kept = checkpoints.read(killed / "checkpoints" / "last.ckpt")["callbacks"]
     (best,) = (state for name, state in kept.items() if name.startswith("Best"))
     assert set(best) == {"score"}
+
+
+# ---- signals
+
+
+def test_outside_training_a_signal_acts_at_once_and_inside_at_the_end_of_a_step() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Wishes(None) as wishes:
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        wishes = Wishes(None)
+        with wishes:
+            wishes.trains()
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert str(wishes.granted()) == "SIGTERM"
+            with pytest.raises(Interrupted, match="SIGTERM"):
+                wishes.trained()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with Wishes(None):
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 # ---- W&B

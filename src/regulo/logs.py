@@ -75,9 +75,8 @@ class LoggerSpec(Strict):
             import wandb
 
             known = earlier(folder, self.wandb == "offline")
-            with (
-                forgetting_paths(folder / "wandb"),
-                wandb.init(
+            with forgetting_paths(folder / "wandb"):
+                run = wandb.init(
                     id=known,
                     resume="allow" if known and self.wandb == "online" else None,
                     project=self.project,
@@ -89,12 +88,11 @@ class LoggerSpec(Strict):
                     mode=self.wandb,
                     config=dict(config),
                     settings=settings(self.wandb == "offline"),
-                ) as run,
-            ):  # told whether it succeeded when it is left
-                dashboard = Dashboard(run, csv)
-                for figure in sorted((folder / "figures").glob("*.png")):
-                    dashboard.log_image(figure.stem, [str(figure)])
-                yield [csv, dashboard]
+                )
+                with Dashboard(run, csv).finished() as dashboard:
+                    for figure in sorted((folder / "figures").glob("*.png")):
+                        dashboard.log_image(figure.stem, [str(figure)])
+                    yield [csv, dashboard]
 
 
 def _netrc_knows(host: str) -> bool:

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -60,30 +60,44 @@ class Dashboard(WandbLogger):
 
     def __init__(self, run: Any, metrics: MetricsFile) -> None:
         super().__init__(experiment=run)
-        self.row, self.known, self.silent = 0, int(run.step), False
+        self.row, self.known, self.alive = 0, int(run.step), True
         for row in metrics.content():
             self.log_metrics({k: float(v) for k, v in row.items() if v and k != "step"}, int(row["step"]))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """A row, unless W&B has it."""
         if self.row >= self.known:
-            self._say({**metrics, "trainer/global_step": step}, self.row)
+            self._ask(self.experiment.log, {**metrics, "trainer/global_step": step}, step=self.row)
         self.row += 1
 
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
         """Beside the next row."""
         import wandb
 
-        self._say({key: [wandb.Image(image) for image in images]}, max(self.row, self.known))
+        self._ask(self.experiment.log, {key: [wandb.Image(image) for image in images]}, step=max(self.row, self.known))
 
-    def _say(self, content: Mapping[str, Any], row: int) -> None:
-        """W&B's own process may die, when memory runs out; metrics.csv has every row all the same."""
-        if not self.silent:
+    @contextmanager
+    def finished(self) -> Iterator["Dashboard"]:
+        """Within: a run of W&B's, which is told whether it succeeded."""
+        code = 1
+        try:
+            yield self
+            code = 0
+        finally:
+            self._ask(self.experiment.finish, exit_code=code)
+
+    def _ask(self, act: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        """W&B's own process may die, as when memory runs out; metrics.csv has every row all the same."""
+        import wandb
+
+        if self.alive:
             try:
-                self.experiment.log(dict(content), step=row)
+                act(*args, **kwargs)
             except OSError as error:
-                self.silent = True
+                self.alive = False
                 print(f"regulo: W&B has gone ({error}); the run goes on without it", file=sys.stderr)
+                with suppress(OSError):
+                    wandb.teardown()  # or Python tries it at its exit, and complains
 
 
 def earlier(folder: Path, offline: bool) -> str | None:

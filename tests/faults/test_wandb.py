@@ -1,6 +1,11 @@
 """A W&B server that refuses, hangs or dies: a real client against a server on this machine."""
 
 import csv
+import gc
+import os
+import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,6 +91,45 @@ def test_hangs_at_the_beginning(fault: Fault, server: Any, monkeypatch: pytest.M
     monkeypatch.setattr(wandb_logger, "TO_BEGIN", 2.0)
     with server("hangs at work"):
         fault.strikes("logger=wandb_online")
+
+
+@pytest.mark.parametrize(
+    "address", ["myserver", "http://[::1", "http://127.0.0.1:PORT"], ids=["no scheme", "no address", "speaks something else"]
+)
+@pytest.mark.fault(
+    "The address of W&B's server leads nowhere",
+    says="logger.wandb: the W&B server … — or use logger=wandb",
+    code=2,
+    keeps=NOTHING,
+)
+def test_address(address: str, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        threading.Thread(target=speak_no_http, args=(other,), daemon=True).start()
+        address = address.replace("PORT", str(other.getsockname()[1])).replace("//", "//me:secret@")
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        fault.strikes("logger=wandb_online")
+
+
+def speak_no_http(server: socket.socket) -> None:
+    with server.accept()[0] as line:
+        line.recv(1)
+        line.sendall(b"220 ready\r\n")
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")  # says W&B, which does not look
+@pytest.mark.fault("W&B's own process is killed", says="regulo: W&B has gone", code=0, keeps=RUN)
+def test_its_process_is_killed(fault: Fault, in_epoch_1: Any) -> None:
+    def kill() -> None:
+        mine = f"\nPPid:\t{os.getpid()}\n"
+        status = [p.read_text() for p in Path("/proc").glob("[0-9]*/status")]
+        (core,) = [s for s in status if s.startswith("Name:\twandb-core") and mine in s]
+        os.kill(int(core.partition("\nPid:\t")[2].split()[0]), signal.SIGKILL)
+
+    in_epoch_1(lambda _: kill())
+    fault.strikes("logger=wandb")
+    assert rows(fault.folder) == 4
+    gc.collect()
 
 
 @pytest.mark.fault("W&B's server dies during the run", says=LOST, code=0, keeps=RUN)
