@@ -13,6 +13,8 @@ from regulo.task import ImageClassification
 class ShardedClassification(ImageClassification):
     """The task on a model whose blocks are gathered one after the other, when they are needed."""
 
+    may_fuse = False  # torch has no fused SGD of sharded tensors
+
     def configure_model(self) -> None:
         """Shard each block, and then what is left. Lightning calls it once processes know each other."""
         from torch.distributed.fsdp import fully_shard

@@ -71,6 +71,9 @@ def forward(classifier: Classifier, plan: Plan, batch: Batch, num_classes: int, 
 class ImageClassification(LightningModule):
     """Trains a classifier. Validation is the plain, unsmoothed NLL; training accuracy comes from a fixed clean subset."""
 
+    may_fuse = True
+    """whether the optimizer's one kernel for all parameters takes those of this task"""
+
     def __init__(self, classifier: Classifier, facts: Facts, plan: Plan, optim: Optimizer, seed: int, log_every: int) -> None:
         super().__init__()
         self.classifier = classifier
@@ -167,7 +170,7 @@ class ImageClassification(LightningModule):
     def configure_optimizers(self) -> Any:
         steps = self.steps = int(self.trainer.estimated_stepping_batches)
         rates = self.optim.rates(steps)
-        fused = self.device.type in ("cuda", "cpu") and self.trainer.precision != "16-mixed"  # fp16 must unscale first
+        fused = self.may_fuse and self.device.type in ("cuda", "cpu") and self.trainer.precision != "16-mixed"  # unscaled first
         model = self.classifier.model
         optimizer = self.plan.wrap_optimizer(self.optim.build(self.plan.param_groups(model), fused), model, self.now)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(rates[min(step, steps - 1)]))

@@ -240,7 +240,7 @@ def _help(words: Sequence[str]) -> int:
         config = begun.config if begun else configs.load(words)
     except Refused as refusal:  # the first process does so, too, and ends, unless it sees other files
         with contextlib.suppress(Exception):
-            Member(launch.place(), seconds=60).refuses(refusal)
+            Member(launch.place(), seconds=20).refuses(refusal)
         return 2
     member = Member(launch.place())
     told = member.told()

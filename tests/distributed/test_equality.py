@@ -1,11 +1,13 @@
 """R ranks with a batch of B/R do what one rank does with a batch of B."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from regulo import checkpoints
 from tests.distributed.conftest import execute, script
 
 PLANS = {
@@ -24,6 +26,7 @@ PLANS = {
         "regularizer.norm.groups=2",
     ],
 }
+COMMON = ["debug=fast", "data.num_workers=0", "logger=csv", "callbacks=none"]
 BATCH, SPLITS = 12, ["data.train_images=60", "data.clean_subset=47", "trainer.limit_batches=null", "trainer.max_epochs=2"]
 
 
@@ -33,7 +36,7 @@ def seen(folder: Path, plan: str, ranks: int) -> dict[str, Any]:
     how = [f"trainer={'ddp_cpu' if ranks > 1 else 'cpu'}", f"trainer.devices={ranks}", f"data.batch_size={BATCH // ranks}"]
     if ranks > 1 and "fsdp" in plan:
         how.append("trainer.strategy=fsdp")
-    run = ["train", "debug=fast", *PLANS[plan], "data.num_workers=0", "logger=csv", "callbacks=none", *SPLITS, *how]
+    run = ["train", *COMMON, *PLANS[plan], *SPLITS, *how]
     done = execute(script("spy.py", note, *run, f"run_dir={folder / f'run{ranks}'}"))
     assert done.code == 0, done.errors[-3000:]
     return dict(torch.load(note))
@@ -65,3 +68,18 @@ def test_two_and_three_ranks_do_what_one_does(plan: str, tmp_path: Path) -> None
         accuracies = [[m[0], m[2]] for m in alone["measured"]]
         assert [[m[0], m[2]] for m in together["measured"]] == accuracies, "of as many images, to the last one"
         assert apart["measured"] < 1e-5
+
+
+@pytest.mark.long
+def test_sharded_ranks_begin_with_the_same_pretrained_weights(tmp_path: Path) -> None:
+    from torchvision.models import shufflenet_v2_x0_5
+
+    file, folder = tmp_path / "weights.pt", tmp_path / "run"
+    known = shufflenet_v2_x0_5(weights=None).state_dict()
+    torch.save(known, file)
+    model = ["model=torchvision", "model.architecture=shufflenet_v2_x0_5", f"model.weights={file}", "regularizer=none"]
+    how = ["optim.lr=1e-12", "trainer=ddp_cpu", "trainer.strategy=fsdp", f"run_dir={folder}"]
+    done = execute([sys.executable, "-m", "regulo", "train", *COMMON, *model, *how])
+    assert done.code == 0, done.errors[-3000:]
+    learned = checkpoints.read(folder / "checkpoints" / "last.ckpt")["state_dict"]
+    torch.testing.assert_close(learned["classifier.model.conv5.0.weight"], known["conv5.0.weight"], atol=1e-5, rtol=0)

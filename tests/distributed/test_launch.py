@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -104,13 +105,13 @@ def test_torchrun_starts_a_run(tmp_path: Path) -> None:
     assert result(tmp_path / "run")["status"] == "done"
 
 
-def srun(folder: Path, *overrides: str) -> list[tuple[int, str]]:
-    """Two processes with srun's variables; exit code and what was said of each."""
+def srun(folder: Path, *overrides: str, second: tuple[str, ...] = ()) -> list[tuple[int, str]]:
+    """Two processes with srun's variables; exit code and what was said of each. `second`: overrides of one of them only."""
     step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1"}
     step |= {"SLURM_STEP_NODELIST": "localhost", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "try"}
     both = [
         subprocess.Popen(
-            [sys.executable, "-m", "regulo", *training(folder, *overrides)],
+            [sys.executable, "-m", "regulo", *training(folder, *overrides, *(second if rank else ()))],
             env=environment(**step, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -143,3 +144,13 @@ def test_what_is_refused_is_told_once_and_ends_all_processes(overrides: list[str
     assert said.count("nothing was started") == 1
     assert not silence
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("no_orphans")
+def test_a_process_that_sees_other_files_ends_the_run_and_is_named(tmp_path: Path) -> None:
+    since = time.monotonic()
+    (code, said), (other, _) = srun(tmp_path / "run", second=("experiment=of_the_first_node_only",))
+    assert time.monotonic() - since < 60
+    assert (code, other) == (1, 2)
+    assert said.count("regulo: the run failed: rank 1: experiment: has no option 'of_the_first_node_only'") == 1, said

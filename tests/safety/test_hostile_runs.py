@@ -186,7 +186,7 @@ def test_no_configuration_names_code(run_copy: Path, tmp_path: Path, monkeypatch
 
 
 OUTWARD = ["config.yaml", "result.json", "plan.json", "metrics.csv", "measures.json", "calibration.json", "checkpoints/best.ckpt"]
-OUTWARD += ["checkpoints", "figures", "figures/samples.png", "wandb", "report.html", "report.html.part"]
+OUTWARD += ["checkpoints", "figures", "figures/samples.png", "wandb", "wandb/run-x", "report.html", "report.html.part"]
 
 
 @pytest.mark.parametrize("name", OUTWARD)
@@ -200,7 +200,8 @@ def test_a_link_out_of_a_run_folder_is_refused_before_it_is_followed(name: str, 
     if place.is_dir():
         shutil.rmtree(place)
     place.unlink(missing_ok=True)
-    place.symlink_to(outside if name in ("checkpoints", "figures", "wandb") else outside / "passwd")
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(outside if name in ("checkpoints", "figures", "wandb", "wandb/run-x") else outside / "passwd")
     for words in (
         ["evaluate", str(run_copy)],
         ["report", str(run_copy)],
@@ -366,3 +367,14 @@ def test_the_source_has_no_reader_that_runs_code() -> None:
 def test_a_sound_checkpoint_passes_the_same_door(finished: Path) -> None:
     for file in (finished / "checkpoints").iterdir():
         assert "state_dict" in checkpoints.read(file)
+
+
+def test_wandbs_logs_are_not_removed_behind_a_link(tmp_path: Path) -> None:
+    from regulo.wandb_logger import forgetting_paths
+
+    (tmp_path / "outside" / "logs").mkdir(parents=True)
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "run-x").symlink_to(tmp_path / "outside")
+    with forgetting_paths(tmp_path / "wandb"):
+        pass
+    assert (tmp_path / "outside" / "logs").is_dir()
