@@ -239,8 +239,8 @@ def _help(words: Sequence[str]) -> int:
         begun = resume.begun(words)
         config = begun.config if begun else configs.load(words)
     except Refused as refusal:  # the first process does so, too, and ends, unless it sees other files
-        with contextlib.suppress(Exception):
-            Member(launch.place(), seconds=20).refuses(refusal)
+        if launch.answers(launch.place(), seconds=20):
+            Member(launch.place()).refuses(refusal)
         return 2
     member = Member(launch.place())
     told = member.told()

@@ -24,6 +24,7 @@ PLANS = {
         "regularizer=[augment,norm,sam,l1]",
         "regularizer.norm.kind=group",
         "regularizer.norm.groups=2",
+        "optim.lr=0.02",  # at a higher one, each step enlarges rounding
     ],
 }
 COMMON = ["debug=fast", "data.num_workers=0", "logger=csv", "callbacks=none"]

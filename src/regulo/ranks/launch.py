@@ -1,10 +1,12 @@
 """Which of a run's processes this one is, and how they find each other: started by the first one, by torchrun, or by srun."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -128,12 +130,22 @@ def started(arguments: Sequence[str], processes: int) -> Iterator[tuple[Place, l
                 os.environ[name] = before[name]
 
 
-def store(here: Place, seconds: float = JOIN) -> Any:
+def answers(here: Place, seconds: float) -> bool:
+    """Whether somebody is, or will soon be, where the processes meet."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with suppress(OSError), socket.create_connection((here.address, here.port), timeout=1):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def store(here: Place) -> Any:
     """Torch's key-value store of the run's processes: that of the first one, or of torchrun's agent."""
     from torch.distributed.rendezvous import rendezvous
 
     os.environ |= {"MASTER_ADDR": here.address, "MASTER_PORT": str(here.port)}
-    return next(rendezvous("env://", here.rank, here.world, timeout=timedelta(seconds=seconds)))[0]
+    return next(rendezvous("env://", here.rank, here.world, timeout=timedelta(seconds=JOIN)))[0]
 
 
 def environment() -> "ClusterEnvironment":

@@ -25,14 +25,14 @@ from regulo.stopping import SIGNALS
 class Member:
     """Any process but the first: it is told what to train, beats, and ends with the run."""
 
-    def __init__(self, here: Place, seconds: float = JOIN) -> None:
+    def __init__(self, here: Place) -> None:
         self.here, self.pace = here, Pace()
         self.parent = int(os.environ.get(launch.OURS, 0))  # which has started this process, if it is on this machine
         if self.parent:
             threading.Thread(target=self._end_with_parent, daemon=True).start()
         self.code, self.done, self.over = 0, False, threading.Event()
         self.folder: Path | None = None
-        port, token = launch.store(here, seconds).get(KEY).decode().split()
+        port, token = launch.store(here).get(KEY).decode().split()
         self.line = Line(socket.create_connection((here.address, int(port)), JOIN))
         self.line.say(rank=here.rank, token=token)
         threading.Thread(target=self._beat, daemon=True).start()
@@ -55,7 +55,10 @@ class Member:
     @contextmanager
     def watched(self, patience: float | None) -> Iterator[Pace]:
         """Within: this process trains. An error is handed to the first process; at the end it waits, and ends with that one."""
-        threading.Thread(target=self._listen, args=(patience,), daemon=True).start()
+        self.heard = time.monotonic()
+        threading.Thread(target=self._listen, daemon=True).start()
+        if patience is not None:
+            threading.Thread(target=self._mind, args=(patience,), daemon=True).start()
         try:
             yield self.pace
         except (KeyboardInterrupt, SystemExit) as asked:
@@ -83,37 +86,39 @@ class Member:
         while self.line.say(**self.pace.now()):
             time.sleep(BEAT)
 
-    def _beat_of_the_first(self, patience: float | None) -> dict[str, Any] | None:
-        """Raises TimeoutError; but after a pause of this very process, what came meanwhile still has to be read."""
-        try:
-            return self.line.hear(patience)
-        except TimeoutError:
-            return self.line.hear(GRACE)
-
-    def _listen(self, patience: float | None) -> None:
+    def _listen(self) -> None:
         """End this process with the first one, however that ends."""
-        stopped = False
-        try:
-            while message := self._beat_of_the_first(patience):
-                if "end" in message:
-                    self.code = self.code or message["end"]
-                    if not self.done:  # the main thread may wait for a partner that has gone
-                        os._exit(self.code)
-                    self.over.set()
-                    return
-            how = "ended without a word: it was killed, or its machine is gone"
-        except TimeoutError:
-            stopped = True
-            how = f"has not been heard of for {patience:g} s: it is stopped, or its machine is gone"
-        if self.here.rank == 1:  # tells what the first process can't
+        while message := self.line.hear(None):
+            self.heard = time.monotonic()
+            if "end" in message:
+                self.code = self.code or message["end"]
+                if not self.done:  # the main thread may wait for a partner that has gone
+                    os._exit(self.code)
+                self.over.set()
+                return
+        self._lose("ended without a word: it was killed, or its machine is gone")
+
+    def _mind(self, patience: float) -> None:
+        """Notice that the first process is stopped. After a pause of this very process, what came meanwhile is read first."""
+        while not self.over.wait(BEAT):
+            if (
+                time.monotonic() - self.heard > patience
+                and not self.over.wait(GRACE)
+                and time.monotonic() - self.heard > patience
+            ):
+                self._lose(f"has not been heard of for {patience:g} s: it is stopped, or its machine is gone", stopped=True)
+
+    def _lose(self, how: str, stopped: bool = False) -> None:
+        """End this process, as the first one can't say any more that it failed."""
+        if self.here.rank == 1:
             print(f"regulo: the run failed: rank 0 {how}", file=sys.stderr, flush=True)
             if self.folder and self.folder.is_dir():
                 folder = RunFolder(self.folder)
                 with suppress(OSError, Refused):
                     told = {"status": "failed", "error": f"rank 0 {how}", "error_type": "Failed"}
                     folder.save_json("result.json", records.result(folder) | told)
-                if how := folder.how_to_go_on():
-                    print(f"regulo: {how}", file=sys.stderr, flush=True)
+                if on := folder.how_to_go_on():
+                    print(f"regulo: {on}", file=sys.stderr, flush=True)
         if stopped and os.getppid() == self.parent:
             os.kill(self.parent, signal.SIGKILL)
         os._exit(1)
