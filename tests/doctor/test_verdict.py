@@ -79,6 +79,14 @@ def test_features_of_known_curves() -> None:
     assert math.isnan(found.temperature)
 
 
+@pytest.mark.parametrize("odd", [0.0, math.inf, -math.inf, math.nan])
+def test_numbers_that_no_run_writes_give_features_all_the_same(odd: float) -> None:
+    for some in ([odd, odd, odd], [math.inf, odd, -math.inf], [1.0, odd, odd]):
+        for place in range(4):
+            curves = [[1.0, 0.5, 0.2] if i != place else some for i in range(4)]
+            assert classify(seen(*curves, last_rate=0.0)) in (*REGIMES, None)
+
+
 def test_a_loss_that_is_not_finite_is_unstable_and_a_full_disk_is_not() -> None:
     nothing: tuple[Any, ...] = ([], [], [])
     assert classify(seen(*nothing, result={"status": "failed", "error_type": "Diverged"})) == "unstable"

@@ -100,15 +100,15 @@ def features(rows: Rows, result: Mapping[str, Any], config: Config, classes: int
         failed=result.get("status") == "failed" and result.get("error_type") == "Diverged",
         epochs=n,
         planned=config.trainer.max_epochs,
-        rate_left=rates[-1] / max(rates) if rates else NAN,
+        rate_left=ratio(rates[-1], max(rates)) if rates else NAN,
         train_acc=ending(column("train_clean/acc")),
         train_loss=ending(train),
-        drawn_loss=statistics.fmean(last) if last else NAN,
+        drawn_loss=ratio(sum(last), len(last)),
         gap_acc=ending(gap),
         gap_loss=ending(column("gap/loss")),
         gap_slope=100 * slope(gap[-third:]),
         best=(val.index(min(val)) + 1) / n if n else NAN,
-        rise=end / min(val) - 1 if val else NAN,
+        rise=ratio(end, min(val)) - 1 if val else NAN,
         falling=-slope([math.log(max(v, 1e-12)) for v in train[-third:]]),
         spike=max((loss for _, loss in drawn), default=NAN) / math.log(classes),
         dose=max((dose(r) for r in config.regularizer.values()), default=0.0) * config.run.strength,
@@ -132,9 +132,14 @@ def data_loss(rows: Rows) -> list[tuple[int, float]]:
     return found
 
 
+def ratio(part: float, whole: float) -> float:
+    """Not a number, where the whole is nothing."""
+    return part / whole if whole else NAN
+
+
 def slope(values: Sequence[float]) -> float:
-    """The slope per place of the least-squares line; not a number for fewer than two values."""
-    if len(values) < 2:
+    """The slope per place of the least-squares line; not a number for fewer than two values, or infinite ones."""
+    if len(values) < 2 or not all(map(math.isfinite, values)):
         return NAN
     return statistics.linear_regression(range(len(values)), values).slope
 
