@@ -12,7 +12,7 @@ import pytest
 from regulo import config, spec
 from tests.sittings import SHORT, Blow, differences, train
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 MODELS = {"resnet_small": ["model.width=4"], "vit_tiny": ["model=vit_tiny", "model.width=16", "model.depth=2"]}
 BLOWS = {
