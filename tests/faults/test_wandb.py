@@ -1,7 +1,6 @@
 """A W&B server that refuses, hangs or dies: a real client against a server on this machine."""
 
 import csv
-import gc
 import os
 import signal
 import socket
@@ -117,7 +116,6 @@ def speak_no_http(server: socket.socket) -> None:
         line.sendall(b"220 ready\r\n")
 
 
-@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")  # says W&B, which does not look
 @pytest.mark.fault("W&B's own process is killed", says="regulo: W&B has gone", code=0, keeps=RUN)
 def test_its_process_is_killed(fault: Fault, in_epoch_1: Any) -> None:
     def kill() -> None:
@@ -129,7 +127,6 @@ def test_its_process_is_killed(fault: Fault, in_epoch_1: Any) -> None:
     in_epoch_1(lambda _: kill())
     fault.strikes("logger=wandb")
     assert rows(fault.folder) == 4
-    gc.collect()
 
 
 @pytest.mark.fault("W&B's server dies during the run", says=LOST, code=0, keeps=RUN)
