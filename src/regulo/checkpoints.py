@@ -18,11 +18,9 @@ from regulo import foreign
 from regulo.errors import Problem, Refused, one_line
 from regulo.plan import Plan
 from regulo.regularizers.base import Goal
-from regulo.runs import RunFolder
+from regulo.runs import BEST, LAST, PREVIOUS, RunFolder
 from regulo.stopping import Interrupted, Wishes
 from regulo.trainer import TrainerSpec
-
-LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class AtomicCheckpoints(TorchCheckpointIO):

@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from regulo.errors import Failed, Problem, Refused, nearest, one_line
+from regulo.errors import Failed, Problem, Refused, exit_code, nearest, one_line
 
 COMMANDS = {
     "train": (
@@ -64,13 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"regulo: {n} problem{'s' * (n > 1)}, nothing was started", file=sys.stderr)
         for problem in refusal.problems:
             print(f"  {problem}", file=sys.stderr)
-        return 2
+        return exit_code(refusal)
     except Failed as failure:
         _say("the run failed: " + one_line(str(failure)), failure)
-        return 1
+        return exit_code(failure)
     except KeyboardInterrupt as interrupt:
         _say("interrupted", interrupt)
-        return 130
+        return exit_code(interrupt)
 
 
 def _say(what: str, error: BaseException) -> None:

@@ -42,6 +42,14 @@ class Diverged(Failed):
     """The loss is no number any more. Nothing but the outside of a run can be mended: this one would do it again."""
 
 
+def exit_code(error: BaseException | None) -> int:
+    """The exit code of a process that ends with this error, or well without one."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(bool(error.code))
+    known = {type(None): 0, KeyboardInterrupt: 130, Refused: 2}
+    return known.get(type(error), 1)
+
+
 def legible(name: str) -> bool:
     """Whether a name can be shown on one line: it has no control characters, and no bytes that are not UTF-8."""
     return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)

@@ -10,7 +10,7 @@ from regulo import records
 from regulo.config import Config
 from regulo.environment import environment
 from regulo.errors import Problem, Refused, one_line
-from regulo.runs import RunFolder
+from regulo.runs import BEST, LAST, RunFolder
 from regulo.stopping import started_again
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Begun:
     kept: Mapping[str, Any]
     """what is in it"""
     stamp: tuple[int, int] | None
-    """which file it was that was read"""
+    """which file was last.ckpt when it was read: each save makes another"""
 
     def trusted(self) -> Config:
         """The config to build from: the weights come from the checkpoint, if there is one."""
@@ -53,8 +53,8 @@ class Begun:
         """Once the folder is ours: see that it is as it was read, and whole. Raises Refused."""
         from regulo import checkpoints
 
-        best, last = (self.folder.checkpoints / name for name in (checkpoints.BEST, checkpoints.LAST))
-        if self.stamp != checkpoints.stamp(self.checkpoint or last):
+        best, last = (self.folder.checkpoints / name for name in (BEST, LAST))
+        if self.stamp != checkpoints.stamp(last):
             raise Refused(Problem("RUN", f"{self.folder.path} went on meanwhile", "try again"))
         if self.checkpoint and records.place(self.kept, str(self.checkpoint)).place[0]:
             try:
@@ -128,10 +128,8 @@ def _begun(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[str, Any])
         raise Refused(Problem("RUN", f"{folder.path} is done: there is nothing to go on with", hint))
     from regulo import checkpoints
 
-    stamp = checkpoints.stamp(folder.checkpoints / checkpoints.LAST)
+    stamp = checkpoints.stamp(folder.checkpoints / LAST)
     checkpoint, kept = checkpoints.latest(folder) or (None, {})
-    if checkpoint and checkpoint.name != checkpoints.LAST:
-        stamp = checkpoints.stamp(checkpoint)
     before, after = _flat(saved), _flat(tree)
     problems, changes = [], []
     if checkpoint:

@@ -1,6 +1,5 @@
 """The run folder: everything about one run, in one place that no other run shares."""
 
-import contextlib
 import datetime
 import errno
 import fcntl
@@ -9,7 +8,7 @@ import os
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from regulo import foreign
 from regulo.errors import Problem, Refused, legible
 from regulo.home import expanded
 
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+"""where the run can go on, the one before that, and the best epoch by the monitor"""
 LINGER = 10.0
 """seconds that loader processes of a killed run may still have its lock"""
 LONGEST = 4096 - 256
@@ -113,7 +114,7 @@ class RunFolder:
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Within: no other process writes to this run. Raises Refused if one does."""
-        with contextlib.ExitStack() as stack:
+        with ExitStack() as stack:
             end = time.monotonic() + LINGER
             while True:
                 try:
@@ -128,7 +129,7 @@ class RunFolder:
 
     def how_to_go_on(self) -> str:
         """What to type once that is mended which has ended the run; empty if it has no checkpoint yet."""
-        kept = any((self.checkpoints / name).is_file() for name in ("last.ckpt", "previous.ckpt"))
+        kept = any((self.checkpoints / name).is_file() for name in (LAST, PREVIOUS))
         return f"when that is mended, go on with: {self.resuming()}" if kept else ""
 
     def resuming(self) -> str:

@@ -21,7 +21,7 @@ from regulo.ranks.board import Board
 from regulo.ranks.line import Pace
 from regulo.ranks.member import Member
 from regulo.resume import Begun
-from regulo.runs import RunFolder
+from regulo.runs import BEST, RunFolder
 from regulo.stopping import Interrupted, Wishes, requeue
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def conclude(parts: "Parts", classifier: "Classifier", folder: RunFolder, logger
     kept = checkpoints.handed_on(folder, parts.plan)
     checkpoints.load_weights(classifier, kept)
     turn_back(classifier, kept)
-    best = checkpoints.read(folder.checkpoints / "best.ckpt")["epoch"] + 1
+    best = checkpoints.read(folder.checkpoints / BEST)["epoch"] + 1
     result: dict[str, Any] = {
         "best_epoch": best,
         "weights": "best" if parts.plan.keeps_best else "last",

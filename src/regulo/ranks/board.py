@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regulo.errors import Diverged, Failed, Refused
+from regulo.errors import Diverged, Failed, Refused, exit_code
 from regulo.home import without_home
 from regulo.ranks import launch
 from regulo.ranks.launch import JOIN, Place
 from regulo.ranks.line import BEAT, GRACE, KEY, Line, Pace
-from regulo.ranks.state import State, exit_code, first_line, is_echo, said, verdict
+from regulo.ranks.state import KILLED, State, first_line, is_echo, said, verdict
 from regulo.runs import write
 
 
@@ -89,7 +89,7 @@ class Board:
 
     def _how(self, peer: Peer) -> str:
         if peer.process is None:
-            return "ended without a word: it was killed, or its machine is gone"
+            return KILLED
         with suppress(Exception):
             peer.process.wait(GRACE)
         return _ended(peer.process.poll())

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from regulo import records
-from regulo.errors import Refused
+from regulo.errors import Refused, exit_code
 from regulo.ranks import launch
 from regulo.ranks.launch import JOIN, Place
 from regulo.ranks.line import BEAT, GRACE, KEY, Line, Pace
-from regulo.ranks.state import exit_code, first_line, is_echo
+from regulo.ranks.state import KILLED, first_line, is_echo, silent
 from regulo.runs import RunFolder
 from regulo.stopping import SIGNALS
 
@@ -96,17 +96,17 @@ class Member:
                     os._exit(self.code)
                 self.over.set()
                 return
-        self._lose("ended without a word: it was killed, or its machine is gone")
+        self._lose(KILLED)
 
     def _mind(self, patience: float) -> None:
         """Notice that the first process is stopped. After a pause of this very process, what came meanwhile is read first."""
+
+        def misses() -> bool:
+            return time.monotonic() - self.heard > patience
+
         while not self.over.wait(BEAT):
-            if (
-                time.monotonic() - self.heard > patience
-                and not self.over.wait(GRACE)
-                and time.monotonic() - self.heard > patience
-            ):
-                self._lose(f"has not been heard of for {patience:g} s: it is stopped, or its machine is gone", stopped=True)
+            if misses() and not self.over.wait(GRACE) and misses():
+                self._lose(silent(time.monotonic() - self.heard), stopped=True)
 
     def _lose(self, how: str, stopped: bool = False) -> None:
         """End this process, as the first one can't say any more that it failed."""

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from regulo.errors import Failed, Refused
+from regulo.errors import Failed
 
 SETTLE = 1.0
 """seconds in which the cause may still arrive behind the complaint of another rank that lost its partner"""
+KILLED = "ended without a word: it was killed, or its machine is gone"
 FIRST = 10
 """the first step may take so many times longer: kernels are compiled, and loader workers start"""
 
@@ -50,7 +51,7 @@ def verdict(states: Mapping[int, State], now: float, patience: float | None) -> 
         return ""
     for rank, state in working.items():
         if now - state.heard > patience:
-            return f"rank {rank} has not been heard of for {now - state.heard:.0f} s: it is stopped, or its machine is gone"
+            return f"rank {rank} {silent(now - state.heard)}"
     still = now - max(s.moved for s in working.values())
     begun = min(s.progress for s in working.values()) >= 2
     if still > max(patience if begun else FIRST * patience, 3 * max(s.slowest for s in working.values())):
@@ -59,6 +60,11 @@ def verdict(states: Mapping[int, State], now: float, patience: float | None) -> 
         where = "; ".join(f"rank {r} hangs at {s.at}" for r, s in stuck.items())
         return f"{where}: no rank got any further for {still:.0f} s (trainer.hang_seconds={patience:g})"
     return ""
+
+
+def silent(seconds: float) -> str:
+    """What is the matter with a process that does not beat any more."""
+    return f"has not been heard of for {seconds:.0f} s: it is stopped, or its machine is gone"
 
 
 def said(rank: int, error: str) -> str:
@@ -79,11 +85,3 @@ def first_line(error: BaseException) -> str:
     text = str(error).splitlines()
     named = isinstance(error, Failed) and text
     return text[0] if named else f"{type(error).__name__}{': ' + text[0] if text else ''}"
-
-
-def exit_code(error: BaseException | None) -> int:
-    """The exit code of a process that ends with this error, or well without one."""
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else int(bool(error.code))
-    known = {type(None): 0, KeyboardInterrupt: 130, Refused: 2}
-    return known.get(type(error), 1)
