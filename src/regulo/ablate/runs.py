@@ -15,7 +15,7 @@ from regulo import measures, records
 from regulo.ablate.cells import Cell
 from regulo.ablate.study import Study
 from regulo.config import Config
-from regulo.runs import RunFolder, locked
+from regulo.runs import LAST, RunFolder, locked
 
 State = Literal["done", "failed", "unmeasured", "open"]
 FINAL = "Diverged"
@@ -80,7 +80,6 @@ def _run(study: Study, cell: Cell, config: Config, seed: int, noise: float | Non
 def make(run: StudyRun) -> None:
     """Train and measure what of a run is not there yet. Raises what `regulo train` raises."""
     from regulo.alike import settled
-    from regulo.checkpoints import LAST
     from regulo.cli import quiet
     from regulo.train import train
 
