@@ -13,6 +13,7 @@ from yaml import YAMLError
 
 from regulo import spec
 from regulo.callbacks.base import Observer
+from regulo.core.nested import texts
 from regulo.data.base import DataSet
 from regulo.errors import Problem, Refused, nearest
 from regulo.home import Place
@@ -20,7 +21,7 @@ from regulo.logs import LoggerSpec
 from regulo.models.base import Model
 from regulo.optim.base import Optimizer
 from regulo.plan import conflicts, suppliers
-from regulo.ramps import Ramp
+from regulo.ramps import RAMP, Ramp
 from regulo.regularizers.base import Goal, Regularizer
 from regulo.spec import Spec, Strict
 from regulo.trainer import TrainerSpec
@@ -114,59 +115,16 @@ def load(arguments: Sequence[str]) -> Config:
 
 def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
     """The tree of all values, and the overrides that could not be followed (which are left out of it)."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    parser, known, problems = OverridesParser.create(), groups(), []
-    choices: list[str] = []
-    additions: list[str] = []
-    values = []
-    for argument in arguments:
-        try:
-            override = parser.parse_override(argument)
-        except (HydraException, ValueError, RecursionError):  # such as a number of 5,000 digits
-            problems.append(
-                Problem(
-                    argument.strip() or repr(argument),
-                    "cannot be read as an override",
-                    MANY_RUNS if argument in ("-m", "--multirun") else "write key=value, for example optim.lr=0.05",
-                )
-            )
-            continue
-        key = override.key_or_group
-        if override.is_sweep_override():
-            problems.append(Problem(argument, "is several values", f"a run takes one, and {MANY_RUNS}; a list is written [a,b]"))
-        elif key in known and not override.is_delete():
-            wanted = override.value()
-            options = wanted if isinstance(wanted, list) else [] if wanted is None else [wanted]
-            wrong = [o for o in options if o not in known[key]]
-            problems += [Problem(key, f"has no option {o!r}", nearest(str(o), known[key])) for o in wrong]
-            options = [o for o in options if o in known[key]]
-            if len(options) > 1 and key not in MANY:
-                problems.append(Problem(key, f"takes one option, not {len(options)}"))
-            elif override.is_add() and key in MANY:
-                additions += [str(folder() / key / f"{o}.yaml") for o in options]
-            elif wanted is None and key in (*NAMED, *FIXED):
-                problems.append(Problem(key, "cannot be left out", nearest("", known[key])))
-            elif key in MANY:
-                choices.append(f"{key}=[{','.join(options or ['none'])}]")
-            elif options:
-                choices.append(f"{key}={options[0]}")
-        else:
-            values.append(override)
+    overrides = ParsedOverrides(arguments)
+    problems = overrides.problems
     try:
-        tree = join(choices)
+        tree = join(overrides.choices)
     except Refused as refusal:
         raise Refused(*problems, *refusal.problems) from None
-    for path in additions:
-        tree[Path(path).parent.name] = OmegaConf.merge(tree[Path(path).parent.name], OmegaConf.load(path))
-    for override in values:
-        try:
-            problems += _set(tree, override)
-        except (OmegaConfBaseException, AttributeError, TypeError, ValueError):
-            key = override.key_or_group
-            near = nearest(key.partition(".")[0], [*Run.model_fields, *NAMED, *MANY, *FIXED])
-            problems.append(Problem(key, "leads nowhere", near))
+    for group, file in overrides.additions:
+        tree[group] = OmegaConf.merge(tree[group], OmegaConf.load(file))
+    for override in overrides.values:
+        problems += _set_or_refuse(tree, override)
     if asking := _asking(tree):
         raise Refused(*problems, *asking)
     try:
@@ -176,18 +134,63 @@ def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
     return plain, problems
 
 
-def changed(saved: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
-    """A saved tree with `key=value` set on top. Raises Refused with every argument that is something else."""
+class ParsedOverrides:
+    """The overrides of a command line, by what has to be done with them; a problem for each that cannot be followed."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.choices: list[str] = []  # group=option: for Hydra
+        self.additions: list[tuple[str, Path]] = []  # +group=option: the group and the file that is merged into it
+        self.values: list[Any] = []  # key=value, +key=value, ~key
+        self.problems: list[Problem] = []
+        options = groups()
+        for argument in arguments:
+            override = _parse(argument)
+            if override is None:
+                hint = MANY_RUNS if argument in ("-m", "--multirun") else "write key=value, for example optim.lr=0.05"
+                self.problems.append(Problem(argument.strip() or repr(argument), "cannot be read as an override", hint))
+            elif override.is_sweep_override():
+                hint = f"a run takes one, and {MANY_RUNS}; a list is written [a,b]"
+                self.problems.append(Problem(argument, "is several values", hint))
+            elif override.key_or_group in options and not override.is_delete():
+                self._choose(override, options[override.key_or_group])
+            else:
+                self.values.append(override)
+
+    def _choose(self, override: Any, options: list[str]) -> None:
+        """Follow group=option, group=[option,…] or +group=option, as far as there are such options."""
+        group, value = override.key_or_group, override.value()
+        requested = value if isinstance(value, list) else [] if value is None else [value]
+        valid = [o for o in requested if o in options]
+        self.problems += [Problem(group, f"has no option {o!r}", nearest(str(o), options)) for o in requested if o not in options]
+        if group in MANY and override.is_add():
+            self.additions += [(group, folder() / group / f"{o}.yaml") for o in valid]
+        elif group in MANY:
+            self.choices.append(f"{group}=[{','.join(valid or ['none'])}]")
+        elif len(valid) > 1:
+            self.problems.append(Problem(group, f"takes one option, not {len(valid)}"))
+        elif value is None and group in (*NAMED, *FIXED):
+            self.problems.append(Problem(group, "cannot be left out", nearest("", options)))
+        elif valid:
+            self.choices.append(f"{group}={valid[0]}")
+
+
+def _parse(argument: str) -> Any:
+    """The override that an argument writes, as Hydra reads it; None, if it is no override."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    parser, tree, problems = OverridesParser.create(), OmegaConf.create(dict(saved)), []
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except (HydraException, ValueError, RecursionError):  # such as a number of 5,000 digits
+        return None
+
+
+def changed(saved: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """A saved tree with `key=value` set on top. Raises Refused with every argument that is something else."""
+    tree, problems, options = OmegaConf.create(dict(saved)), [], groups()
     for argument in arguments:
-        try:
-            override = parser.parse_override(argument)
-        except HydraException:
-            override = None
-        if override is None or override.is_sweep_override() or override.is_delete() or override.key_or_group in groups():
+        override = _parse(argument)
+        if override is None or override.is_sweep_override() or override.is_delete() or override.key_or_group in options:
             problems.append(Problem(argument, "is no change of one value", "write key=value, for example logger.wandb=off"))
         else:
             problems += _set(tree, override)
@@ -222,41 +225,52 @@ def _asking(tree: DictConfig) -> list[Problem]:
     """
     plain: Any = OmegaConf.to_container(tree, resolve=False)
     what = "asks for what is not in the configuration"
-    asking = [(key, text) for key, text in _leaves(plain) if ":" in text.partition("${")[2]]
+    asking = [(key, text) for key, text in texts(plain) if ":" in text.partition("${")[2]]
     return [Problem(key, f"{text[:100]!r} {what}", "write the value") for key, text in asking]
 
 
-def _leaves(node: Any, key: str = "") -> list[tuple[str, str]]:
-    """The dotted key and the text of every string in nested mappings and lists, keys of mappings included."""
-    if isinstance(node, Mapping):
-        node = [(f"{key}.{name}" if key else str(name), part) for name, part in node.items()]
-        return [leaf for name, part in node for leaf in [(name, name), *_leaves(part, name)]]
-    if isinstance(node, list | tuple):
-        return [leaf for part in node for leaf in _leaves(part, key)]
-    return [(key, node)] if isinstance(node, str) else []
+def _set_or_refuse(tree: DictConfig, override: Any) -> list[Problem]:
+    """Follow an override of a value, wherever its key leads."""
+    try:
+        return _set(tree, override)
+    except (OmegaConfBaseException, AttributeError, TypeError, ValueError):
+        key = override.key_or_group
+        near = nearest(key.partition(".")[0], [*Run.model_fields, *NAMED, *MANY, *FIXED])
+        return [Problem(key, "leads nowhere", near)]
 
 
 def _set(tree: DictConfig, override: Any) -> list[Problem]:
     """Follow one key=value, +key=value or ~key. Raises what OmegaConf does if the key leads nowhere."""
     key = override.key_or_group
     group, *rest = key.split(".")
-    node = tree.get(group)
     if override.is_delete():
-        parent = OmegaConf.select(tree, key.rpartition(".")[0]) if rest else tree
-        name = key.rpartition(".")[2]
-        if not isinstance(parent, DictConfig) or name not in parent:
-            chosen = list(parent) if isinstance(parent, DictConfig) else []
-            return [Problem(f"~{key}", "is not there to be taken away", nearest(name, map(str, chosen)))]
-        del parent[name]
-        return []
+        return _delete(tree, key)
+    node = tree.get(group)
     if group in MANY and rest and isinstance(node, DictConfig) and rest[0] not in node and not override.is_add():
-        if rest[0] not in spec.names(group):
-            return [Problem(key, f"there is no {group} {rest[0]!r}", nearest(rest[0], spec.names(group)))]
-        what = f"{rest[0]} is not part of this run, which has: {', '.join(map(str, node)) or 'none'}"
-        hint = f"+{group}={rest[0]} adds it"
-        return [Problem(f"{group}.{rest[0]}", what, hint), *_check_field(group, rest, override.value())]
+        return _absent(group, rest, list(map(str, node)), override.value())
     OmegaConf.update(tree, key, override.value(), force_add=True)
     return []
+
+
+def _delete(tree: DictConfig, key: str) -> list[Problem]:
+    """Take a key away."""
+    parent_key, _, name = key.rpartition(".")
+    parent = OmegaConf.select(tree, parent_key) if parent_key else tree
+    if isinstance(parent, DictConfig) and name in parent:
+        del parent[name]
+        return []
+    present = list(map(str, parent)) if isinstance(parent, DictConfig) else []
+    return [Problem(f"~{key}", "is not there to be taken away", nearest(name, present))]
+
+
+def _absent(group: str, rest: list[str], present: list[str], value: Any) -> list[Problem]:
+    """What is wrong with setting a field of an extension that the run does not have."""
+    name = rest[0]
+    if name not in spec.names(group):
+        key = ".".join([group, *rest])
+        return [Problem(key, f"there is no {group} {name!r}", nearest(name, spec.names(group)))]
+    what = f"{name} is not part of this run, which has: {', '.join(present) or 'none'}"
+    return [Problem(f"{group}.{name}", what, f"+{group}={name} adds it"), *_check_field(group, rest, value)]
 
 
 def _check_field(group: str, rest: list[str], value: Any) -> list[Problem]:
@@ -302,48 +316,52 @@ class Origins:
 def validate(tree: Mapping[str, Any], origins: "Origins | None" = None) -> Config:
     """Check every value of a composed or saved tree. Raises Refused with every problem found."""
     origins = origins or Origins([], tree)
-    problems: list[Problem] = []
-    parts: dict[str, Any] = {}
-    known = {*Run.model_fields, *NAMED, *MANY, *FIXED}
-    for key in set(tree) - known:
-        problems.append(Problem(str(key), "unknown key", nearest(str(key), known), origins.of(str(key))))
-    parts["run"], found = build_part(Run, {k: v for k, v in tree.items() if k in Run.model_fields}, "", origins)
-    problems += found
-    for group in NAMED:
-        node = tree.get(group)
-        name = node.get("name") if isinstance(node, Mapping) else None
-        if not isinstance(node, Mapping) or name not in spec.names(group):
-            key = f"{group}.name" if isinstance(node, Mapping) else group
-            problems.append(Problem(key, f"there is no {group} {name or node!r}", nearest(str(name), spec.names(group))))
-            continue
-        fields = {k: v for k, v in node.items() if k != "name"}
-        parts[group], found = build_part(spec.load(group, str(name)), fields, group, origins)
-        problems += found
-    for group in MANY:
-        node = {} if tree.get(group) is None else tree[group]
-        parts[group] = {}
-        if not isinstance(node, Mapping):
-            problems.append(Problem(group, f"{node!r} is not a mapping from names to settings", "", origins.of(group)))
-            continue
-        for name, fields in node.items():
-            if name not in spec.names(group):
-                key = f"{group}.{name}"
-                problems.append(
-                    Problem(key, f"there is no {group} {name!r}", nearest(str(name), spec.names(group)), origins.of(key))
-                )
-                continue
-            parts[group][name], found = build_part(
-                spec.load(group, str(name)), {} if fields is None else fields, f"{group}.{name}", origins
-            )
-            problems += found
-    for group, cls in FIXED.items():
-        parts[group], found = build_part(cls, {} if tree.get(group) is None else tree[group], group, origins)
-        problems += found
+    keys = [*Run.model_fields, *NAMED, *MANY, *FIXED]
+    unknown = [key for key in tree if key not in keys]
+    problems = [Problem(str(key), "unknown key", nearest(str(key), keys), origins.of(str(key))) for key in unknown]
+    results = {"run": build_part(Run, {k: v for k, v in tree.items() if k in Run.model_fields}, "", origins)}
+    results |= {group: _build_named(group, tree.get(group), origins) for group in NAMED}
+    results |= {group: _build_many(group, tree.get(group), origins) for group in MANY}
+    results |= {group: build_part(cls, _or_empty(tree.get(group)), group, origins) for group, cls in FIXED.items()}
+    parts = {name: part for name, (part, _) in results.items()}
+    problems += [p for _, part_problems in results.values() for p in part_problems]
     if not problems:
         problems = conflicts(list(parts["regularizer"].values()), parts["trainer"].circumstances())
     if problems:
         raise Refused(*problems)
     return Config(**parts)
+
+
+def _or_empty(node: Any) -> Any:
+    return {} if node is None else node
+
+
+def _build_named(group: str, node: Any, origins: Origins) -> tuple[Any, list[Problem]]:
+    """The extension that `name` chooses, or None and what is wrong with it."""
+    if not isinstance(node, Mapping):
+        return None, [Problem(group, f"there is no {group} {node!r}", nearest("None", spec.names(group)))]
+    name = node.get("name")
+    if name not in spec.names(group):
+        return None, [Problem(f"{group}.name", f"there is no {group} {name or node!r}", nearest(str(name), spec.names(group)))]
+    return build_part(spec.load(group, str(name)), {k: v for k, v in node.items() if k != "name"}, group, origins)
+
+
+def _build_many(group: str, node: Any, origins: Origins) -> tuple[dict[str, Any], list[Problem]]:
+    """The extensions by their names, and what is wrong with any of them."""
+    node = _or_empty(node)
+    if not isinstance(node, Mapping):
+        return {}, [Problem(group, f"{node!r} is not a mapping from names to settings", "", origins.of(group))]
+    parts: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, fields in node.items():
+        key = f"{group}.{name}"
+        if name in spec.names(group):
+            parts[name], part_problems = build_part(spec.load(group, str(name)), _or_empty(fields), key, origins)
+            problems += part_problems
+        else:
+            what = f"there is no {group} {name!r}"
+            problems.append(Problem(key, what, nearest(str(name), spec.names(group)), origins.of(key)))
+    return parts, problems
 
 
 def build_part(cls: type[Strict], fields: Any, prefix: str, origins: Origins) -> tuple[Any, list[Problem]]:
@@ -353,9 +371,7 @@ def build_part(cls: type[Strict], fields: Any, prefix: str, origins: Origins) ->
     except ValidationError as error:
         problems: dict[str, Problem] = {}
         for e in error.errors():
-            location, inside = _location(cls, fields, e["loc"])
-            if inside is None:
-                continue
+            location, inside = _location(cls, e["loc"])
             key = ".".join(filter(None, [prefix, *location]))
             if e["type"] == "extra_forbidden":
                 what, hint = "unknown key", nearest(location[-1], inside.model_fields)
@@ -367,15 +383,10 @@ def build_part(cls: type[Strict], fields: Any, prefix: str, origins: Origins) ->
         return None, list(problems.values())
 
 
-def _location(cls: type[Strict], fields: Any, loc: tuple[Any, ...]) -> tuple[list[str], type[Strict] | None]:
-    """Where in the fields an error is, and the class of what it is in; None for the branch of a union that was not meant."""
-    in_ramp = len(loc) > 1 and "Ramp[" in str(loc[1])
-    is_mapping = isinstance(fields, Mapping) and loc and isinstance(fields.get(loc[0]), Mapping)
-    if in_ramp:
-        ramp: Any = Ramp
-        return ([str(loc[0]), *map(str, loc[2:3])], ramp) if is_mapping else ([], None)
-    if is_mapping and "Ramp[" in str(getattr(cls.model_fields.get(str(loc[0])), "annotation", "")):
-        return [], None
+def _location(cls: type[Strict], loc: tuple[Any, ...]) -> tuple[list[str], type[Any]]:
+    """The keys that lead to an error, and the class whose field the last one is."""
+    if RAMP in loc[1:2]:
+        return [str(loc[0]), *map(str, loc[2:3])], Ramp
     return [str(part) for part in loc if part in cls.model_fields or part == loc[0]], cls
 
 

@@ -2,10 +2,11 @@
 
 import functools
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 from torch import Tensor, nn
 
 from regulo.ranges import Share
@@ -56,6 +57,23 @@ class Ramp(Strict, Generic[T]):
         return self.model_copy(update=update)
 
 
+NUMBER, RAMP = "number", "ramp"
+"""the branches of a rampable field, as pydantic names them in the location of an error"""
+
+
+def _branch(value: Any) -> str:
+    """The branch that a value of a rampable field belongs to, so that it is checked against that one only."""
+    return RAMP if isinstance(value, Mapping | Ramp) else NUMBER
+
+
+class _AnyOf:
+    """Describes a tagged union in JSON Schema as a plain union: `anyOf`."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        described = handler(schema)
+        return {"anyOf": described.pop("oneOf"), **described}
+
+
 if TYPE_CHECKING:
     Rampable = Annotated[T, "or a ramp"]  # in a hook it is the number
 else:
@@ -64,7 +82,8 @@ else:
         """`Rampable[T]`: a number of type T, or a ramp between two of them."""
 
         def __class_getitem__(cls, kind: Any) -> Any:
-            return kind | Ramp[kind]
+            union = Annotated[kind, Tag(NUMBER)] | Annotated[Ramp[kind], Tag(RAMP)]
+            return Annotated[union, Discriminator(_branch), _AnyOf()]
 
 
 def value(strength: Any, progress: float) -> Any:

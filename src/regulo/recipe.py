@@ -11,6 +11,7 @@ import yaml
 from regulo import config as configs
 from regulo import spec
 from regulo.config import FIXED, MANY, NAMED, Config, Run
+from regulo.core.nested import flatten
 
 PLACE = ("run_dir",)
 """says where a run is kept and not what it is"""
@@ -40,7 +41,8 @@ class Recipe:
     def words(self) -> list[str]:
         """Overrides that make the run on the command line."""
         chosen = [f"{group}={shown(option)}" for group, option in self.choices.items()]
-        return chosen + [f"{'+' if key.startswith('callbacks.') else ''}{key}={shown(v)}" for key, v in flat(self.values)]
+        values = flatten(self.values, is_ramp)
+        return chosen + [f"{'+' if key.startswith('callbacks.') else ''}{key}={shown(v)}" for key, v in values.items()]
 
     def experiment(self, name: str, head: str) -> str:
         """The text of `configs/experiment/<name>.yaml`; `head` is the comment below its first line."""
@@ -64,28 +66,22 @@ def base(choices: Mapping[str, str | list[str]]) -> dict[str, Any]:
     return result
 
 
+def is_ramp(value: Mapping[str, Any]) -> bool:
+    """Whether a mapping in a run's values is a ramp, which an override sets as a whole."""
+    return "shape" in value
+
+
 def difference(wanted: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a nested mapping that is not in another one."""
     found: dict[str, Any] = {}
     for key, value in wanted.items():
         other = known.get(key)
-        if isinstance(value, Mapping) and isinstance(other, Mapping) and "shape" not in value:
+        if isinstance(value, Mapping) and isinstance(other, Mapping) and not is_ramp(value):
             if inner := difference(value, other):
                 found[key] = inner
         elif key not in known or value != other:
             found[key] = value
     return found
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Dotted keys and their values; a ramp is one value."""
-    pairs: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value and "shape" not in value:
-            pairs += flat(value, f"{prefix}{key}.")
-        else:
-            pairs.append((prefix + key, value))
-    return pairs
 
 
 WORDS = {"null", "true", "false", "nan", "inf"}

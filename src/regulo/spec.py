@@ -7,10 +7,11 @@ command line. Modules named `base` and sub-packages are plumbing, not extensions
 import importlib
 import pkgutil
 import unicodedata
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
+
+from regulo.core.nested import texts
 
 GROUPS = {
     "data": "regulo.data",
@@ -29,7 +30,7 @@ class Strict(BaseModel):
     @field_validator("*")
     @classmethod
     def _plain_text(cls, value: Any) -> Any:
-        for text in _texts(value):
+        for _, text in texts(value):
             if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
                 raise ValueError(f"{ascii(text)[:60]} has a character that cannot be shown")
         return value
@@ -47,29 +48,27 @@ class Spec(Strict):
         return type(self).__module__.rpartition(".")[2]
 
 
-def _texts(value: Any) -> list[str]:
-    """All strings in a value."""
-    if isinstance(value, Mapping):
-        value = [*value, *value.values()]
-    if isinstance(value, list | tuple):
-        return [text for part in value for text in _texts(part)]
-    return [value] if isinstance(value, str) else []
-
-
 def names(group: str) -> list[str]:
     """Names of all extensions in a group. Nothing is imported but the group's package."""
-    package = importlib.import_module(GROUPS[group])
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg and m.name != "base")
+    return list_modules(GROUPS[group])
 
 
 def load(group: str, name: str) -> type[Any]:
     """The extension class `name` of a group. Only its own module is imported, so a refusal stays quick."""
-    module = importlib.import_module(f"{GROUPS[group]}.{name}")
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Spec) and value.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        raise TypeError(f"{module.__name__} must define exactly one Spec, and defines {len(found)}")
-    return found[0]
+    module = f"{GROUPS[group]}.{name}"
+    classes = classes_in(module, Spec)
+    if len(classes) != 1:
+        raise TypeError(f"{module} must define exactly one Spec, and defines {len(classes)}")
+    return classes[0]
+
+
+def list_modules(package: str) -> list[str]:
+    """The sorted names of a package's modules, without `base` and sub-packages. Only the package itself is imported."""
+    path = importlib.import_module(package).__path__
+    return sorted(m.name for m in pkgutil.iter_modules(path) if not m.ispkg and m.name != "base")
+
+
+def classes_in(module: str, base: type) -> list[type[Any]]:
+    """The classes of one kind that a module defines."""
+    members = vars(importlib.import_module(module)).values()
+    return [m for m in members if isinstance(m, type) and issubclass(m, base) and m.__module__ == module]

@@ -1,24 +1,18 @@
 """Before training: what every rule says of a run, and of one that would be refused, why."""
 
-import importlib
-import inspect
-import pkgutil
 import re
 from collections.abc import Sequence
 
 from regulo import config as configs
 from regulo.doctor.base import SEVERITIES, Case, Finding, Rule
 from regulo.errors import Problem, Refused
+from regulo.spec import classes_in, list_modules
 
 
 def rules() -> list[Rule]:
     """All rules, by the names of their files."""
-    package = importlib.import_module("regulo.doctor.rules")
-    found: list[Rule] = []
-    for module in pkgutil.iter_modules(package.__path__):
-        content = vars(importlib.import_module(f"{package.__name__}.{module.name}")).values()
-        found += [c() for c in content if inspect.isclass(c) and issubclass(c, Rule) and not inspect.isabstract(c)]
-    return found
+    package = "regulo.doctor.rules"
+    return [rule() for name in list_modules(package) for rule in classes_in(f"{package}.{name}", Rule)]
 
 
 def look(case: Case) -> list[Finding]:

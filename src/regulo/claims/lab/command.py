@@ -2,10 +2,7 @@
 
 import contextlib
 import functools
-import importlib
-import inspect
 import json
-import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,18 +11,15 @@ from regulo import jobs
 from regulo.claims.base import Claim, Trial
 from regulo.errors import Problem, Refused, nearest
 from regulo.runs import locked, write
+from regulo.spec import classes_in, list_modules
 
 ROOT = Path("runs") / "claims"
 
 
 def discover() -> dict[str, Claim]:
     """All claims by name, in the order of their numbers."""
-    package = importlib.import_module("regulo.claims")
-    found = []
-    for module in pkgutil.iter_modules(package.__path__):
-        if not module.ispkg and module.name != "base":
-            content = vars(importlib.import_module(f"regulo.claims.{module.name}")).values()
-            found += [c() for c in content if inspect.isclass(c) and issubclass(c, Claim) and not inspect.isabstract(c)]
+    package = "regulo.claims"
+    found = [claim() for name in list_modules(package) for claim in classes_in(f"{package}.{name}", Claim)]
     return {claim.name: claim for claim in sorted(found, key=lambda c: c.number)}
 
 
