@@ -63,7 +63,7 @@ class LoggerSpec(Strict):
         A run that goes on keeps its first `rows` of metrics.csv, and is the same run for W&B.
         """
         from regulo.metrics import MetricsFile
-        from regulo.wandb_logger import Dashboard, earlier, forgetting_paths, settings
+        from regulo.wandb_logger import Dashboard, forgetting_paths, start_run
 
         csv = MetricsFile(folder / "metrics.csv")
         if rows is not None:
@@ -72,23 +72,9 @@ class LoggerSpec(Strict):
             yield [csv]
         else:
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-            import wandb
-
-            known = earlier(folder, self.wandb == "offline")
+            labels = {"project": self.project, "entity": self.entity, "group": self.group, "tags": self.tags}
             with forgetting_paths(folder / "wandb"):
-                run = wandb.init(
-                    id=known,
-                    resume="allow" if known and self.wandb == "online" else None,
-                    project=self.project,
-                    entity=self.entity,
-                    group=self.group,
-                    tags=self.tags,
-                    name=folder.name,
-                    dir=folder,
-                    mode=self.wandb,
-                    config=dict(config),
-                    settings=settings(self.wandb == "offline"),
-                )
+                run = start_run(folder, self.wandb, name=folder.name, config=dict(config), **labels)
                 with Dashboard(run, csv).finished() as dashboard:
                     for figure in sorted((folder / "figures").glob("*.png")):
                         dashboard.log_image(figure.stem, [str(figure)])

@@ -51,30 +51,73 @@ def _runs(folder: Path) -> list[Path]:
     return sorted(run for run in folder.glob("*run-*") if run.is_dir() and not run.is_symlink())
 
 
-class Dashboard(WandbLogger):
-    """The rows of metrics.csv, each under its own number as W&B's step, so that none is missing or told twice.
+def start_run(folder: Path, mode: str, **options: Any) -> Any:
+    """The W&B run of a run folder: a new one, or the one that it has already. It logs the rows from `run.step` on."""
+    options |= {"dir": folder, "mode": mode, "settings": settings(mode == "offline")}
+    run_id = find_run_id(folder)
+    if run_id is None:
+        return _start_new(options)
+    return _restart_offline(folder, run_id, options) if mode == "offline" else _resume_online(run_id, options)
 
-    A process that is killed loses what W&B had not written or sent. W&B knows with which step it goes on (an offline run, which
-    is written anew, with the first); whatever lies between is taken from metrics.csv.
+
+def find_run_id(folder: Path) -> str | None:
+    """The id of the W&B run whose files lie in a run folder."""
+    files = _files(folder)
+    return files[-1].name.rpartition("-")[2] if files else None
+
+
+def _files(folder: Path) -> list[Path]:
+    return [run for run in _runs(folder / "wandb") if run.name.count("-") >= 2]  # [offline-]run-<time>-<id>
+
+
+def _start_new(options: dict[str, Any]) -> Any:
+    import wandb
+
+    return wandb.init(**options)
+
+
+def _restart_offline(folder: Path, run_id: str, options: dict[str, Any]) -> Any:
+    """The same run from its first row: an offline file cannot be appended to, so it is replaced by a whole one."""
+    import wandb
+
+    for files in _files(folder):
+        shutil.rmtree(files)
+    return wandb.init(id=run_id, **options)
+
+
+def _resume_online(run_id: str, options: dict[str, Any]) -> Any:
+    """The same run from the row that the server lacks (it may not know the run at all, if that was offline before)."""
+    import wandb
+
+    return wandb.init(id=run_id, resume="allow", **options)
+
+
+class Dashboard(WandbLogger):
+    """The rows of metrics.csv, each under its own number as W&B's step, so that none is missing or logged twice.
+
+    W&B may have fewer rows than metrics.csv (a process that is killed loses what was not yet written or sent): it gets them from
+    there. It may have more (metrics.csv is cut back to the checkpoint from which the run goes on): these are not logged again.
     """
 
     def __init__(self, run: Any, metrics: MetricsFile) -> None:
         super().__init__(experiment=run)
-        self.row, self.known, self.alive = 0, int(run.step), True
+        self.rows = 0  # counted so far
+        self.rows_at_wandb = int(run.step)
+        self.alive = True
         for row in metrics.content():
             self.log_metrics({k: float(v) for k, v in row.items() if v and k != "step"}, int(row["step"]))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """A row, unless W&B has it."""
-        if self.row >= self.known:
-            self._ask(self.experiment.log, {**metrics, "trainer/global_step": step}, step=self.row)
-        self.row += 1
+        """Log a row, unless W&B has it."""
+        if self.rows >= self.rows_at_wandb:
+            self._ask(self.experiment.log, {**metrics, "trainer/global_step": step}, step=self.rows)
+        self.rows += 1
 
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
         """Beside the next row."""
         import wandb
 
-        self._ask(self.experiment.log, {key: [wandb.Image(image) for image in images]}, step=max(self.row, self.known))
+        self._ask(self.experiment.log, {key: [wandb.Image(image) for image in images]}, step=max(self.rows, self.rows_at_wandb))
 
     @contextmanager
     def finished(self) -> Iterator["Dashboard"]:
@@ -98,12 +141,3 @@ class Dashboard(WandbLogger):
                 print(f"regulo: W&B has gone ({error}); the run goes on without it", file=sys.stderr)
                 with suppress(OSError):
                     wandb.teardown()  # or Python tries it at its exit, and complains
-
-
-def earlier(folder: Path, offline: bool) -> str | None:
-    """The id of the run that this folder's W&B files are of; those of an offline run, which is written anew, are removed."""
-    places = [run for run in _runs(folder / "wandb") if run.name.count("-") >= 2]
-    if offline:
-        for place in places:
-            shutil.rmtree(place)
-    return places[-1].name.rpartition("-")[2] if places else None
