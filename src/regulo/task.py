@@ -118,37 +118,42 @@ class ImageClassification(LightningModule):
         return Moment(self.seed, self.global_rank, step, step / self.steps)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """Clip by norm ourselves: Lightning refuses to with fused optimizers (#21435). At log points, read the meters too."""
+        """Clip by norm ourselves: Lightning refuses to with fused optimizers (#21435). Every few steps it is a log point, too."""
         parameters = [p for p in self.parameters() if p.grad is not None]
-        at_log_point = not replaying() and ((self.global_step + 1) % self.log_every == 0 or self.trainer.is_last_batch)
+        is_log_point = not replaying() and ((self.global_step + 1) % self.log_every == 0 or self.trainer.is_last_batch)
         if self.optim.clip:
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.optim.clip)
-        elif at_log_point:
+        elif is_log_point:
             norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if at_log_point:
-            norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of gradients that are spread over ranks
-            self._log_training(float(norm), optimizer.param_groups[0]["lr"])
+        if is_log_point:
+            # Here and in no later hook: the norm is at hand, and a run that has diverged ends before the step spoils its weights.
+            self._log_point(norm, optimizer.param_groups[0]["lr"])
 
-    def _log_training(self, norm: float, lr: float) -> None:
+    def _log_point(self, norm: Tensor, lr: float) -> None:
+        """Read the meters, which waits for the device. Log what they say, or raise Diverged."""
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of gradients that are spread over ranks
         loss, acc, penalties = self.meter.read()
-        if not math.isfinite(loss):
-            raise Diverged(f"the training loss is {loss} in epoch {self.current_epoch}, step {self.global_step}{self._remedy()}")
-        read = {
+        self._check_finite("training", loss, f", step {self.global_step}")
+        row = {
             "train/loss": loss,
             "train/acc": acc,
-            "train/grad_norm": norm,
+            "train/grad_norm": float(norm),
             "lr": lr,
             "train/images_per_second": self.rate.read(),
         } | {f"train/penalty/{name}": value for name, value in penalties.items()}
-        self.log_dict(read, logger=False)  # for callbacks; Lightning would leave out the last batch of an epoch
+        self.log_dict(row, logger=False)  # for callbacks; Lightning would leave out the last batch of an epoch
         for logger in self.loggers:
-            logger.log_metrics(read | {"epoch": self.current_epoch}, step=self.global_step)
+            logger.log_metrics(row | {"epoch": self.current_epoch}, step=self.global_step)
         if self.trainer.is_last_batch:
             self.rate.end()
 
-    def _remedy(self) -> str:
-        kept = f"the weights of epoch {self.current_epoch - 1} are kept" if self.current_epoch else "no epoch was finished"
-        return f"; {kept}. Try a lower optim.lr (it is {self.optim.lr:g}) or optim.clip=1"
+    def _check_finite(self, split: str, loss: float, step: str = "") -> None:
+        """Raise Diverged if a loss is no number, and say what is left and what may help."""
+        if math.isfinite(loss):
+            return
+        left = f"the weights of epoch {self.current_epoch - 1} are kept" if self.current_epoch else "no epoch was finished"
+        remedy = f"Try a lower optim.lr (it is {self.optim.lr:g}) or optim.clip=1"
+        raise Diverged(f"the {split} loss is {loss} in epoch {self.current_epoch}{step}; {left}. {remedy}")
 
     # ---- validation: dataloader 0 is val, 1 is the clean part of train
 
@@ -161,8 +166,7 @@ class ImageClassification(LightningModule):
     def on_validation_epoch_end(self) -> None:
         read = {f"{name}/{k}": v for name, tally in self.tallies.items() for k, v in tally.read().items()}
         read |= gaps(read)
-        if not math.isfinite(read["val/loss"]):
-            raise Diverged(f"the validation loss is {read['val/loss']} in epoch {self.current_epoch}{self._remedy()}")
+        self._check_finite("validation", read["val/loss"])
         self.log_dict(read)
 
     # ---- optimizer
