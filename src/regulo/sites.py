@@ -13,6 +13,7 @@ identity until something is put into it, so state-dict keys are the same with an
 The module that holds a `trunk` site is a block: the sites number the layers of the model from input to output.
 """
 
+import weakref
 from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
@@ -53,23 +54,37 @@ class RateSite(nn.Module):
     def __init__(self, kind: Kind, owner: nn.Module, attribute: str, dials: bool = False) -> None:
         super().__init__()
         self.kind, self.dials = kind, dials
-        self._owner = [owner]  # in a list: the owner holds this site, and must not become its child
+        self._owner = weakref.ref(owner)  # the owner holds this site, and must not become its child
         self._attribute = attribute
         self._rate: Rampable[float] = 0.0
+
+    @property
+    def owner(self) -> nn.Module:
+        """The module whose rate this is."""
+        owner = self._owner()
+        if owner is None:
+            raise ReferenceError("the module that this site belongs to is gone")
+        return owner
 
     def set_rate(self, p: Rampable[float]) -> None:
         """Drop each weight with probability p in training."""
         if self.dials and isinstance(p, Ramp):
-            setattr(self._owner[0], self._attribute, Dial(p))
+            setattr(self.owner, self._attribute, Dial(p))
         else:
             self._rate = p
             self.advance(0.0)
 
     def advance(self, progress: float) -> None:
         """Turn to the rate at this progress."""
-        if isinstance(getattr(self._owner[0], self._attribute), Dial):
-            return
-        setattr(self._owner[0], self._attribute, value(self._rate, progress))
+        if not isinstance(getattr(self.owner, self._attribute), Dial):
+            setattr(self.owner, self._attribute, value(self._rate, progress))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """To be copied and pickled: within a model, the owner of the copy is then the copy of the owner."""
+        return self.__dict__ | {"_owner": self.owner}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state | {"_owner": weakref.ref(state["_owner"])})
 
 
 def sites(model: nn.Module, kind: Kind) -> list[Any]:

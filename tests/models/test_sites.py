@@ -1,5 +1,7 @@
 """Sites lie where they say: a residual block without its branches is its shortcut."""
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ from torchvision.models import maxvit, swin_transformer, vision_transformer
 
 from regulo.models import torchvision
 from regulo.models.torchvision import Torchvision
-from regulo.sites import Site, sites
+from regulo.sites import RateSite, Site, sites
 from tests.conftest import COLOUR, SMALL, build_model, images_of
 
 
@@ -133,3 +135,23 @@ def test_sites_survive_the_conversion_to_synchronized_norms() -> None:
     synchronized = synchronized_norms().apply(model)
     assert any(isinstance(m, torch.nn.SyncBatchNorm) for m in synchronized.modules())
     assert {name for name, m in synchronized.named_modules() if m._forward_hooks} == hooked
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copied", "pickled"])
+def test_the_rate_site_of_a_copy_sets_the_rate_of_the_copy(duplicate: Any) -> None:
+    model = nn.Sequential(nn.MultiheadAttention(4, 1), nn.MultiheadAttention(4, 1))
+    for attention in model:
+        attention.add_module("site", RateSite("attention", attention, "dropout"))
+    twin = duplicate(model)
+    for k, site in enumerate(sites(twin, "attention"), start=1):
+        site.set_rate(k / 10)
+    assert [attention.dropout for attention in twin] == [0.1, 0.2]
+    assert [attention.dropout for attention in model] == [0.0, 0.0]
+    assert all(site.owner is attention for site, attention in zip(sites(twin, "attention"), twin, strict=True))
+    assert list(twin.modules())[2] is not twin[1], "an owner is no child of its site"
+
+
+def test_a_rate_site_keeps_no_model_alive_and_says_so_when_its_owner_is_gone() -> None:
+    site = RateSite("attention", nn.MultiheadAttention(4, 1), "dropout")
+    with pytest.raises(ReferenceError, match="is gone"):
+        site.set_rate(0.1)

@@ -1,6 +1,7 @@
 """Any classification model of torchvision, by name, with its head and stem adapted to the data."""
 
 import copy
+import functools
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from urllib.error import URLError
@@ -223,21 +224,30 @@ def _site_before(module: nn.Module, args: Any) -> tuple[Tensor]:
 
 def _activation_sites(model: nn.Module, facts: Facts) -> dict[str, str]:
     """Names of the activation modules with the kind of layer whose output they see, found by a forward pass without data."""
-    kinds: dict[str, str] = {}
-    last = [""]
-    probe = copy.deepcopy(model).to("meta").eval()
-    for name, module in probe.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            kind = "conv" if isinstance(module, nn.Conv2d) else "fc"
-            module.register_forward_hook(lambda m, i, o, kind=kind: last.__setitem__(0, kind))
-        elif isinstance(module, ACTIVATIONS):
-
-            def note(m: nn.Module, i: Any, output: Tensor, name: str = name) -> None:
-                squeezed = output.ndim == 4 and output.shape[2:].numel() == 1  # inside squeeze-and-excitation
-                if last[0] == "fc" or (output.ndim == 4 and not squeezed):
-                    kinds[name] = last[0]
-
-            module.register_forward_hook(note)
+    copied = copy.deepcopy(model).to("meta").eval()
+    probe = ActivationProbe(copied)
     with torch.no_grad():
-        probe(torch.empty(1, facts.channels, facts.height, facts.width, device="meta"))
-    return kinds
+        copied(torch.empty(1, facts.channels, facts.height, facts.width, device="meta"))
+    return probe.kinds
+
+
+class ActivationProbe:
+    """Hooks on a model's modules that note, in a forward pass, which kind of layer ran last before each activation."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.kinds: dict[str, str] = {}  # of activation modules, by name
+        self._last_layer = ""
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                kind = "conv" if isinstance(module, nn.Conv2d) else "fc"
+                module.register_forward_hook(functools.partial(self._see_layer, kind))
+            elif isinstance(module, ACTIVATIONS):
+                module.register_forward_hook(functools.partial(self._see_activation, name))
+
+    def _see_layer(self, kind: str, module: nn.Module, args: Any, output: Tensor) -> None:
+        self._last_layer = kind
+
+    def _see_activation(self, name: str, module: nn.Module, args: Any, output: Tensor) -> None:
+        squeezed = output.ndim == 4 and output.shape[2:].numel() == 1  # inside squeeze-and-excitation
+        if self._last_layer == "fc" or (output.ndim == 4 and not squeezed):
+            self.kinds[name] = self._last_layer
