@@ -34,3 +34,19 @@ def inside(boxes: np.ndarray, images: Tensor) -> Tensor:
     y = torch.arange(images.shape[-2], device=images.device)[:, None]
     x = torch.arange(images.shape[-1], device=images.device)
     return (y >= top) & (y < bottom) & (x >= left) & (x < right)
+
+
+def paste(images: Tensor, patches: Tensor, box: np.ndarray) -> Tensor:
+    """Images (B, C, H, W) with patches (B, C, h, w) in the place of one box (4,) of that size."""
+    top, bottom, left, right = box.tolist()
+    images = images.clone()
+    images[..., top:bottom, left:right] = patches
+    return images
+
+
+def paste_boxes(images: Tensor, others: Tensor, boxes: np.ndarray) -> Tensor:
+    """Images (B, C, H, W) with boxes (1, 4) or (B, 4) of the others in their place."""
+    if len(boxes) > 1:
+        return others.where(inside(boxes, images), images)
+    top, bottom, left, right = boxes[0].tolist()
+    return paste(images, others[..., top:bottom, left:right], boxes[0])

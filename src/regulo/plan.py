@@ -29,8 +29,11 @@ class Plan:
         scaled = list(regularizers)
         if strength != 1:  # 1 is what is written, to the last bit
             scaled = [s for r in scaled if (s := r.scaled(strength)) is not None]
-        self.regularizers = sorted(scaled, key=lambda r: (r.order, r.name))
-        self._users = {hook: [r for r in self.regularizers if hook in hooks(r)] for hook in HOOKS}
+        self._arrange(sorted(scaled, key=lambda r: (r.order, r.name)))
+
+    def _arrange(self, regularizers: list[Regularizer]) -> None:
+        self.regularizers = regularizers
+        self._users = {hook: [r for r in regularizers if hook in hooks(r)] for hook in HOOKS}
         self._mixing = _turns(self._using("mix"))
 
     def _using(self, hook: str) -> list[Regularizer]:
@@ -64,9 +67,9 @@ class Plan:
         return pipeline
 
     def surgery(self, model: nn.Module, facts: Facts) -> nn.Module:
-        """The model, changed in place."""
-        for r in self._using("surgery"):
-            r.surgery(model, facts)
+        """The model, changed in place; from now on the plan acts on this model."""
+        bound = {r.name: r.surgery(model, facts) for r in self._using("surgery")}
+        self._arrange([bound.get(r.name) or r for r in self.regularizers])
         return model
 
     def param_groups(self, model: nn.Module, progress: float = 0.0) -> list[ParamGroup]:

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from regulo.batch import soft_targets
+from regulo.batch import Facts, soft_targets
 from regulo.boxes import within
 from regulo.draws import Moment
 from regulo.errors import Refused
 from regulo.plan import Plan
 from regulo.ramps import Dial
 from regulo.regularizers.cutmix import CutMix
+from regulo.regularizers.ghost_batch_norm import GhostBatchNorm
 from regulo.regularizers.manifold_mixup import ManifoldMixup, Mixer
 from regulo.regularizers.random_erasing import RandomErasing, first_fit, rectangles, squares
 from regulo.regularizers.resizemix import ResizeMix
@@ -191,11 +192,31 @@ def shares(model: nn.Module) -> list[float]:
     return [m.share.value.item() for m in model.modules() if isinstance(m, Mixer)]
 
 
+def bound(technique: ManifoldMixup, model: nn.Module, facts: Facts) -> ManifoldMixup:
+    """The technique that knows its mixers in the model."""
+    result = technique.surgery(model, facts)
+    assert result is not None
+    return result
+
+
+def test_plans_of_one_technique_act_each_on_its_own_model_and_a_technique_without_a_bound_copy_stays_itself() -> None:
+    technique, ghosts = ManifoldMixup(alpha=1.0), GhostBatchNorm()
+    plans, models = [Plan([technique, ghosts]) for _ in range(2)], [build_model("resnet_small", GREY) for _ in range(2)]
+    for plan, model in zip(plans, models, strict=True):
+        plan.surgery(model, GREY)
+    for seed in range(20):
+        plans[0].mix(images_of(GREY), torch.eye(4), Moment(seed))
+    assert any(shares(models[0]))
+    assert not any(shares(models[1]))
+    assert all(ghosts in plan.regularizers for plan in plans)
+    assert technique in Plan([technique]).regularizers, "and the technique of the configuration is bound to no model"
+    assert technique not in plans[0].regularizers
+
+
 @pytest.mark.formula("manifold_mixup")
 def test_manifold_mixup_mixes_one_hidden_state_as_by_hand_and_the_targets_alike() -> None:
     plain, model = network(), network()
-    technique = ManifoldMixup(alpha=1.0)
-    technique.surgery(model, GREY)
+    technique = bound(ManifoldMixup(alpha=1.0), model, GREY)
     images, targets = torch.randn(5, 1, 2, 3, dtype=torch.float64), torch.eye(5, dtype=torch.float64)
     layers = []
     for seed in range(60):
@@ -214,8 +235,8 @@ def test_manifold_mixup_mixes_one_hidden_state_as_by_hand_and_the_targets_alike(
 
 
 def test_every_layer_is_drawn_as_often_and_lambda_from_its_beta() -> None:
-    model, technique = network(), ManifoldMixup(alpha=0.5)
-    technique.surgery(model, GREY)
+    model = network()
+    technique = bound(ManifoldMixup(alpha=0.5), model, GREY)
     images, targets = torch.randn(3, 1, 2, 3), soft_targets(torch.arange(3), 4)
     counts, drawn = np.zeros(4), []
     for seed in range(1200):
@@ -232,8 +253,8 @@ def test_every_layer_is_drawn_as_often_and_lambda_from_its_beta() -> None:
 
 @pytest.mark.parametrize("name", ["resnet_small", "vit_tiny"])
 def test_a_mixer_rests_until_it_is_its_turn_in_a_step(name: str) -> None:
-    technique, model, plain = ManifoldMixup(alpha=1.0), build_model(name, COLOUR), build_model(name, COLOUR)
-    technique.surgery(model, COLOUR)
+    model, plain = build_model(name, COLOUR), build_model(name, COLOUR)
+    technique = bound(ManifoldMixup(alpha=1.0), model, COLOUR)
     x, targets = images_of(COLOUR), torch.eye(4)
     assert model.train()(x).equal(plain.train()(x)), "bit for bit"
     seed = next(s for s in range(20) if technique.mix(x, targets, rng(s))[0] is x and any(shares(model)))

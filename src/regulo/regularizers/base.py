@@ -62,8 +62,12 @@ class Regularizer(Spec):
         """
         raise NotImplementedError
 
-    def surgery(self, model: nn.Module, facts: Facts) -> None:
-        """Change the model in place, before its parameters are grouped. Raise Refused if it lacks the site."""
+    def surgery(self, model: nn.Module, facts: Facts) -> "Self | None":
+        """Change the model in place, before its parameters are grouped. Raise Refused if it lacks the site.
+
+        A technique whose later hooks act on what it put into the model returns a copy of itself that knows these modules, and
+        the plan goes on with the copy. All others return None.
+        """
         raise NotImplementedError
 
     def param_groups(self, groups: Sequence[ParamGroup]) -> list[ParamGroup]:

@@ -15,43 +15,39 @@ from torch import Tensor, nn
 from regulo.batch import Facts
 from regulo.mixing import blend, partners
 from regulo.ramps import Dial, Rampable
-from regulo.ranges import NonNegative, Share
-from regulo.regularizers.base import Regularizer
+from regulo.ranges import NonNegative
+from regulo.regularizers.components.beta_mixing import BetaMixing
 from regulo.sites import need_sites
 
 
-class ManifoldMixup(Regularizer):
+class ManifoldMixup(BetaMixing):
     """Mix the images, or what a random block made of them, and the targets, with another one of the batch."""
 
     source: ClassVar[str] = "arXiv:1806.05236"
-    turns: ClassVar[str] = "mixing"
-    scales: ClassVar[tuple[str, ...]] = ("p",)
 
     alpha: Rampable[NonNegative] = 2.0
     """α of λ ~ Beta(α, α), 0 mixes nothing: 2 on CIFAR with long runs, .2 on ImageNet"""
-    p: Rampable[Share] = 1.0
-    """probability that a batch is mixed"""
 
-    _mixers: list["Mixer"] = PrivateAttr(default_factory=list)  # of the model; copies of the technique share the list
+    _mixers: tuple["Mixer", ...] = PrivateAttr(default=())  # in the model, from input to output
 
-    def surgery(self, model: nn.Module, facts: Facts) -> None:
+    def surgery(self, model: nn.Module, facts: Facts) -> "ManifoldMixup | None":
         if not self.p:
-            return
+            return None
         trunk = need_sites(model, "trunk", "regularizer.manifold_mixup")
-        self._mixers[:] = [Mixer() for _ in trunk]
-        for site, mixer in zip(trunk, self._mixers, strict=True):
+        bound = self.model_copy()
+        bound._mixers = tuple(Mixer() for _ in trunk)
+        for site, mixer in zip(trunk, bound._mixers, strict=True):
             site.put(mixer)
+        return bound
 
     def mix(self, images: Tensor, targets: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        mixes = generator.random() < self.p and self.alpha > 0
-        lam = generator.beta(self.alpha, self.alpha) if mixes else 1.0
+        lam = self.draw_lambda(generator)
         layer = int(generator.integers(len(self._mixers) + 1))
         for k, mixer in enumerate(self._mixers, start=1):
-            mixer.share.value.fill_(1 - lam if k == layer else 0.0)
-        if not mixes:
+            mixer.share.value.fill_(1 - float(lam[0]) if lam is not None and k == layer else 0.0)
+        if lam is None:
             return images, targets
-        weight = np.array([lam])
-        return blend(images, weight) if layer == 0 else images, blend(targets, weight)
+        return blend(images, lam) if layer == 0 else images, blend(targets, lam)
 
 
 class PartnersShare(Dial):

@@ -10,27 +10,24 @@ from torch import Tensor
 
 from regulo.mixing import Mode, blend, draws, spread
 from regulo.ramps import Rampable
-from regulo.ranges import NonNegative, Share
-from regulo.regularizers.base import Regularizer
+from regulo.ranges import NonNegative
+from regulo.regularizers.components.beta_mixing import BetaMixing
 
 
-class Mixup(Regularizer):
+class Mixup(BetaMixing):
     """Mix each image and its target with another one of the batch."""
 
     source: ClassVar[str] = "arXiv:1710.09412"
-    turns: ClassVar[str] = "mixing"
-    scales: ClassVar[tuple[str, ...]] = ("p",)
 
     alpha: Rampable[NonNegative] = 0.2
     """α of λ ~ Beta(α, α), 0 mixes nothing: .1 to .2 for ResNet-50, .8 for ViT, 1 on CIFAR"""
-    p: Rampable[Share] = 1.0
-    """probability that a batch is mixed"""
     mode: Mode = "batch"
     """one λ for the whole batch, for each pair, or for each image (element)"""
 
     def mix(self, images: Tensor, targets: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        if generator.random() >= self.p or self.alpha == 0:
-            return images, targets
         n = len(images)
-        lam = spread(generator.beta(self.alpha, self.alpha, draws(self.mode, n)), self.mode, n)
+        lam = self.draw_lambda(generator, draws(self.mode, n))
+        if lam is None:
+            return images, targets
+        lam = spread(lam, self.mode, n)
         return blend(images, lam, self.mode), blend(targets, lam, self.mode)

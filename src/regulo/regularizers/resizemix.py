@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from regulo.boxes import area, within
+from regulo.boxes import area, paste, within
 from regulo.mixing import blend, partners
 from regulo.ramps import Rampable
 from regulo.ranges import Share
@@ -42,13 +42,5 @@ class ResizeMix(Regularizer):
         scale = generator.uniform(min(self.min_scale, self.max_scale), self.max_scale)
         sides = np.maximum(np.rint(scale * np.array(size)), 1).astype(int)
         boxes = within(generator.random((1, 2)), sides[None], size)
-        return paste(images, partners(images, "batch"), boxes[0]), blend(targets, 1 - area(boxes) / (size[0] * size[1]))
-
-
-def paste(images: Tensor, others: Tensor, box: np.ndarray) -> Tensor:
-    """Images (B, C, H, W) whose box (4,) shows the whole of the others."""
-    top, bottom, left, right = box.tolist()
-    small = F.interpolate(others, (bottom - top, right - left), mode="bilinear", antialias=True)
-    images = images.clone()
-    images[..., top:bottom, left:right] = small
-    return images
+        small = F.interpolate(partners(images, "batch"), tuple(sides.tolist()), mode="bilinear", antialias=True)
+        return paste(images, small, boxes[0]), blend(targets, 1 - area(boxes) / (size[0] * size[1]))

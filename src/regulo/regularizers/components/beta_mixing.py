@@ -1,0 +1,27 @@
+"""What mixup and its kin begin with: whether a batch is mixed, and in which proportions."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from regulo.ramps import Rampable
+from regulo.ranges import NonNegative, Share
+from regulo.regularizers.base import Regularizer
+
+
+class BetaMixing(Regularizer):
+    """Mixes a batch with probability p, in proportions λ ~ Beta(α, α)."""
+
+    turns: ClassVar[str] = "mixing"
+    scales: ClassVar[tuple[str, ...]] = ("p",)
+
+    alpha: Rampable[NonNegative] = 1.0
+    """α of λ ~ Beta(α, α); 0 mixes nothing"""
+    p: Rampable[Share] = 1.0
+    """probability that a batch is mixed"""
+
+    def draw_lambda(self, generator: np.random.Generator, count: int = 1) -> np.ndarray | None:
+        """λ (count,) for this batch, or None if it is not mixed."""
+        if generator.random() >= self.p or self.alpha == 0:
+            return None
+        return generator.beta(self.alpha, self.alpha, count)
