@@ -123,12 +123,13 @@ def calibration(test: Evaluation, ece: float) -> Picture:
     return Picture("calibration", "Calibration: is it as often right as it is sure?", text, drawing)
 
 
-def wilson(right: np.ndarray, n: np.ndarray, z: float = 1.959964) -> tuple[np.ndarray, np.ndarray]:
-    """The 95% interval of a share by `right` of `n` (Wilson 1927)."""
-    p = right / n
-    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return middle - half, middle + half
+def wilson(right: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 95% interval (Wilson, 1927) of each share `right` / `n`, both counts (m,): low (m,), high (m,)."""
+    from scipy.stats import binomtest
+
+    intervals = [binomtest(round(k), int(total)).proportion_ci(0.95, "wilson") for k, total in zip(right, n, strict=True)]
+    low, high = np.array(intervals).T
+    return low, high
 
 
 def confusion(test: Evaluation, classes: Sequence[str]) -> Picture:
