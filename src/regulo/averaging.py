@@ -12,6 +12,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 from torch import Tensor, nn
 
+from regulo.core.collectives import mean_over_ranks
+
 Weight = Callable[[int, float, int], float | None]
 """(states averaged so far, progress in (0, 1], steps of the run) → w of  θ̄ ← θ̄ + w (θ − θ̄);  None: left out"""
 PREFIX = "classifier."
@@ -111,6 +113,5 @@ def estimate_statistics(model: nn.Module, batches: Sequence[Tensor]) -> None:
         norm.momentum = momentum
         norm.train(training)
         for statistic in (norm.running_mean, norm.running_var):
-            if statistic is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
-                torch.distributed.all_reduce(statistic)
-                statistic /= torch.distributed.get_world_size()
+            if statistic is not None:
+                mean_over_ranks(statistic)

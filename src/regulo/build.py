@@ -12,13 +12,13 @@ from torch import nn
 from regulo import cores
 from regulo.batch import Facts
 from regulo.config import Config
+from regulo.data.base import images_per_step
 from regulo.data.pipeline.module import ImageData
 from regulo.errors import Problem, Refused
+from regulo.models.components.norms import BATCH_NORM
 from regulo.plan import Plan
 from regulo.speed import Choice
 from regulo.task import Classifier
-
-BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ class Parts:
     @property
     def batch(self) -> int:
         """Images per step, over all processes."""
-        n, world = len(self.data.train), self.config.trainer.processes()
-        return min(self.config.data.batch_size * world, n - n % world)
+        return images_per_step(self.config.data.batch_size, len(self.data.train), self.config.trainer.processes())
 
     def classifier(self) -> Classifier:
         """The model with its normalisation, in the memory format of the config."""

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from regulo.core.collectives import mean_over_ranks, sum_over_ranks
+
 
 class Tally:
     """Loss and confusion matrix over a split, added up on the device; nothing waits for it until `read`."""
@@ -26,22 +28,10 @@ class Tally:
 
     def read(self) -> dict[str, float]:
         """{acc, loss} over all ranks: the share of right answers and the mean negative log-likelihood in nats."""
-        _add_over_ranks(self.loss, self.confusion)
+        sum_over_ranks(self.loss, self.confusion)
         matrix = self.confusion.view(self.k, self.k)
         n = matrix.sum()
         return {"acc": (matrix.trace() / n).item(), "loss": (self.loss / n).item()}
-
-
-def _add_over_ranks(*sums: Tensor) -> None:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        for tensor in sums:
-            torch.distributed.all_reduce(tensor)
-
-
-def _mean_over_ranks(mean: Tensor) -> None:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(mean)
-        mean /= torch.distributed.get_world_size()
 
 
 class Meter:
@@ -64,7 +54,7 @@ class Meter:
     def read(self) -> tuple[float, float, dict[str, float]]:
         """(mean loss, mean accuracy, mean of each penalty) since the last reading, over all ranks. Waits for the device once."""
         means = torch.stack(list(self.sums.values())) / self.steps
-        _mean_over_ranks(means)  # so that all ranks see the same loss, and a bad one fails them all
+        mean_over_ranks(means)  # so that all ranks see the same loss, and a bad one fails them all
         read = dict(zip(self.sums, means.tolist(), strict=True))
         self.sums, self.steps = {}, 0
         right, data = read.pop("right"), read.pop("data")

@@ -14,7 +14,8 @@ from regulo.draws import Moment
 from regulo.plan import Plan, conflicts
 from regulo.ramps import Ramp
 from regulo.regularizers.bce import BCE
-from regulo.regularizers.confidence_penalty import ConfidencePenalty, entropy
+from regulo.regularizers.components.entropy import entropy
+from regulo.regularizers.confidence_penalty import ConfidencePenalty
 from regulo.regularizers.dropout import Dropout
 from regulo.regularizers.focal_loss import FocalLoss, focal_loss
 from regulo.regularizers.l1 import L1
@@ -120,14 +121,14 @@ def test_certainty_has_a_finite_gradient(gamma: float) -> None:
 @pytest.mark.formula("confidence_penalty")
 def test_the_confidence_penalty_is_minus_beta_times_the_entropy() -> None:
     z = logits_of(7, 5)
-    torch.testing.assert_close(entropy(z), torch.distributions.Categorical(logits=z).entropy())
-    torch.testing.assert_close(entropy(torch.zeros(1, 8)), torch.tensor([math.log(8)]))
+    torch.testing.assert_close(entropy(z.log_softmax(1)), torch.distributions.Categorical(logits=z).entropy())
+    torch.testing.assert_close(entropy(torch.zeros(1, 8).log_softmax(1)), torch.tensor([math.log(8)]))
     model = nn.Identity()
     two_views = torch.cat([z.float(), 100 * z.float()])
     step = Step(model, two_views, soft(7, 5).float(), two_views, soft_cross_entropy)
     expected = -0.3 * torch.distributions.Categorical(logits=z).entropy().mean()
     torch.testing.assert_close(ConfidencePenalty(beta=0.3).penalty(step), expected.float())
-    assert entropy(torch.tensor([[500.0, 0.0]])).item() == 0.0
+    assert entropy(torch.tensor([[500.0, 0.0]]).log_softmax(1)).item() == 0.0
 
 
 # ---- R-Drop

@@ -104,6 +104,11 @@ def drawn_from(train: Split, spec: DataSet, num_classes: int, seed: int) -> Spli
     return train
 
 
+def images_per_step(batch_size: int, images: int, devices: int) -> int:
+    """Training images of one step over all devices: `batch_size` of each, or all that can be shared evenly if they are fewer."""
+    return min(batch_size * devices, images - images % devices)
+
+
 def fixed_subset(n: int, size: int, seed: int = 0) -> np.ndarray:
     """`size` of n places (all, if there are fewer), the same in every run, in increasing order."""
     return np.sort(np.random.default_rng(seed).permutation(n)[:size])

@@ -10,15 +10,15 @@ from torch import nn
 
 from regulo.batch import Facts
 from regulo.config import Config
+from regulo.data.base import images_per_step
+from regulo.models.components.norms import NORMS
 from regulo.plan import Plan
 from regulo.ramps import Ramp
 from regulo.regularizers.base import Regularizer
-from regulo.regularizers.weight_decay import NORMS
 
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """error: `regulo train` refuses it; warning: it will probably cost accuracy or time; note: worth knowing"""
-BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Case:
     @property
     def batch(self) -> int:
         """Images per step, over all devices."""
-        return min(self.config.data.batch_size * self.devices, self.train - self.train % self.devices)
+        return images_per_step(self.config.data.batch_size, self.train, self.devices)
 
     @property
     def epochs(self) -> int:

@@ -9,24 +9,18 @@ from typing import ClassVar
 import torch
 
 from regulo.groups import ParamGroup
-from regulo.optim.base import Optimizer
-from regulo.ranges import Positive, ProperShare
+from regulo.optim.base import AdamOptimizer
+from regulo.ranges import Positive
 
 
-class AdamW(Optimizer):
+class AdamW(AdamOptimizer):
     """torch's Adam, where each parameter group says whether its decay is decoupled (AdamW) or l2 (Adam as first published)."""
 
     source: ClassVar[str] = "torch.optim.Adam"
 
     lr: Positive = 1e-3
     """η, the highest learning rate of the run"""
-    beta1: ProperShare = 0.9
-    """β₁"""
-    beta2: ProperShare = 0.999
-    """β₂"""
-    eps: Positive = 1e-8
-    """ε"""
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
         options = self.torch_groups(groups)
-        return torch.optim.Adam(options, lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=fused)
+        return torch.optim.Adam(options, lr=self.lr, betas=self.betas, eps=self.eps, fused=fused)

@@ -53,6 +53,22 @@ class Optimizer(Spec):
         return SCHEDULES[self.schedule](steps, self.warmup)
 
 
+class AdamOptimizer(Optimizer):
+    """An optimizer that follows running means of the gradient (β₁) and of its square (β₂)."""
+
+    beta1: ProperShare = 0.9
+    """β₁"""
+    beta2: ProperShare = 0.999
+    """β₂"""
+    eps: Positive = 1e-8
+    """ε"""
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """(β₁, β₂), as torch wants them."""
+        return self.beta1, self.beta2
+
+
 def _cosine_between(start: float, end: float, n: int, endpoint: bool) -> np.ndarray:
     t = np.linspace(0, 1, n, endpoint=endpoint)
     return end + (start - end) * (1 + np.cos(np.pi * t)) / 2

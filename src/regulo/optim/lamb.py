@@ -3,6 +3,8 @@
     m ← β₁ m + (1 − β₁) ∇L;  v ← β₂ v + (1 − β₂) ∇L²;  u = m̂ / (√v̂ + ε) + λθ;  θ ← θ − η (‖θ‖ / ‖u‖) u
 
 The trust ratio ‖θ‖ / ‖u‖ is taken per tensor, and is 1 where a norm is 0. Vectors (biases, norms, scales) are not adapted.
+
+Own code, because torch has no LAMB, and each parameter group here says whether its decay is decoupled or l2.
 """
 
 from collections.abc import Sequence
@@ -11,26 +13,23 @@ from typing import Any, ClassVar
 import torch
 
 from regulo.groups import ParamGroup
-from regulo.optim.base import Optimizer
-from regulo.ranges import Positive, ProperShare
+from regulo.optim.base import AdamOptimizer
+from regulo.optim.components.closure import run_closure
+from regulo.ranges import Positive
 
 
-class Lamb(Optimizer):
+class Lamb(AdamOptimizer):
     """Adam with a step whose length follows the size of each layer's weights; decay is a part of that step."""
 
     source: ClassVar[str] = "arXiv:1904.00962"
 
     lr: Positive = 5e-3
     """η, the highest learning rate of the run"""
-    beta1: ProperShare = 0.9
-    """β₁"""
-    beta2: ProperShare = 0.999
-    """β₂"""
     eps: Positive = 1e-6
     """ε"""
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
-        return LAMB(self.torch_groups(groups), {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps})
+        return LAMB(self.torch_groups(groups), {"lr": self.lr, "betas": self.betas, "eps": self.eps})
 
 
 class LAMB(torch.optim.Optimizer):
@@ -38,10 +37,7 @@ class LAMB(torch.optim.Optimizer):
 
     def step(self, closure: Any = None) -> Any:
         """One step on the gradients that the closure leaves."""
-        loss = None
-        if closure:
-            with torch.enable_grad():
-                loss = closure()
+        loss = run_closure(closure)
         with torch.no_grad():
             for group in self.param_groups:
                 for parameter in group["params"]:

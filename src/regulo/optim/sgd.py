@@ -7,6 +7,7 @@ import torch
 
 from regulo.groups import ParamGroup
 from regulo.optim.base import Optimizer
+from regulo.optim.components.closure import run_closure
 from regulo.ranges import ProperShare
 
 
@@ -34,10 +35,7 @@ class SGDW(torch.optim.SGD):
 
     def step(self, closure: Any = None) -> Any:
         """θ ← (1 − ηλ) θ for parameters that have a gradient (as AdamW does it), once the gradient at θ is known."""
-        loss = None
-        if closure:
-            with torch.enable_grad():
-                loss = closure()
+        loss = run_closure(closure)
         with torch.no_grad():
             for group in self.param_groups:
                 parameters = [p for p in group["params"] if p.grad is not None]

@@ -11,12 +11,7 @@ from regulo.batch import Step
 from regulo.ramps import Rampable
 from regulo.ranges import NonNegative
 from regulo.regularizers.base import Regularizer
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """H(p) in nats of each row's softmax: (B, K) → (B,)."""
-    log_p = logits.log_softmax(1)
-    return -(log_p.exp() * log_p).sum(1)
+from regulo.regularizers.components.entropy import entropy
 
 
 class ConfidencePenalty(Regularizer):
@@ -29,4 +24,4 @@ class ConfidencePenalty(Regularizer):
     """β, the price of a nat of confidence: .1 on images, up to 2 on text"""
 
     def penalty(self, step: Step) -> Tensor:
-        return -self.beta * entropy(step.views[0].float()).mean()
+        return -self.beta * entropy(step.views[0].float().log_softmax(1)).mean()

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from regulo.draws import Moment
+from regulo.optim.components.closure import run_closure
 from regulo.optimizer_wrapper import Closure, OptimizerWrapper
 from regulo.ramps import Rampable
 from regulo.ranges import NonNegative
@@ -49,10 +50,7 @@ class Noisy(OptimizerWrapper):
     def step(self, closure: Closure | None = None) -> Any:
         """The noise lies on what the closure leaves."""
         noise, moment = self.now()
-        loss = None
-        if closure:
-            with torch.enable_grad():
-                loss = closure()
+        loss = run_closure(closure)
         if noise.eta:
             self.disturb(noise.deviation(moment.step), int(moment.draw_in_common("gradient_noise").integers(2**63)))
         self.base.step()

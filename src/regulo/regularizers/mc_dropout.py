@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from regulo.regularizers.base import Regularizer
+from regulo.regularizers.components.entropy import entropy
 from regulo.sites import RateSite, Site
 
 
@@ -41,11 +42,6 @@ def summary(log_p: Tensor) -> dict[str, Tensor]:
     total = entropy(mean)
     shared = (total - entropy(log_p).mean(0)).clamp(min=0)  # rounding alone can make it negative
     return {"logits": mean, "entropy": total, "mutual_information": shared}
-
-
-def entropy(log_p: Tensor) -> Tensor:
-    """−Σ_k p_k log p_k of log-probabilities (…, K)."""
-    return -(log_p.exp() * log_p).sum(-1)
 
 
 @contextmanager

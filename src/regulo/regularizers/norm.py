@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from regulo.batch import Facts
 from regulo.errors import Problem, Refused
+from regulo.models.components.norms import NORMS
 from regulo.regularizers.base import Regularizer
 from regulo.sites import replace
-
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 
 
 class Norm(Regularizer):

@@ -15,11 +15,10 @@ from torch import nn
 
 from regulo.errors import Problem, Refused
 from regulo.groups import NamedParameter, ParamGroup
+from regulo.models.components.norms import NORMS
 from regulo.ramps import Rampable
 from regulo.ranges import ProperShare
 from regulo.regularizers.base import Regularizer
-
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 class WeightDecay(Regularizer):

@@ -17,7 +17,7 @@ from regulo.report.answers import Answered
 from regulo.report.page import Block, Bullets, Cell, Code, Fact, Figures, Gallery, Page, Photo, Picture, Section, Table, Text
 from regulo.runs import RunFolder
 
-SPLITS = {"train_clean": "clean train", "val": "validation", "test": "test"}
+SPLIT_TITLES = dict(zip(records.SPLITS, ("clean train", "validation", "test"), strict=True))
 SCORES = {"acc": ("accuracy", 4), "loss": ("NLL, nats", 4), "ece": ("ECE", 4), "brier": ("Brier score", 4)}
 MISTAKES = 16
 """images of the gallery"""
@@ -100,7 +100,7 @@ def _learning(folder: RunFolder, result: dict[str, Any], given: Answered | None)
 
 def _scores(result: dict[str, Any], given: Answered | None) -> Iterator[Block]:
     rows = []
-    for split, name in SPLITS.items():
+    for split, name in SPLIT_TITLES.items():
         if f"{split}/acc" in result:
             size = [Cell(f"{given.sizes[split]:,}")] if given else []
             scores = [Cell(f"{result[f'{split}/{key}']:.{digits}f}") for key, (_, digits) in SCORES.items()]

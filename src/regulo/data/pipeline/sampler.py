@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
+from regulo.data.base import images_per_step
+
 Key = tuple[int, int, int]
 """(epoch, index, copy): the epoch travels with the index, so that persistent workers know it; `copy` counts earlier visits"""
 
@@ -54,7 +56,7 @@ class TrainBatches(Sampler[list[Key]]):
         self.begin = begin
         self.sequence = sequence
         self.rank, self.world = rank, world
-        self.step = min(batch_size * world, n - n % world)
+        self.step = images_per_step(batch_size, n, world)
         self.steps = n // self.step
 
     def __len__(self) -> int:

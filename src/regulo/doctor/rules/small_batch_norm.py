@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from regulo.doctor.base import BATCH_NORM, Case, Finding, Rule
+from regulo.doctor.base import Case, Finding, Rule
+from regulo.models.components.norms import BATCH_NORM
 
 FEWEST = 8
 
