@@ -1,4 +1,8 @@
-"""compose → validate → Config. Every problem is found before anything heavy is imported, and all are told at once."""
+"""compose → validate → Config. Every problem is found before anything heavy is imported, and all are reported at once.
+
+Hydra composes the files of the chosen options. Values are set here and not by Hydra, which stops at the first wrong key and does
+not know the keys of an extension that was just added.
+"""
 
 import dataclasses
 import types

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -47,8 +47,8 @@ class _Running:
     name: str
     process: Any
     place: Place
-    told: Connection
-    since: float
+    receiver: Connection  # of the line that says why it failed
+    start: float
 
 
 def places(at_once: int | None = None) -> list[Place]:
@@ -70,9 +70,6 @@ def run(
     A job that raises, or is killed, does not disturb the others. Those that run end if this process ends, or stops listening.
     `go_on` is asked before each start; once it says no, none of those that wait is started.
     """
-    context: Any = multiprocessing.get_context(METHOD)
-    if METHOD == "forkserver":
-        context.set_forkserver_preload(PRELOAD)
     waiting, free = list(jobs.items()), list(parts)
     running: dict[int, _Running] = {}
     try:
@@ -82,40 +79,55 @@ def run(
                     waiting.clear()
                     break
                 (name, job), place = waiting.pop(0), free.pop(0)
-                told, tells = context.Pipe(duplex=False)
-                arguments = (job, place, tells, (logs / f"{name}.txt").absolute(), Path.cwd(), dict(os.environ))
-                process = context.Process(target=_work, args=arguments, name=name)
-                process.start()
-                tells.close()
-                running[process.sentinel] = _Running(name, process, place, told, time.perf_counter())
+                started = _start(name, job, place, logs)
+                running[started.process.sentinel] = started
                 yield Event(name)
             for sentinel in wait(list(running)):
-                job_ = running.pop(sentinel)  # type: ignore[arg-type]
-                free.append(job_.place)
-                yield Event(job_.name, time.perf_counter() - job_.since, _why(job_))
+                ended = running.pop(sentinel)  # type: ignore[arg-type]
+                free.append(ended.place)
+                yield Event(ended.name, time.perf_counter() - ended.start, _error(ended))
     finally:
-        for left in running.values():
-            left.process.terminate()
-        for left in running.values():
-            left.process.join(GRACE)
-            left.process.kill()
+        _stop(running.values())
 
 
-def _why(job: _Running) -> str:
+def _start(name: str, job: Callable[[], object], place: Place, logs: Path) -> _Running:
+    """Start a job in a process of its own."""
+    context: Any = multiprocessing.get_context(METHOD)
+    if METHOD == "forkserver":
+        context.set_forkserver_preload(PRELOAD)
+    receiver, sender = context.Pipe(duplex=False)
+    arguments = (job, place, sender, (logs / f"{name}.txt").absolute(), Path.cwd(), dict(os.environ))
+    process = context.Process(target=_work, args=arguments, name=name)
+    process.start()
+    sender.close()
+    return _Running(name, process, place, receiver, time.perf_counter())
+
+
+def _stop(jobs: Iterable[_Running]) -> None:
+    """Ask jobs to end, and kill those that do not."""
+    jobs = list(jobs)
+    for job in jobs:
+        job.process.terminate()
+    for job in jobs:
+        job.process.join(GRACE)
+        job.process.kill()
+
+
+def _error(job: _Running) -> str:
     """Why a job ended: empty if it did what it should."""
     job.process.join()
     try:
-        said = str(job.told.recv()) if job.told.poll() else ""
+        error = str(job.receiver.recv()) if job.receiver.poll() else ""
     except EOFError:
-        said = ""
+        error = ""
     code = job.process.exitcode
-    if not said and code:
-        said = f"it was killed (signal {-code})" if code < 0 else f"it ended with exit code {code}"
-    return said
+    if not error and code:
+        error = f"it was killed (signal {-code})" if code < 0 else f"it ended with exit code {code}"
+    return error
 
 
 def _work(
-    job: Callable[[], object], place: Place, tells: Connection, log: Path, folder: Path, environment: dict[str, str]
+    job: Callable[[], object], place: Place, sender: Connection, log: Path, folder: Path, environment: dict[str, str]
 ) -> None:
     """One job, in its own process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -133,7 +145,7 @@ def _work(
     except BaseException as error:
         print(without_home(traceback.format_exc()), file=sys.stderr)
         text = str(error).splitlines()
-        tells.send(text[0] if text else type(error).__name__)
+        sender.send(text[0] if text else type(error).__name__)
         sys.exit(1)
 
 

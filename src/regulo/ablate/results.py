@@ -34,13 +34,9 @@ def collect(
     pairs = _pairs(cells) if study.design == "pairs" else {}
     compared = [c for c in wanted if c.compared]
     error = ERROR / len(compared) / (2 if pairs else 1)
-    rows: dict[str, dict[str, dict[str, Any]]] = {cell.label: {} for cell in cells}
-    beyond: dict[str, dict[str, dict[str, Any]]] = {label: {} for label in pairs}
-    for column in compared:
-        table = np.array([found[cell.label][column.key] for cell in cells], float)  # None becomes nan
-        _note(rows, column.key, [cell.label for cell in cells[1:]], differences(table, error))
-        if pairs:
-            _note(beyond, column.key, list(pairs), interactions(table, list(pairs.values()), error))
+    tables = {c.key: np.array([found[cell.label][c.key] for cell in cells], float) for c in compared}  # None becomes nan
+    rows = _by_label([cell.label for cell in cells], {k: [None, *differences(table, error)] for k, table in tables.items()})
+    beyond = _by_label(list(pairs), {k: interactions(table, list(pairs.values()), error) for k, table in tables.items()})
     return {
         "name": name,
         "title": study.title or name,
@@ -59,12 +55,10 @@ def collect(
     }
 
 
-def _note(
-    rows: dict[str, dict[str, dict[str, Any]]], key: str, labels: Sequence[str], found: Sequence[Difference | None]
-) -> None:
-    for label, difference in zip(labels, found, strict=True):
-        if difference is not None:
-            rows[label][key] = difference.as_dict()
+def _by_label(labels: Sequence[str], columns: Mapping[str, Sequence[Difference | None]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The differences of each label by the key of their column, from those of each column in the order of the labels."""
+    rows = {key: dict(zip(labels, column, strict=True)) for key, column in columns.items()}
+    return {label: {k: d.as_dict() for k, row in rows.items() if (d := row[label]) is not None} for label in labels}
 
 
 def _pairs(cells: Sequence[Cell]) -> dict[str, tuple[int, int, int]]:

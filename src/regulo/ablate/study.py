@@ -69,41 +69,51 @@ def folder() -> Path:
 
 def order(arguments: Sequence[str]) -> Order:
     """Read the command line. Raises Refused with every problem of the study; those of its runs are found later."""
-    own: dict[str, str] = {"study": "quick"}
-    fields: dict[str, Any] = {}
-    parameters: dict[str, Any] = {}
-    overrides = []
-    problems: list[Problem] = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key in ("study", "at_once", "launcher") and equals:
-            own[key] = value
-        elif key.startswith(("study.", "launcher.")) and equals:
-            target = fields if key.startswith("study.") else parameters
-            try:
-                target[key.partition(".")[2]] = parse_yaml(value, lambda why: Refused(Problem("", why)))
-            except Refused:
-                problems.append(Problem(key, f"{value!r} cannot be read", "a list is written [a,b], a mapping {a: [x,y]}"))
-        else:
-            overrides.append(argument)
-    at_once = own.get("at_once")
+    words = _Words(arguments)
+    problems = words.problems
+    at_once, launcher = words.own.get("at_once"), words.own.get("launcher")
     if at_once is not None and not re.fullmatch(r"[1-9]\d{0,3}", at_once):
         problems.append(Problem("at_once", f"{at_once!r} should be a number of runs", "at_once=2"))
-    if parameters and "launcher" not in own:
+    if words.parameters and launcher is None:
         what = "says what to ask a cluster for, and no launcher is named"
-        problems.append(Problem(f"launcher.{next(iter(parameters))}", what, "launcher=slurm"))
-    file = _file(own["study"])
-    content = _content(file) | fields
-    origins = configs.Origins(arguments, {})
-    study, found = configs.build_part(Study, content, "study", origins)
-    problems += found
+        problems.append(Problem(f"launcher.{next(iter(words.parameters))}", what, "launcher=slurm"))
+    file = _file(words.own.get("study", "quick"))
+    study, field_problems = configs.build_part(Study, _content(file) | words.fields, "study", configs.Origins(arguments, {}))
+    problems += field_problems
     if problems:
         raise Refused(*problems)
-    study = study.model_copy(update={"base": [*study.base, *overrides]})
-    if "launcher" in own and study.budget is not None:
+    study = study.model_copy(update={"base": [*study.base, *words.overrides]})
+    if launcher is not None and study.budget is not None:
         what = "minutes cannot be kept where a cluster's queue decides when a run begins"
         raise Refused(Problem("study.budget", what, "study.budget=null"))
-    return Order(file.stem, study, int(at_once) if at_once else None, own.get("launcher"), parameters)
+    return Order(file.stem, study, int(at_once) if at_once else None, launcher, words.parameters)
+
+
+class _Words:
+    """The words of the command line, by what they say something about; a problem for each that cannot be read."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.own: dict[str, str] = {}  # study, at_once, launcher
+        self.fields: dict[str, Any] = {}  # study.<field>
+        self.parameters: dict[str, Any] = {}  # launcher.<parameter>
+        self.overrides: list[str] = []  # of all runs
+        self.problems: list[Problem] = []
+        for argument in arguments:
+            key, equals, value = argument.partition("=")
+            group, dot, name = key.partition(".")
+            if key in ("study", "at_once", "launcher") and equals:
+                self.own[key] = value
+            elif group in ("study", "launcher") and dot and equals:
+                self._read(self.fields if group == "study" else self.parameters, key, name, value)
+            else:
+                self.overrides.append(argument)
+
+    def _read(self, target: dict[str, Any], key: str, name: str, value: str) -> None:
+        try:
+            target[name] = parse_yaml(value, lambda why: Refused(Problem("", why)))
+        except Refused:
+            hint = "a list is written [a,b], a mapping {a: [x,y]}"
+            self.problems.append(Problem(key, f"{value!r} cannot be read", hint))
 
 
 def _file(name: str) -> Path:

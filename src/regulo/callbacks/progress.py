@@ -1,6 +1,9 @@
 """Progress: one line per epoch, and on a terminal a bar that moves at log points only."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from regulo.callbacks.base import Observer, Scene
 
@@ -37,25 +40,32 @@ class Progress(Observer):
                 self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
             ) -> None:
                 if trainer.global_step % trainer.log_every_n_steps == 0 or trainer.is_last_batch:  # type: ignore[attr-defined]
-                    seen = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
-                    rate = seen["train/images_per_second"]
-                    now = f"loss {seen['train/loss']:.3f}  acc {seen['train/acc']:.3f}  {rate:,.0f} images/s"
-                    self.bar.update(self.line, completed=trainer.global_step, now=now, epoch=str(trainer.current_epoch + 1))
+                    now, epoch = _step(trainer.callback_metrics), str(trainer.current_epoch + 1)
+                    self.bar.update(self.line, completed=trainer.global_step, now=now, epoch=epoch)
 
             def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
                 if not self.shown:
                     return
-                m = {k: float(v) for k, v in trainer.callback_metrics.items()}
-                self.console.print(
-                    f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}  loss {m['train/loss']:.3f}"
-                    f"  clean train {m['train_clean/acc']:.3f}  val {m['val/acc']:.3f} (loss {m['val/loss']:.3f})"
-                    f"  gap {m['gap/acc']:+.3f}  {m['train/images_per_second']:,.0f}/s",
-                    highlight=False,
-                    soft_wrap=True,
-                )
+                text = f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}  {_epoch(trainer.callback_metrics)}"
+                self.console.print(text, highlight=False, soft_wrap=True)
 
             def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
                 if hasattr(self, "bar"):
                     self.bar.stop()
 
         return [Bar()]
+
+
+def _step(metrics: Mapping[str, Tensor]) -> str:
+    """What the bar says while an epoch runs."""
+    m = {name: float(metrics[f"train/{name}"]) for name in ("loss", "acc", "images_per_second")}
+    return f"loss {m['loss']:.3f}  acc {m['acc']:.3f}  {m['images_per_second']:,.0f} images/s"
+
+
+def _epoch(metrics: Mapping[str, Tensor]) -> str:
+    """What is printed of an epoch that has ended."""
+    m = {name: float(value) for name, value in metrics.items()}
+    return (
+        f"loss {m['train/loss']:.3f}  clean train {m['train_clean/acc']:.3f}  val {m['val/acc']:.3f} (loss {m['val/loss']:.3f})"
+        f"  gap {m['gap/acc']:+.3f}  {m['train/images_per_second']:,.0f}/s"
+    )

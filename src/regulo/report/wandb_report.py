@@ -13,7 +13,7 @@ from regulo.errors import Problem, Refused
 from regulo.logs import LoggerSpec
 from regulo.report import style
 from regulo.report.html import MARKS
-from regulo.report.page import Bullets, Cell, Code, Figures, Gallery, Page, Photo, Picture, Table, Text
+from regulo.report.page import Block, Bullets, Cell, Code, Figures, Gallery, Page, Photo, Picture, Table, Text
 
 SERIOUS = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>()#+|~"})
 
@@ -73,20 +73,25 @@ def report(page: Page, entity: str, project: str, run_id: str) -> Any:
     for section in page.sections:
         if section.blocks:
             blocks.append(wr.H2(text=section.title))
-        for block in section.blocks:
-            if isinstance(block, Text):
-                blocks.append(wr.P(text=block.text))
-            elif isinstance(block, Code):
-                blocks.append(wr.CodeBlock(code=block.text))
-            elif isinstance(block, Bullets):
-                blocks.append(wr.UnorderedList(items=list(block.items)))
-            elif isinstance(block, Table):
-                blocks.append(wr.MarkdownBlock(text=markdown(block)))
-            else:
-                panels = [wr.MediaBrowser(media_keys=[name]) for name, _ in names(section.title, block)]
-                blocks.append(wr.PanelGrid(runsets=[runset], panels=panels))
+        blocks += [_wandb_block(block, section.title, runset) for block in section.blocks]
     blocks.append(wr.P(text=page.colophon))
     return wr.Report(entity=entity, project=project, title=page.title[:128], description=page.lead, blocks=blocks)
+
+
+def _wandb_block(block: Block, title: str, runset: Any) -> Any:
+    """A block of the section of this title as W&B's object."""
+    import wandb_workspaces.reports.v2 as wr
+
+    if isinstance(block, Text):
+        return wr.P(text=block.text)
+    if isinstance(block, Code):
+        return wr.CodeBlock(code=block.text)
+    if isinstance(block, Bullets):
+        return wr.UnorderedList(items=list(block.items))
+    if isinstance(block, Table):
+        return wr.MarkdownBlock(text=markdown(block))
+    panels = [wr.MediaBrowser(media_keys=[name]) for name, _ in names(title, block)]
+    return wr.PanelGrid(runsets=[runset], panels=panels)
 
 
 def markdown(table: Table) -> str:
