@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from regulo import config, spec
-from regulo.cli import main
+from regulo.__main__ import main
 from regulo.errors import Refused
 
 
@@ -94,7 +94,7 @@ def test_a_yaml_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pyte
 
 def test_a_refusal_imports_nothing_heavy_is_quick_and_exits_with_2() -> None:
     code = (
-        "import sys; from regulo.cli import main; rc = main(['train', 'regularizer.mixup.alpa=0.3', 'optim.lr=abc']); "
+        "import sys; from regulo.__main__ import main; rc = main(['train', 'regularizer.mixup.alpa=0.3', 'optim.lr=abc']); "
         "heavy = {'lightning', 'torchvision', 'albumentations', 'torchmetrics', 'wandb'} & set(sys.modules); "
         "print(heavy); sys.exit(rc if not heavy else 99)"
     )
