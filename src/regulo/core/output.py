@@ -21,9 +21,9 @@ class _Descriptor(io.FileIO):
         super().__init__(number, "w", closefd=False)
         self.required = required
 
-    def write(self, data: "bytes | memoryview") -> int:  # type: ignore[override]
+    def write(self, data: Any) -> int:
         try:
-            return super().write(data) or 0
+            return super().write(data)
         except OSError as error:
             nothing = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nothing, self.fileno())
@@ -57,8 +57,8 @@ def _replaced(name: str, plain: TextIO, required: bool) -> Iterator[None]:
     stream = io.TextIOWrapper(
         io.BufferedWriter(descriptor),
         encoding=plain.encoding,
-        errors="backslashreplace" if plain.errors == "strict" else plain.errors,
-        line_buffering=bool(plain.line_buffering),
+        errors=plain.errors if plain.errors != "strict" and "utf" in plain.encoding.lower() else "backslashreplace",
+        line_buffering=bool(plain.line_buffering or getattr(plain, "write_through", False)),
     )
     setattr(sys, name, stream)
     try:
