@@ -23,6 +23,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **settings)
+        self.color = False  # of Python 3.14, whose escapes would end up in messages
 
     def error(self, message: str) -> NoReturn:
         """Raise Refused."""
