@@ -21,7 +21,7 @@ import torch
 from regulo import config as configs
 from regulo.batch import soft_cross_entropy, soft_targets
 from regulo.build import build, settle
-from regulo.cli import quiet
+from regulo.core.warnings import ignore_harmless_warnings
 from regulo.draws import Moment
 from regulo.speed import autocast
 from regulo.train import measure_speed, train
@@ -72,7 +72,7 @@ def through_regulo(overrides: list[str]) -> float:
 
 def main() -> None:
     """Run the pairs and print each ratio."""
-    quiet()
+    ignore_harmless_warnings()
     overrides = [*sys.argv[1:], f"trainer.max_epochs={EPOCHS}", "regularizer.early_stopping.patience=99"]
     config = configs.load(overrides)
     parts = build(config)

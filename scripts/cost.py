@@ -22,7 +22,7 @@ from regulo import config as configs
 from regulo import spec
 from regulo.batch import Batch
 from regulo.build import build, settle
-from regulo.cli import quiet
+from regulo.core.warnings import ignore_harmless_warnings
 from regulo.draws import Moment
 from regulo.errors import Refused
 from regulo.ramps import Dial
@@ -131,7 +131,7 @@ def row(name: str, choices: dict[str, Choice]) -> str:
 
 def main() -> None:
     """Measure, and print or write the table."""
-    quiet()
+    ignore_harmless_warnings()
     wanted = sys.argv[1:] or spec.names("regularizer")
     choices = {model: measure_speed(build(configs.load(overrides(model, "")))) for model in MODELS}
     head = [f"| technique | {' | '.join(MODELS)} | loader, µs per image |", "|---|---|---|---|"]

@@ -12,8 +12,8 @@ import torch
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 from regulo import cores, spec
+from regulo.__main__ import main
 from regulo.batch import Facts
-from regulo.cli import main
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core each: tests are small, and threads would only wait for one another
     place, mine = int(os.environ["PYTEST_XDIST_WORKER"][2:]), cores.available()

@@ -50,7 +50,7 @@ def train(words: list[str], blow: Blow | None = None, log: Path | None = None, r
 
 def _sit(words: list[str], blow: Blow | None, log: Path | None) -> None:
     from regulo import train as trains
-    from regulo.cli import main
+    from regulo.__main__ import main
     from regulo.task import ImageClassification as Task
 
     if log:

@@ -1,13 +1,12 @@
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from regulo import config, spec
-from regulo.cli import main
+from regulo.__main__ import main
 from regulo.errors import Refused
 
 
@@ -94,16 +93,14 @@ def test_a_yaml_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pyte
 
 def test_a_refusal_imports_nothing_heavy_is_quick_and_exits_with_2() -> None:
     code = (
-        "import sys; from regulo.cli import main; rc = main(['train', 'regularizer.mixup.alpa=0.3', 'optim.lr=abc']); "
+        "import sys, time; from regulo.__main__ import main; rc = main(['train', 'regularizer.mixup.alpa=0.3', 'optim.lr=abc']); "
         "heavy = {'lightning', 'torchvision', 'albumentations', 'torchmetrics', 'wandb'} & set(sys.modules); "
-        "print(heavy); sys.exit(rc if not heavy else 99)"
+        "print(heavy, time.process_time()); sys.exit(rc if not heavy else 99)"
     )
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - start
     assert done.returncode == 2, done.stdout + done.stderr
     assert "regularizer.mixup.alpa" in done.stderr
-    assert seconds < 12, "about 3 s on a quiet machine; the bound is loose because tests share it"
+    assert float(done.stdout.split()[-1]) < 8, "seconds of work; 2 on an idle machine"
 
 
 def test_regularizers_are_chosen_added_taken_away_and_set() -> None:
@@ -171,22 +168,6 @@ def bounded() -> list[Any]:
 def test_ranges_are_refused_at_the_border(cls: Any, field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         cls.model_validate({field: value})
-
-
-def test_help_lists_groups_options_and_every_field(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--help"]) == 0
-    text = capsys.readouterr().out
-    for group in spec.GROUPS:
-        for name in spec.names(group):
-            for field in spec.load(group, name).model_fields:
-                assert f"{field}=" in text, (group, name, field)
-    assert "regularizer.mixup.alpha=0.2   number ≥ 0 or a ramp" in text
-    assert "regularizer.mixup.p=0.5" in text, "as the YAML has it, not the class"
-
-
-def test_unknown_commands_name_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["trian"]) == 2
-    assert "train" in capsys.readouterr().err
 
 
 def test_json_schema_describes_every_technique(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from regulo import config
-from regulo.cli import main
+from regulo.__main__ import main
 from tests.conftest import rng
 
 EXPERIMENTS = config.groups()["experiment"]

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from regulo import checkpoints, records, resume
-from regulo.cli import main
+from regulo.__main__ import main
 from regulo.errors import Refused
 from regulo.runs import RunFolder, locked
 from regulo.stopping import Interrupted, Wishes

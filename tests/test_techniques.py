@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from regulo import spec
-from regulo.cli import main
+from regulo.__main__ import main
 from regulo.regularizers.base import HOOKS, Regularizer
-from regulo.techniques import COLUMNS, TESTS, formula_tests, markdown, rows, scaling
+from regulo.techniques import COLUMNS, TESTS, formula_tests, markdown_table, rows, scaling
 
 ROOT = Path(__file__).parents[1]
 NAMES = spec.names("regularizer")
@@ -31,16 +31,21 @@ def test_marks_are_found_without_running_anything(tmp_path: Path) -> None:
     assert formula_tests(tmp_path / "absent") == {}, "an installed package has no tests beside it"
 
 
-def test_list_prints_every_technique_with_all_that_is_known_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_list_fits_the_terminal_and_breaks_no_word(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
     assert main(["list"]) == 0
-    printed = capsys.readouterr().out
-    together = "".join(printed.split())
-    for name, used, _, _, source, _ in rows():
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == NAMES
+    printed = set(" ".join(lines).split())
+    for name, used, what, strength, source, tests in rows():
         assert set(used.split(", ")) <= set(HOOKS)
-        assert f" {name} " in printed
         assert source
-    assert "arXiv:1710.09412" in together
-    assert [r[0] for r in rows()] == NAMES
+        words = f"{name} {what} hooks: {used}; strength: {strength} source: {source}; formula tests: {len(tests.split(', '))}"
+        assert set(words.split()) <= printed, name
 
 
 def test_list_takes_nothing_but_markdown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,7 +64,7 @@ def test_how_a_technique_scales_is_told() -> None:
 
 
 def test_markdown_is_a_table_whose_cells_hold_no_bars() -> None:
-    lines = markdown([["x", "a|b", *["c"] * (len(COLUMNS) - 2)]]).splitlines()
+    lines = markdown_table([["x", "a|b", *["c"] * (len(COLUMNS) - 2)]]).splitlines()
     assert lines[1] == "|" + " --- |" * len(COLUMNS)
     assert lines[2].startswith("| `x` | a\\|b | c |")
 

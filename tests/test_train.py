@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from regulo import checkpoints, config
-from regulo.cli import main
+from regulo.__main__ import main
 from tests.conftest import FAST
 
 KEYS = {
@@ -335,7 +335,7 @@ SPY = '''
 import json, os, sys
 from pathlib import Path
 from regulo import evaluate, task
-from regulo.cli import main
+from regulo.__main__ import main
 from regulo.regularizers import mixup
 
 seen = {"lambda": [], "indices": [], "tests": 0, "weights": 0.0}

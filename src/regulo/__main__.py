@@ -1,6 +1,203 @@
-"""`python -m regulo` is the command `regulo`."""
+"""The command line: `regulo COMMAND …`, which is the same as `python -m regulo COMMAND …`.
 
-from regulo.cli import main
+This file declares what each command takes. Nothing heavy is imported before a command runs, so `--help`, `--version` and
+completion answer at once.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from regulo import __version__
+from regulo.core.arguments import ArgumentParser, Choice
+from regulo.core.output import safe_output
+from regulo.core.text import definitions
+from regulo.core.warnings import ignore_harmless_warnings
+from regulo.errors import Failed, Problem, Refused, exit_code, nearest, one_line
+from regulo.runs import SPLITS, resolve_resume
+
+HELP = ("-h", "--help")
+
+RUN = "a run's folder, or `latest` (the newest finished run) or `best` (the lowest validation loss)"
+
+ABLATE = """\
+study=quick         a study of configs/study, or the path of a YAML like those
+study.seeds=5       any field of the study: title, techniques, design, seeds, strengths, corruptions, label_noise, budget
+data=cifar10        every other word is an override of `regulo train` for the base, and so for all runs
+at_once=2           runs at once; by default one for each GPU, or for each core without one
+launcher=slurm      on a cluster through submitit; launcher.slurm_partition=… launcher.timeout_min=… are its parameters
+
+Everything lands in runs/studies/<name>/: the runs, study.json, table.csv, report.html, logs/. Started again, a study goes on \
+where it was. Exit code: 0 if all runs ended well or wait for a larger budget, 1 if one failed."""
+
+DOCTOR = """\
+Exit code: 0 nothing to say, or notes only; 1 a warning; 2 an error, which `regulo train` would refuse with this code. The \
+findings of a finished run do not count, nor its verdict. With --fix, the exit code is that of the fixed run."""
+
+COMPLETION = """\
+bash:   eval "$(regulo completion bash)"                              in ~/.bashrc
+zsh:    eval "$(regulo completion zsh)"                               in ~/.zshrc, after compinit
+fish:   regulo completion fish > ~/.config/fish/completions/regulo.fish"""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: what it takes, and the function that does it."""
+
+    parser: ArgumentParser
+    summary: str
+    function: str
+    """module:name, imported when the command runs"""
+    free_form: bool = False
+    """whether the function gets the words as they are, because they are overrides"""
+    output_required: bool = False
+    """whether the output is the result: the command then ends when nobody reads it any more"""
+
+
+def build_commands() -> dict[str, Command]:
+    """The commands, in the order of the list that `regulo --help` prints."""
+    subparsers = ArgumentParser(prog="regulo").add_subparsers()
+    commands: dict[str, Command] = {}
+
+    def command(name: str, function: str, summary: str, details: str = "", **settings: bool) -> ArgumentParser:
+        parser = subparsers.add_parser(name, prog=f"regulo {name}", description=f"{summary}\n\n{details}".strip())
+        commands[name] = Command(parser, summary, function, **settings)
+        return parser
+
+    train = command("train", "regulo.train:train", "train, restore the best weights, test", free_form=True)
+    train.add_argument("--resume", metavar="RUN", help="go on with an interrupted run; `latest`: the newest one that can go on")
+    train.add_argument("words", metavar="override", nargs="*", help="a value, or a choice of configs/: see below")
+
+    evaluate = command("evaluate", "regulo.evaluate:evaluate", "score a run again, from its folder alone", output_required=True)
+    evaluate.add_argument("run", metavar="RUN", help=RUN)
+    evaluate.add_argument("split", nargs="?", type=Choice("split", SPLITS), help=f"{', '.join(SPLITS)}; default: all")
+
+    predict = command("predict", "regulo.predict:predict", "the classes of image files, as CSV", output_required=True)
+    predict.add_argument("run", metavar="RUN", help=RUN)
+    predict.add_argument("paths", metavar="PATH", nargs="+", help="an image, or a folder: all images below it")
+
+    dashboard = command("dashboard", "regulo.dashboard:dashboard", "show runs in the terminal (W&B's local viewer)")
+    dashboard.add_argument("run", metavar="RUN", nargs="?", help=f"{RUN}; default: all runs")
+
+    claims = command("claims", "regulo.claims.lab.command:claims", "try the lesson's claims, with verdicts")
+    claims.add_argument("names", metavar="name", nargs="*", help="a claim; default: all")
+    claims.add_argument("--quick", action="store_true", help="one seed and coarser grids: an indication")
+    claims.add_argument("--docs", action="store_true", help="write the page to docs/claims.md, for the repository")
+
+    ablate = command("ablate", "regulo.ablate.command:ablate", "which technique helps, and by how much", ABLATE, free_form=True)
+    ablate.add_argument("words", metavar="override", nargs="*", help="see above")
+
+    doctor = command("doctor", "regulo.doctor.command:doctor", "what is risky in a run, and what its curves say", DOCTOR)
+    doctor.add_argument("words", metavar="override | RUN", nargs="*", help="overrides of `regulo train`, or finished runs")
+    doctor.add_argument("--fix", metavar="FILE", nargs="?", const="", help="write an experiment without the findings")
+    doctor.add_argument("--difference", metavar="POINTS", help="the difference in accuracy that matters, in percentage points")
+
+    report = command("report", "regulo.report.command:report", "a page that explains a run or a study")
+    report.add_argument("folders", metavar="RUN | STUDY", nargs="*", help=f"{RUN}, or a study's folder; default: the newest run")
+    report.add_argument("--wandb", action="store_true", help="make the same a report on W&B, too")
+
+    what = "the techniques: hooks, what they do, strength, source, formula tests"
+    listing = command("list", "regulo.techniques:list_techniques", what, output_required=True)
+    listing.add_argument("--markdown", action="store_true", help="as a Markdown table, with the names of the tests")
+
+    schema = command("schema", "regulo.schema:schema", "write the configuration's JSON Schema, for editors")
+    schema.add_argument("folder", metavar="FOLDER", nargs="?", help="default: .schema")
+
+    what = "print a script that completes this command line in a shell"
+    completion = command("completion", "regulo.completion:completion", what, COMPLETION, output_required=True)
+    completion.add_argument("shell", type=Choice("shell", ("bash", "zsh", "fish")), help="bash, zsh or fish")
+    return commands
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit code: 0 done, 1 failed while running, 2 refused before."""
+    name, *words = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    commands = build_commands()
+    if name == "__complete":  # the shell asks, at every press of the tab key
+        from regulo.completion import print_candidates
+
+        return print_candidates({name: command.parser for name, command in commands.items()}, words)
+    printing = name not in commands or commands[name].output_required or not set(HELP).isdisjoint(words)
+    with safe_output(required=printing):
+        try:
+            return run(name, words, commands)
+        except Refused as refusal:
+            n = len(refusal.problems)
+            print(f"regulo: {n} problem{'s' * (n > 1)}, nothing was started", file=sys.stderr)
+            for problem in refusal.problems:
+                print(f"  {problem}", file=sys.stderr)
+            return exit_code(refusal)
+        except Failed as failure:
+            print_error("the run failed: " + one_line(str(failure)), failure)
+            return exit_code(failure)
+        except KeyboardInterrupt as interrupt:
+            print_error("interrupted", interrupt)
+            return exit_code(interrupt)
+
+
+def run(name: str, words: list[str], commands: Mapping[str, Command]) -> int:
+    """Call the function of a command, or answer at once. Returns the exit code. Raises Refused."""
+    if name == "--version":
+        print(f"regulo {__version__}")
+        return 0
+    if name in (*HELP, "help"):
+        if words and words[0] not in HELP:
+            return run(words[0], ["--help", *words[1:]], commands)
+        print(usage(commands))
+        return 0
+    if name not in commands:
+        raise Refused(Problem(name, "is not a command", nearest(name, [*commands, "help"])))
+    command = commands[name]
+    if place := next((i for i, word in enumerate(words, 1) if word in HELP), None):
+        print_help(name, command, words[place:])
+        return 0
+    module, _, function = command.function.partition(":")
+    if command.free_form:
+        command.parser.check_options(words)
+        words = resolve_resume(words)
+        ignore_harmless_warnings()
+        return int(getattr(importlib.import_module(module), function)(words))
+    values = command.parser.parse(attach_file(words) if name == "doctor" else words)
+    ignore_harmless_warnings()
+    return int(getattr(importlib.import_module(module), function)(**values))
+
+
+def attach_file(words: Sequence[str]) -> list[str]:
+    """The words of `doctor` with `--fix FILE.yaml` as `--fix=FILE.yaml`, and `--fix` before anything else as `--fix=`."""
+    attached: list[str] = []
+    for word in words:
+        if attached[-1:] == ["--fix="] and word.endswith((".yaml", ".yml")):
+            attached[-1] += word
+        else:
+            attached.append("--fix=" if word == "--fix" else word)
+    return attached
+
+
+def usage(commands: Mapping[str, Command]) -> str:
+    """The commands, one line each."""
+    lines = ["usage: regulo COMMAND …   (regulo COMMAND --help explains one)", ""]
+    lines.append(definitions((name, command.summary) for name, command in commands.items()))
+    return "\n".join([*lines, "", definitions([("--version", "print the version"), ("--help, -h", "print this")])])
+
+
+def print_help(name: str, command: Command, topics: Sequence[str]) -> None:
+    """What a command takes. `train` explains every key of the configuration, or those of the topics."""
+    if name != "train":
+        print(command.parser.format_help().rstrip())
+        return
+    from regulo.help import explain_keys
+
+    if not topics:
+        print(command.parser.format_help())
+    print(explain_keys(topics))
+
+
+def print_error(message: str, error: BaseException) -> None:
+    """What has ended the command, and the notes that it carries."""
+    for line in (message, *getattr(error, "__notes__", ())):
+        print(f"regulo: {line}", file=sys.stderr)
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -17,6 +17,7 @@ from yaml import YAMLError
 
 from regulo import spec
 from regulo.callbacks.base import Observer
+from regulo.core.config_dir import config_dir, list_groups
 from regulo.core.nested import texts
 from regulo.data.base import DataSet
 from regulo.errors import Problem, Refused, nearest
@@ -85,16 +86,13 @@ class Config:
 # ---- compose: YAML files and overrides → nested dict
 
 
-def folder() -> Path:
-    """configs/: beside src/ in a checkout, inside the package in a wheel."""
-    inside = Path(__file__).parent / "configs"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"
+folder = config_dir
+"""where the YAML files are"""
 
 
 def groups() -> dict[str, list[str]]:
-    """The config groups and their options. A study is made of runs, and belongs to none."""
-    found = (d for d in sorted(folder().iterdir()) if d.is_dir() and d.name != "study")
-    return {d.name: sorted(p.stem for p in d.glob("*.yaml")) for d in found}
+    """The config groups and their options."""
+    return list_groups(folder())
 
 
 def companions(technique: str) -> list[str]:

@@ -4,19 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from regulo.errors import Problem, Refused
 from regulo.runs import RunFolder
 
 
-def dashboard(arguments: Sequence[str]) -> int:
-    """`regulo dashboard [RUN]`. Without a terminal, it prints the latest run's summary. Returns the exit code."""
-    if len(arguments) > 1:
-        raise Refused(Problem("regulo dashboard", "takes one run folder, or none for all runs"))
+def dashboard(run: str | None) -> int:
+    """Show a run, or all of them. Without a terminal, it prints the latest run's summary. Returns the exit code."""
     wandb = Path(sys.executable).with_name("wandb")
-    folder = RunFolder.open(arguments[0]).path / "wandb" if arguments else gather(Path("runs"))
+    folder = RunFolder.open(run).path / "wandb" if run is not None else gather(Path("runs"))
     if not folder.is_dir():
         raise Refused(Problem("RUN", f"{folder.parent} was not logged to W&B", "train with logger=wandb, which is the default"))
     words = ["leet", str(folder)]

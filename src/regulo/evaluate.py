@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,11 @@ import torch
 
 from regulo.batch import Batch
 from regulo.data.base import downloads
-from regulo.errors import Problem, Refused, nearest
+from regulo.errors import Problem, Refused
 from regulo.home import expanded
 from regulo.plan import Plan
 from regulo.ramps import Dial
+from regulo.runs import SPLITS as SPLITS
 from regulo.runs import RunFolder
 from regulo.scores import Evaluation
 from regulo.sites import RateSite
@@ -24,8 +25,6 @@ from regulo.task import Classifier
 if TYPE_CHECKING:
     from regulo.data.pipeline.module import ImageData
     from regulo.restore import Restored
-
-SPLITS = ("train_clean", "val", "test")
 
 
 def turn_back(classifier: Classifier, checkpoint: dict[str, Any]) -> None:
@@ -82,24 +81,20 @@ def images_of(run: "Restored") -> "ImageData":
     return data
 
 
-def evaluate(arguments: Sequence[str]) -> int:
-    """`regulo evaluate RUN [split]`: rebuild the model from the run alone and print its scores. Returns the exit code."""
-    if not 1 <= len(arguments) <= 2:
-        raise Refused(Problem("regulo evaluate", "takes a run folder and, if wanted, a split", "regulo evaluate runs/… test"))
-    wanted = arguments[1:] or SPLITS
-    for name in wanted:
-        if name not in SPLITS:
-            raise Refused(Problem("split", f"there is no split {name!r}", nearest(name, SPLITS)))
-    folder = RunFolder.open(arguments[0])
+def evaluate(run: str, split: str | None) -> int:
+    """Rebuild the model from the run alone and print its scores on a split, or on all. Returns the exit code."""
+    folder = RunFolder.open(run)
 
     from regulo import mishaps, tables
     from regulo.restore import restore
 
-    run = restore(folder)
-    data = images_of(run)
-    with mishaps.refused(run.config):
-        given = {name: run.answers(data.evaluation_loader(name)).scores() for name in wanted}
-    scores = {f"{name}/{key}": value for name, those in given.items() for key, value in those.items()}
-    tables.scores(scores, title=f"{folder.path.name}, weights of epoch {run.epoch}")
+    restored = restore(folder)
+    data = images_of(restored)
+    scores: dict[str, float] = {}
+    with mishaps.refused(restored.config):
+        for name in [split] if split else SPLITS:
+            measured = restored.answers(data.evaluation_loader(name)).scores()
+            scores |= {f"{name}/{key}": value for key, value in measured.items()}
+    tables.scores(scores, title=f"{folder.path.name}, weights of epoch {restored.epoch}")
     print(json.dumps(scores))
     return 0

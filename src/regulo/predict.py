@@ -18,34 +18,32 @@ BATCH = 64
 
 
 @torch.inference_mode()
-def predict(arguments: Sequence[str]) -> int:
-    """`regulo predict RUN PATH …`: the classes of files, or of all images below folders, as CSV. Returns the exit code."""
-    if len(arguments) < 2:
-        raise Refused(Problem("regulo predict", "takes a run folder and images", "regulo predict runs/… photo.jpg folder/"))
-    folder, files = RunFolder.open(arguments[0]), image_files(arguments[1:])
+def predict(run: str, paths: Sequence[str]) -> int:
+    """Print the classes of files, or of all images below folders, as CSV. Returns the exit code."""
+    folder, files = RunFolder.open(run), image_files(paths)
 
     from regulo.restore import restore
 
-    run = restore(folder)
-    facts = run.facts
+    restored = restore(folder)
+    facts = restored.facts
     A = albumentations()
-    fit = A.Compose(run.config.data.fit() or [A.Resize(facts.height, facts.width)])
+    fit = A.Compose(restored.config.data.fit() or [A.Resize(facts.height, facts.width)])
     write = csv.writer(sys.stdout)
     write.writerow(["path", "class", "probability"])
     unreadable = []
     for start in range(0, len(files), BATCH):
-        paths, images = [], []
+        readable, images = [], []
         for path in files[start : start + BATCH]:
             try:
                 image = fit(image=read_image(os.fsencode(path), facts.channels))["image"]
             except Exception as error:  # a decoder may raise anything on a damaged file
                 unreadable.append(f"{path}: {error}")
                 continue
-            paths.append(path)
+            readable.append(path)
             images.append(image.reshape(facts.height, facts.width, facts.channels).transpose(2, 0, 1))
-        if paths:
-            logits = run.logits(torch.from_numpy(np.stack(images)))
-            for path, p, k in zip(paths, *logits.softmax(1).max(1), strict=True):
+        if readable:
+            logits = restored.logits(torch.from_numpy(np.stack(images)))
+            for path, p, k in zip(readable, *logits.softmax(1).max(1), strict=True):
                 write.writerow([path, facts.classes[int(k)], f"{float(p):.4f}"])
     for line in unreadable:
         print(f"regulo: unreadable image {line}", file=sys.stderr)

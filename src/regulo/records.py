@@ -13,14 +13,13 @@ from regulo.batch import Facts
 from regulo.errors import Problem, Refused
 from regulo.foreign import read_json, read_text
 from regulo.ranges import Share
-from regulo.runs import RunFolder
+from regulo.runs import SPLITS, RunFolder
 
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Number = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=True)]
 """NaN compares with nothing, and passes"""
 Text = Annotated[str, Field(max_length=10_000)]
 SCORES: dict[str, Any] = {"acc": Share, "loss": Number, "ece": Number, "brier": Number}
-SPLITS = ("train_clean", "val", "test")
 
 _DONE: dict[str, Any] = {
     "weights": Literal["best", "last"],

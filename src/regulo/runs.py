@@ -4,11 +4,14 @@ import datetime
 import errno
 import fcntl
 import json
+import math
 import os
 import shlex
+import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ from regulo.home import expanded
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 """where the run can go on, the one before that, and the best epoch by the monitor"""
+SPLITS = ("train_clean", "val", "test")
+"""what a run is scored on"""
 LINGER = 10.0
 """seconds that loader processes of a killed run may still have its lock"""
 LONGEST = 4096 - 256
@@ -102,11 +107,14 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
-        """The folder of a run that trained. Raises Refused if it is not one, or something in it leads out of it."""
-        found = expanded(os.fspath(path))
+        """The folder of a run that trained, by its path, or by a name of `find_run`.
+
+        Raises Refused if it is not one, or something in it leads out of it.
+        """
+        found = find_run(os.fspath(path))
         if not (found / "config.yaml").is_file():
-            recent = sorted(p.parent.as_posix() for p in Path("runs").glob("*/config.yaml"))[-3:]
-            hint = "recent runs: " + ", ".join(recent) if recent else "make train makes one"
+            recent = ", ".join(run.as_posix() for run in list_runs()[:3])
+            hint = f"recent runs: {recent}" if recent else "make train makes one"
             raise Refused(Problem("RUN", f"{found} is not a run folder: it has no config.yaml", hint))
         foreign.check_folder(found, "checkpoints", "figures", "wandb")
         return cls(found.resolve())
@@ -126,6 +134,15 @@ class RunFolder:
                         raise Refused(Problem("RUN", what, "wait until that ends, or stop it")) from None
                 time.sleep(0.1)
             yield
+
+    def is_locked(self) -> bool:
+        """Whether a process trains this run now."""
+        file = self.path / ".lock"
+        try:
+            with locked(file, wait=False) if file.exists() else nullcontext():
+                return False
+        except BlockingIOError:
+            return True
 
     def how_to_go_on(self) -> str:
         """What to type once that is mended which has ended the run; empty if it has no checkpoint yet."""
@@ -150,3 +167,86 @@ class RunFolder:
     def save_json(self, name: str, content: Any) -> None:
         """A JSON file in the folder."""
         write(self.path / name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+# ---- runs by name
+
+
+def list_runs() -> list[Path]:
+    """The folders below runs/ that hold a run, newest first: by the time at which training was last started."""
+    files = sorted(Path("runs").glob("*/config.yaml"), key=lambda file: (file.stat().st_mtime, file), reverse=True)
+    return [file.parent for file in files]
+
+
+def find_run(name: str) -> Path:
+    """The folder of a run: `latest` is the newest finished one, `best` the one with the lowest validation loss.
+
+    Everything else is a path (`./latest` is a folder of that name). Raises Refused if no run is finished.
+    """
+    if name not in ("latest", "best"):
+        return expanded(name)
+    losses = {run: loss for run in list_runs() if (loss := _final_loss(run)) is not None}
+    if not losses:
+        raise Refused(Problem("RUN", f"there is no {name} run: no run below runs/ is finished", "make train makes one"))
+    newest = next(iter(losses))
+    if name == "latest":
+        _print_choice(name, newest)
+        return newest
+    data = _dataset(newest)  # losses on other images say nothing about it
+    comparable = [run for run in losses if _dataset(run) == data]
+    best = min(comparable, key=lambda run: losses[run])
+    _print_choice(name, best, f" (val/loss {losses[best]:.4f}, the lowest of {len(comparable)} finished on {data[0]})")
+    return best
+
+
+def resolve_resume(words: Sequence[str]) -> list[str]:
+    """The words with `--resume=RUN` as two words, and with the folder of the newest run that can go on for `--resume latest`.
+
+    Raises Refused if no run can go on.
+    """
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--resume=") else [word])]
+    for place, (word, name) in enumerate(pairwise(words), 1):
+        if (word, name) == ("--resume", "latest"):
+            if int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
+                raise Refused(Problem("--resume", "several processes may find different runs", "name the folder"))
+            words[place] = str(_latest_resumable())
+    return words
+
+
+def _latest_resumable() -> Path:
+    for run in list_runs():
+        folder = RunFolder(run)
+        has_checkpoint = any((folder.checkpoints / name).is_file() for name in (LAST, PREVIOUS))
+        if has_checkpoint and _result(run).get("status") != "done" and not folder.is_locked():
+            _print_choice("latest", run)
+            return run
+    what = "there is no run that can go on: one that is not finished, has a checkpoint, and is not being trained"
+    raise Refused(Problem("--resume", what, "regulo train begins a new one"))
+
+
+def _final_loss(run: Path) -> float | None:
+    """The validation loss of a finished run; None for any other."""
+    result = _result(run)
+    loss = result.get("val/loss")
+    return loss if result.get("status") == "done" and isinstance(loss, float) and math.isfinite(loss) else None
+
+
+def _result(run: Path) -> dict[str, Any]:
+    """result.json, or nothing if there is none that can be read: such a run is not meant by any name."""
+    try:
+        return foreign.read_json(run / "result.json")
+    except Refused:
+        return {}
+
+
+def _dataset(run: Path) -> tuple[str, str]:
+    """The data set of a run, and its folder."""
+    try:
+        data = RunFolder(run).config().get("data")
+    except Refused:
+        data = None
+    return (str(data.get("name")), str(data.get("root"))) if isinstance(data, dict) else ("", "")
+
+
+def _print_choice(name: str, run: Path, reason: str = "") -> None:
+    print(f"regulo: {name} is {run}{reason}", file=sys.stderr)

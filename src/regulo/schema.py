@@ -1,11 +1,11 @@
 """What every key means and allows, read off the classes: for `--help`, and as JSON Schema for editors."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from regulo import spec
-from regulo.config import FIXED, MANY, NAMED, Run, folder
+from regulo.config import FIXED, MANY, NAMED, Run
+from regulo.core.config_dir import config_dir
 from regulo.errors import Problem, Refused
 from regulo.home import expanded
 from regulo.runs import write
@@ -61,11 +61,9 @@ def _summary(cls: type) -> str:
     return (cls.__doc__ or "").splitlines()[0]
 
 
-def schema(arguments: Sequence[str]) -> int:
-    """`regulo schema [FOLDER]`: run.json and one file per group, for editors. Returns the exit code."""
-    if len(arguments) > 1:
-        raise Refused(Problem("regulo schema", "takes one folder", "regulo schema .schema"))
-    target = expanded(arguments[0]) if arguments else folder().parent / ".schema"
+def schema(folder: str | None) -> int:
+    """Write run.json and one file per group, for editors. Returns the exit code."""
+    target = expanded(folder) if folder is not None else config_dir().parent / ".schema"
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name, content in {"run": run(), **{g: group_file(g) for g in (*NAMED, *MANY, *FIXED)}}.items():

@@ -5,40 +5,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from regulo import spec
-from regulo.errors import Problem, Refused, nearest
+from regulo.core.config_dir import PACKAGE
+from regulo.core.text import definitions
 from regulo.regularizers.base import Regularizer, hooks
 
 COLUMNS = ("technique", "hooks", "what", "strength", "source", "formula test")
-TESTS = Path(__file__).parents[2] / "tests"
+TESTS = PACKAGE.parents[1] / "tests"
 """beside src/ in a checkout; an installed package has none"""
 
 
-def list_techniques(arguments: Sequence[str]) -> int:
-    """`regulo list [--markdown]`: print the table. Returns the exit code."""
-    wrong = [a for a in arguments if a != "--markdown"]
-    if wrong:
-        raise Refused(Problem("regulo list", f"takes no {wrong[0]!r}", nearest(wrong[0], ["--markdown"])))
-    found = list(rows())
-    if arguments:
-        print(markdown(found))
-    else:
-        show(found)
+def list_techniques(markdown: bool) -> int:
+    """Print the table. Returns the exit code."""
+    print(markdown_table(rows()) if markdown else "\n".join(describe(row) for row in rows()))
     return 0
 
 
-def show(table: Iterable[Sequence[str]]) -> None:
-    """Print the rows for a person."""
-    from rich.table import Table
-
-    from regulo.tables import CONSOLE, STYLE
-
-    shown = Table(*COLUMNS, **STYLE | {"show_lines": True})
-    for column in shown.columns:
-        column.overflow = "fold"  # identifiers are copied from here
-    shown.columns[0].no_wrap = True
-    for row in table:
-        shown.add_row(*row)
-    CONSOLE.print(shown)
+def describe(row: Sequence[str]) -> str:
+    """What is known of a technique, for a person: in as many lines as the terminal needs."""
+    name, hooks, what, strength, source, tests = row
+    count = len(tests.split(", ")) if tests else 0
+    parts = [what, f"hooks: {hooks}; strength: {strength}", f"source: {source}; formula tests: {count}"]
+    return "\n".join(definitions([(f"{term:22}", part)], indent=0) for term, part in zip((name, "", ""), parts, strict=True))
 
 
 def rows() -> Iterator[tuple[str, ...]]:
@@ -58,7 +45,7 @@ def scaling(technique: Regularizer) -> str:
     return ", ".join(cls.scales) or "on or off"
 
 
-def markdown(table: Iterable[Sequence[str]]) -> str:
+def markdown_table(table: Iterable[Sequence[str]]) -> str:
     """The rows as a Markdown table."""
     lines = [COLUMNS, ["---"] * len(COLUMNS), *([f"`{name}`", *rest] for name, *rest in table)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
@@ -68,7 +55,8 @@ def formula_tests(folder: Path) -> dict[str, list[str]]:
     """Names of the test functions below a folder that carry `@pytest.mark.formula("name", …)`, by technique; none is run."""
     found: dict[str, list[str]] = {}
     for file in sorted(folder.rglob("test_*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        text = file.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "mark.formula" in text else ():
             if isinstance(node, ast.FunctionDef):
                 for name in _marked(node):
                     found.setdefault(name, []).append(node.name)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from regulo import config, spec
+from regulo.__main__ import main
 from regulo.ablate import study as studies
 from regulo.ablate.cells import Cell, cells, checked
 from regulo.ablate.study import order
-from regulo.cli import main
 from regulo.errors import Refused
 
 ABC = "study.techniques={a: [+regularizer=mixup], b: [+regularizer=cutmix], c: [+regularizer=sam]}"

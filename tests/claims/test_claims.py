@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from regulo import jobs
+from regulo.__main__ import main
 from regulo.callbacks.base import figure
 from regulo.claims import batch_norm_initialisation, early_stopping_argmin
 from regulo.claims.base import Claim, Numbers, Row, Trial
 from regulo.claims.lab import command, report
 from regulo.claims.lab.comparison import Comparison, contrast, kept
-from regulo.cli import main
 from regulo.errors import Refused
 
 CLAIMS = command.discover()

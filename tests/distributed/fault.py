@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from regulo import task
-from regulo.cli import main
+from regulo.__main__ import main
 
 what, rank, step, note = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
 plain = task.ImageClassification.training_step

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from regulo import task, train
-from regulo.cli import main
+from regulo.__main__ import main
 from regulo.replay import replaying
 
 seen: dict[str, list[Any]] = {"images": [], "losses": [], "gradients": [], "measured": [], "weights": []}

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from regulo import checkpoints
-from regulo.cli import main
+from regulo.__main__ import main
 from regulo.task import ImageClassification
 from tests.conftest import FAST
 

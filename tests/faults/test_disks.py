@@ -61,7 +61,7 @@ def test_full_disk_under_the_curves(fault: Fault, in_epoch_1: Any) -> None:
 )
 def test_full_disk_under_the_result(fault: Fault, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from regulo import train
-    from regulo.cli import main
+    from regulo.__main__ import main
 
     plain = train.conclude
 
@@ -117,7 +117,7 @@ def test_folder_becomes_read_only(fault: Fault, disk: Path, in_epoch_1: Any, mon
 
 @pytest.mark.fault("The run folder is removed during training", says="run_dir: … has disappeared", code=1, keeps="nothing")
 def test_folder_is_removed(fault: Fault, in_epoch_1: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    from regulo.cli import main
+    from regulo.__main__ import main
     from tests.conftest import FAST
 
     in_epoch_1(lambda _: shutil.rmtree(fault.folder))
@@ -193,7 +193,7 @@ def test_clock_set_back(fault: Fault, tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.fault("`run_dir` is not ASCII, has spaces, or a name of 255 bytes", says="", code=0, keeps=RUN)
 @pytest.mark.parametrize("name", ["Läufe 🚀 = 'a, b' [c]", "ü" * 127 + "x"], ids=["strange", "long"])
 def test_strange_run_dir(name: str, fault: Fault, tmp_path: Path) -> None:
-    from regulo.cli import main
+    from regulo.__main__ import main
 
     fault.folder = tmp_path / name
     quoted = '"' + str(fault.folder) + '"'

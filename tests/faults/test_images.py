@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regulo.cli import main
+from regulo.__main__ import main
 from tests.faults.conftest import EPOCH, NOTHING, RUN, Fault, images, of
 
 

@@ -21,7 +21,7 @@ from tests.faults.conftest import EPOCH, SETTINGS, Fault, images, of
 FULL_MEMORY = """
 import resource, sys
 from pathlib import Path
-from regulo.cli import main
+from regulo.__main__ import main
 from regulo.task import ImageClassification
 
 plain = ImageClassification.on_train_epoch_start

@@ -14,8 +14,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from regulo import checkpoints, config, spec
+from regulo.__main__ import main
 from regulo.batch import Batch
-from regulo.cli import main
 from regulo.errors import Refused
 from regulo.evaluate import answers, turn_back
 from regulo.plan import Plan, conflicts

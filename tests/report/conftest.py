@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regulo.cli import main
+from regulo.__main__ import main
 from regulo.report.command import report
 from tests.conftest import FAST
 from tests.report import studies
@@ -30,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = ["data=image_folder", f"data.root={folder / 'images'}", "data.image_size=16", "data.batch_size=8", "model.depth=8"]
     fast = [o for o in FAST if not o.startswith("callbacks")]
     assert main(["train", *fast, *settings, "regularizer=[weight_decay]", f"run_dir={folder / 'run'}"]) == 0
-    assert report([str(folder / "run")]) == 0
+    assert report([str(folder / "run")], wandb=False) == 0
     return folder / "run"
 
 
@@ -53,7 +53,7 @@ def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _reported(folder: Path) -> Path:
-    assert report([str(folder)]) == 0
+    assert report([str(folder)], wandb=False) == 0
     return folder
 
 

@@ -107,7 +107,16 @@ def commands(draw: st.DrawFn) -> list[str]:
     """A whole command line; most train."""
     command = draw(st.sampled_from([*["train"] * 16, "doctor", "ablate", *OTHERS]))
     if command in ("train", "doctor"):
-        options = ["--fix", "--fix=x.yaml", "--fix=../../x", "--difference=0.5", "--difference=nan", "--"]
+        options = [
+            "--fix",
+            "--fix=x.yaml",
+            "--fix=../../x",
+            "--difference=0.5",
+            "--difference=nan",
+            "--difference",
+            "--resume",
+            "--",
+        ]
         return [command, *draw(lines), *([draw(st.sampled_from(options))] if draw(st.integers(0, 9)) == 0 else [])]
     if command == "ablate":
         field = st.sampled_from(["study", "at_once", "launcher", "launcher.x", "study.seeds", "study.techniques", "study.design"])
@@ -116,11 +125,26 @@ def commands(draw: st.DrawFn) -> list[str]:
         )
         own = draw(st.lists(st.tuples(field, junk).map("=".join), min_size=1, max_size=2))
         return [command, *own, *draw(st.lists(overrides(), max_size=1))]
-    flags = ["--wandb", "--markdown", "--quick", "--docs", "--all", "-x", "test", "val"]
+    flags = [
+        "--wandb",
+        "--markdown",
+        "--quick",
+        "--docs",
+        "--all",
+        "-x",
+        "--",
+        "-h",
+        "-1",
+        "test",
+        "val",
+        "latest",
+        "best",
+        "bash",
+    ]
     return [command, *draw(words), *draw(st.lists(st.sampled_from(flags), max_size=1))]
 
 
-OTHERS = ["evaluate", "predict", "report", "schema", "list", "claims", "dashboard", "trian", "", "\0"]
+OTHERS = ["evaluate", "predict", "report", "schema", "list", "claims", "dashboard", "completion", "help", "trian", "", "\0"]
 
 leaf: st.SearchStrategy[Any] = st.one_of(
     st.none(),

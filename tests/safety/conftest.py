@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from regulo import config
-from regulo.cli import main
+from regulo.__main__ import main
 from tests.conftest import FAST
 
 

@@ -14,16 +14,9 @@ ROOT = Path("runs") / "studies"
 
 
 def ablate(arguments: Sequence[str]) -> int:
-    """`regulo ablate [study=NAME|FILE] [study.FIELD=VALUE …] [at_once=N] [launcher=slurm launcher.KEY=VALUE …] [override …]`.
+    """Run a study as far as it has not been run, and show its table.
 
-    study=quick            a study of configs/study, or the path of a YAML like those
-    study.seeds=5          any field of the study: title, techniques, design, seeds, strengths, corruptions, label_noise, budget
-    data=cifar10           every other word is an override of `regulo train` for the base, and so for all runs
-    at_once=2              runs at once; by default one for each GPU, or for each core without one
-    launcher=slurm         on a cluster through submitit; launcher.slurm_partition=… launcher.timeout_min=… are its parameters
-
-    Everything lands in runs/studies/<name>/: the runs, study.json, table.csv, report.html, logs/. Started again, a study goes on
-    where it was. Returns the exit code: 0 if all runs ended well or wait for a larger budget, 1 if one failed.
+    Returns the exit code: 0 if all runs ended well or wait for a larger budget, 1 if one failed.
     """
     from regulo.ablate.study import order
 

@@ -80,10 +80,10 @@ def _run(study: Study, cell: Cell, config: Config, seed: int, noise: float | Non
 def make(run: StudyRun) -> None:
     """Train and measure what of a run is not there yet. Raises what `regulo train` raises."""
     from regulo.alike import settled
-    from regulo.cli import quiet
+    from regulo.core.warnings import ignore_harmless_warnings
     from regulo.train import train
 
-    quiet()
+    ignore_harmless_warnings()
     root = run.folder.parent
     with locked(root / "locks" / run.name):  # a cluster may still be at it for an earlier start
         if run.state() == "open" and (run.folder / "checkpoints" / LAST).is_file():

@@ -138,9 +138,9 @@ def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
 
 def main(folder: str) -> None:
     """One of two processes; the first one writes the numbers."""
-    from regulo.cli import quiet
+    from regulo.core.warnings import ignore_harmless_warnings
 
-    quiet()
+    ignore_harmless_warnings()
     ends = [scripted(losses, Path(folder) / str(i), ranks=2) for i, losses in enumerate(CURVES.values())]
     if ends[0]["rank"] == 0:
         (Path(folder) / "numbers.json").write_text(json.dumps(ends))

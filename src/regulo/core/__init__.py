@@ -1,1 +1,1 @@
-"""What everything else stands on."""
+"""What every other part of Regulo may use. It uses no other part."""

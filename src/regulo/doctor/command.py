@@ -1,28 +1,27 @@
 """`regulo doctor`: what is risky in a run before it starts, and what its curves say after it."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from regulo import config as configs
-from regulo.errors import Problem, Refused, nearest
+from regulo.errors import Problem, Refused
 from regulo.home import expanded
 from regulo.runs import RunFolder
 
-OPTIONS = ("--fix", "--difference")
 
+def doctor(words: Sequence[str], fix: str | None, difference: str | None) -> int:
+    """Examine the run that these overrides describe, or finished runs. Returns the exit code.
 
-def doctor(arguments: Sequence[str]) -> int:
-    """`regulo doctor [overrides | RUN …] [--fix [FILE.yaml]] [--difference=POINTS]`. Returns the exit code.
+    fix: write the fixed run to this file, `` to configs/experiment/doctor.yaml, None nowhere. difference: in percentage points.
 
     0: nothing to say, or notes only; 1: a warning; 2: an error, which `regulo train` would refuse with this code. The findings of
-    a finished run do not count, nor its verdict. With --fix, the exit code is that of the mended run.
+    a finished run do not count, nor its verdict. With a fix, the exit code is that of the fixed run.
     """
-    words, file, difference = parse(arguments)
     runs = [w for w in words if "=" not in w and not w.startswith("~")]
-    if runs and (len(runs) < len(words) or file or difference):
+    if runs and (len(runs) < len(words) or fix is not None or difference is not None):
         raise Refused(
             Problem("regulo doctor", f"takes overrides or run folders ({runs[0]}), not both, and options with overrides")
         )
+    share = None if difference is None else points(difference)
 
     from regulo.doctor import terminal
 
@@ -30,16 +29,17 @@ def doctor(arguments: Sequence[str]) -> int:
         for folder in [RunFolder.open(run) for run in runs]:
             after(folder)
         return 0
-    if file is None:
+    if fix is None:
         from regulo.doctor.examination import examine
 
-        findings = examine(words, difference)
+        findings = examine(words, share)
         terminal.findings(findings)
     else:
         from regulo.doctor import mending
 
+        file = expanded(fix) if fix else configs.folder() / "experiment" / "doctor.yaml"
         mending.check(file)
-        words, mended, findings = mending.mend(words, difference)
+        words, mended, findings = mending.mend(words, share)
         terminal.mended(mended)
         terminal.findings(findings)
         if any(f.severity == "error" for f in findings):
@@ -47,28 +47,6 @@ def doctor(arguments: Sequence[str]) -> int:
         mending.save(file, words, mended)
         terminal.written(file, words)
     return {"error": 2, "warning": 1}.get(findings[0].severity, 0) if findings else 0
-
-
-def parse(arguments: Sequence[str]) -> tuple[list[str], Path | None, float | None]:
-    """Overrides or run folders, the file of --fix, and the difference of --difference as a share of 1."""
-    words: list[str] = []
-    file: Path | None = None
-    difference: float | None = None
-    previous = ""
-    for word in arguments:
-        option, _, value = word.partition("=")
-        if option == "--difference":
-            difference = points(value)
-        elif option == "--fix":
-            file = expanded(value) if value else configs.folder() / "experiment" / "doctor.yaml"
-        elif previous == "--fix" and word.endswith((".yaml", ".yml")):
-            file = expanded(word)
-        elif word.startswith("-"):
-            raise Refused(Problem(word, "is not an option of doctor", nearest(option, OPTIONS)))
-        else:
-            words.append(word)
-        previous = word
-    return words, file, difference
 
 
 def points(text: str) -> float:

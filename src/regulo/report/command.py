@@ -3,22 +3,19 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from regulo.errors import Problem, Refused, nearest
-from regulo.home import expanded
+from regulo.errors import Problem, Refused
 from regulo.report.page import Page
+from regulo.runs import RunFolder, find_run, list_runs
 
 
-def report(arguments: Sequence[str]) -> int:
-    """`regulo report [RUN… | STUDY] [--wandb]`: write report.html into each folder; of none is named, the latest run's.
+def report(folders: Sequence[str], wandb: bool) -> int:
+    """Write report.html into each folder of a run or a study; if none is named, into the newest run's.
 
-    `--wandb` makes the same a report on W&B, too. Returns the exit code.
+    wandb: make the same a report on W&B, too. Returns the exit code.
     """
-    wrong = [a for a in arguments if a.startswith("-") and a != "--wandb"]
-    if wrong:
-        raise Refused(Problem("regulo report", f"takes no {wrong[0]!r}", nearest(wrong[0], ["--wandb"])))
-    folders = [expanded(a) for a in arguments if not a.startswith("-")] or [latest(Path("runs"))]
-    makers = [maker(folder) for folder in folders]  # refuses all before the first is made
-    if "--wandb" in arguments:
+    paths = [find_run(folder) for folder in folders] or [newest()]
+    makers = [maker(path) for path in paths]  # refuses all before the first is made
+    if wandb:
         from regulo.report import wandb_report
 
         wandb_report.preflight()
@@ -26,12 +23,12 @@ def report(arguments: Sequence[str]) -> int:
 
     from regulo.report import html
 
-    for folder, build in zip(folders, makers, strict=True):
-        with Console(stderr=True).status(f"looking at {folder}"):
+    for path, build in zip(paths, makers, strict=True):
+        with Console(stderr=True).status(f"looking at {path}"):
             page = build()
-            file = html.save(page, folder / "report.html")
+            file = html.save(page, path / "report.html")
         print(file)
-        if "--wandb" in arguments:
+        if wandb:
             print(wandb_report.publish(page))
     return 0
 
@@ -45,15 +42,14 @@ def maker(folder: Path) -> Callable[[], Page]:
         foreign.check_folder(folder)
         return lambda: study_page.build(folder)
     from regulo.report import run_page
-    from regulo.runs import RunFolder
 
     run = RunFolder.open(folder)
     return lambda: run_page.build(run)
 
 
-def latest(runs: Path) -> Path:
-    """The run that was begun last."""
-    found = sorted(runs.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
-    if not found:
+def newest() -> Path:
+    """The run that was begun last, finished or not."""
+    runs = list_runs()
+    if not runs:
         raise Refused(Problem("runs", "there is no run to report on yet", "make train"))
-    return found[-1].parent
+    return runs[0]

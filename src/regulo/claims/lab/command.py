@@ -23,14 +23,12 @@ def discover() -> dict[str, Claim]:
     return {claim.name: claim for claim in sorted(found, key=lambda c: c.number)}
 
 
-def claims(arguments: Sequence[str]) -> int:
-    """`regulo claims [name …] [--quick] [--docs]`: the named claims, or all. Returns the exit code.
+def claims(names: Sequence[str], quick: bool, docs: bool) -> int:
+    """Try the named claims, or all. Returns the exit code.
 
-    The page is written beside the measurements; `--docs` writes it to docs/claims.md, for the repository.
+    The page is written beside the measurements; `docs` writes it to docs/claims.md, for the repository.
     """
     known = discover()
-    quick, docs = "--quick" in arguments, "--docs" in arguments
-    names = [a for a in arguments if a not in ("--quick", "--docs")]
     for name in names:
         if name not in known:
             raise Refused(Problem("claim", f"there is no claim {name!r}", nearest(name, known)))

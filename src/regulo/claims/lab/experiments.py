@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from regulo import config as configs
 from regulo.alike import settled
 from regulo.batch import Facts
-from regulo.cli import quiet
+from regulo.core.warnings import ignore_harmless_warnings
 from regulo.data.base import Splits
 from regulo.errors import Failed
 from regulo.optim.base import SCHEDULES
@@ -56,7 +56,7 @@ def _train(overrides: Sequence[str]) -> None:
     from regulo import tables
     from regulo.train import train as command
 
-    quiet()
+    ignore_harmless_warnings()
     tables.CONSOLE.quiet = True
     try:
         with no_warnings():

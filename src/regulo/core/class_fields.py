@@ -1,0 +1,79 @@
+"""The fields of configuration classes, read from their source: importing the classes would import torch, which takes seconds."""
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+Definition = tuple[str, ast.stmt]
+"""a module, and the statement in it that defines a name"""
+
+
+def list_modules(package: str) -> list[str]:
+    """Names of the modules in a package that define an extension."""
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
+    return sorted(f.stem for folder in folders or () for f in Path(folder).glob("*.py") if f.stem not in ("__init__", "base"))
+
+
+def read_fields(module: str, name: str = "") -> dict[str, list[str]]:
+    """The fields of a class, and the values of those that have only a few. Without a name: of the extension in the module."""
+    names = [name] if name else [node.name for node in _source(module).body if isinstance(node, ast.ClassDef)]
+    for candidate in names:
+        lineage = list(_lineage(module, candidate))
+        if name or any(where.endswith(".base") for where, _ in lineage):
+            return {field: values for where, cls in reversed(lineage) for field, values in _own_fields(where, cls)}
+    return {}
+
+
+def _own_fields(module: str, cls: ast.ClassDef) -> Iterator[tuple[str, list[str]]]:
+    for node in cls.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names = {part.id for part in ast.walk(node.annotation) if isinstance(part, ast.Name)}
+            if "ClassVar" not in names and not node.target.id.startswith("_"):
+                yield node.target.id, _values(module, node.annotation)
+
+
+def _values(module: str, annotation: ast.expr) -> list[str]:
+    """The words that an annotation allows, as far as it names them."""
+    values: list[str] = []
+    for part in ast.walk(annotation):
+        if isinstance(part, ast.Subscript) and isinstance(part.value, ast.Name) and part.value.id == "Literal":
+            values += [str(word.value) for word in ast.walk(part.slice) if isinstance(word, ast.Constant)]
+        elif isinstance(part, ast.Name) and part.id == "bool":
+            values += ["true", "false"]
+        elif isinstance(part, ast.Name) and (found := _definition(module, part.id)) and isinstance(found[1], ast.Assign):
+            values += _values(found[0], found[1].value)  # a name for a type
+    return values
+
+
+def _lineage(module: str, name: str) -> Iterator[tuple[str, ast.ClassDef]]:
+    """A class and those that it inherits from, as far as they are ours."""
+    found = _definition(module, name)
+    if found and isinstance(found[1], ast.ClassDef):
+        yield found[0], found[1]
+        for base in found[1].bases:
+            base = base.value if isinstance(base, ast.Subscript) else base
+            if isinstance(base, ast.Name):
+                yield from _lineage(found[0], base.id)
+
+
+def _definition(module: str, name: str) -> Definition | None:
+    """Where a name of a module is defined, in it or in one of ours that it imports the name from."""
+    for node in _source(module).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return module, node
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return module, node
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("regulo."):
+            for alias in node.names:
+                if name == (alias.asname or alias.name):
+                    return _definition(str(node.module), alias.name)
+    return None
+
+
+@cache
+def _source(module: str) -> ast.Module:
+    spec = importlib.util.find_spec(module)
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else "")

@@ -1,0 +1,17 @@
+"""Where the YAML files of the configuration are. Imports nothing, so that shell completion is fast."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def config_dir() -> Path:
+    """configs/: beside src/ in a checkout, inside the package in a wheel."""
+    inside = PACKAGE / "configs"
+    return inside if inside.is_dir() else PACKAGE.parents[1] / "configs"
+
+
+def list_groups(folder: Path) -> dict[str, list[str]]:
+    """The config groups and their options. A study is made of runs, and belongs to none."""
+    groups = (d for d in sorted(folder.iterdir()) if d.is_dir() and d.name != "study")
+    return {d.name: sorted(p.stem for p in d.glob("*.yaml")) for d in groups}

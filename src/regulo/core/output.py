@@ -1,0 +1,70 @@
+"""Standard output and standard error that can be closed by their reader, as in `regulo list | head -1`.
+
+Without this, the next write raises BrokenPipeError: in a training callback, or when the interpreter shuts down.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TextIO
+
+CLOSED_PIPE = 141
+"""exit code of a command whose output nobody reads any more: 128 + SIGPIPE, as shells report it of other programs"""
+
+
+class _Descriptor(io.FileIO):
+    """A file descriptor. After the first failed write, it and all that share it write to nothing."""
+
+    def __init__(self, number: int, required: bool) -> None:
+        super().__init__(number, "w", closefd=False)
+        self.required = required
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self.fileno())
+            os.close(nothing)
+            if not isinstance(error, BrokenPipeError) and self.fileno() != 2:  # a full disk loses output: it must be reported
+                print(f"regulo: cannot write the output: {error.strerror}", file=sys.stderr)
+            if self.required:
+                raise SystemExit(CLOSED_PIPE if isinstance(error, BrokenPipeError) else 1) from None
+            return len(data)
+
+
+@contextmanager
+def safe_output(required: bool) -> Iterator[None]:
+    """Within: output that cannot be written raises no error, and letters that the encoding lacks are escaped.
+
+    required: the output is the result, so the process ends quietly with `CLOSED_PIPE` when nobody reads it any more, and with 1
+    when it cannot be written for another reason. Otherwise the output is dropped, and the work goes on.
+    """
+    with ExitStack() as stack:
+        for name, needed in (("stdout", required), ("stderr", False)):
+            plain = getattr(sys, name)
+            if plain is not None and plain is getattr(sys, f"__{name}__"):  # not what a test or a notebook has put there
+                stack.enter_context(_replaced(name, plain, needed))
+        yield
+
+
+@contextmanager
+def _replaced(name: str, plain: TextIO, required: bool) -> Iterator[None]:
+    plain.flush()
+    descriptor: Any = _Descriptor(plain.fileno(), required)
+    stream = io.TextIOWrapper(
+        io.BufferedWriter(descriptor),
+        encoding=plain.encoding,
+        errors=plain.errors if plain.errors != "strict" and "utf" in plain.encoding.lower() else "backslashreplace",
+        line_buffering=bool(plain.line_buffering or getattr(plain, "write_through", False)),
+    )
+    setattr(sys, name, stream)
+    try:
+        yield
+    finally:
+        try:
+            stream.flush()
+        finally:
+            setattr(sys, name, plain)

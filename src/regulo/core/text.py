@@ -1,0 +1,51 @@
+"""Text that fits the terminal."""
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterable
+
+FALLBACK_WIDTH = 100
+"""columns, where the output is no terminal and COLUMNS is not set"""
+
+
+def terminal_width() -> int:
+    """Columns of the terminal."""
+    return max(40, shutil.get_terminal_size((FALLBACK_WIDTH, 24)).columns)
+
+
+def wrap(text: str, width: int | None = None) -> str:
+    """The text with each line wrapped to the width of the terminal; words are never split.
+
+    A line of the form `term   meaning`, with at least two spaces between them, continues below the meaning.
+    """
+    width = terminal_width() if width is None else width
+    return "\n".join(_wrap_line(line, width) for line in text.splitlines())
+
+
+def _wrap_line(line: str, width: int) -> str:
+    if len(line) <= width:
+        return line
+    indent = len(line) - len(line.lstrip())
+    term = re.match(r"\s*\S.*?\s{2,}(?=\S)", line)
+    hang = min(term.end() if term else indent, width // 2)
+    head = line[: term.end()] if term else line[:indent]
+    body = line[len(head) :]
+    lines = textwrap.wrap(
+        body,
+        width,
+        initial_indent=" " * min(len(head), width // 2),
+        subsequent_indent=" " * hang,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    if len(head) > width // 2:  # the meaning begins on a line of its own
+        return "\n".join([head.rstrip(), *lines])
+    return "\n".join([head + lines[0].lstrip(), *lines[1:]])
+
+
+def definitions(rows: Iterable[tuple[str, str]], width: int | None = None, indent: int = 2) -> str:
+    """A list of terms and their meanings in two columns."""
+    rows = list(rows)
+    column = max(len(term) for term, _ in rows)
+    return wrap("\n".join(f"{' ' * indent}{term:{column}}  {meaning}".rstrip() for term, meaning in rows), width)
