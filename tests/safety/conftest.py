@@ -1,6 +1,5 @@
 """What the tests of this folder share: a finished run, made once, and commands that stop right before they would start work."""
 
-import copy
 import functools
 import io
 import shutil
@@ -61,9 +60,7 @@ def refused(arguments: Sequence[str], *names: str) -> str:
 
 @pytest.fixture
 def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The YAML files are composed once for each choice of options, of which the result is a pure function."""
-    composed = functools.cache(config.join)
-    monkeypatch.setattr(config, "join", lambda choices: copy.deepcopy(composed(tuple(choices))))
+    """The folders of options and techniques are listed once: they do not change."""
     monkeypatch.setattr(config, "groups", functools.cache(config.groups))
     monkeypatch.setattr(config.spec, "names", functools.cache(config.spec.names))
 
