@@ -15,29 +15,42 @@ import torch
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 from regulo import config, cores, spec
-from regulo.batch import Facts
+from regulo.batch import Facts, Split
 from regulo.cli import main
+from regulo.data import fashion_mnist_mini
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core each: tests are small, and threads would only wait for one another
     place, mine = int(os.environ["PYTEST_XDIST_WORKER"][2:]), cores.available()
     cores.keep_to([mine[place % len(mine)]])
 
-SHIPPED, compose_with_hydra = config.folder(), config.join
+# ---- what never changes during the tests is computed once: Hydra takes .3 s to compose, bzip2 as long to unpack
+
+compose, unpack = config.join, fashion_mnist_mini.unpack
 
 
 @functools.cache
-def compose_shipped(choices: tuple[str, ...]) -> Any:
-    return compose_with_hydra(choices)
+def compose_files(choices: tuple[str, ...], files: tuple[tuple[str, int, int], ...]) -> Any:
+    return compose(choices)
 
 
 def compose_once(choices: Sequence[str]) -> Any:
-    """Hydra takes .3 s to compose the YAML files. The shipped ones do not change, so each choice of options is composed once."""
-    if config.folder() != SHIPPED:
-        return compose_with_hydra(choices)
-    return copy.deepcopy(compose_shipped(tuple(choices)))
+    """The tree of these options, as long as no YAML file changes."""
+    folder = config.folder()
+    stats = ((str(file.relative_to(folder)), file.stat()) for file in sorted(folder.rglob("*.yaml")))
+    files = tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+    return copy.deepcopy(compose_files(tuple(choices), files))
 
 
-config.join = compose_once
+@functools.cache
+def unpack_once(packed: bytes) -> dict[str, Split]:
+    """The shipped images, which nobody may write to."""
+    splits = unpack(packed)
+    for split in splits.values():
+        split.labels.flags.writeable = False
+    return splits
+
+
+config.join, fashion_mnist_mini.unpack = compose_once, unpack_once
 
 GREY = Facts(1, 28, 28, tuple("abcdefghij"), (0.29,), (0.35,))
 COLOUR = Facts(3, 32, 32, tuple("abcde"), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
@@ -45,9 +58,16 @@ SMALL = {"resnet_small": {"depth": 8, "width": 4}, "vit_tiny": {"width": 16, "de
 """every discovered model, small where it can be; a new model is tested with its defaults"""
 
 
-def build_model(name: str, facts: Facts, **fields: Any) -> torch.nn.Module:
+@functools.cache
+def initial_model(name: str, facts: Facts, **fields: Any) -> torch.nn.Module:
     torch.manual_seed(0)
     return spec.load("model", name)(**(SMALL.get(name, {}) | fields)).build(facts)
+
+
+def build_model(name: str, facts: Facts, **fields: Any) -> torch.nn.Module:
+    """A model of one's own with the weights of seed 0; a copy, because drawing them takes longer."""
+    torch.manual_seed(0)
+    return copy.deepcopy(initial_model(name, facts, **fields))
 
 
 def images_of(facts: Facts, n: int = 4, seed: int = 0) -> torch.Tensor:
