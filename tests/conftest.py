@@ -2,11 +2,13 @@
 
 import copy
 import functools
+import io
 import json
 import os
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -79,6 +81,23 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 FAST = ["debug=fast", "model.width=4", "data.num_workers=0", "logger=csv", "callbacks=none"]
+
+
+class FinishedRun(NamedTuple):
+    """A run of the default model and plan with seed 3 and all callbacks."""
+
+    folder: Path
+    result: dict[str, Any]
+    printed: str
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """Trained once, for tests that only read it."""
+    folder, printed = tmp_path_factory.mktemp("finished") / "run", io.StringIO()
+    with redirect_stdout(printed):
+        assert main(["train", *FAST, "seed=3", "callbacks=default", "trainer=cpu", f"run_dir={folder}"]) == 0
+    return FinishedRun(folder, json.loads((folder / "result.json").read_text()), printed.getvalue())
 
 
 @pytest.fixture
