@@ -1,7 +1,7 @@
 # Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="model=vit_tiny seed=1".
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict dashboard claims ablate doctor report test test-long audit lint format schema bench cost regimes lock clean
+.PHONY: help setup train evaluate predict dashboard claims ablate doctor report test test-long coverage audit lint format schema bench cost regimes lock clean
 REGULO := .venv/bin/regulo
 READY := .venv/.ready
 
@@ -48,6 +48,11 @@ test: $(READY) ## the tests, without a network
 test-long: $(READY) ## the long tests: exactness, ranks, faults, fuzzing
 	@.venv/bin/python -m pytest -m long -n logical --maxprocesses 8 $(ARGS)
 
+coverage: $(READY) ## lines and branches that the tests reach (all of them, with the long ones: make coverage ARGS="-m ''")
+	@rm -rf .coverage && mkdir .coverage
+	@.venv/bin/python -m coverage run -m pytest -n logical --maxprocesses 8 $(ARGS)
+	@.venv/bin/python -m coverage combine --quiet && .venv/bin/python -m coverage report
+
 audit: $(READY) ## every locked file has its hash; no installed package has a known vulnerability (needs the network)
 	@.venv/bin/python scripts/audit.py $(ARGS)
 
@@ -73,4 +78,4 @@ lock: $(READY) ## renew the locked dependencies
 	@.venv/bin/python scripts/lock.py $(ARGS)
 
 clean: ## remove .venv and caches; runs/ stays
-	@rm -rf .venv .schema .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .venv .schema .pytest_cache .mypy_cache .ruff_cache .coverage

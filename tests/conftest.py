@@ -1,9 +1,14 @@
 """Shared helpers. Tests use the shipped data, small models, and no network."""
 
+import copy
+import functools
+import io
 import json
 import os
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,13 +16,43 @@ import torch
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-from regulo import cores, spec
+from regulo import config, cores, spec
 from regulo.__main__ import main
-from regulo.batch import Facts
+from regulo.batch import Facts, Split
+from regulo.data import fashion_mnist_mini
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core each: tests are small, and threads would only wait for one another
     place, mine = int(os.environ["PYTEST_XDIST_WORKER"][2:]), cores.available()
     cores.keep_to([mine[place % len(mine)]])
+
+# ---- what never changes during the tests is computed once: Hydra takes .3 s to compose, bzip2 as long to unpack
+
+compose, unpack = config.join, fashion_mnist_mini.unpack
+
+
+@functools.cache
+def compose_files(choices: tuple[str, ...], files: tuple[tuple[str, int, int], ...]) -> Any:
+    return compose(choices)
+
+
+def compose_once(choices: Sequence[str]) -> Any:
+    """The tree of these options, as long as no YAML file changes."""
+    folder = config.folder()
+    stats = ((str(file.relative_to(folder)), file.stat()) for file in sorted(folder.rglob("*.yaml")))
+    files = tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+    return copy.deepcopy(compose_files(tuple(choices), files))
+
+
+@functools.cache
+def unpack_once(packed: bytes) -> dict[str, Split]:
+    """The shipped images, which nobody may write to."""
+    splits = unpack(packed)
+    for split in splits.values():
+        split.labels.flags.writeable = False
+    return splits
+
+
+config.join, fashion_mnist_mini.unpack = compose_once, unpack_once
 
 GREY = Facts(1, 28, 28, tuple("abcdefghij"), (0.29,), (0.35,))
 COLOUR = Facts(3, 32, 32, tuple("abcde"), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
@@ -25,9 +60,16 @@ SMALL = {"resnet_small": {"depth": 8, "width": 4}, "vit_tiny": {"width": 16, "de
 """every discovered model, small where it can be; a new model is tested with its defaults"""
 
 
-def build_model(name: str, facts: Facts, **fields: Any) -> torch.nn.Module:
+@functools.cache
+def initial_model(name: str, facts: Facts, **fields: Any) -> torch.nn.Module:
     torch.manual_seed(0)
     return spec.load("model", name)(**(SMALL.get(name, {}) | fields)).build(facts)
+
+
+def build_model(name: str, facts: Facts, **fields: Any) -> torch.nn.Module:
+    """A model of one's own with the weights of seed 0; a copy, because drawing them takes longer."""
+    torch.manual_seed(0)
+    return copy.deepcopy(initial_model(name, facts, **fields))
 
 
 def images_of(facts: Facts, n: int = 4, seed: int = 0) -> torch.Tensor:
@@ -39,6 +81,23 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 FAST = ["debug=fast", "model.width=4", "data.num_workers=0", "logger=csv", "callbacks=none"]
+
+
+class FinishedRun(NamedTuple):
+    """A run of the default model and plan with seed 3 and all callbacks."""
+
+    folder: Path
+    result: dict[str, Any]
+    printed: str
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """Trained once, for tests that only read it."""
+    folder, printed = tmp_path_factory.mktemp("finished") / "run", io.StringIO()
+    with redirect_stdout(printed):
+        assert main(["train", *FAST, "seed=3", "callbacks=default", "trainer=cpu", f"run_dir={folder}"]) == 0
+    return FinishedRun(folder, json.loads((folder / "result.json").read_text()), printed.getvalue())
 
 
 @pytest.fixture

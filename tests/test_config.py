@@ -8,6 +8,7 @@ import pytest
 from regulo import config, spec
 from regulo.__main__ import main
 from regulo.errors import Refused
+from tests.conftest import compose_files
 
 
 def problems(*overrides: str) -> list[str]:
@@ -101,6 +102,15 @@ def test_a_refusal_imports_nothing_heavy_is_quick_and_exits_with_2() -> None:
     assert done.returncode == 2, done.stdout + done.stderr
     assert "regularizer.mixup.alpa" in done.stderr
     assert float(done.stdout.split()[-1]) < 8, "seconds of work; 2 on an idle machine"
+
+
+def test_these_tests_compose_each_choice_of_options_once() -> None:
+    """Or they take ten minutes more."""
+    config.load([])
+    before = compose_files.cache_info()
+    config.load(["seed=1"])
+    after = compose_files.cache_info()
+    assert (after.hits, after.misses) == (before.hits + 1, before.misses)
 
 
 def test_regularizers_are_chosen_added_taken_away_and_set() -> None:

@@ -1,7 +1,13 @@
+from pathlib import Path
+
+import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from regulo.scores import Evaluation, Meter, Tally
+from regulo.averaging import estimate_statistics
+from regulo.scores import Evaluation, Meter, Tally, gaps
+from tests.over_ranks import over_ranks
 
 
 def answers(n: int = 500, k: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,3 +54,29 @@ def test_a_meter_is_the_mean_since_the_last_reading() -> None:
     assert meter.read() == (2.5, 1.0, {"l1": 0.5})
     meter.update({"data": torch.tensor(5.0)}, torch.eye(2), torch.eye(2).flip(0))
     assert meter.read() == (5.0, 0.0, {})
+
+
+def test_both_gaps_are_positive_where_a_network_overfits() -> None:
+    scores = {"train_clean/acc": 0.9, "val/acc": 0.7, "train_clean/loss": 0.2, "val/loss": 0.9}
+    assert gaps(scores) == pytest.approx({"gap/acc": 0.2, "gap/loss": 0.7})
+
+
+def scores_of_a_rank(rank: int) -> tuple[dict[str, float], tuple[float, float, dict[str, float]], list[float]]:
+    """Each rank has every second answer; its training loss is its rank; its images have mean 10 · rank."""
+    logits, labels = answers()
+    tally, meter, norm = Tally(4, torch.device("cpu")), Meter(torch.device("cpu")), nn.BatchNorm2d(1)
+    tally.update(logits[rank::2], labels[rank::2])
+    meter.update({"data": torch.tensor(float(rank)), "l1": torch.tensor(3.0 * rank)}, torch.eye(2), torch.eye(2).roll(rank, 0))
+    estimate_statistics(norm, [torch.full((2, 1, 3, 3), 10.0 * rank)])
+    return tally.read(), meter.read(), norm.running_mean.tolist()  # type: ignore[union-attr]
+
+
+def test_what_ranks_measure_is_added_up_over_all_of_them(tmp_path: Path) -> None:
+    logits, labels = answers()
+    one, two = over_ranks(scores_of_a_rank, tmp_path)
+    assert one == two, "all ranks read the same"
+    tally, (loss, acc, penalties), mean = one
+    assert tally["acc"] == pytest.approx((logits.argmax(1) == labels).double().mean().item())
+    assert tally["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert (loss, acc, penalties) == (2.0, 0.5, {"l1": 1.5})
+    assert mean == [5.0]

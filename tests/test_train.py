@@ -15,7 +15,7 @@ import yaml
 
 from regulo import checkpoints, config
 from regulo.__main__ import main
-from tests.conftest import FAST
+from tests.conftest import FAST, FinishedRun
 
 KEYS = {
     *(
@@ -42,8 +42,10 @@ def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
     return checkpoints.read(folder / "checkpoints" / f"{name}.ckpt")["state_dict"]
 
 
-def test_a_run_leaves_its_folder_and_can_be_evaluated_to_the_last_digit(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    folder, result = run()
+def test_a_run_leaves_its_folder_and_can_be_evaluated_to_the_last_digit(
+    finished_run: FinishedRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, result, printed = finished_run
     assert set(result) == KEYS
     assert result["status"] == "done"
     assert result["epochs"] == 2
@@ -51,7 +53,6 @@ def test_a_run_leaves_its_folder_and_can_be_evaluated_to_the_last_digit(run: Any
     for name in ("config.yaml", "plan.json", "metrics.csv", "result.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
         assert (folder / name).is_file(), name
     assert not list(folder.rglob("*.part"))
-    printed = capsys.readouterr().out
     for technique in ("augment", "dropout", "weight_decay", "mixup", "cutmix", "early_stopping"):
         assert technique in printed
     assert main(["evaluate", str(folder)]) == 0
@@ -62,8 +63,8 @@ def test_a_run_leaves_its_folder_and_can_be_evaluated_to_the_last_digit(run: Any
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["val/acc"] == result["val/acc"]
 
 
-def test_the_saved_config_is_the_resolved_one_and_repeats_the_run(run: Any) -> None:
-    folder, _ = run("seed=3")
+def test_the_saved_config_is_the_resolved_one(finished_run: FinishedRun) -> None:
+    folder = finished_run.folder
     saved = yaml.safe_load((folder / "config.yaml").read_text())
     assert saved["seed"] == 3
     assert saved["trainer"]["precision"] != "auto"
@@ -71,12 +72,15 @@ def test_the_saved_config_is_the_resolved_one_and_repeats_the_run(run: Any) -> N
     assert checkpoints.read(folder / "checkpoints" / "best.ckpt")["regulo"]["config"] == saved
 
 
-def test_one_seed_gives_one_result_with_any_number_of_workers_and_another_seed_another(run: Any) -> None:
-    one, _ = run(name="one")
-    two, _ = run("data.num_workers=2", name="two")
-    other, _ = run("seed=1", name="other")
-    assert all(v.equal(weights(two)[k]) for k, v in weights(one).items())
-    assert any(not v.equal(weights(other)[k]) for k, v in weights(one).items())
+def test_one_seed_gives_one_result_with_any_number_of_workers_and_another_seed_another(
+    run: Any, finished_run: FinishedRun
+) -> None:
+    one = weights(finished_run.folder)
+    two = weights(run("data.num_workers=2", "seed=3", "trainer=cpu", name="two")[0])
+    other = weights(run("seed=1", "trainer=cpu", name="other")[0])
+    assert one.keys() == two.keys()
+    assert all(v.equal(two[k]) for k, v in one.items())
+    assert any(not v.equal(other[k]) for k, v in one.items())
 
 
 MOBILENET = ["model=torchvision", "~model.width", "model.architecture=mobilenet_v3_small", "model.small_stem=false"]
@@ -87,8 +91,8 @@ def test_every_family_trains(overrides: list[str], run: Any) -> None:
     assert run(*overrides)[1]["status"] == "done"
 
 
-def test_without_early_stopping_the_last_weights_are_handed_on(run: Any) -> None:
-    _, with_it = run(name="with")
+def test_without_early_stopping_the_last_weights_are_handed_on(run: Any, finished_run: FinishedRun) -> None:
+    with_it = finished_run.result
     _, without = run("regularizer=none", name="without")
     assert with_it["weights"] == "best"
     assert with_it["weights_epoch"] == with_it["best_epoch"]
@@ -234,8 +238,8 @@ def test_evaluate_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["evaluate"]) == 2
 
 
-def test_observers_draw_what_the_network_saw_and_where_it_errs(run: Any) -> None:
-    folder, _ = run("callbacks=default")
+def test_observers_draw_what_the_network_saw_and_where_it_errs(finished_run: FinishedRun) -> None:
+    folder = finished_run.folder
     for name in ("samples", "confusion", "mistakes"):
         assert (folder / "figures" / f"{name}.png").stat().st_size > 5_000, name
 

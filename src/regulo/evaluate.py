@@ -15,8 +15,7 @@ from regulo.errors import Problem, Refused
 from regulo.home import expanded
 from regulo.plan import Plan
 from regulo.ramps import Dial
-from regulo.runs import SPLITS as SPLITS
-from regulo.runs import RunFolder
+from regulo.runs import SPLITS, RunFolder
 from regulo.scores import Evaluation
 from regulo.sites import RateSite
 from regulo.speed import autocast

@@ -12,9 +12,10 @@ import pytest
 
 from regulo import config as configs
 from regulo.doctor.features import NAN, Features, dose, features, read, slope
-from regulo.doctor.verdict import NEXT, REGIMES, THRESHOLDS, classify, commands, evidence, judge
+from regulo.doctor.verdict import NEXT, REGIMES, classify, commands, evidence, judge
 from regulo.errors import Refused
 from regulo.runs import RunFolder
+from tests.conftest import FinishedRun
 
 EPOCHS = 20
 
@@ -119,8 +120,8 @@ def test_every_command_is_valid_and_is_another_run(regime: str, overrides: list[
     assert set(NEXT) == set(REGIMES)
 
 
-def test_a_run_folder_is_judged(run: Any) -> None:
-    folder, _ = run()
+def test_a_run_folder_is_judged(finished_run: FinishedRun) -> None:
+    folder = finished_run.folder
     verdict = judge(RunFolder.open(folder))
     assert verdict.regime == "underfits", "four steps teach nothing"
     assert verdict.evidence
@@ -144,7 +145,6 @@ def test_a_run_without_a_finished_epoch_is_not_judged_unless_its_loss_was_not_fi
 COMMITTED = Path(__file__).parent / "regimes.json"
 
 
-@pytest.mark.skipif(not COMMITTED.exists(), reason="make regimes has not been run yet")
 def test_nine_of_ten_runs_that_set_no_threshold_are_judged_right() -> None:
     runs = json.loads(COMMITTED.read_text())["runs"]
     held_out = [r for r in runs if r["part"] == "held out"]
@@ -156,4 +156,3 @@ def test_nine_of_ten_runs_that_set_no_threshold_are_judged_right() -> None:
         for r in held_out
     ]
     assert sum(right) >= 0.9 * len(right)
-    assert THRESHOLDS

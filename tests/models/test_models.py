@@ -12,7 +12,7 @@ from regulo.models.resnet_small import ResNetSmall
 from regulo.models.torchvision import Torchvision
 from regulo.models.vit_tiny import ViTTiny
 from regulo.sites import sites
-from tests.conftest import COLOUR, GREY, build_model, images_of
+from tests.conftest import COLOUR, GREY, SMALL, build_model, images_of
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (28, 28), (32, 48), (65, 65), (96, 130), (224, 224)])
@@ -27,8 +27,13 @@ def test_any_image_size_and_channel_count(name: str, channels: int, height: int,
 
 @pytest.mark.parametrize("name", spec.names("model"))
 def test_the_seed_decides_the_weights(name: str) -> None:
-    one, two = build_model(name, GREY), build_model(name, GREY)
-    assert all(a.equal(b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    models = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        models.append(spec.load("model", name)(**SMALL.get(name, {})).build(GREY))
+    one, same, other = (list(model.parameters()) for model in models)
+    assert all(a.equal(b) for a, b in zip(one, same, strict=True))
+    assert any(not a.equal(b) for a, b in zip(one, other, strict=True))
 
 
 def test_the_default_resnet_has_its_published_shape() -> None:

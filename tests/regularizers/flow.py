@@ -1,4 +1,4 @@
-"""A run in small, for tests of any technique: the plan is folded over data, model, loss and optimizer as the task does it."""
+"""A run in small, for tests of any technique: data, the task's own forward pass, and an optimizer, without a trainer."""
 
 import functools
 from typing import Any
@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from regulo import config, spec
-from regulo.batch import Facts, Split, soft_targets
+from regulo.batch import Facts, Split
 from regulo.data.pipeline.dataset import BatchedImages
 from regulo.draws import Moment
 from regulo.errors import Refused
@@ -18,7 +18,7 @@ from regulo.plan import Plan
 from regulo.ramps import Dial
 from regulo.regularizers.base import Regularizer
 from regulo.sites import RateSite
-from regulo.task import Classifier
+from regulo.task import Classifier, forward
 from tests.conftest import build_model, rng
 
 
@@ -40,8 +40,11 @@ def rampable(name: str) -> list[str]:
     return [f for f, described in spec.load("regularizer", name).model_fields.items() if "Ramp[" in str(described.annotation)]
 
 
+@functools.cache
 def needed(name: str) -> list[str]:
     """What it needs beside it, and what that needs."""
+    if not spec.load("regularizer", name).needs:
+        return []
     return [n for need in config.companions(name) for n in (*needed(need), need)]
 
 
@@ -91,15 +94,10 @@ def train(plan: Plan, model: nn.Module, facts: Facts, steps: int = 2, size: int 
 
         def closure(batch: Any = batch, now: Moment = now) -> Tensor:
             optimizer.zero_grad()
-            targets = soft_targets(batch.labels, facts.num_classes)
-            first, *others = classifier.normalise(batch.images).split(len(targets))
-            first, targets = plan.mix(first, targets, now)
-            images = torch.cat([first, *others])
-            logits = model(images)
-            loss, _ = plan.loss(model, images, targets, logits, now)
-            loss.backward()
-            seen.extend(t.detach().clone() for t in (images, targets, logits, loss))
-            return loss
+            done = forward(classifier, plan, batch, facts.num_classes, now)
+            done.loss.backward()
+            seen.extend(t.detach().clone() for t in (done.images, done.targets, done.logits, done.loss))
+            return done.loss
 
         optimizer.step(closure)
     return [*seen, *(v.detach().clone() for v in model.state_dict().values())]

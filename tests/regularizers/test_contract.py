@@ -18,7 +18,7 @@ from regulo.batch import Facts, Split, soft_targets
 from regulo.data.pipeline.dataset import BatchedImages
 from regulo.draws import Moment
 from regulo.errors import Refused
-from regulo.plan import Plan, named_parameters, suppliers
+from regulo.plan import Plan, conflicts, named_parameters, suppliers
 from regulo.ramps import Dial, Ramp
 from regulo.regularizers.base import HOOKS, Goal, Regularizer, hooks
 from regulo.schema import fields
@@ -333,22 +333,58 @@ def test_a_ramp_inside_the_model_is_turned_by_dials(name: str, field: str) -> No
     np.testing.assert_allclose(middle, (first + last) / 2, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "field"), [(n, f) for n, f in RAMPABLE if "surgery" in hooks(technique(n))])
-def test_a_compiled_model_is_compiled_once_while_dials_turn(name: str, field: str) -> None:
+IN_MODELS = [(n, f) for n, f in RAMPABLE if "surgery" in hooks(technique(n))]
+COMPILED = ["resnet_small", "vit_tiny"]
+
+
+def ramps_in(model_name: str) -> dict[str, dict[str, Any]]:
+    """By technique, a ramp of each field that acts inside of this model."""
+    ramps: dict[str, dict[str, Any]] = {}
+    for name, field in IN_MODELS:
+        ramp = {"start": end(name, field) / 4, "end": end(name, field)}
+        if operated(Plan(company(name, **{field: ramp})), build_model(model_name, GREY), GREY):
+            ramps.setdefault(name, {})[field] = ramp
+    return ramps
+
+
+def groups_that_run_together(ramps: dict[str, dict[str, Any]]) -> list[list[str]]:
+    groups: list[list[str]] = []
+    for name in ramps:
+        fitting = next((group for group in groups if not conflicts(company(*group, name))), None)
+        if fitting:
+            fitting.append(name)
+        else:
+            groups.append([name])
+    return groups
+
+
+@pytest.mark.parametrize("model_name", COMPILED)
+def test_a_compiled_model_is_compiled_once_while_dials_turn(model_name: str) -> None:
     from torch._dynamo.testing import CompileCounter
 
-    model = ramped(name, field).train()
-    torch._dynamo.reset()
-    counter = CompileCounter()
-    compiled = torch.compile(model, backend=counter)
-    x, counts = images_of(GREY), []
-    for step in range(10):
-        for dial in dials_of(model):
-            dial.advance(step / 10)
-        compiled(x)
-        counts.append(counter.frame_count)
-    torch._dynamo.reset()
-    assert counts == [counts[0]] * 10
+    ramps = ramps_in(model_name)
+    for group in groups_that_run_together(ramps):
+        plan = Plan([r if r.name not in ramps else technique(r.name, **ramps[r.name]) for r in company(*group)])
+        model = plan.surgery(build_model(model_name, GREY), GREY).train()
+        dials = dials_of(model)
+        assert dials
+        torch._dynamo.reset()
+        counter = CompileCounter()
+        compiled = torch.compile(model, backend=counter)
+        x, counts = images_of(GREY), []
+        for step in range(10):
+            for dial in dials:
+                dial.advance(step / 10)
+            compiled(x)
+            counts.append(counter.frame_count)
+        torch._dynamo.reset()
+        assert counts == [counts[0]] * 10, group
+        assert counts[0] > 0, "it is compiled at all"
+
+
+def test_every_ramp_inside_a_model_is_compiled_in_one_of_them() -> None:
+    compiled = {(name, field) for model_name in COMPILED for name, fields in ramps_in(model_name).items() for field in fields}
+    assert compiled == set(IN_MODELS)
 
 
 # ---- the plan itself

@@ -175,7 +175,7 @@ def test_a_model_that_has_trained_draws_the_answers_of_the_one_rebuilt_from_its_
     checkpoint = {"epoch": 0, "regulo": {"config": {"trainer": {"max_epochs": 2}}}}
     ramps = {f: {"start": 0.0, "end": v} for f in rampable(name) if (v := getattr(technique(name), f))}
     both = [technique(name, **ramps), technique("mc_dropout", samples=2), *([technique("dropout")] if name != "dropout" else [])]
-    if conflicts(both, "32-true"):
+    if conflicts(both):
         pytest.skip("the plan refuses it")
     plan = Plan(both)
     model_name, trained = family(plan, GREY)

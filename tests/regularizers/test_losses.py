@@ -74,7 +74,7 @@ def test_bce_sees_smoothing_and_lambda() -> None:
 
 
 def test_there_is_one_criterion() -> None:
-    assert len(conflicts([BCE(), FocalLoss()], "32-true")) == 1
+    assert len(conflicts([BCE(), FocalLoss()])) == 1
     assert Plan([BCE()], strength=0.0).regularizers == []
 
 

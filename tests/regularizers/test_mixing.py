@@ -112,7 +112,7 @@ def spread(r: Regularizer) -> float:
 def test_no_pair_of_techniques_mislabels(one: str, two: str) -> None:
     """The mass of each class is what the pixels show of it: exactly where nothing was erased, else on the average."""
     pair = [technique(one), technique(two)]
-    if conflicts(pair, "32-true"):
+    if conflicts(pair):
         pytest.skip("refused")
     plan, (images, targets) = Plan(pair), batch(6)
     epsilon = 1 - float(np.prod([1 - spread(r) for r in pair]))

@@ -226,7 +226,7 @@ def test_shake_drop_is_linear_over_depth_and_each_image_has_its_own_factor() -> 
 
 
 def test_shake_drop_is_refused_beside_stochastic_depth() -> None:
-    (problem,) = conflicts([StochasticDepth(), ShakeDrop()], "32-true")
+    (problem,) = conflicts([StochasticDepth(), ShakeDrop()])
     assert "same residual branches" in str(problem)
 
 

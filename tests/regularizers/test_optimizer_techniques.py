@@ -346,6 +346,8 @@ def test_the_optimizers_own_averages_go_on(optim: Any) -> None:
     third = alone.go()
     close(d.go(), START + 0.5 * (third - START))
     ours, theirs = (x.optimizer.state_dict()["state"] for x in (d, alone))
+    momentum = not isinstance(optim, SGD) or optim.momentum > 0
+    assert any(value is not None for value in theirs.get(0, {}).values()) is momentum
     for name, value in theirs.get(0, {}).items():
         assert value is None or value.equal(ours[0][name]), name
 

@@ -1,4 +1,4 @@
-"""Every two techniques: the plan refuses them with a reason, or they train together."""
+"""Every two techniques: the plan refuses them with a reason, or they train together; and some train with many others."""
 
 import itertools
 
@@ -12,10 +12,38 @@ from regulo.batch import Facts
 from regulo.plan import Plan, conflicts
 from regulo.regularizers.base import Goal, Regularizer
 from regulo.sites import RateSite, Site
+from regulo.trainer import TrainerSpec
 from tests.conftest import GREY, build_model, images_of
 from tests.regularizers.flow import company, operated, train
 
-PAIRS = list(itertools.combinations(spec.names("regularizer"), 2))
+TECHNIQUES = spec.names("regularizer")
+CIRCUMSTANCES = ["auto", "32-true", "bf16-mixed", "16-mixed", "sync_batchnorm", "fsdp"]
+USUAL = TrainerSpec(precision="32-true").circumstances()
+PAIRS = list(itertools.combinations(TECHNIQUES, 2))
+ALLOWED = [pair for pair in PAIRS if not conflicts(company(*pair), USUAL)]
+
+
+def covering(names: list[str], allowed: list[tuple[str, str]], size: int) -> list[tuple[str, ...]]:
+    """Plans of at most `size` techniques, so that each allowed pair is in one of them: greedy, and the same each time."""
+    left = dict.fromkeys(map(frozenset, allowed))
+    together = set(left)
+    plans = []
+    while left:
+        plan = sorted(next(iter(left)))
+        while len(plan) < size:
+            fitting = [n for n in names if n not in plan and all(frozenset((n, other)) in together for other in plan)]
+            gain = {n: sum(frozenset((n, other)) in left for other in plan) for n in fitting}
+            best = max(fitting, key=gain.__getitem__, default=None)
+            if best is None or not gain[best]:
+                break
+            plan.append(best)
+        for pair in itertools.combinations(plan, 2):
+            left.pop(frozenset(pair), None)
+        plans.append(tuple(plan))
+    return plans
+
+
+PLANS = covering(TECHNIQUES, ALLOWED, size=8)
 
 
 class Hybrid(nn.Module):
@@ -48,27 +76,68 @@ def accepting(plan: Plan) -> nn.Module:
         model = operated(plan, build(), GREY)
         if model is not None:
             return model
-    raise AssertionError("no model takes both")
+    raise AssertionError("no model takes them all")
 
 
-def refused(both: list[Regularizer]) -> bool:
+# ---- the rules
+
+
+def refused(regularizers: list[Regularizer]) -> bool:
     """Whether the plan refuses them; it then names two of them and says why."""
-    problems = conflicts(both, "32-true")
+    problems = conflicts(regularizers, USUAL)
     for problem in problems:
         words = str(problem)
-        assert sum(r.name in words for r in both) >= 2, words
+        assert sum(r.name in words for r in regularizers) >= 2, words
         reason = words.partition("cannot run beside ")[2].partition(": ")[2]
         assert len(reason) > 10, words
     return bool(problems)
 
 
-@pytest.mark.parametrize(("one", "other"), PAIRS, ids=["+".join(pair) for pair in PAIRS])
-def test_two_techniques_train_together_or_are_refused_with_a_reason(one: str, other: str) -> None:
-    both = company(one, other)
-    if refused(both):
-        assert refused(both[::-1]), "in whichever order they are written"
-        return
-    plan = Plan(both)
+def test_every_pair_is_refused_or_allowed_in_whichever_order_it_is_written() -> None:
+    for pair in PAIRS:
+        both = company(*pair)
+        assert refused(both) is refused(both[::-1]) is (pair not in ALLOWED), pair
+    assert len(PAIRS) > len(ALLOWED) > 0.9 * len(PAIRS), "most of them compose, and not all"
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_a_technique_is_refused_under_exactly_the_circumstances_that_it_names(name: str) -> None:
+    refuses = spec.load("regularizer", name).refuses
+    for word in CIRCUMSTANCES:
+        problems = conflicts(company(name), [word])
+        expected = [f"regularizer.{name}: cannot run under {word}: {refuses[word]}"] if word in refuses else []
+        assert [str(problem).partition(" — ")[0] for problem in problems] == expected
+
+
+def test_all_circumstances_of_the_trainer_are_tried() -> None:
+    every = [
+        TrainerSpec(precision=precision, sync_batchnorm=True, strategy="fsdp").circumstances()
+        for precision in ("auto", "32-true", "bf16-mixed", "16-mixed")
+    ]
+    assert set(CIRCUMSTANCES) == {word for words in every for word in words}
+
+
+def test_what_one_hook_can_hold_only_once_is_refused() -> None:
+    from regulo.regularizers.ema import EMA
+    from regulo.regularizers.swa import SWA
+
+    assert any("only one average" in str(p) for p in conflicts([EMA(), SWA()], USUAL))
+
+
+def test_the_hybrid_has_a_site_of_every_kind() -> None:
+    from regulo.sites import KINDS, sites
+
+    model = Hybrid(GREY)
+    assert all(sites(model, kind) for kind in KINDS)
+    assert model(images_of(GREY)).shape == (4, 10)
+
+
+# ---- trained
+
+
+def check_training(names: tuple[str, ...]) -> None:
+    """A plan of these techniques trains, infers and calibrates."""
+    plan = Plan(company(*names))
     model = accepting(plan)
     assert all(t.isfinite().all() for t in train(plan, model, GREY))
     plan.callbacks(Goal("val/loss", "min"))
@@ -79,16 +148,19 @@ def test_two_techniques_train_together_or_are_refused_with_a_reason(one: str, ot
     assert plan.calibrate(logits, torch.arange(8)) > 0
 
 
-def test_what_one_hook_can_hold_only_once_is_refused() -> None:
-    from regulo.regularizers.ema import EMA
-    from regulo.regularizers.swa import SWA
+def test_the_plans_cover_every_allowed_pair_and_are_not_refused() -> None:
+    covered = {frozenset(pair) for plan in PLANS for pair in itertools.combinations(plan, 2)}
+    assert covered == set(map(frozenset, ALLOWED))
+    assert not any(conflicts(company(*plan), USUAL) for plan in PLANS)
+    assert len(PLANS) < len(ALLOWED) / 10
 
-    assert any("only one average" in str(p) for p in conflicts([EMA(), SWA()], "32-true"))
+
+@pytest.mark.parametrize("names", PLANS, ids="+".join)
+def test_a_plan_of_many_techniques_trains(names: tuple[str, ...]) -> None:
+    check_training(names)
 
 
-def test_the_hybrid_has_a_site_of_every_kind() -> None:
-    from regulo.sites import KINDS, sites
-
-    model = Hybrid(GREY)
-    assert all(sites(model, kind) for kind in KINDS)
-    assert model(images_of(GREY)).shape == (4, 10)
+@pytest.mark.long
+@pytest.mark.parametrize("pair", ALLOWED, ids="+".join)
+def test_every_two_techniques_train_together(pair: tuple[str, str]) -> None:
+    check_training(pair)

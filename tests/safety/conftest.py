@@ -1,6 +1,5 @@
-"""What the tests of this folder share: a finished run, made once, and commands that stop right before they would start work."""
+"""What the tests of this folder share: copies of a finished run, and commands that stop right before they would start work."""
 
-import copy
 import functools
 import io
 import shutil
@@ -13,25 +12,17 @@ import pytest
 
 from regulo import config
 from regulo.__main__ import main
-from tests.conftest import FAST
+from tests.conftest import FinishedRun
 
 
 class Started(BaseException):
     """A command got past everything that may refuse, and would begin to work now."""
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that trained; copy it before it is changed."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    assert main(["train", *FAST, "callbacks=default", "trainer=cpu", f"run_dir={folder}"]) == 0
-    return folder
-
-
 @pytest.fixture
-def run_copy(finished: Path, tmp_path: Path) -> Path:
+def run_copy(finished_run: FinishedRun, tmp_path: Path) -> Path:
     """A copy of a run that trained, as somebody sends it."""
-    return Path(shutil.copytree(finished, tmp_path / "run", symlinks=True))
+    return Path(shutil.copytree(finished_run.folder, tmp_path / "run", symlinks=True))
 
 
 @pytest.fixture
@@ -61,9 +52,7 @@ def refused(arguments: Sequence[str], *names: str) -> str:
 
 @pytest.fixture
 def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The YAML files are composed once for each choice of options, of which the result is a pure function."""
-    composed = functools.cache(config.join)
-    monkeypatch.setattr(config, "join", lambda choices: copy.deepcopy(composed(tuple(choices))))
+    """The folders of options and techniques are listed once: they do not change."""
     monkeypatch.setattr(config, "groups", functools.cache(config.groups))
     monkeypatch.setattr(config.spec, "names", functools.cache(config.spec.names))
 

@@ -16,6 +16,7 @@ import yaml
 
 from regulo import checkpoints, foreign
 from regulo.errors import Refused
+from tests.conftest import FinishedRun
 from tests.safety.conftest import answer, refused
 
 SECRET = "root:x:0:0:the secret"
@@ -364,8 +365,10 @@ def test_the_source_has_no_reader_that_runs_code() -> None:
     assert not found, "\n".join(found)
 
 
-def test_a_sound_checkpoint_passes_the_same_door(finished: Path) -> None:
-    for file in (finished / "checkpoints").iterdir():
+def test_a_sound_checkpoint_passes_the_same_door(finished_run: FinishedRun) -> None:
+    files = list((finished_run.folder / "checkpoints").iterdir())
+    assert len(files) >= 2
+    for file in files:
         assert "state_dict" in checkpoints.read(file)
 
 

@@ -15,9 +15,9 @@ from regulo.errors import Refused
 from regulo.report import answers, html, repeat, run_figures, style
 from regulo.report.answers import Answered
 from regulo.report.page import Block, Bullets, Cell, Code, Fact, Figures, Gallery, Page, Photo, Picture, Section, Table, Text
-from regulo.runs import RunFolder
+from regulo.runs import SPLITS, RunFolder
 
-SPLIT_TITLES = dict(zip(records.SPLITS, ("clean train", "validation", "test"), strict=True))
+SPLIT_TITLES = dict(zip(SPLITS, ("clean train", "validation", "test"), strict=True))
 SCORES = {"acc": ("accuracy", 4), "loss": ("NLL, nats", 4), "ece": ("ECE", 4), "brier": ("Brier score", 4)}
 MISTAKES = 16
 """images of the gallery"""
