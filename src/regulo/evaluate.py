@@ -1,69 +1,20 @@
-"""`regulo evaluate`: a split's answers on one device, in order, every image once. The end of training calls the same."""
+"""`regulo evaluate`: score a run again, from its folder alone."""
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-
-from regulo.batch import Batch
 from regulo.data.base import downloads
 from regulo.errors import Problem, Refused, nearest
 from regulo.home import expanded
-from regulo.plan import Plan
-from regulo.ramps import Dial
+from regulo.records import SPLITS
 from regulo.runs import RunFolder
-from regulo.scores import Evaluation
-from regulo.sites import RateSite
-from regulo.speed import autocast
-from regulo.task import Classifier
 
 if TYPE_CHECKING:
     from regulo.data.pipeline.module import ImageData
     from regulo.restore import Restored
-
-SPLITS = ("train_clean", "val", "test")
-
-
-def turn_back(classifier: Classifier, checkpoint: dict[str, Any]) -> None:
-    """Turn what is in the model to the strengths at the end of the epoch whose weights these are: drawn answers need them."""
-    progress = (checkpoint["epoch"] + 1) / checkpoint["regulo"]["config"]["trainer"]["max_epochs"]
-    for module in classifier.modules():
-        if isinstance(module, Dial | RateSite):
-            module.advance(progress)
-
-
-@contextmanager
-def drawn_alike(device: torch.device) -> Iterator[None]:
-    """Within: answers of a plan that draws them are the same every time, and the generators outside do not notice."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(0)
-        yield
-
-
-def ask(classifier: Classifier, images: torch.Tensor, precision: str, plan: Plan) -> dict[str, torch.Tensor]:
-    """What the plan's inference says of uint8 images (B, C, H, W): "logits" (B, K), and further quantities (B,) by name."""
-    with autocast(precision, images.device):
-        return plan.infer(classifier.model, classifier.normalise(images))
-
-
-@torch.inference_mode()
-def answers(
-    classifier: Classifier, loader: Iterable[Batch], device: torch.device, precision: str, plan: Plan, temperature: float = 1.0
-) -> Evaluation:
-    """The final answers on all images of a loader, in inference mode: the same whenever it is called."""
-    classifier = classifier.to(device).eval()
-    columns: dict[str, list[torch.Tensor]] = {"labels": []}
-    with drawn_alike(device):
-        for batch in loader:
-            for name, column in ask(classifier, batch.images.to(device), precision, plan).items():
-                columns.setdefault(name, []).append(column.float().cpu())
-            columns["labels"].append(batch.labels)
-    whole = {name: torch.cat(parts) for name, parts in columns.items()}
-    return Evaluation(whole.pop("logits") / temperature, whole.pop("labels"), whole)
 
 
 def images_of(run: "Restored") -> "ImageData":
@@ -97,7 +48,7 @@ def evaluate(arguments: Sequence[str]) -> int:
 
     run = restore(folder)
     data = images_of(run)
-    with mishaps.refused(run.config):
+    with mishaps.as_input_error(run.config.data.batch_size):
         given = {name: run.answers(data.evaluation_loader(name)).scores() for name in wanted}
     scores = {f"{name}/{key}": value for name, those in given.items() for key, value in those.items()}
     tables.scores(scores, title=f"{folder.path.name}, weights of epoch {run.epoch}")

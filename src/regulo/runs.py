@@ -127,6 +127,17 @@ class RunFolder:
                 time.sleep(0.1)
             yield
 
+    def is_locked(self) -> bool:
+        """Whether a process trains this run now."""
+        try:
+            with (self.path / ".lock").open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:  # somebody has it, or this disk knows no locks
+            return True
+        return False
+
     def how_to_go_on(self) -> str:
         """What to type once that is mended which has ended the run; empty if it has no checkpoint yet."""
         kept = any((self.checkpoints / name).is_file() for name in (LAST, PREVIOUS))
