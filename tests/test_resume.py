@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import torch
+from regulo.stopping import Interrupted, Wishes
 
 from regulo import checkpoints, records, resume
 from regulo.cli import main
 from regulo.errors import Refused
 from regulo.runs import RunFolder, locked
-from regulo.stopping import Interrupted, Wishes
 from tests.sittings import SHORT, Blow, differences, rows, train
 
 WORDS = [*SHORT, "model.width=4", "regularizer=[augment,dropout,mixup,ema,weight_decay,early_stopping]"]

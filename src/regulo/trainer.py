@@ -119,9 +119,7 @@ class TrainerSpec(Strict):
                 problems.append(Problem(f"trainer.{key}", text, f"trainer.{key}={started}"))
         if self.max_restarts:
             hint = {"torchrun": "torchrun --max-restarts", "srun": "sbatch --requeue"}[launcher]
-            problems.append(
-                Problem("trainer.max_restarts", f"{launcher} starts the processes, and has to start them again", hint)
-            )
+            problems.append(Problem("trainer.max_restarts", f"{launcher} starts the processes, and must restart them", hint))
         return problems
 
     @property

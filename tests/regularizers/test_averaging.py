@@ -13,16 +13,16 @@ from regulo import config
 from regulo.averaging import PREFIX, Averaging, estimate_statistics
 from regulo.batch import Batch
 from regulo.checkpoints import load_final_checkpoint, load_weights, read
+from regulo.distributed.preemption import StopRequest
 from regulo.errors import Refused
 from regulo.optim.sgd import SGD
 from regulo.plan import Plan
 from regulo.regularizers.base import Goal
 from regulo.regularizers.ema import EMA
 from regulo.regularizers.swa import SWA
-from regulo.distributed.preemption import StopRequest
-from regulo.training.checkpointing import checkpoint_callbacks
 from regulo.task import ImageClassification
 from regulo.trainer import TrainerSpec
+from regulo.training.checkpointing import checkpoint_callbacks
 from tests.conftest import GREY, build_model, images_of
 from tests.test_task import batches, fit, task
 
