@@ -1,18 +1,23 @@
 """Which process of a run failed first, and why: from what the processes report, how they ended, and the stacks they left."""
 
 import json
+import re
 import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from regulo.distributed.watchdog import read_hang
 from regulo.errors import Diverged, Failed, Refused
 from regulo.home import without_home
 from regulo.runs import write
+
+COLLECTIVES = ("torch/distributed/", "torch/autograd/graph.py")
+"""where a rank waits for others: in a collective operation, or in the backward pass, where DDP has them"""
+TIMEOUT = re.compile(r"Timeout \(([\d:.]+)\)!")
+FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)$', re.MULTILINE)
 
 
 class PeerFailedError(Failed):
@@ -70,6 +75,35 @@ def find_cause(reports: Mapping[int, FailureReport], unresponsive: Mapping[int, 
         where = "; ".join(f"rank {rank} hangs at {hang.location}" for rank, hang in (culprits or hangs).items())
         return FailureReport(f"{where}: no progress for {next(iter(hangs.values())).seconds} (trainer.hang_seconds)")
     return FailureReport("; ".join(silent)) if silent else min(reports.values(), key=lambda report: report.time)
+
+
+class Hang(NamedTuple):
+    """Where a process hung."""
+
+    location: str
+    """ "file.py:12 in function" """
+    in_collective: bool
+    """it only waited for other ranks"""
+    seconds: str
+    """without progress: "0:00:45" """
+
+
+def read_hang(file: Path) -> Hang | None:
+    """What the watchdog of a process has left behind; None if it did not end that process."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError:
+        return None
+    timeout = TIMEOUT.match(text)
+    if timeout is None:
+        return None
+    main_thread = text.rpartition("Thread 0x")[2]  # the first thread comes last
+    frame = FRAME.search(main_thread)
+    if frame is None:
+        return Hang("a place outside Python", False, timeout[1])
+    path = Path(frame["file"])
+    location = f"{path.name}:{frame['line']} in {frame['function']}"
+    return Hang(location, any(part in path.as_posix() for part in COLLECTIVES), timeout[1])
 
 
 def traceback_file(rank: int) -> str:

@@ -4,11 +4,10 @@ A timer in C (faulthandler) ends it, which works although Python is stuck in a l
 """
 
 import faulthandler
-import re
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lightning.pytorch import Callback
 
@@ -18,10 +17,6 @@ RANK_ZERO_DELAY = 2.0
 """seconds by which the first process waits longer, so that it can report which other one has ended"""
 COLLECTIVE_DELAY = 15.0
 """seconds by which torch's own timeout of a collective operation is longer: the stack comes first"""
-COLLECTIVES = ("torch/distributed/", "torch/autograd/graph.py")
-"""where a rank waits for others: in a collective operation, or in the backward pass, where DDP has them"""
-TIMEOUT = re.compile(r"Timeout \(([\d:.]+)\)!")
-FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)$', re.MULTILINE)
 
 
 class WatchdogCallback(Callback):
@@ -73,32 +68,3 @@ class WatchdogCallback(Callback):
             engine: Any = distributed.distributed_c10d
             set_timeout = getattr(engine, "set_timeout", None) or engine._set_pg_timeout  # before torch 2.15
             set_timeout(timedelta(seconds=seconds + COLLECTIVE_DELAY))
-
-
-class Hang(NamedTuple):
-    """Where a process hung."""
-
-    location: str
-    """ "file.py:12 in function" """
-    in_collective: bool
-    """it only waited for other ranks"""
-    seconds: str
-    """without progress: "0:00:45" """
-
-
-def read_hang(file: Path) -> Hang | None:
-    """What the watchdog of a process has left behind; None if it did not end that process."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError:
-        return None
-    timeout = TIMEOUT.match(text)
-    if timeout is None:
-        return None
-    main_thread = text.rpartition("Thread 0x")[2]  # the first thread comes last
-    frame = FRAME.search(main_thread)
-    if frame is None:
-        return Hang("a place outside Python", False, timeout[1])
-    path = Path(frame["file"])
-    location = f"{path.name}:{frame['line']} in {frame['function']}"
-    return Hang(location, any(part in path.as_posix() for part in COLLECTIVES), timeout[1])
