@@ -8,6 +8,7 @@ come again is not started again.
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,7 @@ def launch(arguments: Sequence[str], processes: int, max_restarts: int) -> int:
         args=tuple(argument.replace("$", "$$") for argument in own),  # the agent fills in templates
         max_restarts=max_restarts,
     )
-    agent = Agent(spec, DefaultLogsSpecs(log_dir=os.devnull))
+    agent = Agent(spec)
     with _launcher_variables(), _silent_logs(), agent.forwarded_signals():
         agent.run()
     return agent.exit_code()
@@ -100,7 +101,13 @@ class Agent(LocalElasticAgent):
     cause: FailureReport | None = None
     """of the failure that ended the run, or its last start"""
     signal: int | None = None
-    """by which this process was asked to stop"""
+    """by which this process was last asked to stop"""
+    last_exit = 0.0
+    """when a process ended, in seconds of the monotonic clock"""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        super().__init__(spec, DefaultLogsSpecs(log_dir=os.devnull))
+        self.signals: list[int] = []  # that are still to be forwarded
 
     # ---- while the processes run
 
@@ -113,15 +120,11 @@ class Agent(LocalElasticAgent):
     def _monitor_workers(self, worker_group: Any) -> RunResult:
         """Called every 0.1 s. The agent ends all processes as soon as it knows that one has failed, so it learns it late."""
         running = self._update_exit_codes()
-        failed = any(self.exit_codes.values())
-        if failed and running:
-            if time.time() - max(self.exit_times.values()) < self._grace_seconds(running):
+        self._forward_signals(running)
+        if running and any(self.exit_codes.values()):
+            if time.monotonic() - self.last_exit < self._grace_seconds(running):
                 return RunResult(state=WorkerState.HEALTHY)
-            for rank, process in running.items():
-                self.unresponsive[rank] = "is stopped" if _is_stopped(process.pid) else "does not respond"
-                process.kill()
-                process.wait()
-            self._update_exit_codes()
+            self._kill(running)
         result = super()._monitor_workers(worker_group)
         if result.is_failed():
             self.cause = self._find_cause()
@@ -146,7 +149,19 @@ class Agent(LocalElasticAgent):
                 running[rank] = process
             elif rank not in self.exit_codes:
                 self.exit_codes[rank], self.exit_times[rank] = code, time.time()
+                self.last_exit = time.monotonic()
         return running
+
+    def _kill(self, running: dict[int, Any]) -> None:
+        """End processes that do not end by themselves, and those that they have started."""
+        for rank, process in running.items():
+            self.unresponsive[rank] = "is stopped" if _is_stopped(process.pid) else "does not respond"
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # the agent makes each the first of a group
+        for process in running.values():
+            with suppress(subprocess.TimeoutExpired):  # stuck in a driver
+                process.wait(GRACE_SECONDS)
+        self._update_exit_codes()
 
     def _grace_seconds(self, running: dict[int, Any]) -> float:
         """How long the others may still run after one has ended: the first process saves and reports what all were asked for."""
@@ -157,18 +172,23 @@ class Agent(LocalElasticAgent):
     def forwarded_signals(self) -> Iterator[None]:
         """Inside, whoever asks this process to stop asks its processes. They have sessions of their own."""
 
-        def forward(number: int, frame: FrameType | None) -> None:
+        def note(number: int, frame: FrameType | None) -> None:
             self.signal = number
-            for process in self._processes().values():
-                process.send_signal(number)
+            self.signals.append(number)
 
         numbers = [n for n in (*SIGNALS, signal.SIGINT) if signal.getsignal(n) != signal.SIG_IGN]
-        previous = {number: signal.signal(number, forward) for number in numbers}
+        previous = {number: signal.signal(number, note) for number in numbers}
         try:
             yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def _forward_signals(self, running: dict[int, Any]) -> None:
+        while self.signals:
+            number = self.signals.pop(0)
+            for process in running.values():
+                process.send_signal(number)
 
     # ---- when they have ended
 
