@@ -76,14 +76,14 @@ def _sit(words: list[str], blow: Blow | None, log: Path | None) -> None:
                 os.killpg(0, blow.number)
             validation(self, batch, batch_idx, dataloader_idx)
 
-        conclude = trains.conclude
+        conclude = trains.final_evaluation
 
         def struck_conclude(*parts: Any) -> Any:
             if blow.scoring:
                 os.killpg(0, blow.number)
             return conclude(*parts)
 
-        trains.conclude = struck_conclude
+        trains.final_evaluation = struck_conclude
         Task.on_train_batch_start = struck_step  # type: ignore[method-assign]
         Task.validation_step = struck_validation  # type: ignore[method-assign]
     raise SystemExit(main(["train", *words]))

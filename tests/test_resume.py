@@ -16,9 +16,9 @@ import torch
 
 from regulo import checkpoints, records, resume
 from regulo.__main__ import main
+from regulo.distributed.preemption import RunStoppedError, StopRequest
 from regulo.errors import Refused
 from regulo.runs import RunFolder, locked
-from regulo.stopping import Interrupted, Wishes
 from tests.sittings import SHORT, Blow, differences, rows, train
 
 WORDS = [*SHORT, "model.width=4", "regularizer=[augment,dropout,mixup,ema,weight_decay,early_stopping]"]
@@ -160,20 +160,20 @@ def test_a_config_that_somebody_has_edited_is_refused(stopped: Path, capsys: pyt
 
 def test_a_folder_may_have_an_equals_sign(stopped: Path, tmp_path: Path) -> None:
     other = shutil.copytree(stopped, tmp_path / "lr=0.1")
-    found = resume.begun(["--resume", str(other)])
+    found = resume.parse_resume(["--resume", str(other)])
     assert found
     assert found.folder.path == other.resolve()
 
 
 def test_a_run_that_went_on_meanwhile_is_refused(stopped: Path) -> None:
-    found = resume.begun(["--resume", str(stopped)])
+    found = resume.parse_resume(["--resume", str(stopped)])
     assert found
-    found.take_over()
+    found.claim()
     file = stopped / "checkpoints" / "last.ckpt"
     torch.save(checkpoints.read(file), file.with_suffix(".part"))
     file.with_suffix(".part").replace(file)
     with pytest.raises(Refused, match="went on meanwhile"):
-        found.take_over()
+        found.claim()
 
 
 @pytest.mark.parametrize("damage", ["missing", "torn"])
@@ -303,16 +303,16 @@ def test_the_best_checkpoint_remembers_its_score_and_no_path(killed: Path) -> No
 
 def test_outside_training_a_signal_acts_at_once_and_inside_at_the_end_of_a_step() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with Wishes(None) as wishes:
-        with pytest.raises(Interrupted, match="SIGTERM"):
+    with StopRequest(None) as request:
+        with pytest.raises(RunStoppedError, match="SIGTERM"):
             os.kill(os.getpid(), signal.SIGTERM)
-        wishes = Wishes(None)
-        with wishes:
-            wishes.trains()
+        request = StopRequest(None)
+        with request:
+            request.start_training()
             os.kill(os.getpid(), signal.SIGTERM)
-            assert str(wishes.granted()) == "SIGTERM"
-            with pytest.raises(Interrupted, match="SIGTERM"):
-                wishes.trained()
+            assert str(request.pending()) == "SIGTERM"
+            with pytest.raises(RunStoppedError, match="SIGTERM"):
+                request.end_training()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -320,7 +320,7 @@ def test_outside_training_a_signal_acts_at_once_and_inside_at_the_end_of_a_step(
 def test_what_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        with Wishes(None):
+        with StopRequest(None):
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -364,3 +364,27 @@ def test_wandb_hears_every_row_once(tmp_path: Path) -> None:
                     heard.append((items["trainer/global_step"], "val/loss" in items, "test/acc" in items))
     logged = [(int(r["step"]), bool(r["val/loss"]), bool(r["test/acc"])) for r in rows(folder)]
     assert heard == logged
+
+
+# ---- runs that die without a word
+
+
+def test_a_killed_run_is_read_as_crashed_and_one_that_trains_as_running(stopped: Path) -> None:
+    folder = RunFolder.open(stopped)
+    assert json.loads((stopped / "result.json").read_text())["status"] == "running"
+    assert records.result(folder)["status"] == "crashed"
+    with locked(stopped / ".lock"):
+        assert records.result(folder)["status"] == "running"
+        assert records.result(folder)["status"] == "running", "reading takes no lock away"
+    assert records.result(folder)["status"] == "crashed"
+    assert main(["report", str(stopped)]) == 0
+    assert "This run crashed" in (stopped / "report.html").read_text()
+
+
+def test_reading_the_status_does_not_keep_a_run_from_beginning(stopped: Path) -> None:
+    folder = RunFolder.open(stopped)
+    with folder.taken():
+        assert folder.is_locked()
+    assert not folder.is_locked()
+    with folder.taken():
+        pass

@@ -338,12 +338,13 @@ SPY = '''
 """Runs `regulo` and notes what this rank saw."""
 import json, os, sys
 from pathlib import Path
-from regulo import evaluate, task
+from regulo import task
 from regulo.__main__ import main
+from regulo.evaluation import inference
 from regulo.regularizers import mixup
 
 seen = {"lambda": [], "indices": [], "tests": 0, "weights": 0.0}
-plain_mixup, plain_step, plain_answers = mixup.blend, task.ImageClassification.training_step, evaluate.answers
+plain_mixup, plain_step, plain_answers = mixup.blend, task.ImageClassification.training_step, inference.run_inference
 
 def note_lambda(values, lam, mode):
     seen["lambda"].append(float(lam[0]))
@@ -361,7 +362,7 @@ def note_answers(*a, **k):
 def note_end(self):
     seen["weights"] = sum(p.double().abs().sum().item() for p in self.parameters())
 
-mixup.blend, task.ImageClassification.training_step, evaluate.answers = note_lambda, note_step, note_answers
+mixup.blend, task.ImageClassification.training_step, inference.run_inference = note_lambda, note_step, note_answers
 task.ImageClassification.on_train_end = note_end
 code = main(sys.argv[1:])
 Path(__file__).with_name(f"rank{os.environ.get('LOCAL_RANK', '0')}.json").write_text(json.dumps(seen))

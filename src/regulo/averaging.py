@@ -33,6 +33,10 @@ class Averaging(Callback):
         self.source: dict[str, Tensor] = {}  # the model's own tensors, listed once: that takes as long as to average them
         self.seen: list[Tensor] = []
 
+    def defers_checkpoint(self) -> bool:
+        """While batches are collected, which a checkpoint does not hold."""
+        return bool(self.seen)
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Take the state after a step, or after the last step of an epoch."""
         left = trainer.num_training_batches - batch_idx - 1

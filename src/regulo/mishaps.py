@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from regulo.config import Config
 from regulo.errors import Failed, Problem, Refused
 from regulo.imaging import Unreadable
 
@@ -36,44 +35,39 @@ NO_SHARED_MEMORY = re.compile(
 LOADER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
 
 
-def explain(error: BaseException, config: Config, folder: Path | None = None) -> Problem | None:
-    """What has happened, and what to do about it, if `error`, or what led to it, is a mishap. `folder`: of the run.
+def explain(error: BaseException, batch_size: int, folder: Path | None = None) -> Problem | None:
+    """What has happened, and what to do about it, if `error`, or what led to it, is a known failure. `folder`: of the run.
 
-    What came first counts: cleaning up behind one mishap often brings another.
+    What came first counts: cleaning up behind one failure often brings another.
     """
     for link in reversed(list(_chain(error))):
-        problem = _file(link) or _memory(link, config) or _loader(link, config) or _disk(link, folder) or _server(link)
+        problem = _file(link) or _memory(link, batch_size) or _loader(link) or _disk(link, folder) or _server(link)
         if problem:
             return problem
     return None
 
 
-def failure(error: BaseException, config: Config, folder: Path) -> Failed | None:
-    """How to say in one line that the run ends here; None for a bug, and for who was asked to stop."""
-    problem = explain(error, config, folder) if isinstance(error, Exception) and not isinstance(error, Failed | Refused) else None
-    return Failed(str(problem)) if problem else None
+def as_run_error(error: BaseException, batch_size: int, folder: Path) -> BaseException:
+    """A known failure as the error that says in one line why the run ends here; anything else as it is."""
+    if not isinstance(error, Exception) or isinstance(error, Failed | Refused):
+        return error
+    problem = explain(error, batch_size, folder)
+    if problem is None:
+        return error
+    failure = Failed(str(problem))
+    failure.__cause__ = error
+    return failure
 
 
 @contextmanager
-def told(config: Config, folder: Path) -> Iterator[None]:
-    """Within a run: a mishap is a failure that says what to do about it."""
-    try:
-        yield
-    except Exception as error:
-        if failed := failure(error, config, folder):
-            raise failed from error
-        raise
-
-
-@contextmanager
-def refused(config: Config) -> Iterator[None]:
-    """Within, where nothing has been started yet: a mishap is a refusal."""
+def as_input_error(batch_size: int) -> Iterator[None]:
+    """Inside, where nothing has been started yet, a known failure is a refusal."""
     try:
         yield
     except Refused:
         raise
     except Exception as error:
-        problem = explain(error, config)
+        problem = explain(error, batch_size)
         if problem is None:
             raise
         raise Refused(problem) from error
@@ -101,17 +95,17 @@ def _file(error: BaseException) -> Problem | None:
     return Problem("data.root", summary(error).removeprefix("regulo.imaging.Unreadable: "), "repair, replace or remove it")
 
 
-def _memory(error: BaseException, config: Config) -> Problem | None:
+def _memory(error: BaseException, batch_size: int) -> Problem | None:
     import torch
 
     if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not NO_MEMORY.search(str(error)):
         return None
-    size = config.data.batch_size
-    hint = f"try data.batch_size={size // 2}" if size > 1 else "try a smaller model or smaller images"
-    return Problem("data.batch_size", f"out of memory with {size} image{'s' * (size > 1)} per step and device", hint)
+    hint = f"try data.batch_size={batch_size // 2}" if batch_size > 1 else "try a smaller model or smaller images"
+    images = f"{batch_size} image{'s' * (batch_size > 1)}"
+    return Problem("data.batch_size", f"out of memory with {images} per step and device", hint)
 
 
-def _loader(error: BaseException, config: Config) -> Problem | None:
+def _loader(error: BaseException) -> Problem | None:
     if not isinstance(error, RuntimeError | OSError):
         return None
     if NO_SHARED_MEMORY.search(str(error)):

@@ -42,6 +42,7 @@ _OTHERS: dict[str, Any] = {
     "error_type": Text,
     "temperature": Number,
     "resumed_at": list[Count],
+    "restarts": Count,
 }
 
 
@@ -103,7 +104,7 @@ def checked(kind: Any, content: Any, what: str, key: str = "RUN") -> Any:
 
 
 def result(folder: RunFolder) -> dict[str, Any]:
-    """result.json; empty, if there is none. Raises Refused."""
+    """result.json; empty, if there is none. Its status is "crashed" if it says "running" and nobody trains. Raises Refused."""
     content = _json(folder, "result.json")
     if not content:
         return {}
@@ -112,6 +113,8 @@ def result(folder: RunFolder) -> dict[str, Any]:
     missing = [key for key in _DONE if key not in found] if found["status"] == "done" else []
     if missing:
         raise Refused(Problem("RUN", f"{file} says that the run is done, and has no {missing[0]}"))
+    if found["status"] == "running" and not folder.is_locked():  # it was killed, or its machine is gone
+        found["status"] = "crashed"
     return found
 
 

@@ -11,7 +11,7 @@ from regulo import checkpoints, records
 from regulo.batch import Batch, Facts
 from regulo.config import Config, validate
 from regulo.errors import Problem, Refused
-from regulo.evaluate import answers, ask, drawn_alike, turn_back
+from regulo.evaluation.inference import fixed_seed, predict_batch, restore_ramps, run_inference
 from regulo.plan import Plan
 from regulo.runs import RunFolder
 from regulo.scores import Evaluation
@@ -31,14 +31,14 @@ class Restored:
     temperature: float
 
     def answers(self, loader: Iterable[Batch]) -> Evaluation:
-        """The run's final answers on all images of a loader."""
-        return answers(self.classifier, loader, self.device, self.config.trainer.precision, self.plan, self.temperature)
+        """The run's final predictions on all images of a loader."""
+        return run_inference(self.classifier, loader, self.device, self.config.trainer.precision, self.plan, self.temperature)
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """The run's final answers (B, K) on uint8 images (B, C, H, W), on the device."""
-        with drawn_alike(self.device):
-            given = ask(self.classifier, images.to(self.device), self.config.trainer.precision, self.plan)
-        return given["logits"].float() / self.temperature
+        """The run's final logits (B, K) on uint8 images (B, C, H, W), on the device."""
+        with fixed_seed(self.device):
+            outputs = predict_batch(self.classifier, images.to(self.device), self.config.trainer.precision, self.plan)
+        return outputs["logits"].float() / self.temperature
 
 
 def trusting(config: Config) -> Config:
@@ -61,7 +61,7 @@ def restore(folder: RunFolder) -> Restored:
         )
     plan = Plan(config.regularizer.values(), config.run.strength)
     name = f"the checkpoint of {folder.path.name}"
-    kept = records.weights(checkpoints.handed_on(folder, plan), name)
+    kept = records.weights(checkpoints.load_final_checkpoint(folder, plan.keeps_best), name)
     facts = records.facts(kept, name)
     model = plan.surgery(config.model.build(facts), facts)
     classifier = Classifier(model, facts, config.trainer.memory_format)
@@ -71,6 +71,6 @@ def restore(folder: RunFolder) -> Restored:
         raise Refused(
             Problem("RUN", f"{name} has not the weights of this model: {str(error).splitlines()[-1].strip()}")
         ) from None
-    turn_back(classifier, kept)
+    restore_ramps(classifier, kept)
     device = config.trainer.device()
     return Restored(config, facts, classifier.to(device).eval(), device, kept["epoch"] + 1, plan, records.temperature(folder))

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 from regulo import config as configs
 from regulo import records
 from regulo.config import Config
+from regulo.distributed.environment import process_environment, restart_count
 from regulo.environment import environment
-from regulo.errors import Problem, Refused, one_line
+from regulo.errors import Diverged, Problem, Refused, one_line
 from regulo.runs import BEST, LAST, RunFolder
-from regulo.stopping import started_again
 
 if TYPE_CHECKING:
     from regulo.data.pipeline.module import ImageData
 
-FREE = (
+OVERRIDABLE_ON_RESUME = (
     "logger",
     "callbacks",
     "data.root",
     "data.num_workers",
-    *(f"trainer.{name}" for name in ("max_time", "save_every_n_steps", "save_every_minutes", "hang_seconds")),
+    *(f"trainer.{key}" for key in ("max_time", "save_every_n_steps", "save_every_minutes", "hang_seconds", "max_restarts")),
 )
 """keys, and groups of keys, on which nothing depends that is learned"""
 MEASURED = ("trainer.precision", "trainer.memory_format")
@@ -29,8 +29,8 @@ MEASURED = ("trainer.precision", "trainer.memory_format")
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A run that goes on."""
+class ResumableRun:
+    """A run that can go on."""
 
     folder: RunFolder
     config: Config
@@ -38,25 +38,25 @@ class Begun:
     """what is different from now on, for people"""
     checkpoint: Path | None
     """None: it was interrupted before it wrote one"""
-    kept: Mapping[str, Any]
-    """what is in it"""
-    stamp: tuple[int, int] | None
-    """which file was last.ckpt when it was read: each save makes another"""
+    state: Mapping[str, Any]
+    """what is in the checkpoint"""
+    file_id: tuple[int, int] | None
+    """of last.ckpt when it was read: each save makes another file"""
 
-    def trusted(self) -> Config:
+    def config_without_input_checks(self) -> Config:
         """The config to build from: the weights come from the checkpoint, if there is one."""
         from regulo.restore import trusting
 
         return trusting(self.config) if self.checkpoint else self.config
 
-    def take_over(self) -> None:
-        """Once the folder is ours: see that it is as it was read, and whole. Raises Refused."""
+    def claim(self) -> None:
+        """Once the folder is locked: check that it is as it was read, and whole. Raises Refused."""
         from regulo import checkpoints
 
         best, last = (self.folder.checkpoints / name for name in (BEST, LAST))
-        if self.stamp != checkpoints.stamp(last):
+        if self.file_id != checkpoints.file_id(last):
             raise Refused(Problem("RUN", f"{self.folder.path} went on meanwhile", "try again"))
-        if self.checkpoint and records.place(self.kept, str(self.checkpoint)).place[0]:
+        if self.checkpoint and records.place(self.state, str(self.checkpoint)).place[0]:
             try:
                 checkpoints.read(best)
             except (OSError, Refused) as error:
@@ -65,19 +65,19 @@ class Begun:
         if self.checkpoint and self.checkpoint != last:
             last.unlink(missing_ok=True)  # it is torn, and would take the place of the good one before it
 
-    def start(self, data: "ImageData") -> "Start":
+    def resume_point(self, data: "ImageData") -> "ResumePoint":
         """Let the data begin where the checkpoint was written. Raises Refused if they are others now."""
         if not self.checkpoint:
-            return Start(None, 0, 0, 0, self.changes)
-        told = records.place(self.kept, str(self.checkpoint))
-        if told.images != data.sizes() or records.facts(self.kept, str(self.checkpoint)).classes != data.facts.classes:
+            return ResumePoint(None, 0, 0, 0, self.changes)
+        position = records.place(self.state, str(self.checkpoint))
+        if position.images != data.sizes() or records.facts(self.state, str(self.checkpoint)).classes != data.facts.classes:
             raise Refused(Problem("data", f"{self.folder.path} was trained on other images", "go on with the same ones"))
-        data.begin = told.place
-        return Start(self.checkpoint, told.global_step, told.place[0], told.rows, self.changes)
+        data.begin = position.place
+        return ResumePoint(self.checkpoint, position.global_step, position.place[0], position.rows, self.changes)
 
 
 @dataclass(frozen=True)
-class Start:
+class ResumePoint:
     """Where training goes on."""
 
     checkpoint: Path | None
@@ -93,75 +93,125 @@ class Start:
         where = (
             f"from {self.checkpoint.name} at step {self.step:,}, in epoch {self.epoch + 1}" if self.checkpoint else "from nothing"
         )
-        lines = [f"going on {where}"]
-        return "\n".join([*lines, *(f"changed: {change}" for change in self.changes)])
+        return "\n".join([f"going on {where}", *(f"changed: {change}" for change in self.changes)])
 
 
-def begun(words: Sequence[str]) -> Begun | None:
-    """The run that these words say should go on; None if they describe a new one. Raises Refused.
+def parse_resume(arguments: Sequence[str], restarted: Path | None = None) -> ResumableRun | None:
+    """The run that these arguments say should go on; None if they describe a new one. Raises Refused.
 
-    `--resume RUN` says so; or a cluster that starts the job of `run_dir=RUN` again with the same words.
+    `--resume RUN` says so; or a cluster that starts the job of `run_dir=RUN` again with the same arguments; or a launcher that
+    has started the processes of the run in the folder `restarted` again.
     """
-    if "--resume" in words:
-        place = list(words).index("--resume")
-        named = words[place + 1 : place + 2]
-        if not named or ("=" in named[0] and not Path(named[0]).is_dir()):
-            raise Refused(Problem("--resume", "needs the folder of a run", "regulo train --resume runs/…"))
-        folder = RunFolder.open(named[0])
-        saved = folder.config()
-        tree = configs.changed(saved, [*words[:place], *words[place + 2 :]])
-        if tree.get("run_dir") != saved.get("run_dir"):
-            raise Refused(Problem("run_dir", f"{folder.path} goes on where it is", "leave run_dir out, or move the folder"))
-        return _begun(folder, saved, tree)
-    if started_again():
-        config = configs.load(words)
-        wanted = config.run.run_dir
-        if wanted and (Path(wanted) / "config.yaml").is_file():
-            folder = RunFolder.open(wanted)
-            return _begun(folder, folder.config(), config.as_dict())
-    return None
+    if "--resume" in arguments:
+        return _parse_explicit(arguments)
+    if not (restarted or restart_count()):
+        return None
+    config = configs.load(arguments)
+    folder = restarted or (Path(config.run.run_dir) if config.run.run_dir else None)
+    if not folder or not (folder / "config.yaml").is_file():
+        return None
+    run = RunFolder.open(folder)
+    _check_restart(run)
+    return _resumable_run(run, run.config(), config.as_dict())
 
 
-def _begun(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[str, Any]) -> Begun:
+def _parse_explicit(arguments: Sequence[str]) -> ResumableRun:
+    """`--resume RUN` with overrides around it."""
+    index = list(arguments).index("--resume")
+    value = arguments[index + 1 : index + 2]
+    if not value or ("=" in value[0] and not Path(value[0]).is_dir()):
+        raise Refused(Problem("--resume", "needs the folder of a run", "regulo train --resume runs/…"))
+    folder = RunFolder.open(value[0])
+    saved = folder.config()
+    tree = configs.changed(saved, [*arguments[:index], *arguments[index + 2 :]])
+    if tree.get("run_dir") != saved.get("run_dir"):
+        raise Refused(Problem("run_dir", f"{folder.path} goes on where it is", "leave run_dir out, or move the folder"))
+    return _resumable_run(folder, saved, tree)
+
+
+def _resumable_run(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[str, Any]) -> ResumableRun:
+    """The run of a folder, whose configuration was `saved` and is to be `tree` from now on. Raises Refused."""
+    from regulo import checkpoints
+
     if records.result(folder).get("status") == "done":
         hint = f"regulo evaluate {folder.path} scores it again"
         raise Refused(Problem("RUN", f"{folder.path} is done: there is nothing to go on with", hint))
-    from regulo import checkpoints
-
-    stamp = checkpoints.stamp(folder.checkpoints / LAST)
-    checkpoint, kept = checkpoints.latest(folder) or (None, {})
+    file_id = checkpoints.file_id(folder.checkpoints / LAST)
+    checkpoint, state = checkpoints.latest(folder) or (None, {})
     before, after = _flat(saved), _flat(tree)
-    problems, changes = [], []
-    if checkpoint:
-        trained = _flat(records.weights(dict(kept), str(checkpoint))["regulo"]["config"])
-        for key in sorted(trained.keys() | before.keys()):
-            if trained.get(key) != before.get(key) and not _free(key) and key != "run_dir":
-                what = f"config.yaml has {before.get(key)!r}, and {checkpoint} was trained with {trained.get(key)!r}"
-                problems.append(Problem(key, what, "put it back"))
-    if before.get("trainer.strategy") == "fsdp":  # Lightning reads a sharded run's checkpoint past our checks
-        problems.append(Problem("trainer.strategy", "a sharded run cannot go on yet", "regulo evaluate scores what it kept"))
-    for key in sorted(before.keys() | after.keys()):
-        old, new = before.get(key), after.get(key)
-        if old == new or key == "run_dir" or (key in MEASURED and new == "auto"):
-            continue
-        if _free(key):
-            changes.append(f"{key}: {new!r} instead of {old!r}")
-        else:
-            what = f"this run has {old!r}, and what it learns depends on it"
-            problems.append(Problem(key, what, f"go on without the change, or begin a new run with {key}={new}"))
+    trained = _flat(records.weights(dict(state), str(checkpoint))["regulo"]["config"]) if checkpoint else before
+    problems = [*_edited_keys(before, trained, checkpoint), *_sharded(before), *_forbidden_changes(before, after)]
     if problems:
         raise Refused(*problems)
-    here = environment()
-    for key, old in records.environment(folder).items():
-        if here.get(key, old) != old:
-            changes.append(one_line(f"{key}: {here[key]} instead of {old}, so that digits may differ"))
+    changes = (*_allowed_changes(before, after), *_changed_environment(folder))
     measured = {key.removeprefix("trainer."): before[key] for key in MEASURED if key in before}
-    whole = {**tree, "run_dir": saved.get("run_dir"), "trainer": {**tree["trainer"], **measured}}
-    return Begun(folder, configs.validate(whole), tuple(changes), checkpoint, kept, stamp)
+    merged = {**tree, "run_dir": saved.get("run_dir"), "trainer": {**tree["trainer"], **measured}}
+    return ResumableRun(folder, configs.validate(merged), changes, checkpoint, state, file_id)
 
 
-def _free(key: str) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in FREE)
+# ---- what may be different, and what may not
+
+
+def _edited_keys(before: Mapping[str, Any], trained: Mapping[str, Any], checkpoint: Path | None) -> list[Problem]:
+    """Where config.yaml is not what the checkpoint was trained with."""
+    keys = [k for k in sorted(trained.keys() | before.keys()) if trained.get(k) != before.get(k)]
+    return [
+        Problem(
+            key, f"config.yaml has {before.get(key)!r}, and {checkpoint} was trained with {trained.get(key)!r}", "put it back"
+        )
+        for key in keys
+        if not _is_overridable(key) and key != "run_dir"
+    ]
+
+
+def _sharded(before: Mapping[str, Any]) -> list[Problem]:
+    """Lightning reads a sharded run's checkpoint past our checks."""
+    if before.get("trainer.strategy") != "fsdp":
+        return []
+    return [Problem("trainer.strategy", "a sharded run cannot go on yet", "regulo evaluate scores what it kept")]
+
+
+def _forbidden_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Problem]:
+    """Changed keys on which depends what is learned."""
+    return [
+        Problem(
+            key,
+            f"this run has {before.get(key)!r}, and what it learns depends on it",
+            f"go on without the change, or begin a new run with {key}={after.get(key)}",
+        )
+        for key in _changed_keys(before, after)
+        if not _is_overridable(key)
+    ]
+
+
+def _allowed_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The other changed keys, for people."""
+    changed = [key for key in _changed_keys(before, after) if _is_overridable(key)]
+    return [f"{key}: {after.get(key)!r} instead of {before.get(key)!r}" for key in changed]
+
+
+def _changed_environment(folder: RunFolder) -> list[str]:
+    """Other versions and hardware than when the run began, for people."""
+    now, then = environment(), records.environment(folder)
+    changed = {key: old for key, old in then.items() if now.get(key, old) != old}
+    return [one_line(f"{key}: {now[key]} instead of {old}, so that digits may differ") for key, old in changed.items()]
+
+
+def _changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    keys = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key) and key != "run_dir"]
+    return [key for key in keys if not (key in MEASURED and after.get(key) == "auto")]
+
+
+def _is_overridable(key: str) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in OVERRIDABLE_ON_RESUME)
+
+
+def _check_restart(folder: RunFolder) -> None:
+    """Torchrun starts everything again, also what was asked to stop or would fail again. Raises Refused."""
+    process, result = process_environment(), records.result(folder)
+    final = result.get("status") == "interrupted" or result.get("error_type") == Diverged.__name__
+    if final and process.launcher == "torchrun" and process.restarts:
+        raise Refused(Problem("torchrun", f"{folder.path} is not started again: {result.get('error', 'it was asked to stop')}"))
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -137,12 +137,14 @@ class RunFolder:
 
     def is_locked(self) -> bool:
         """Whether a process trains this run now."""
-        file = self.path / ".lock"
         try:
-            with locked(file, wait=False) if file.exists() else nullcontext():
-                return False
-        except BlockingIOError:
+            with (self.path / ".lock").open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:  # somebody has it, or this disk knows no locks
             return True
+        return False
 
     def how_to_go_on(self) -> str:
         """What to type once that is mended which has ended the run; empty if it has no checkpoint yet."""

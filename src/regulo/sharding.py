@@ -4,6 +4,7 @@ Lightning's `ModelParallelStrategy` with torch's `fully_shard`, and not `FSDPStr
 parameters keep their names and shapes, and parameter groups and the norm of the gradient mean what they say.
 """
 
+from datetime import timedelta
 from typing import Any
 
 from regulo.sites import layers
@@ -27,8 +28,8 @@ class ShardedClassification(ImageClassification):
         fully_shard(model, mesh=mesh)
 
 
-def strategy(processes: int, backend: str | None) -> Any:
+def strategy(processes: int, backend: str | None, timeout: timedelta) -> Any:
     """Lightning's strategy: all processes share the data, and checkpoints are whole."""
     from lightning.pytorch.strategies import ModelParallelStrategy
 
-    return ModelParallelStrategy(processes, 1, save_distributed_checkpoint=False, process_group_backend=backend)
+    return ModelParallelStrategy(processes, 1, save_distributed_checkpoint=False, process_group_backend=backend, timeout=timeout)

@@ -1,19 +1,12 @@
-"""The Lightning Trainer of a run: devices, precision, checkpoints."""
+"""The trainer's part of the configuration: devices, precision, checkpoints."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from regulo.distributed.environment import ProcessEnvironment, process_environment
 from regulo.errors import Problem, Refused
-from regulo.ranks.launch import Place, environment, place
 from regulo.spec import Strict
-
-if TYPE_CHECKING:
-    from lightning import Trainer
-    from lightning.pytorch import Callback
-    from lightning.pytorch.loggers import Logger
 
 
 class TrainerSpec(Strict):
@@ -29,8 +22,11 @@ class TrainerSpec(Strict):
     """auto: one device; ddp: DistributedDataParallel, every process has the whole model and its share of the batch; fsdp: a part
     of every weight, too (for models that do not fit a device otherwise)"""
     hang_seconds: Annotated[float, Field(gt=0)] | None = 45.0
-    """with several processes: the run fails if none of them gets any further for so long, as one of them hangs; ten times as
-    long before the first step, and never less than three times the longest pause so far; null: they may hang"""
+    """with several processes: the run fails if one of them makes no progress for so long; ten times as long before the first
+    step, and never less than three times the longest pause so far; null: they may hang"""
+    max_restarts: Annotated[int, Field(ge=0)] = 0
+    """how often the run is started again from its last checkpoint when a process raises an error, is killed, or hangs; with
+    torchrun use its --max-restarts"""
     sync_batchnorm: bool = False
     """BatchNorm's statistics over all devices' batches"""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
@@ -65,12 +61,12 @@ class TrainerSpec(Strict):
 
         if self.devices != "auto":
             return self.devices
-        here = place()
-        return here.per_node if here.launcher else torch.cuda.device_count()
+        process = process_environment()
+        return process.per_node if process.launcher else torch.cuda.device_count()
 
     def nodes(self) -> int:
         """How many machines train."""
-        return place().nodes if self.num_nodes == "auto" else self.num_nodes
+        return process_environment().nodes if self.num_nodes == "auto" else self.num_nodes
 
     def max_seconds(self) -> float | None:
         """`max_time` in seconds."""
@@ -87,13 +83,13 @@ class TrainerSpec(Strict):
         """Compare what is asked for with what this machine has, and what a launcher has started. Raises Refused."""
         import torch
 
-        problems = self._beside(place())
+        problems = self._check_launcher(process_environment())
         gpus, cpu = torch.cuda.device_count(), self.device().type == "cpu"
         if self.accelerator == "gpu" and not torch.cuda.is_available():
             problems.append(Problem("trainer.accelerator", "this machine has no GPU that torch can use", "trainer=auto"))
         elif self.accelerator == "mps" and not torch.backends.mps.is_available():
             problems.append(Problem("trainer.accelerator", "this machine has no Apple GPU that torch can use", "trainer=auto"))
-        elif cpu and self.devices == "auto" and not place().foreign:
+        elif cpu and self.devices == "auto" and not process_environment().external_launcher:
             problems.append(Problem("trainer.devices", "auto counts GPUs, and there is none", "trainer.devices=2"))
         elif not cpu and self.per_node() > max(gpus, 1):
             problems.append(Problem("trainer.devices", f"this machine has {gpus} GPUs", f"trainer.devices={max(gpus, 1)}"))
@@ -108,20 +104,28 @@ class TrainerSpec(Strict):
         if problems:
             raise Refused(*problems)
 
-    def _beside(self, here: Place) -> list[Problem]:
-        """What does not fit the processes that a launcher has started."""
-        if not here.foreign:
+    def _check_launcher(self, process: ProcessEnvironment) -> list[Problem]:
+        """What does not fit the processes that torchrun or srun has started."""
+        if not process.external_launcher:
             hint = "start it on every node with torchrun or srun: docs/distributed.md"
-            return [Problem("trainer.num_nodes", f"nobody has started processes on {self.nodes()} nodes", hint)] * (
-                self.nodes() > 1
-            )
-        asked = {"devices": (self.per_node(), here.per_node, "processes on every node")}
-        asked["num_nodes"] = (self.nodes(), here.nodes, "nodes")
-        return [
-            Problem(f"trainer.{key}", f"is {mine}, and {here.launcher} has started {theirs} {what}", f"trainer.{key}={theirs}")
-            for key, (mine, theirs, what) in asked.items()
-            if mine != theirs
-        ]
+            problem = Problem("trainer.num_nodes", f"nobody has started processes on {self.nodes()} nodes", hint)
+            return [problem] if self.nodes() > 1 else []
+        launcher, problems = process.launcher, []
+        counts = {"devices": (self.per_node(), process.per_node, "processes on every node")}
+        counts["num_nodes"] = (self.nodes(), process.nodes, "nodes")
+        for key, (configured, started, what) in counts.items():
+            if configured != started:
+                text = f"is {configured}, and {launcher} has started {started} {what}"
+                problems.append(Problem(f"trainer.{key}", text, f"trainer.{key}={started}"))
+        if self.max_restarts:
+            hint = {"torchrun": "torchrun --max-restarts", "srun": "sbatch --requeue"}[launcher]
+            problems.append(Problem("trainer.max_restarts", f"{launcher} starts the processes, and must restart them", hint))
+        return problems
+
+    @property
+    def needs_launcher(self) -> bool:
+        """Whether other processes than this one have to do the training."""
+        return not process_environment().launcher and (self.processes() > 1 or self.max_restarts > 0)
 
     def device(self) -> Any:
         """The torch device of this process."""
@@ -130,56 +134,5 @@ class TrainerSpec(Strict):
         if self.accelerator == "cpu":
             return torch.device("cpu")
         if torch.cuda.is_available():
-            return torch.device("cuda", place().local_rank)
+            return torch.device("cuda", process_environment().local_rank)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-    def build(self, folder: Path, loggers: "Sequence[Logger]", callbacks: "Sequence[Callback]") -> "Trainer":
-        """The Lightning Trainer of a run that lives in `folder`."""
-        from lightning import Trainer
-        from lightning.pytorch.strategies import DDPStrategy
-
-        from regulo import sharding
-        from regulo.checkpoints import AtomicCheckpoints
-
-        strategy: Any = "auto"
-        backend = "gloo" if self.device().type == "cpu" else None
-        if self.strategy == "ddp":
-            strategy = DDPStrategy(process_group_backend=backend)
-        elif self.strategy == "fsdp":
-            strategy = sharding.strategy(self.processes(), backend)
-        return Trainer(
-            accelerator=self.accelerator,
-            devices=self.per_node() if self.strategy != "auto" else 1,
-            num_nodes=self.nodes(),
-            strategy=strategy,
-            precision=self.precision,  # type: ignore[arg-type]
-            max_epochs=self.max_epochs,
-            log_every_n_steps=self.log_every_n_steps,
-            limit_train_batches=self.limit_batches,
-            deterministic=self.deterministic,
-            detect_anomaly=self.detect_anomaly,
-            logger=list(loggers),
-            callbacks=list(callbacks),
-            plugins=[AtomicCheckpoints(), environment(), *([synchronized_norms()] if self.sync_batchnorm else [])],
-            default_root_dir=folder,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # the sampler knows its rank
-            enable_model_summary=False,
-            enable_progress_bar=False,  # the progress observer is the one bar
-        )
-
-
-def synchronized_norms() -> Any:
-    """Lightning's conversion to SyncBatchNorm, which forgets the forward hooks by which sites hang on a layer."""
-    from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
-    from torch import nn
-
-    class KeepsHooks(TorchSyncBatchNorm):
-        def apply(self, model: nn.Module) -> nn.Module:
-            hooks = {name: m._forward_hooks for name, m in model.named_modules()}
-            model = super().apply(model)
-            for name, module in model.named_modules():
-                module._forward_hooks = hooks[name]
-            return model
-
-    return KeepsHooks()

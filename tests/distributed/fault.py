@@ -1,6 +1,6 @@
-"""Runs `regulo`, and lets something happen to one rank in one step: fault.py WHAT RANK STEP NOTE train …
+"""Runs `regulo`, and lets something happen to ranks in some steps, once each: fault.py STEP:WHAT:RANK,… FOLDER train …
 
-NOTE is a file that gets the time at which it happened.
+FOLDER gets a file for each step in which something happened, with the time of it.
 """
 
 import os
@@ -15,7 +15,8 @@ import torch
 from regulo import task
 from regulo.__main__ import main
 
-what, rank, step, note = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+faults = [entry.split(":") for entry in sys.argv[1].split(",")]
+folder = Path(sys.argv[2])
 plain = task.ImageClassification.training_step
 
 
@@ -31,6 +32,10 @@ def hangs() -> None:
     time.sleep(1000)
 
 
+def is_slow() -> None:
+    time.sleep(1)
+
+
 def is_killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -39,12 +44,14 @@ def is_stopped() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def spoilt(self: Any, batch: Any, batch_idx: int) -> Any:
-    if self.global_rank == rank and self.global_step == step:
-        note.write_text(f"{os.getpid()} {time.time()}")
-        {f.__name__: f for f in (raises, runs_out_of_memory, hangs, is_killed, is_stopped)}[what]()
+def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
+    for step, what, rank in faults:
+        note = folder / f"step{step}"
+        if self.global_step == int(step) and self.global_rank == int(rank) and not note.exists():
+            note.write_text(str(time.time()))
+            {f.__name__: f for f in (raises, runs_out_of_memory, hangs, is_slow, is_killed, is_stopped)}[what]()
     return plain(self, batch, batch_idx)
 
 
-task.ImageClassification.training_step = spoilt  # type: ignore[method-assign]
-sys.exit(main(sys.argv[5:]))
+task.ImageClassification.training_step = training_step  # type: ignore[method-assign]
+sys.exit(main(sys.argv[3:]))

@@ -62,5 +62,5 @@ def note_end(self: Any) -> None:
 
 Task.training_step, Task.configure_gradient_clipping = note_step, note_gradient
 Task.on_validation_epoch_end, Task.on_train_end = note_validation, note_end
-train.conclude = lambda *_: {"weights": "last", "weights_epoch": 0}  # what follows is done by one process, and is slow
+train.final_evaluation = lambda *_: {"weights": "last", "weights_epoch": 0}  # what follows is done by one process, and is slow
 sys.exit(main(sys.argv[2:]))

@@ -1,7 +1,7 @@
-"""Who starts the processes: the first one, torchrun, or srun."""
+"""Processes that a launcher starts: our own, torchrun, or srun."""
 
-import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,90 +9,102 @@ from pathlib import Path
 
 import pytest
 
-from regulo.config import load
-from regulo.errors import Refused
-from regulo.ranks import launch
-from tests.distributed.conftest import environment, execute, result, training
+from regulo.distributed import launch
+from regulo.distributed.environment import LAUNCHER_PID
+from tests.distributed.conftest import alive, environment, execute, result, training
 
-TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
-TORCHRUN |= {"GROUP_RANK": "1", "GROUP_WORLD_SIZE": "2", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
-SRUN = {"SLURM_JOB_ID": "4012345", "SLURM_STEP_ID": "2", "SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "2"}
-SRUN |= {"SLURM_NODEID": "1", "SLURM_STEP_NUM_NODES": "2", "SLURM_STEP_NODELIST": "gpu[07-09,12],big1"}
+PRINT = "import os, sys; print(os.environ['RANK'], os.environ['WORLD_SIZE'], sys.argv[1:], flush=True)"
 
 
-def test_the_place_of_a_process_is_what_its_launcher_says() -> None:
-    assert launch.place({}) == launch.Place()
-    assert launch.place(TORCHRUN) == launch.Place(5, 8, 1, 1, 2, "torchrun", "10.0.0.1", 29500)
-    assert launch.place(SRUN) == launch.Place(5, 8, 2, 1, 2, "srun", "gpu07", 15000 + 2347)
-    assert launch.place(SRUN | {"MASTER_ADDR": "a", "MASTER_PORT": "7"}).port == 7
-    assert launch.place(SRUN).per_node == 4
-    assert launch.place(TORCHRUN | {"WORLD_SIZE": "1"}) == launch.Place(), "a process that is alone"
-    batch_script = {k: v for k, v in SRUN.items() if "STEP" not in k} | {"SLURM_NTASKS": "8"}
-    assert launch.place(batch_script) == launch.Place(), "srun starts the others of a batch script"
-    with pytest.raises(Refused, match="srun has started 7 processes on 2 nodes — start as many on every node"):
-        launch.place(SRUN | {"SLURM_STEP_NUM_TASKS": "7"})
+def started(monkeypatch: pytest.MonkeyPatch, script: str, processes: int, *arguments: str, max_restarts: int = 0) -> int:
+    """The exit code of processes that run a script, started from a process whose command line ends with `train`."""
+    words = ["train", *arguments]
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", script, *words])
+    monkeypatch.setattr(sys, "argv", ["-c", *words])
+    return launch.launch(arguments, processes, max_restarts)
 
 
-@pytest.mark.parametrize(
-    ("hosts", "first"),
-    [
-        ("a", "a"),
-        ("a,b", "a"),
-        ("a[3-5]", "a3"),
-        ("a[03,07-9],b", "a03"),
-        ("a,b[1-2]", "a"),
-        ("r[1-2]n[5-8]", "r1n5"),
-        ("a[7]", "a7"),
-    ],
-)
-def test_the_first_host_of_a_list(hosts: str, first: str) -> None:
-    assert launch.first_host(hosts) == first
-
-
-@pytest.mark.parametrize(
-    ("overrides", "told"),
-    [
-        (
-            ["trainer.devices=3"],
-            ["is 3, and torchrun has started 4 processes on every node — trainer.devices=4"],
-        ),
-        (["trainer.devices=4", "trainer.num_nodes=1"], ["trainer.num_nodes: is 1, and torchrun has started 2 nodes"]),
-        (["trainer.devices=4", "trainer.num_nodes=2"], []),
-        (["trainer.devices=auto"], []),
-        (["trainer=cpu"], ["trainer.devices: is 1", "trainer.num_nodes: is 1"]),
-    ],
-)
-def test_a_launcher_that_started_something_else_is_refused(
-    overrides: list[str], told: list[str], monkeypatch: pytest.MonkeyPatch
+def test_our_launcher_repeats_the_command_line_and_leaves_no_trace(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in TORCHRUN.items():
-        monkeypatch.setenv(name, value)
-    spec = load(["trainer=ddp_cpu", *overrides]).trainer
-    if not told:
-        spec.check()
-        assert (spec.per_node(), spec.nodes(), spec.processes()) == (4, 2, 8)
-        return
-    with pytest.raises(Refused) as refusal:
-        spec.check()
-    for text in told:
-        assert text in str(refusal.value)
-
-
-def test_several_nodes_without_a_launcher_are_refused() -> None:
-    with pytest.raises(Refused, match="nobody has started processes on 2 nodes — start it on every node"):
-        load(["trainer=ddp_cpu", "trainer.num_nodes=2"]).trainer.check()
-
-
-def test_a_process_that_starts_others_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "old")
-    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", "import os; print(os.environ['RANK'])"])
-    monkeypatch.setattr(sys, "argv", ["-c", "train"])
-    before = dict(os.environ)
-    with contextlib.ExitStack() as stack:
-        here, others = stack.enter_context(launch.started([], 3))
-        assert here == launch.place() == launch.Place(0, 3, 0, 0, 1, "regulo", "127.0.0.1", here.port)
-        assert [other.wait(30) for other in others] == [0, 0]
+    before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    assert started(monkeypatch, PRINT, 2, "run_dir=a$$b${local_rank}") == 0
+    said = capfd.readouterr()
+    expected = "['train', 'run_dir=a$$b${local_rank}']"
+    assert sorted(said.out.splitlines()) == [f"0 2 {expected}", f"1 2 {expected}"]
+    assert not said.err
     assert dict(os.environ) == before
+    assert signal.getsignal(signal.SIGTERM) == handler
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        ("import os, sys; sys.exit(2 if os.environ['RANK'] == '0' else 0)", 2),
+        ("import os, sys; sys.exit(143 if os.environ['RANK'] == '1' else 0)", 143),
+        ("import os, sys; sys.exit(124)", 124),
+    ],
+)
+def test_the_exit_code_of_what_is_not_started_again(
+    script: str, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    count = f"open({str(tmp_path / 'count')!r}, 'a').write('x'); "
+    assert started(monkeypatch, count + script, 2, max_restarts=3) == code
+    assert (tmp_path / "count").read_text() == "xx"
+
+
+def test_processes_are_started_again_so_often_and_each_restart_is_reported(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    script = (
+        "import os, signal; print(os.environ['TORCHELASTIC_RESTART_COUNT'], flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with pytest.raises(launch.Failed, match=r"^rank 0 was killed \(SIGKILL: the system does that when memory runs out\)$"):
+        started(monkeypatch, script, 1, max_restarts=2)
+    said = capfd.readouterr()
+    assert said.out.split() == ["0", "1", "2"]
+    lines = said.err.splitlines()
+    assert [line.rpartition("; ")[2] for line in lines] == ["restart 1 of 2", "restart 2 of 2"]
+    assert all(line.startswith("regulo: rank 0 was killed (SIGKILL") for line in lines)
+
+
+def test_the_others_have_seconds_to_end_after_one_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "GRACE_SECONDS", 1.0)
+    script = "import os, sys, time; time.sleep(0 if os.environ['RANK'] == '1' else 100); sys.exit(7)"
+    since = time.monotonic()
+    with pytest.raises(launch.Failed, match=r"^rank 0 does not respond; rank 1 ended with exit code 7$"):
+        started(monkeypatch, script, 2)
+    assert 1 < time.monotonic() - since < 20
+
+
+def test_the_first_process_has_the_time_it_needs_to_save(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "GRACE_SECONDS", 0.5)
+    script = "import os, sys, time; time.sleep(0 if os.environ['RANK'] == '1' else 4); sys.exit(143)"
+    since = time.monotonic()
+    assert started(monkeypatch, script, 2) == 143
+    assert time.monotonic() - since > 4
+
+
+def test_a_killed_launcher_takes_its_processes_with_it(tmp_path: Path) -> None:
+    waits = f"from regulo.distributed.environment import die_with_launcher as d; d(); import time; time.sleep(100) # {tmp_path}"
+    starts = f"import sys; sys.orig_argv = [sys.executable, '-c', {waits!r}, 'train']; sys.argv = ['-c', 'train']; "
+    starts += "from regulo.distributed.launch import launch; launch([], 2, 0)"
+    launcher = subprocess.Popen([sys.executable, "-c", starts], env=environment())
+    end = time.monotonic() + 60
+    while len(alive(str(tmp_path))) < 3 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert len(alive(str(tmp_path))) == 3
+    time.sleep(2)  # in which they have asked for it
+    launcher.kill()
+    launcher.wait()
+    time.sleep(1)
+    assert not alive(str(tmp_path))
+
+
+def test_a_process_whose_launcher_has_gone_ends_at_once() -> None:
+    script = "from regulo.distributed.environment import die_with_launcher as d; d(); print('here')"
+    assert execute([sys.executable, "-c", script], **{LAUNCHER_PID: "1"}).code == 1
 
 
 @pytest.mark.long

@@ -38,10 +38,9 @@ def test_two_nodes_train_together(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.usefixtures("no_orphans")
 def test_a_killed_node_ends_the_run_which_names_its_rank(tmp_path: Path) -> None:
-    note = tmp_path / "note"
-    fault = [str(HERE / "fault.py"), "is_killed", "1", "4", str(note)]
+    fault = [str(HERE / "fault.py"), "4:is_killed:1", str(tmp_path)]
     ended = execute([str(SCRIPT), sys.executable, *fault, *training(tmp_path / "run", "trainer.max_epochs=4", *TWO)])
-    seconds = ended.at - float(note.read_text().split()[1])
+    seconds = ended.at - float((tmp_path / "step4").read_text())
     print(f"| two nodes, is_killed | 1 | {seconds:.1f} s |")
     assert ended.code == 1
     assert "rank 1 ended without a word: it was killed, or its machine is gone" in ended.errors

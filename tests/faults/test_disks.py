@@ -63,7 +63,7 @@ def test_full_disk_under_the_result(fault: Fault, disk: Path, monkeypatch: pytes
     from regulo import train
     from regulo.__main__ import main
 
-    plain = train.conclude
+    plain = train.final_evaluation
 
     def conclude(*parts: Any) -> Any:
         result = plain(*parts)
@@ -71,7 +71,7 @@ def test_full_disk_under_the_result(fault: Fault, disk: Path, monkeypatch: pytes
         return result
 
     fault.folder = disk / "run"
-    monkeypatch.setattr(train, "conclude", conclude)
+    monkeypatch.setattr(train, "final_evaluation", conclude)
     assert fault.strikes()["status"] == "running", "nobody can write what has become of it"
     assert main(["evaluate", str(fault.folder), "val"]) == 0
 

@@ -127,12 +127,12 @@ def test_sites_survive_the_conversion_to_synchronized_norms() -> None:
     """Lightning's conversion builds new layers and forgets the forward hooks of the old ones."""
     from regulo.models.torchvision import Torchvision
     from regulo.regularizers.stochastic_depth import StochasticDepth
-    from regulo.trainer import synchronized_norms
+    from regulo.training.trainer import HookedSyncBatchNorm
 
     model = Torchvision(architecture="resnet18").build(COLOUR)
     StochasticDepth(p=0.9).surgery(model, COLOUR)
     hooked = {name for name, m in model.named_modules() if m._forward_hooks}
-    synchronized = synchronized_norms().apply(model)
+    synchronized = HookedSyncBatchNorm().apply(model)
     assert any(isinstance(m, torch.nn.SyncBatchNorm) for m in synchronized.modules())
     assert {name for name, m in synchronized.named_modules() if m._forward_hooks} == hooked
 

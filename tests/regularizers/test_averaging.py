@@ -12,16 +12,17 @@ from torch import nn
 from regulo import config
 from regulo.averaging import PREFIX, Averaging, estimate_statistics
 from regulo.batch import Batch
-from regulo.checkpoints import handed_on, keepers, load_weights, read
+from regulo.checkpoints import load_final_checkpoint, load_weights, read
+from regulo.distributed.preemption import StopRequest
 from regulo.errors import Refused
 from regulo.optim.sgd import SGD
 from regulo.plan import Plan
 from regulo.regularizers.base import Goal
 from regulo.regularizers.ema import EMA
 from regulo.regularizers.swa import SWA
-from regulo.stopping import Wishes
 from regulo.task import ImageClassification
 from regulo.trainer import TrainerSpec
+from regulo.training.checkpointing import checkpoint_callbacks
 from tests.conftest import GREY, build_model, images_of
 from tests.test_task import batches, fit, task
 
@@ -74,7 +75,7 @@ class Run:
         callbacks = self.plan.callbacks(GOAL)
         (self.averaging,) = callbacks
         assert isinstance(self.averaging, Averaging)
-        callbacks = [*callbacks, Look(), *keepers(folder, GOAL, TrainerSpec(), Wishes(None))]
+        callbacks = [*callbacks, Look(), *checkpoint_callbacks(folder, GOAL, TrainerSpec(), StopRequest(None))]
         fit(self.task, batches(per_epoch), callbacks=callbacks, max_epochs=epochs, enable_checkpointing=True, **options)
         self.last, self.best = read(folder / "last.ckpt"), read(folder / "best.ckpt")
 
@@ -170,16 +171,17 @@ def test_what_ema_validates_keeps_and_hands_on_is_the_average_and_training_goes_
 
 
 def test_the_final_test_is_of_the_averaged_weights(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regulo import evaluate, restore, runs
+    from regulo import restore, runs
+    from regulo.evaluation import inference
 
     tested: list[State] = []
-    plain = evaluate.answers
+    plain = inference.run_inference
 
     def spy(classifier: Any, *arguments: Any, **options: Any) -> Any:
         tested.append(snapshot(classifier))
         return plain(classifier, *arguments, **options)
 
-    monkeypatch.setattr(evaluate, "answers", spy)
+    monkeypatch.setattr(inference, "run_inference", spy)
     folder, _ = run("regularizer=[ema]", "regularizer.ema.half_life=1.0", "optim.lr=0.5")
     kept = read(folder / "checkpoints" / "last.ckpt")
     assert len(tested) == 3
@@ -249,7 +251,7 @@ def test_a_run_hands_on_the_mean_and_it_scores_as_it_was_validated(swa: Run, tmp
 
     torch.save(swa.last, tmp_path / "last.ckpt")
     classifier = copy.deepcopy(swa.task.classifier).eval()
-    load_weights(classifier, handed_on(Folder(), swa.plan))  # type: ignore[arg-type]
+    load_weights(classifier, load_final_checkpoint(Folder(), swa.plan.keeps_best))  # type: ignore[arg-type]
     batch = batches(1)[0]
     with torch.no_grad():
         loss = nn.functional.cross_entropy(classifier(batch.images), batch.labels).item()

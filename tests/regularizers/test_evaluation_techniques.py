@@ -17,7 +17,7 @@ from regulo import checkpoints, config, spec
 from regulo.__main__ import main
 from regulo.batch import Batch
 from regulo.errors import Refused
-from regulo.evaluate import answers, turn_back
+from regulo.evaluation.inference import restore_ramps, run_inference
 from regulo.plan import Plan, conflicts
 from regulo.ramps import Ramp
 from regulo.regularizers.base import Goal, hooks
@@ -162,7 +162,7 @@ def test_repeated_answers_are_equal_to_the_last_digit_whatever_was_drawn_before(
     given = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        given.append(answers(classifier, loader, torch.device("cpu"), "32-true", plan))
+        given.append(run_inference(classifier, loader, torch.device("cpu"), "32-true", plan))
         assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(seed)), "the run's draws go on"
     assert given[0].logits.equal(given[1].logits)
     assert set(given[0].further) == {"entropy", "mutual_information"}
@@ -187,8 +187,8 @@ def test_a_model_that_has_trained_draws_the_answers_of_the_one_rebuilt_from_its_
     given = []
     for model in (trained, rebuilt):
         classifier = Classifier(model, GREY, "contiguous")
-        turn_back(classifier, checkpoint)
-        given.append(answers(classifier, loader, torch.device("cpu"), "32-true", plan))
+        restore_ramps(classifier, checkpoint)
+        given.append(run_inference(classifier, loader, torch.device("cpu"), "32-true", plan))
     assert given[0].logits.equal(given[1].logits)
     assert given[0].further["mutual_information"].equal(given[1].further["mutual_information"])
 

@@ -425,16 +425,17 @@ def test_nothing_waits_for_the_device_between_log_points() -> None:
 
 
 def test_the_trainer_writes_the_slow_weights_into_its_checkpoint(tmp_path: Path) -> None:
-    from regulo.checkpoints import keepers, read
+    from regulo.checkpoints import read
+    from regulo.distributed.preemption import StopRequest
     from regulo.regularizers.base import Goal
-    from regulo.stopping import Wishes
+    from regulo.training.checkpointing import checkpoint_callbacks
 
     t = task("[lookahead]", AdamW())
     fit(
         t,
         batches(4),
         enable_checkpointing=True,
-        callbacks=keepers(tmp_path, Goal("val/loss", "min"), TrainerSpec(), Wishes(None)),
+        callbacks=checkpoint_callbacks(tmp_path, Goal("val/loss", "min"), TrainerSpec(), StopRequest(None)),
     )
     (state,) = read(tmp_path / "last.ckpt")["optimizer_states"]
     assert all("slow" in s for s in state["state"].values())

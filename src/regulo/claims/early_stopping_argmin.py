@@ -91,13 +91,14 @@ def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
     from lightning.pytorch.strategies import DDPStrategy
     from torch.utils.data import DataLoader
 
-    from regulo.checkpoints import handed_on, keepers
+    from regulo.checkpoints import load_final_checkpoint
+    from regulo.distributed.preemption import StopRequest
     from regulo.plan import Plan
     from regulo.regularizers.base import Goal
     from regulo.regularizers.early_stopping import EarlyStopping
     from regulo.runs import RunFolder
-    from regulo.stopping import Wishes
     from regulo.trainer import TrainerSpec
+    from regulo.training.checkpointing import checkpoint_callbacks
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
@@ -125,14 +126,14 @@ def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
         devices=ranks,
         strategy=DDPStrategy(process_group_backend="gloo") if ranks > 1 else "auto",
         max_epochs=len(losses),
-        callbacks=[*plan.callbacks(goal), *keepers(run.checkpoints, goal, TrainerSpec(), Wishes(None))],
+        callbacks=[*plan.callbacks(goal), *checkpoint_callbacks(run.checkpoints, goal, TrainerSpec(), StopRequest(None))],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
     trainer.fit(Scripted(), loader, loader)
-    kept = handed_on(run, plan)
+    kept = load_final_checkpoint(run, plan.keeps_best)
     return {"handed_on": round(float(kept["state_dict"]["weight"])), "epochs": trainer.current_epoch, "rank": trainer.global_rank}
 
 

@@ -66,7 +66,10 @@ def _ending(result: dict[str, Any]) -> str:
     """How the run ended, in a sentence."""
     if result.get("status") == "done":
         return f"It hands on the {result['weights']} weights, those of epoch {result['weights_epoch']} of {result['epochs']}."
-    return f"This run is {result.get('status', 'not begun')}" + (f": {result['error']}." if "error" in result else ".")
+    status = result.get("status", "not begun")
+    if status == "crashed":
+        return "This run crashed: its process ended without a word."
+    return f"This run is {status}" + (f": {result['error']}." if "error" in result else ".")
 
 
 def _facts(result: dict[str, Any], given: Answered | None) -> Iterator[Fact]:

@@ -1,0 +1,116 @@
+"""What the processes of a run tell each other through torch's rendezvous store: what to train, and that one of them failed."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from torch.distributed import DistStoreError
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+from torch.distributed.rendezvous import rendezvous
+
+from regulo.distributed.environment import ProcessEnvironment
+from regulo.distributed.failure import FailureReport, PeerFailedError, find_cause, load_reports, save_traceback
+from regulo.errors import Failed
+
+JOIN_SECONDS = 300.0
+"""within which all processes of a run have to appear"""
+GRACE_SECONDS = 5.0
+"""that a process has to end by itself once another one has failed"""
+RUN_DIR = "regulo/run_dir"
+"""key of the run's folder, which is the same after a restart"""
+
+
+def attempt_store(store: Any, restarts: int) -> Any:
+    """The part of the store that belongs to one start of the processes: torchrun's store outlives them."""
+    return PrefixStore(f"regulo/{restarts}", store)
+
+
+class Peers:
+    """The other processes of this run, as one of them sees them."""
+
+    def __init__(self, process: ProcessEnvironment) -> None:
+        self.process = process
+        self.folder: Path | None = None
+        os.environ.update(process.variables())
+        timeout = timedelta(seconds=JOIN_SECONDS)
+        self.shared_store: Any = next(rendezvous("env://", process.rank, process.world_size, timeout=timeout))[0]
+        self.store = attempt_store(self.shared_store, process.restarts)
+
+    # ---- before training
+
+    def restarted_run(self) -> Path | None:
+        """The folder of the run, if its processes are started again."""
+        known = self.process.restarts and self.shared_store.check([RUN_DIR])
+        return Path(self.shared_store.get(RUN_DIR).decode()) if known else None
+
+    def set_folder(self, folder: Path) -> None:
+        """The first process has opened the run's folder."""
+        self.folder = folder
+        for file in folder.glob("rank*.txt"):  # of an earlier failure
+            file.unlink()
+        self.shared_store.set(RUN_DIR, str(folder))
+
+    def publish(self, choices: Mapping[str, Any]) -> None:
+        """The first process says what to train, and waits for the others. Raises PeerFailedError if one can't take part."""
+        self.store.set("choices", json.dumps(dict(choices)))
+        for rank in range(1, self.process.world_size):
+            try:
+                problem = self.store.get(f"joined/{rank}").decode()
+            except DistStoreError:
+                problem = f"did not appear within {JOIN_SECONDS:.0f} s"
+            if problem:
+                raise PeerFailedError(f"rank {rank}: {problem}")
+
+    def receive(self) -> tuple[dict[str, Any], Path]:
+        """What to train, and in which folder. Ends this process, with exit code 2, if the first one has refused the run."""
+        try:
+            choices: dict[str, Any] = json.loads(self.store.get("choices"))
+            self.folder = Path(self.shared_store.get(RUN_DIR).decode())
+        except RuntimeError:  # the first process has said why, and took its store with it
+            raise SystemExit(2) from None
+        return choices, self.folder
+
+    def join(self, problem: str = "") -> None:
+        """Tell the first process that this one takes part, or why it can't."""
+        self.store.set(f"joined/{self.process.rank}", problem)
+
+    # ---- when one fails
+
+    def report(self, error: BaseException) -> FailureReport:
+        """Let the others know that this process fails."""
+        report = FailureReport.of(error, self.process.rank)
+        with suppress(RuntimeError):  # the store may be gone
+            report.save(self.store, self.process.rank)
+            self.join(report.message)
+        if self.folder and not (report.is_echo or report.is_final):
+            save_traceback(self.folder, self.process.rank, error)
+        if self.process.launcher == "torchrun":
+            get_error_handler().record_exception(error)  # for its own table of failures
+        return report
+
+    def diagnose(self, error: BaseException) -> BaseException:
+        """In the first process: what to report as the end of the run, which may be the fault of another process."""
+        report = self.report(error)
+        if report.is_final:  # of all processes
+            return error
+        if report.is_echo and self.process.external_launcher:  # our own launcher knows more
+            report = self._find_cause()
+        failure = Failed(report.message)
+        failure.__cause__ = error.__cause__ or error
+        return failure
+
+    def _find_cause(self) -> FailureReport:
+        ranks, deadline = set(range(self.process.world_size)), time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < deadline:
+            reports = load_reports(self.store, len(ranks))
+            if len(reports) == len(ranks) or not all(report.is_echo for report in reports.values()):
+                break
+            time.sleep(0.1)
+        killed = "ended without a word: it was killed, or its machine is gone"
+        return find_cause(reports, dict.fromkeys(sorted(ranks - reports.keys()), killed), self.folder)
