@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from regulo.core import config_dir
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 from regulo import config, cores, spec
@@ -37,7 +39,7 @@ def compose_files(choices: tuple[str, ...], files: tuple[tuple[str, int, int], .
 
 def compose_once(choices: Sequence[str]) -> Any:
     """The tree of these options, as long as no YAML file changes."""
-    folder = config.folder()
+    folder = config_dir.config_dir()
     stats = ((str(file.relative_to(folder)), file.stat()) for file in sorted(folder.rglob("*.yaml")))
     files = tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
     return copy.deepcopy(compose_files(tuple(choices), files))

@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from regulo import config, spec
+from regulo.core import config_dir
 
 SOURCE = Path(spec.__file__).parent
 SIBLINGS = {"data", "models", "regularizers", "optim", "callbacks"}
@@ -74,13 +75,13 @@ def test_an_extension_is_documented_and_has_a_yaml_of_its_name(group: str, name:
     assert cls.__doc__
     assert all(field.description for field in cls.model_fields.values()), "every field says what it means"
     if group == "callbacks":
-        content = OmegaConf.load(config.folder() / "callbacks" / "default.yaml")
+        content = OmegaConf.load(config_dir.config_dir() / "callbacks" / "default.yaml")
         assert name in content
     else:
-        assert name in config.groups()[group]
+        assert name in config_dir.list_groups()[group]
         assert cls.source, "an extension names its source"
 
 
 def test_every_folder_of_configs_is_a_group() -> None:
     known = {*spec.GROUPS, *config.FIXED, "experiment", "debug"}
-    assert set(config.groups()) <= known
+    assert set(config_dir.list_groups()) <= known

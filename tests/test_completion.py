@@ -15,6 +15,7 @@ from regulo import config, spec
 from regulo.__main__ import build_commands, main
 from regulo.ablate.study import Study
 from regulo.completion import CLASSES, MULTIPLE, list_candidates, split_line
+from regulo.core import config_dir
 from regulo.core.class_fields import list_modules, read_fields
 
 PARSERS = {name: command.parser for name, command in build_commands().items()}
@@ -86,9 +87,9 @@ def test_a_line_is_completed(line: str, expected: list[str]) -> None:
 
 def test_every_group_is_offered_as_a_choice_and_as_a_section() -> None:
     offered = complete("regulo train ")
-    assert {f"{group}=" for group in config.groups()} | {f"{section}." for section in (*spec.GROUPS, *config.FIXED)} <= set(
-        offered
-    )
+    assert {f"{group}=" for group in config_dir.list_groups()} | {
+        f"{section}." for section in (*spec.GROUPS, *config.FIXED)
+    } <= set(offered)
     assert {f"{field}=" for field in config.Run.model_fields} <= set(offered)
 
 

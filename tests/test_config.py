@@ -7,6 +7,7 @@ import pytest
 
 from regulo import config, spec
 from regulo.__main__ import main
+from regulo.core import config_dir
 from regulo.errors import Refused
 from tests.conftest import compose_files
 
@@ -73,10 +74,10 @@ def test_several_problems_come_at_once() -> None:
 def test_a_misspelt_key_in_an_experiment_is_refused_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
-    shutil.copytree(config.folder(), tmp_path / "configs")
+    shutil.copytree(config_dir.config_dir(), tmp_path / "configs")
     (tmp_path / "configs/experiment").mkdir(exist_ok=True)
     (tmp_path / "configs/experiment/mine.yaml").write_text("# @package _global_\nsede: 42\noptim:\n  lr: 0\n")
-    monkeypatch.setattr(config, "folder", lambda: tmp_path / "configs")
+    monkeypatch.setattr(config_dir, "config_dir", lambda: tmp_path / "configs")
     found = problems("experiment=mine")
     assert found[0].startswith("sede: unknown key, in configs/experiment/mine.yaml")
     assert "seed" in found[0]
@@ -86,9 +87,9 @@ def test_a_misspelt_key_in_an_experiment_is_refused_with_its_file(tmp_path: Path
 def test_a_yaml_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
-    shutil.copytree(config.folder(), tmp_path / "configs")
+    shutil.copytree(config_dir.config_dir(), tmp_path / "configs")
     (tmp_path / "configs/experiment/mine.yaml").write_text("a: [1\nb: 2")
-    monkeypatch.setattr(config, "folder", lambda: tmp_path / "configs")
+    monkeypatch.setattr(config_dir, "config_dir", lambda: tmp_path / "configs")
     assert "mine.yaml" in problems("experiment=mine")[0]
 
 
@@ -148,7 +149,7 @@ def test_a_section_that_is_no_mapping_is_refused_even_if_it_is_empty(group: str,
         config.validate(config.load([]).as_dict() | {group: node})
 
 
-EVERY_OPTION = [(g, o) for g, options in config.groups().items() for o in options]
+EVERY_OPTION = [(g, o) for g, options in config_dir.list_groups().items() for o in options]
 
 
 @pytest.mark.parametrize(("group", "option"), EVERY_OPTION)

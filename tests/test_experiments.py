@@ -7,14 +7,15 @@ from PIL import Image
 
 from regulo import config
 from regulo.__main__ import main
+from regulo.core import config_dir
 from tests.conftest import rng
 
-EXPERIMENTS = config.groups()["experiment"]
+EXPERIMENTS = config_dir.list_groups()["experiment"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_says_what_to_expect(name: str) -> None:
-    head = (config.folder() / "experiment" / f"{name}.yaml").read_text().split("defaults:")[0]
+    head = (config_dir.config_dir() / "experiment" / f"{name}.yaml").read_text().split("defaults:")[0]
     for part in (f"experiment={name}", "time ", "expected "):
         assert part in head
     assert "@" not in head.replace("# @package", ""), "no placeholder is left"

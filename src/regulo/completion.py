@@ -7,9 +7,9 @@ import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from regulo.core import config_dir
 from regulo.core.arguments import ArgumentParser, Choice
 from regulo.core.class_fields import list_modules, read_fields
-from regulo.core.config_dir import config_dir, list_groups
 from regulo.runs import list_runs
 from regulo.spec import GROUPS
 
@@ -140,9 +140,9 @@ def _values(action: argparse.Action, before: Sequence[str], current: str) -> lis
 
 
 def _overrides(before: Sequence[str], current: str) -> list[str]:
-    groups = list_groups(config_dir())
+    groups = config_dir.list_groups()
     if before[0] == "ablate":
-        groups["study"] = sorted(file.stem for file in (config_dir() / "study").glob("*.yaml"))
+        groups["study"] = sorted(file.stem for file in (config_dir.config_dir() / "study").glob("*.yaml"))
     sign = current[: len(current) - len(current.lstrip("+~"))]
     word = current[len(sign) :]
     key, equals, value = word.partition("=")

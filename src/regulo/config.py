@@ -17,7 +17,7 @@ from yaml import YAMLError
 
 from regulo import spec
 from regulo.callbacks.base import Observer
-from regulo.core.config_dir import config_dir, list_groups
+from regulo.core import config_dir
 from regulo.core.nested import texts
 from regulo.data.base import DataSet
 from regulo.errors import Problem, Refused, nearest
@@ -86,15 +86,6 @@ class Config:
 # ---- compose: YAML files and overrides → nested dict
 
 
-folder = config_dir
-"""where the YAML files are"""
-
-
-def groups() -> dict[str, list[str]]:
-    """The config groups and their options."""
-    return list_groups(folder())
-
-
 def companions(technique: str) -> list[str]:
     """Techniques that supply what one needs: of several, the one that is in the default plan."""
     usual = load([]).regularizer
@@ -144,7 +135,7 @@ class ParsedOverrides:
         self.additions: list[tuple[str, Path]] = []  # +group=option: the group and the file that is merged into it
         self.values: list[Any] = []  # key=value, +key=value, ~key
         self.problems: list[Problem] = []
-        options = groups()
+        options = config_dir.list_groups()
         for argument in arguments:
             override = _parse(argument)
             if override is None:
@@ -165,7 +156,7 @@ class ParsedOverrides:
         valid = [o for o in requested if o in options]
         self.problems += [Problem(group, f"has no option {o!r}", nearest(str(o), options)) for o in requested if o not in options]
         if group in MANY and override.is_add():
-            self.additions += [(group, folder() / group / f"{o}.yaml") for o in valid]
+            self.additions += [(group, config_dir.config_dir() / group / f"{o}.yaml") for o in valid]
         elif group in MANY:
             self.choices.append(f"{group}=[{','.join(valid or ['none'])}]")
         elif len(valid) > 1:
@@ -189,7 +180,7 @@ def _parse(argument: str) -> Any:
 
 def changed(saved: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
     """A saved tree with `key=value` set on top. Raises Refused with every argument that is something else."""
-    tree, problems, options = OmegaConf.create(dict(saved)), [], groups()
+    tree, problems, options = OmegaConf.create(dict(saved)), [], config_dir.list_groups()
     for argument in arguments:
         override = _parse(argument)
         if override is None or override.is_sweep_override() or override.is_delete() or override.key_or_group in options:
@@ -209,12 +200,14 @@ def join(choices: Sequence[str]) -> DictConfig:
     from hydra.errors import ConfigCompositionException, MissingConfigException
 
     try:
-        with initialize_config_dir(str(folder()), version_base="1.3"):
+        with initialize_config_dir(str(config_dir.config_dir()), version_base="1.3"):
             tree = hydra_compose("train", overrides=list(choices))
     except MissingConfigException as error:
         missing = str(error.missing_cfg_file or "")
         group, _, option = missing.rpartition("/")
-        raise Refused(Problem(group or missing, f"has no option {option!r}", nearest(option, groups().get(group, ())))) from None
+        raise Refused(
+            Problem(group or missing, f"has no option {option!r}", nearest(option, config_dir.list_groups().get(group, ())))
+        ) from None
     except (ConfigCompositionException, OmegaConfBaseException, YAMLError) as error:
         raise Refused(Problem("configs", " ".join(str(error).split()))) from None
     OmegaConf.set_struct(tree, False)
@@ -295,8 +288,12 @@ class Origins:
         said = {g: node.get("name") for g in NAMED if isinstance(node := tree.get(g), Mapping)}
         said |= dict(a.split("=", 1) for a in self.arguments if "=" in a)
         wanted = [(g, said.get(g)) for g in ("experiment", "debug", *NAMED)]
-        self.files = [folder() / g / f"{option}.yaml" for g, option in wanted if option in groups().get(g, ())]
-        self.files += [folder() / "train.yaml"]
+        self.files = [
+            config_dir.config_dir() / g / f"{option}.yaml"
+            for g, option in wanted
+            if option in config_dir.list_groups().get(g, ())
+        ]
+        self.files += [config_dir.config_dir() / "train.yaml"]
 
     def of(self, key: str) -> str:
         """A phrase, or nothing if it cannot be told."""
@@ -308,7 +305,7 @@ class Origins:
             content = OmegaConf.load(file)
             inner = key if OmegaConf.select(content, key) is not None else key.partition(".")[2]
             if inner and isinstance(content, DictConfig) and OmegaConf.select(content, inner) is not None:
-                return f"in configs/{file.relative_to(folder()).as_posix()}"
+                return f"in configs/{file.relative_to(config_dir.config_dir()).as_posix()}"
         return ""
 
 

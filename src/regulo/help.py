@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from regulo import spec
-from regulo.config import FIXED, MANY, NAMED, groups, load
-from regulo.core.config_dir import config_dir
+from regulo.config import FIXED, MANY, NAMED, load
+from regulo.core import config_dir
 from regulo.core.text import definitions, wrap
 from regulo.errors import Problem, Refused, nearest
 from regulo.schema import fields
@@ -71,7 +71,7 @@ def explain_keys(topics: Sequence[str] = ()) -> str:
     if topics:
         return wrap("\n\n".join(_explain(topic, sections) for topic in topics))
     parts = [f"overrides:\n{SYNTAX}", NARROW]
-    parts.append("groups and their options:\n" + definitions((n, ", ".join(options)) for n, options in groups().items()))
+    parts.append("groups and their options:\n" + definitions((n, ", ".join(options)) for n, options in config_dir.list_groups().items()))
     for group in ("run", *NAMED, *MANY, *FIXED):
         parts += _explain_group([section for section in sections if section.group == group])
     return wrap("\n\n".join(parts))
@@ -148,7 +148,7 @@ def _defaults(cls: type[Strict]) -> dict[str, Any]:
 
 def _written(group: str, name: str) -> dict[str, Any]:
     """The values that its YAML sets, which may differ from the class's own defaults; none if it has no YAML."""
-    file = config_dir() / group / f"{name}.yaml"
+    file = config_dir.config_dir() / group / f"{name}.yaml"
     content: Any = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     content = content.get(group, content)  # a YAML of the whole run, `# @package _global_`
     content = content.get(name) if group in MANY else content

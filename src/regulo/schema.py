@@ -5,7 +5,7 @@ from typing import Any
 
 from regulo import spec
 from regulo.config import FIXED, MANY, NAMED, Run
-from regulo.core.config_dir import config_dir
+from regulo.core import config_dir
 from regulo.errors import Problem, Refused
 from regulo.home import expanded
 from regulo.runs import write
@@ -63,7 +63,7 @@ def _summary(cls: type) -> str:
 
 def schema(folder: str | None) -> int:
     """Write run.json and one file per group, for editors. Returns the exit code."""
-    target = expanded(folder) if folder is not None else config_dir().parent / ".schema"
+    target = expanded(folder) if folder is not None else config_dir.config_dir().parent / ".schema"
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name, content in {"run": run(), **{g: group_file(g) for g in (*NAMED, *MANY, *FIXED)}}.items():

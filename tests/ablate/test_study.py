@@ -9,6 +9,7 @@ from regulo.__main__ import main
 from regulo.ablate import study as studies
 from regulo.ablate.cells import Cell, cells, checked
 from regulo.ablate.study import order
+from regulo.core import config_dir
 from regulo.errors import Refused
 
 ABC = "study.techniques={a: [+regularizer=mixup], b: [+regularizer=cutmix], c: [+regularizer=sam]}"
@@ -99,6 +100,6 @@ def test_mistakes_are_refused_with_the_nearest_right_thing(arguments: list[str],
 
 
 def test_a_study_is_no_group_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "study" not in config.groups()
+    assert "study" not in config_dir.list_groups()
     assert main(["train", "study=quick"]) == 2
     assert "study: unknown key" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import yaml
 
 from regulo import config as configs
 from regulo.__main__ import main
+from regulo.core import config_dir
 from regulo.doctor.command import doctor
 from regulo.doctor.examination import examine
 from regulo.errors import Refused
@@ -43,8 +44,8 @@ def test_a_recipe_says_no_more_than_needed() -> None:
 def own_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of configs/ that may be written to."""
     copy = tmp_path / "configs"
-    shutil.copytree(configs.folder(), copy)
-    monkeypatch.setattr(configs, "folder", lambda: copy)
+    shutil.copytree(config_dir.config_dir(), copy)
+    monkeypatch.setattr(config_dir, "config_dir", lambda: copy)
     return copy
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from regulo import config as configs
 from regulo.batch import Facts
+from regulo.core import config_dir
 from regulo.doctor.base import Case, Finding
 from regulo.doctor.examination import examine, look, rules
 from regulo.doctor.rules.smoothing_with_mixing import smaller_share
@@ -102,7 +103,7 @@ def test_there_is_nothing_to_say_of_the_default() -> None:
 IMAGENET = {"train": 1_255_000, "val": 25_600, "test": 50_000}
 
 
-@pytest.mark.parametrize("name", configs.groups()["experiment"])
+@pytest.mark.parametrize("name", config_dir.list_groups()["experiment"])
 def test_a_shipped_recipe_deserves_no_warning(name: str) -> None:
     config = configs.load([f"experiment={name}"])
     if config.data.name == "image_folder":

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from regulo import config, spec
 from regulo.batch import Facts, Split
+from regulo.core import config_dir
 from regulo.data.pipeline.dataset import BatchedImages
 from regulo.draws import Moment
 from regulo.errors import Refused
@@ -25,7 +26,7 @@ from tests.conftest import build_model, rng
 @functools.cache
 def written(name: str) -> dict[str, Any]:
     """What configs/regularizer/<name>.yaml says."""
-    content: Any = OmegaConf.to_container(OmegaConf.load(config.folder() / "regularizer" / f"{name}.yaml"))
+    content: Any = OmegaConf.to_container(OmegaConf.load(config_dir.config_dir() / "regularizer" / f"{name}.yaml"))
     assert set(content) == {name}
     return content[name]
 

@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from regulo import config, spec
+from regulo.core import config_dir
 from regulo.schema import fields
 
 # fmt: off
@@ -38,7 +39,7 @@ number = st.one_of(st.integers(), st.floats(), st.integers(-3, 3)).map(str)
 
 
 def _keys() -> list[str]:
-    found = [*config.Run.model_fields, *config.groups(), *config.MANY]
+    found = [*config.Run.model_fields, *config_dir.list_groups(), *config.MANY]
     for group in (*config.NAMED, *config.MANY):
         for name in spec.names(group):
             prefix = f"{group}.{name}" if group in config.MANY else group
@@ -62,7 +63,7 @@ def _bounds() -> dict[str, list[str]]:
     return {name: values for name, values in found.items() if values}
 
 
-KEYS, BOUNDS, OPTIONS = _keys(), _bounds(), config.groups()
+KEYS, BOUNDS, OPTIONS = _keys(), _bounds(), config_dir.list_groups()
 
 
 @st.composite

@@ -12,6 +12,7 @@ import pytest
 
 from regulo import config
 from regulo.__main__ import main
+from regulo.core import config_dir
 from tests.conftest import FinishedRun
 
 
@@ -53,7 +54,7 @@ def refused(arguments: Sequence[str], *names: str) -> str:
 @pytest.fixture
 def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The folders of options and techniques are listed once: they do not change."""
-    monkeypatch.setattr(config, "groups", functools.cache(config.groups))
+    monkeypatch.setattr(config_dir, "list_groups", functools.cache(config_dir.list_groups))
     monkeypatch.setattr(config.spec, "names", functools.cache(config.spec.names))
 
 

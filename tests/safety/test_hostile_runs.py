@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from regulo import checkpoints, foreign
+from regulo.core import config_dir
 from regulo.errors import Refused
 from tests.conftest import FinishedRun
 from tests.safety.conftest import answer, refused
@@ -144,12 +145,10 @@ def test_no_configuration_reads_the_environment(
 ) -> None:
     import shutil
 
-    from regulo import config
-
     monkeypatch.setenv("FOO_TOKEN", "planted")
     said = refused(["train", f"logger.project='{value}'", f"run_dir={tmp_path / 'new'}"], "logger.project")
-    shutil.copytree(config.folder(), tmp_path / "configs")
-    monkeypatch.setattr(config, "folder", lambda: tmp_path / "configs")
+    shutil.copytree(config_dir.config_dir(), tmp_path / "configs")
+    monkeypatch.setattr(config_dir, "config_dir", lambda: tmp_path / "configs")
     text = f"# @package _global_\nlogger:\n  tags: ['{value}']\n"
     (tmp_path / "configs" / "experiment" / "theirs.yaml").write_text(text)
     said += refused(["train", "experiment=theirs"], "logger.tags")

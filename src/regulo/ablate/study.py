@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from regulo import config as configs
+from regulo.core import config_dir
 from regulo.errors import Problem, Refused, nearest
 from regulo.foreign import parse_yaml, read_yaml
 from regulo.home import expanded
@@ -64,7 +65,7 @@ class Order:
 
 def folder() -> Path:
     """Where the shipped studies lie."""
-    return configs.folder() / "study"
+    return config_dir.config_dir() / "study"
 
 
 def order(arguments: Sequence[str]) -> Order:

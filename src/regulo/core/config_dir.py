@@ -11,7 +11,7 @@ def config_dir() -> Path:
     return inside if inside.is_dir() else PACKAGE.parents[1] / "configs"
 
 
-def list_groups(folder: Path) -> dict[str, list[str]]:
+def list_groups() -> dict[str, list[str]]:
     """The config groups and their options. A study is made of runs, and belongs to none."""
-    groups = (d for d in sorted(folder.iterdir()) if d.is_dir() and d.name != "study")
+    groups = (d for d in sorted(config_dir().iterdir()) if d.is_dir() and d.name != "study")
     return {d.name: sorted(p.stem for p in d.glob("*.yaml")) for d in groups}

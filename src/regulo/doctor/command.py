@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from regulo import config as configs
+from regulo.core import config_dir
 from regulo.errors import Problem, Refused
 from regulo.home import expanded
 from regulo.runs import RunFolder
@@ -37,7 +38,7 @@ def doctor(words: Sequence[str], fix: str | None, difference: str | None) -> int
     else:
         from regulo.doctor import mending
 
-        file = expanded(fix) if fix else configs.folder() / "experiment" / "doctor.yaml"
+        file = expanded(fix) if fix else config_dir.config_dir() / "experiment" / "doctor.yaml"
         mending.check(file)
         words, mended, findings = mending.mend(words, share)
         terminal.mended(mended)
