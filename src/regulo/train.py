@@ -103,18 +103,18 @@ def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
 
     request.check()
     with StopRequest(request.config.trainer.max_seconds()) as stop:
-        components, speed = prepare(request)
+        components, autotuned = prepare(request)
         resumable = request.resumable
         folder = resumable.folder if resumable else RunFolder.create(request.config.run.run_dir, request.config.run.name)
         with folder.taken():
-            run = start(request, components, speed, folder)
+            run = start(request, components, autotuned, folder)
             with record_status(run, peers) as result:
-                save_description(run, speed)
+                save_description(run, autotuned)
                 classifier = run.components.classifier()
                 unsharded = copy.deepcopy(classifier) if run.config.trainer.strategy == "fsdp" else classifier
                 with open_loggers(run) as loggers:
                     if peers:
-                        peers.publish({"step": run.resume_point.step if run.resume_point else 0, **_speed_settings(speed)})
+                        peers.publish({"step": run.resume_point.step if run.resume_point else 0, **_speed_settings(autotuned)})
                     result |= fit(run, classifier, loggers, stop)
                     result |= final_evaluation(run, unsharded, loggers)
     tables.scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
@@ -175,7 +175,7 @@ def measure_speed(components: "Parts") -> "Choice":
     return speed.choose(components.model, images, targets, trainer.precision, trainer.memory_format)
 
 
-def start(request: RunRequest, components: "Parts", speed: "Choice", folder: RunFolder) -> Run:
+def start(request: RunRequest, components: "Parts", autotuned: "Choice", folder: RunFolder) -> Run:
     """The run in its folder, which is ours now. Raises Refused if another process went on with it."""
     from regulo import build
 
@@ -183,7 +183,7 @@ def start(request: RunRequest, components: "Parts", speed: "Choice", folder: Run
     if request.resumable:
         request.resumable.claim()
         resume_point = request.resumable.resume_point(components.data)
-    config = build.settle(request.config, speed)
+    config = build.settle(request.config, autotuned)
     return Run(config, dataclasses.replace(components, config=config), folder, resume_point)
 
 
@@ -203,15 +203,15 @@ def join(request: RunRequest, choices: dict[str, Any], folder: RunFolder) -> Run
     return Run(components.config, components, folder, resume_point)
 
 
-def save_description(run: Run, speed: "Choice") -> None:
+def save_description(run: Run, autotuned: "Choice") -> None:
     """Write down and print what is trained."""
     from regulo import tables
 
     plan, trainer = run.components.plan.rows(), run.config.trainer
     run.folder.save_config(run.config.as_dict())
     run.folder.save_json("environment.json", environment())
-    run.folder.save_json("plan.json", {"regularizers": plan, "speed": speed.as_dict()})
-    tables.plan(plan, speed)
+    run.folder.save_json("plan.json", {"regularizers": plan, "speed": autotuned.as_dict()})
+    tables.plan(plan, autotuned)
     tables.rate(run.config.optim, run.config.data.batch_size, trainer.processes(), run.components.batch)
     if run.resume_point:
         print(run.resume_point)
@@ -223,8 +223,8 @@ def open_loggers(run: Run) -> "contextlib.AbstractContextManager[list[Logger]]":
     return run.config.logger.opened(run.folder.path, description, run.resume_point.rows if run.resume_point else None)
 
 
-def _speed_settings(speed: "Choice") -> dict[str, str]:
-    return {"precision": speed.precision, "memory_format": speed.memory_format}
+def _speed_settings(autotuned: "Choice") -> dict[str, str]:
+    return {"precision": autotuned.precision, "memory_format": autotuned.memory_format}
 
 
 # ---- training
@@ -245,14 +245,14 @@ def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: S
     facts, goal = components.data.facts, config.run.goal
     scene = Scene(facts, run.folder.figures, logs.publisher(loggers))
     observers = [callback for observer in config.callbacks.values() for callback in observer.callbacks(scene)]
-    checkpoints = checkpoint_callbacks(run.folder.checkpoints, goal, config.trainer, stop)
+    savers = checkpoint_callbacks(run.folder.checkpoints, goal, config.trainer, stop)
     task_class = ShardedClassification if config.trainer.strategy == "fsdp" else ImageClassification
     optim = config.optim.for_batch(components.batch)
     task = task_class(classifier, facts, components.plan, optim, config.run.seed, config.trainer.log_every_n_steps)
     task.extra = {"config": config.as_dict(), "facts": dataclasses.asdict(facts), "images": components.data.sizes()}
     checkpoint = run.resume_point.checkpoint if run.resume_point else None
     with watchdog(run) as watchdogs:
-        callbacks = [*components.plan.callbacks(goal), *observers, *checkpoints, *watchdogs]
+        callbacks = [*components.plan.callbacks(goal), *observers, *savers, *watchdogs]
         trainer = build_trainer(config.trainer, run.folder.path, loggers, callbacks)
         try:
             trainer.fit(task, components.data, ckpt_path=checkpoint, weights_only=True)
