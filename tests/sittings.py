@@ -38,12 +38,12 @@ def train(words: list[str], blow: Blow | None = None, log: Path | None = None, r
     if ranks > 1:  # Lightning starts the others by repeating the command line
         environment = os.environ | {"BLOW": json.dumps(dataclasses.asdict(blow)) if blow else "null", "LOG": str(log)}
         command = [sys.executable, "-m", "tests.sittings", *words]
-        return subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], timeout=200, check=False).returncode
+        return subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], timeout=600, check=False).returncode
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(jobs.PRELOAD)
     process = context.Process(target=_sit, args=(words, blow, log))
     process.start()
-    process.join(120)
+    process.join(300)
     assert process.exitcode is not None, "it hangs"
     return process.exitcode
 
