@@ -14,7 +14,7 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from torch.distributed.rendezvous import rendezvous
 
 from regulo.distributed.environment import ProcessEnvironment
-from regulo.distributed.failure import FailureReport, PeerFailedError, find_cause, load_reports, save_traceback
+from regulo.distributed.failure import FailureReport, PeerFailedError, find_cause, load_reports, save_traceback, traceback_file
 from regulo.errors import Failed
 
 JOIN_SECONDS = 300.0
@@ -60,7 +60,7 @@ class Peers:
     def set_folder(self, folder: Path) -> None:
         """The first process has opened the run's folder."""
         self.folder = folder
-        for file in folder.glob("rank*.txt"):  # of an earlier failure
+        for file in folder.glob(traceback_file("*")):  # of an earlier failure
             file.unlink()
         self.shared_store.set(RUN_DIR, str(folder))
 
