@@ -35,15 +35,15 @@ class Blow:
 
 def train(words: list[str], blow: Blow | None = None, log: Path | None = None, ranks: int = 1) -> int:
     """`regulo train` in a process of its own. Returns its exit code, negative for a signal."""
-    if ranks > 1:  # Lightning starts the others by repeating the command line
+    if ranks > 1:  # our launcher starts them by repeating the command line
         environment = os.environ | {"BLOW": json.dumps(dataclasses.asdict(blow)) if blow else "null", "LOG": str(log)}
         command = [sys.executable, "-m", "tests.sittings", *words]
-        return subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], timeout=200, check=False).returncode
+        return subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], timeout=600, check=False).returncode
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(jobs.PRELOAD)
     process = context.Process(target=_sit, args=(words, blow, log))
     process.start()
-    process.join(120)
+    process.join(300)
     assert process.exitcode is not None, "it hangs"
     return process.exitcode
 
@@ -61,7 +61,8 @@ def _sit(words: list[str], blow: Blow | None, log: Path | None) -> None:
     for name in [name for name in os.environ if "WANDB_SERVICE" in name]:  # a process of its own has its own
         del os.environ[name]
     if blow:
-        os.setpgrp()
+        if os.getpgrp() != os.getpid():  # a launcher makes each of its processes the first of a group
+            os.setpgrp()
         step, validation = Task.on_train_batch_start, Task.validation_step
 
         @functools.wraps(step)

@@ -51,7 +51,7 @@ class Ended:
         return lines[0]
 
 
-def execute(command: Sequence[str], seconds: float = 220, **env: str) -> Ended:
+def execute(command: Sequence[str], seconds: float = 600, **env: str) -> Ended:
     """Run a command to its end."""
     done = subprocess.run(command, env=environment(**env), capture_output=True, text=True, timeout=seconds, check=False)
     return Ended(done.returncode, done.stdout, done.stderr, time.time())

@@ -41,7 +41,7 @@ def test_our_launcher_repeats_the_command_line_and_leaves_no_trace(
 @pytest.mark.parametrize(
     ("script", "code"),
     [
-        ("import os, sys; sys.exit(2 if os.environ['RANK'] == '0' else 0)", 2),
+        ("import os, sys, time; os.environ['RANK'] == '0' and sys.exit(2); time.sleep(100)", 2),
         ("import os, sys; sys.exit(143 if os.environ['RANK'] == '1' else 0)", 143),
         ("import os, sys; sys.exit(124)", 124),
     ],

@@ -106,7 +106,7 @@ def read_hang(file: Path) -> Hang | None:
     return Hang(location, any(part in path.as_posix() for part in COLLECTIVES), timeout[1])
 
 
-def traceback_file(rank: int) -> str:
+def traceback_file(rank: int | str) -> str:
     """The file of the run folder in which a process leaves its stack."""
     return f"rank{rank}.txt"
 
@@ -115,6 +115,16 @@ def save_traceback(folder: Path, rank: int, error: BaseException) -> None:
     """Keep the traceback of an error in the run folder."""
     with suppress(OSError):  # a disk that is full must not hide the error
         write(folder / traceback_file(rank), without_home("".join(traceback.format_exception(error))))
+
+
+def tidy_tracebacks(folder: Path) -> None:
+    """Once all processes have ended: what a watchdog writes names the home folder, and a killed process leaves an empty file."""
+    for file in folder.glob(traceback_file("*")):
+        text = file.read_text(encoding="utf-8")
+        if text:
+            write(file, without_home(text))
+        else:
+            file.unlink()
 
 
 def _is_echo(error: BaseException) -> bool:

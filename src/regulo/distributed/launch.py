@@ -25,7 +25,7 @@ from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousIn
 
 from regulo import records
 from regulo.distributed.environment import LAUNCHER_PID
-from regulo.distributed.failure import FailureReport, find_cause, load_reports
+from regulo.distributed.failure import FailureReport, find_cause, load_reports, tidy_tracebacks
 from regulo.distributed.peers import GRACE_SECONDS, RUN_DIR, attempt_store
 from regulo.distributed.preemption import EXIT_CODES, SIGNALS, STARTED_AT
 from regulo.errors import Failed, Refused
@@ -165,6 +165,8 @@ class Agent(LocalElasticAgent):
 
     def _grace_seconds(self, running: dict[int, Any]) -> float:
         """How long the others may still run after one has ended: the first process saves and reports what all were asked for."""
+        if self.exit_codes.get(0) == REFUSED:
+            return 0.0
         stopping = all(code in EXIT_CODES or not code for code in self.exit_codes.values())
         return SAVE_SECONDS if stopping and 0 in running else GRACE_SECONDS
 
@@ -230,6 +232,7 @@ class Agent(LocalElasticAgent):
             folder = RunFolder(path)
             status = {"status": "failed", "error": self.cause.message, "error_type": self.cause.kind}
             with suppress(OSError, Refused):
+                tidy_tracebacks(path)
                 folder.save_json("result.json", records.result(folder) | status)
             if not self.cause.is_final and (hint := folder.how_to_go_on()):
                 failure.add_note(hint)

@@ -9,13 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from torch.distributed import DistStoreError
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed import DistStoreError, PrefixStore, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from torch.distributed.rendezvous import rendezvous
 
 from regulo.distributed.environment import ProcessEnvironment
-from regulo.distributed.failure import FailureReport, PeerFailedError, find_cause, load_reports, save_traceback
+from regulo.distributed.failure import FailureReport, PeerFailedError, find_cause, load_reports, save_traceback, traceback_file
 from regulo.errors import Failed
 
 JOIN_SECONDS = 300.0
@@ -41,6 +40,15 @@ class Peers:
         timeout = timedelta(seconds=JOIN_SECONDS)
         self.shared_store: Any = next(rendezvous("env://", process.rank, process.world_size, timeout=timeout))[0]
         self.store = attempt_store(self.shared_store, process.restarts)
+        if process.launcher == "torchrun" and process.restarts:
+            self._meet_at_new_store()
+
+    def _meet_at_new_store(self) -> None:
+        """Torchrun's store outlives a restart, and still holds the addresses of the processes that have ended."""
+        if self.process.rank == 0:
+            self.new_store = TCPStore(self.process.address, 0, is_master=True, wait_for_workers=False, multi_tenant=True)
+            self.store.set("port", str(self.new_store.port))
+        os.environ |= {"MASTER_PORT": self.store.get("port").decode(), "TORCHELASTIC_USE_AGENT_STORE": "False"}
 
     # ---- before training
 
@@ -52,7 +60,7 @@ class Peers:
     def set_folder(self, folder: Path) -> None:
         """The first process has opened the run's folder."""
         self.folder = folder
-        for file in folder.glob("rank*.txt"):  # of an earlier failure
+        for file in folder.glob(traceback_file("*")):  # of an earlier failure
             file.unlink()
         self.shared_store.set(RUN_DIR, str(folder))
 
