@@ -18,18 +18,18 @@ from pathlib import Path
 
 import torch
 
-from regulo import config as configs
-from regulo.batch import soft_cross_entropy, soft_targets
-from regulo.build import build, settle
+from regulo.config import compose, schema
+from regulo.core.precision import autocast
+from regulo.core.rng import Moment
+from regulo.core.types import soft_cross_entropy, soft_targets
 from regulo.core.warnings import ignore_harmless_warnings
-from regulo.draws import Moment
-from regulo.speed import autocast
-from regulo.train import measure_speed, train
+from regulo.training.build import build, settle
+from regulo.training.train import measure_speed, train
 
 PAIRS, EPOCHS = 5, 4
 
 
-def bare(config: configs.Config) -> float:
+def bare(config: schema.Config) -> float:
     """Images/s of a plain training loop over the epochs after the first."""
     parts = build(config)
     device = config.trainer.device()
@@ -74,7 +74,7 @@ def main() -> None:
     """Run the pairs and print each ratio."""
     ignore_harmless_warnings()
     overrides = [*sys.argv[1:], f"trainer.max_epochs={EPOCHS}", "regularizer.early_stopping.patience=99"]
-    config = configs.load(overrides)
+    config = compose.load(overrides)
     parts = build(config)
     choice = measure_speed(parts)
     config = settle(config, choice)

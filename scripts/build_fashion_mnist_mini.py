@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regulo.batch import Split
+from regulo.core.types import Split
 from regulo.data import fashion_mnist, fashion_mnist_mini
 
 

@@ -18,19 +18,21 @@ from pathlib import Path
 import torch
 from rich.progress import track
 
-from regulo import config as configs
-from regulo import spec
-from regulo.batch import Batch
-from regulo.build import build, settle
+from regulo.config import compose
+from regulo.core import registry
+from regulo.core.errors import Refused
+from regulo.core.files import write
+from regulo.core.precision import autocast
+from regulo.core.rng import Moment
+from regulo.core.schedule import Dial
+from regulo.core.types import Batch
 from regulo.core.warnings import ignore_harmless_warnings
-from regulo.draws import Moment
-from regulo.errors import Refused
-from regulo.ramps import Dial
+from regulo.models.components.classifier import Classifier
 from regulo.regularizers.base import hooks
-from regulo.runs import write
-from regulo.speed import Choice, autocast
-from regulo.task import Classifier, forward
-from regulo.train import measure_speed
+from regulo.training.autotune import Choice
+from regulo.training.build import build, settle
+from regulo.training.module import forward
+from regulo.training.train import measure_speed
 
 PAIRS, STEPS = 15, 3
 MODELS = ("resnet_small", "vit_tiny")
@@ -40,13 +42,13 @@ NO_STEP = {"transform", "sequence", "infer", "calibrate"}
 
 def overrides(model: str, name: str) -> list[str]:
     """A run with one technique and what it needs."""
-    plan = [name, *configs.companions(name)] if name else []
+    plan = [name, *compose.companions(name)] if name else []
     return [f"model={model}", f"regularizer=[{','.join(plan)}]" if plan else "regularizer=none"]
 
 
 def stepper(model: str, name: str, choice: Choice) -> Callable[[], float]:
     """A function that takes a few training steps and returns the seconds of one."""
-    parts = build(settle(configs.load(overrides(model, name)), choice))
+    parts = build(settle(compose.load(overrides(model, name)), choice))
     config, plan = parts.config, parts.plan
     device = config.trainer.device()
     classifier: Classifier = parts.classifier().to(device).train()
@@ -101,7 +103,7 @@ def microseconds(name: str) -> float:
     """What the loader spends on an image more than without the technique."""
     times = []
     for names in ("", name):
-        data = build(configs.load(overrides("resnet_small", names))).data.train
+        data = build(compose.load(overrides("resnet_small", names))).data.train
         keys = [(0, i, 0) for i in range(200)]
         data.__getitems__(keys)
         start = time.perf_counter()
@@ -112,7 +114,7 @@ def microseconds(name: str) -> float:
 
 def row(name: str, choices: dict[str, Choice]) -> str:
     """The technique's line of the table."""
-    used = hooks(spec.load("regularizer", name)())
+    used = hooks(registry.load("regularizer", name)())
     cells = []
     for model in MODELS:
         if set(used) <= NO_STEP or name == "early_stopping":
@@ -132,8 +134,8 @@ def row(name: str, choices: dict[str, Choice]) -> str:
 def main() -> None:
     """Measure, and print or write the table."""
     ignore_harmless_warnings()
-    wanted = sys.argv[1:] or spec.names("regularizer")
-    choices = {model: measure_speed(build(configs.load(overrides(model, "")))) for model in MODELS}
+    wanted = sys.argv[1:] or registry.names("regularizer")
+    choices = {model: measure_speed(build(compose.load(overrides(model, "")))) for model in MODELS}
     head = [f"| technique | {' | '.join(MODELS)} | loader, µs per image |", "|---|---|---|---|"]
     rows = [row(name, choices) for name in track(wanted, "measuring")]
     print("\n".join([*head, *rows]))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from regulo.report import study_content
-from regulo.report.study_content import Column, Study
-from regulo.report.style import LIGHT, applied
+from regulo.analysis.report import study_content
+from regulo.analysis.report.study_content import Column, Study
+from regulo.analysis.report.style import LIGHT, applied
 
 COLOURS = {"better": LIGHT["blue"], "worse": LIGHT["red"]}
 

@@ -23,12 +23,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from regulo import jobs
-from regulo.claims.lab import experiments
-from regulo.doctor.examination import rules
-from regulo.doctor.features import Features, read
-from regulo.doctor.verdict import REGIMES, THRESHOLDS, classify
-from regulo.runs import RunFolder, write
+from regulo.analysis.claims.lab import experiments
+from regulo.analysis.doctor.examination import rules
+from regulo.analysis.doctor.features import Features, read
+from regulo.analysis.doctor.verdict import REGIMES, THRESHOLDS, classify
+from regulo.analysis.launchers import local
+from regulo.core.files import write
+from regulo.tracking.run_dir import RunFolder
 
 HERE = Path(__file__).parents[1]
 ROOT, JSON, PAGE = Path("runs") / "regimes", HERE / "tests" / "doctor" / "regimes.json", HERE / "docs" / "doctor.md"
@@ -161,7 +162,7 @@ def measured(runs: Sequence[Known]) -> dict[Known, Features]:
     broken = []
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("", total=len(wanted))
-        for event in jobs.run(wanted, jobs.places(), ROOT / "logs"):
+        for event in local.run(wanted, local.places(), ROOT / "logs"):
             if event.seconds is None:
                 progress.update(bar, description=event.name[:48].ljust(48))
             else:

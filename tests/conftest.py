@@ -14,22 +14,23 @@ import numpy as np
 import pytest
 import torch
 
-from regulo.core import config_dir
+from regulo.core import yaml_files
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-from regulo import config, cores, spec
 from regulo.__main__ import main
-from regulo.batch import Facts, Split
+from regulo.config import compose as config_compose
+from regulo.core import affinity, registry
+from regulo.core.types import Facts, Split
 from regulo.data import fashion_mnist_mini
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core each: tests are small, and threads would only wait for one another
-    place, mine = int(os.environ["PYTEST_XDIST_WORKER"][2:]), cores.available()
-    cores.keep_to([mine[place % len(mine)]])
+    place, mine = int(os.environ["PYTEST_XDIST_WORKER"][2:]), affinity.available()
+    affinity.keep_to([mine[place % len(mine)]])
 
 # ---- what never changes during the tests is computed once: Hydra takes .3 s to compose, bzip2 as long to unpack
 
-compose, unpack = config.join, fashion_mnist_mini.unpack
+compose, unpack = config_compose.join, fashion_mnist_mini.unpack
 
 
 @functools.cache
@@ -39,7 +40,7 @@ def compose_files(choices: tuple[str, ...], files: tuple[tuple[str, int, int], .
 
 def compose_once(choices: Sequence[str]) -> Any:
     """The tree of these options, as long as no YAML file changes."""
-    folder = config_dir.config_dir()
+    folder = yaml_files.config_dir()
     stats = ((str(file.relative_to(folder)), file.stat()) for file in sorted(folder.rglob("*.yaml")))
     files = tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
     return copy.deepcopy(compose_files(tuple(choices), files))
@@ -54,7 +55,7 @@ def unpack_once(packed: bytes) -> dict[str, Split]:
     return splits
 
 
-config.join, fashion_mnist_mini.unpack = compose_once, unpack_once
+config_compose.join, fashion_mnist_mini.unpack = compose_once, unpack_once
 
 GREY = Facts(1, 28, 28, tuple("abcdefghij"), (0.29,), (0.35,))
 COLOUR = Facts(3, 32, 32, tuple("abcde"), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
@@ -65,7 +66,7 @@ SMALL = {"resnet_small": {"depth": 8, "width": 4}, "vit_tiny": {"width": 16, "de
 @functools.cache
 def initial_model(name: str, facts: Facts, **fields: Any) -> torch.nn.Module:
     torch.manual_seed(0)
-    return spec.load("model", name)(**(SMALL.get(name, {}) | fields)).build(facts)
+    return registry.load("model", name)(**(SMALL.get(name, {}) | fields)).build(facts)
 
 
 def build_model(name: str, facts: Facts, **fields: Any) -> torch.nn.Module:

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from regulo import jobs
+from regulo.analysis.launchers import local
 
 
 def over_ranks(function: Callable[[int], Any], folder: Path, world: int = 2) -> list[Any]:
     """What `function(rank)`, which must be importable, returns in each of `world` processes that talk over gloo."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(jobs.PRELOAD)
+    context.set_forkserver_preload(local.PRELOAD)
     with context.Pool(world) as pool:
         return pool.map_async(functools.partial(_call, function, str(folder / "store"), world), range(world), 1).get(120)
 

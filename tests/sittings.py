@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from regulo import checkpoints, jobs
+from regulo.analysis.launchers import local
+from regulo.tracking import checkpoint_io
 
 SHORT = [
     *("debug=fast", "logger=csv", "callbacks=none", "trainer=cpu", "data.num_workers=0"),
@@ -40,7 +41,7 @@ def train(words: list[str], blow: Blow | None = None, log: Path | None = None, r
         command = [sys.executable, "-m", "tests.sittings", *words]
         return subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], timeout=600, check=False).returncode
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(jobs.PRELOAD)
+    context.set_forkserver_preload(local.PRELOAD)
     process = context.Process(target=_sit, args=(words, blow, log))
     process.start()
     process.join(300)
@@ -49,9 +50,9 @@ def train(words: list[str], blow: Blow | None = None, log: Path | None = None, r
 
 
 def _sit(words: list[str], blow: Blow | None, log: Path | None) -> None:
-    from regulo import train as trains
     from regulo.__main__ import main
-    from regulo.task import ImageClassification as Task
+    from regulo.training import train as trains
+    from regulo.training.module import ImageClassification as Task
 
     if log:
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -94,7 +95,7 @@ def differences(one: Path, other: Path) -> list[str]:
     """In what two finished runs differ: weights, optimizer, schedules, averages, every logged number, final scores."""
     found = []
     for name in ("last", "best"):
-        a, b = (checkpoints.read(folder / "checkpoints" / f"{name}.ckpt") for folder in (one, other))
+        a, b = (checkpoint_io.read(folder / "checkpoints" / f"{name}.ckpt") for folder in (one, other))
         for key in ("state_dict", "raw_state_dict", "averaged_states", "optimizer_states", "lr_schedulers", "callbacks", "loops"):
             if name == "last" or key == "state_dict":
                 found += [f"{name}.ckpt: {key}"] if not same(a.get(key), b.get(key)) else []

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from regulo import config, spec
-from regulo.core import config_dir
+from regulo.config import schema
+from regulo.core import registry, yaml_files
 
-SOURCE = Path(spec.__file__).parent
+SOURCE = Path(registry.__file__).parent
 SIBLINGS = {"data", "models", "regularizers", "optim", "callbacks"}
 FLOOR = {
     "core",
@@ -35,7 +35,7 @@ FLOOR = {
     "foreign",
 }
 """what siblings may build on"""
-EXTENSIONS = [(group, name) for group in spec.GROUPS for name in spec.names(group)]
+EXTENSIONS = [(group, name) for group in registry.GROUPS for name in registry.names(group)]
 HEAVY = {"lightning", "torchvision", "albumentations", "torchmetrics", "wandb", "matplotlib"}
 
 
@@ -65,23 +65,23 @@ def test_the_floor_imports_only_the_floor() -> None:
 
 @pytest.mark.parametrize(("group", "name"), EXTENSIONS)
 def test_an_extension_imports_nothing_heavy_until_it_is_used(group: str, name: str) -> None:
-    file = Path(SOURCE, *spec.GROUPS[group].split(".")[1:], f"{name}.py")
+    file = Path(SOURCE, *registry.GROUPS[group].split(".")[1:], f"{name}.py")
     assert not {m.split(".")[0] for m in imported(file, top_level_only=True)} & HEAVY
 
 
 @pytest.mark.parametrize(("group", "name"), EXTENSIONS)
 def test_an_extension_is_documented_and_has_a_yaml_of_its_name(group: str, name: str) -> None:
-    cls = spec.load(group, name)
+    cls = registry.load(group, name)
     assert cls.__doc__
     assert all(field.description for field in cls.model_fields.values()), "every field says what it means"
     if group == "callbacks":
-        content = OmegaConf.load(config_dir.config_dir() / "callbacks" / "default.yaml")
+        content = OmegaConf.load(yaml_files.config_dir() / "callbacks" / "default.yaml")
         assert name in content
     else:
-        assert name in config_dir.list_groups()[group]
+        assert name in yaml_files.list_groups()[group]
         assert cls.source, "an extension names its source"
 
 
 def test_every_folder_of_configs_is_a_group() -> None:
-    known = {*spec.GROUPS, *config.FIXED, "experiment", "debug"}
-    assert set(config_dir.list_groups()) <= known
+    known = {*registry.GROUPS, *schema.FIXED, "experiment", "debug"}
+    assert set(yaml_files.list_groups()) <= known

@@ -1,6 +1,6 @@
 import torch
 
-from regulo.batch import soft_cross_entropy, soft_targets
+from regulo.core.types import soft_cross_entropy, soft_targets
 
 
 def test_soft_cross_entropy_is_the_formula_in_float64() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from regulo.checkpoints import AtomicCheckpoints, read
+from regulo.tracking.checkpoint_io import AtomicCheckpoints, read
 
 
 def test_a_checkpoint_reaches_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

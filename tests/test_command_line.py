@@ -12,8 +12,8 @@ import pytest
 from regulo import __version__
 from regulo.__main__ import attach_file, build_commands, main
 from regulo.core.arguments import ArgumentParser
+from regulo.core.errors import Refused
 from regulo.core.text import definitions, wrap
-from regulo.errors import Refused
 from tests.conftest import FAST
 
 SOURCE = Path(__file__).parents[1] / "src" / "regulo"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from regulo import config, spec
 from regulo.__main__ import build_commands, main
-from regulo.ablate.study import Study
-from regulo.completion import CLASSES, MULTIPLE, list_candidates, split_line
-from regulo.core import config_dir
+from regulo.analysis.ablation.study import Study
+from regulo.config import schema
+from regulo.config.completion import CLASSES, MULTIPLE, list_candidates, split_line
+from regulo.core import registry, yaml_files
 from regulo.core.class_fields import list_modules, read_fields
 
 PARSERS = {name: command.parser for name, command in build_commands().items()}
@@ -30,19 +30,19 @@ def complete(line: str) -> list[str]:
 # ---- what is read from the source is what the classes say
 
 
-@pytest.mark.parametrize("group", spec.GROUPS)
+@pytest.mark.parametrize("group", registry.GROUPS)
 def test_fields_read_from_the_source_are_those_of_the_classes(group: str) -> None:
-    assert list_modules(spec.GROUPS[group]) == spec.names(group)
-    for name in spec.names(group):
-        assert list(read_fields(f"{spec.GROUPS[group]}.{name}")) == list(spec.load(group, name).model_fields), name
+    assert list_modules(registry.GROUPS[group]) == registry.names(group)
+    for name in registry.names(group):
+        assert list(read_fields(f"{registry.GROUPS[group]}.{name}")) == list(registry.load(group, name).model_fields), name
 
 
 def test_fields_of_sections_are_those_of_their_classes() -> None:
-    classes = {"": config.Run, "study": Study, **config.FIXED}
+    classes = {"": schema.Run, "study": Study, **schema.FIXED}
     assert {section: list(cls.model_fields) for section, cls in classes.items()} == {
         section: list(read_fields(*place)) for section, place in CLASSES.items()
     }
-    assert config.MANY == MULTIPLE
+    assert schema.MANY == MULTIPLE
 
 
 # ---- candidates
@@ -87,10 +87,10 @@ def test_a_line_is_completed(line: str, expected: list[str]) -> None:
 
 def test_every_group_is_offered_as_a_choice_and_as_a_section() -> None:
     offered = complete("regulo train ")
-    assert {f"{group}=" for group in config_dir.list_groups()} | {
-        f"{section}." for section in (*spec.GROUPS, *config.FIXED)
+    assert {f"{group}=" for group in yaml_files.list_groups()} | {
+        f"{section}." for section in (*registry.GROUPS, *schema.FIXED)
     } <= set(offered)
-    assert {f"{field}=" for field in config.Run.model_fields} <= set(offered)
+    assert {f"{field}=" for field in schema.Run.model_fields} <= set(offered)
 
 
 def test_runs_are_offered_where_a_run_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

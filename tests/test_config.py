@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 
-from regulo import config, spec
 from regulo.__main__ import main
-from regulo.core import config_dir
-from regulo.errors import Refused
+from regulo.config import compose, validate
+from regulo.config import schema as config_schema
+from regulo.core import registry, yaml_files
+from regulo.core.errors import Refused
 from tests.conftest import compose_files
 
 
 def problems(*overrides: str) -> list[str]:
     with pytest.raises(Refused) as refused:
-        config.load(overrides)
+        compose.load(overrides)
     return [str(p) for p in refused.value.problems]
 
 
@@ -74,10 +75,10 @@ def test_several_problems_come_at_once() -> None:
 def test_a_misspelt_key_in_an_experiment_is_refused_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
-    shutil.copytree(config_dir.config_dir(), tmp_path / "configs")
+    shutil.copytree(yaml_files.config_dir(), tmp_path / "configs")
     (tmp_path / "configs/experiment").mkdir(exist_ok=True)
     (tmp_path / "configs/experiment/mine.yaml").write_text("# @package _global_\nsede: 42\noptim:\n  lr: 0\n")
-    monkeypatch.setattr(config_dir, "config_dir", lambda: tmp_path / "configs")
+    monkeypatch.setattr(yaml_files, "config_dir", lambda: tmp_path / "configs")
     found = problems("experiment=mine")
     assert found[0].startswith("sede: unknown key, in configs/experiment/mine.yaml")
     assert "seed" in found[0]
@@ -87,9 +88,9 @@ def test_a_misspelt_key_in_an_experiment_is_refused_with_its_file(tmp_path: Path
 def test_a_yaml_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
-    shutil.copytree(config_dir.config_dir(), tmp_path / "configs")
+    shutil.copytree(yaml_files.config_dir(), tmp_path / "configs")
     (tmp_path / "configs/experiment/mine.yaml").write_text("a: [1\nb: 2")
-    monkeypatch.setattr(config_dir, "config_dir", lambda: tmp_path / "configs")
+    monkeypatch.setattr(yaml_files, "config_dir", lambda: tmp_path / "configs")
     assert "mine.yaml" in problems("experiment=mine")[0]
 
 
@@ -107,38 +108,38 @@ def test_a_refusal_imports_nothing_heavy_is_quick_and_exits_with_2() -> None:
 
 def test_these_tests_compose_each_choice_of_options_once() -> None:
     """Or they take ten minutes more."""
-    config.load([])
+    compose.load([])
     before = compose_files.cache_info()
-    config.load(["seed=1"])
+    compose.load(["seed=1"])
     after = compose_files.cache_info()
     assert (after.hits, after.misses) == (before.hits + 1, before.misses)
 
 
 def test_regularizers_are_chosen_added_taken_away_and_set() -> None:
-    names = lambda *o: list(config.load(o).regularizer)  # noqa: E731
+    names = lambda *o: list(compose.load(o).regularizer)  # noqa: E731
     assert names("regularizer=[mixup,cutmix]") == ["mixup", "cutmix"]
     assert names("regularizer=mixup") == ["mixup"]
     assert names("regularizer=none") == names("regularizer=[]") == names("regularizer=null") == []
     assert "norm" in names("+regularizer=norm")
     assert set(names("+regularizer=[norm,label_smoothing]")) > {"norm", "label_smoothing", "mixup"}
     assert "mixup" not in names("~regularizer.mixup")
-    assert config.load(["regularizer.mixup.alpha=0.7"]).regularizer["mixup"].alpha == 0.7  # type: ignore[attr-defined]
-    added = config.load(["+regularizer=norm", "regularizer.norm.kind=group"])
+    assert compose.load(["regularizer.mixup.alpha=0.7"]).regularizer["mixup"].alpha == 0.7  # type: ignore[attr-defined]
+    added = compose.load(["+regularizer=norm", "regularizer.norm.kind=group"])
     assert added.regularizer["norm"].kind == "group"  # type: ignore[attr-defined]
 
 
 def test_a_model_may_choose_its_optimizer_and_the_command_line_has_the_last_word() -> None:
-    assert config.load(["model=vit_tiny"]).optim.name == "adamw"
-    assert config.load(["model=vit_tiny", "optim=sgd"]).optim.name == "sgd"
-    assert config.load(["model=vit_tiny", "trainer.max_epochs=3"]).trainer.max_epochs == 3
+    assert compose.load(["model=vit_tiny"]).optim.name == "adamw"
+    assert compose.load(["model=vit_tiny", "optim=sgd"]).optim.name == "sgd"
+    assert compose.load(["model=vit_tiny", "trainer.max_epochs=3"]).trainer.max_epochs == 3
 
 
 @pytest.mark.parametrize("overrides", [[], ["model=vit_tiny"], ["regularizer=none"], ["+regularizer=[norm,rand_augment]"]])
 def test_a_config_survives_being_saved_and_read(overrides: list[str]) -> None:
     import yaml
 
-    first = config.load(overrides)
-    again = config.validate(yaml.safe_load(yaml.safe_dump(first.as_dict())))
+    first = compose.load(overrides)
+    again = validate.validate(yaml.safe_load(yaml.safe_dump(first.as_dict())))
     assert again == first
 
 
@@ -146,23 +147,26 @@ def test_a_config_survives_being_saved_and_read(overrides: list[str]) -> None:
 @pytest.mark.parametrize("node", [[], "", 0, False])
 def test_a_section_that_is_no_mapping_is_refused_even_if_it_is_empty(group: str, node: Any) -> None:
     with pytest.raises(Refused, match=f"^{group}"):
-        config.validate(config.load([]).as_dict() | {group: node})
+        validate.validate(compose.load([]).as_dict() | {group: node})
 
 
-EVERY_OPTION = [(g, o) for g, options in config_dir.list_groups().items() for o in options]
+EVERY_OPTION = [(g, o) for g, options in yaml_files.list_groups().items() for o in options]
 
 
 @pytest.mark.parametrize(("group", "option"), EVERY_OPTION)
 def test_every_yaml_is_a_valid_run(group: str, option: str) -> None:
-    needed = config.companions(option) if group == "regularizer" and option in spec.names(group) else []
-    config.load([f"{group}=[{','.join([*needed, option])}]" if needed else f"{group}={option}"])
+    needed = compose.companions(option) if group == "regularizer" and option in registry.names(group) else []
+    compose.load([f"{group}=[{','.join([*needed, option])}]" if needed else f"{group}={option}"])
 
 
 def bounded() -> list[Any]:
     """Every numeric bound of every extension and fixed section: (class, field, value on the wrong side)."""
-    from regulo.schema import fields
+    from regulo.config.json_schema import fields
 
-    classes = [spec.load(g, n) for g in spec.GROUPS for n in spec.names(g)] + [*config.FIXED.values(), config.Run]
+    classes = [registry.load(g, n) for g in registry.GROUPS for n in registry.names(g)] + [
+        *config_schema.FIXED.values(),
+        config_schema.Run,
+    ]
     found = []
     for cls in classes:
         for name, described in fields(cls).items():
@@ -186,6 +190,6 @@ def test_json_schema_describes_every_technique(tmp_path: Path) -> None:
 
     assert main(["schema", str(tmp_path)]) == 0
     schema = json.loads((tmp_path / "run.json").read_text())
-    assert set(schema["properties"]["regularizer"]["properties"]) == set(spec.names("regularizer"))
+    assert set(schema["properties"]["regularizer"]["properties"]) == set(registry.names("regularizer"))
     assert schema["properties"]["regularizer"]["properties"]["dropout"]["properties"]["fc"]["anyOf"][0]["exclusiveMaximum"] == 1
     assert schema["additionalProperties"] is False

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from regulo.corruptions import KINDS, SEVERITIES, corrupt, strength
+from regulo.evaluation.corruptions import KINDS, SEVERITIES, corrupt, strength
 from tests.conftest import rng
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (8, 11, 3), (9, 8, 1), (64, 96, 3)]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from regulo import config
 from regulo.__main__ import build_commands
+from regulo.config import compose
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -31,7 +31,7 @@ def test_every_override_in_the_readme_is_valid(tmp_path: Path) -> None:
             overrides = [word.strip("'") for word in (found[1] or found[2] or "").split()]
             if {"--resume", "--help"} & set(overrides):
                 continue
-            config.load([o for o in overrides if not o.startswith("-")])
+            compose.load([o for o in overrides if not o.startswith("-")])
             checked += 1
     assert checked >= 5
 

@@ -3,7 +3,7 @@ import zlib
 
 import numpy as np
 
-from regulo.draws import generator, sample_seed, torch_seed
+from regulo.core.rng import generator, sample_seed, torch_seed
 
 
 def test_draws_are_a_pure_function_of_their_place() -> None:

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from regulo import config
 from regulo.__main__ import main
-from regulo.core import config_dir
+from regulo.config import compose
+from regulo.core import yaml_files
 from tests.conftest import rng
 
-EXPERIMENTS = config_dir.list_groups()["experiment"]
+EXPERIMENTS = yaml_files.list_groups()["experiment"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_says_what_to_expect(name: str) -> None:
-    head = (config_dir.config_dir() / "experiment" / f"{name}.yaml").read_text().split("defaults:")[0]
+    head = (yaml_files.config_dir() / "experiment" / f"{name}.yaml").read_text().split("defaults:")[0]
     for part in (f"experiment={name}", "time ", "expected "):
         assert part in head
     assert "@" not in head.replace("# @package", ""), "no placeholder is left"
@@ -35,6 +35,6 @@ def photographs(folder: Path) -> Path:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_runs(name: str, tmp_path: Path) -> None:
     overrides = [f"experiment={name}", "debug=fast", "logger=csv", "data.num_workers=0", f"run_dir={tmp_path / 'run'}"]
-    if config.load([f"experiment={name}", "data.root=photographs"]).data.name == "image_folder":
+    if compose.load([f"experiment={name}", "data.root=photographs"]).data.name == "image_folder":
         overrides += ["trainer=cpu", f"data.root={photographs(tmp_path)}", "data.image_size=32", "data.batch_size=6"]
     assert main(["train", *overrides]) == 0

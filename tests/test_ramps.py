@@ -9,15 +9,17 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from regulo import checkpoints, config
-from regulo.errors import Refused
+from regulo.config import compose, validate
+from regulo.core.errors import Refused
+from regulo.core.schedule import Dial, Ramp, value
+from regulo.models.components.classifier import Classifier
+from regulo.models.components.sites import RateSite
 from regulo.optim.adamw import AdamW
 from regulo.optim.sgd import SGD
-from regulo.plan import Plan
-from regulo.ramps import Dial, Ramp, value
+from regulo.regularizers.components.plan import Plan
 from regulo.regularizers.weight_decay import WeightDecay
-from regulo.sites import RateSite
-from regulo.task import Classifier, ImageClassification
+from regulo.tracking import checkpoint_io
+from regulo.training.module import ImageClassification
 from tests.conftest import GREY, build_model
 from tests.test_task import STEPS, batches, fit
 
@@ -124,7 +126,7 @@ def test_a_rate_of_a_fused_kernel_follows_its_ramp() -> None:
 
 def problems(*overrides: str) -> list[str]:
     with pytest.raises(Refused) as refused:
-        config.load(overrides)
+        compose.load(overrides)
     return [str(p) for p in refused.value.problems]
 
 
@@ -156,9 +158,9 @@ def test_a_mistake_in_a_ramp_is_refused_at_its_dotted_name(override: str, key: s
 
 
 def test_a_ramp_is_saved_and_read_back_and_shown_in_the_plan() -> None:
-    c = config.load(["regularizer.dropout.fc={start:0,end:0.5,shape:cosine}"])
+    c = compose.load(["regularizer.dropout.fc={start:0,end:0.5,shape:cosine}"])
     assert c.regularizer["dropout"].fc == Ramp(start=0.0, end=0.5, shape="cosine")  # type: ignore[attr-defined]
-    assert config.validate(c.as_dict()) == c
+    assert validate.validate(c.as_dict()) == c
     (shown,) = {row["strength"] for row in Plan([c.regularizer["dropout"]]).rows()}
     assert "fc=0→0.5" in shown
 
@@ -167,7 +169,7 @@ def test_a_ramp_is_saved_and_read_back_and_shown_in_the_plan() -> None:
 
 
 def test_the_strength_of_the_command_line_multiplies_every_technique_of_the_plan() -> None:
-    c = config.load(["strength=0.5", "regularizer=[dropout,mixup,weight_decay,early_stopping]"])
+    c = compose.load(["strength=0.5", "regularizer=[dropout,mixup,weight_decay,early_stopping]"])
     by_name = {r.name: r for r in Plan(c.regularizer.values(), c.run.strength).regularizers}
     for name, field in (("dropout", "fc"), ("mixup", "p"), ("weight_decay", "rate")):
         assert getattr(by_name[name], field) == pytest.approx(getattr(c.regularizer[name], field) / 2)
@@ -180,7 +182,7 @@ def test_the_strength_of_the_command_line_multiplies_every_technique_of_the_plan
 
 def test_a_run_at_strength_0_is_the_run_without_regularizers(run: Any) -> None:
     def weights(folder: Path) -> dict[str, torch.Tensor]:
-        return checkpoints.read(folder / "checkpoints" / "last.ckpt")["state_dict"]
+        return checkpoint_io.read(folder / "checkpoints" / "last.ckpt")["state_dict"]
 
     none, one = run("regularizer=none", name="none")
     zero, other = run("strength=0", name="zero")
@@ -217,8 +219,8 @@ def test_a_ramp_of_weight_decay_reaches_the_optimizer_in_every_step(optim: Any, 
 def test_dials_stand_where_the_run_is_in_every_step() -> None:
     from lightning.pytorch import Callback
 
+    from regulo.models.components.sites import sites
     from regulo.regularizers.dropout import Dropout
-    from regulo.sites import sites
 
     seen: list[float] = []
     plan = Plan([Dropout.model_validate({"fc": {"start": 0.0, "end": 0.9}})])
@@ -237,7 +239,7 @@ def test_a_plan_with_a_ramp_reaches_workers_that_are_started_afresh() -> None:
     """A parametrised class has no name by which pickle would find it."""
     import pickle
 
-    plan = Plan(config.load(["regularizer=[augment,mixup]", "regularizer.mixup.p={start:0.5,end:0}"]).regularizer.values())
+    plan = Plan(compose.load(["regularizer=[augment,mixup]", "regularizer.mixup.p={start:0.5,end:0}"]).regularizer.values())
     twin = pickle.loads(pickle.dumps(plan))
     (one,) = [r for r in plan.regularizers if r.name == "mixup"]
     (two,) = [r for r in twin.regularizers if r.name == "mixup"]

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from regulo import checkpoints, records, resume
 from regulo.__main__ import main
+from regulo.core.errors import Refused
+from regulo.core.files import locked
 from regulo.distributed.preemption import RunStoppedError, StopRequest
-from regulo.errors import Refused
-from regulo.runs import RunFolder, locked
+from regulo.tracking import checkpoint_io, records
+from regulo.tracking.run_dir import RunFolder
+from regulo.training import resume
 from tests.sittings import SHORT, Blow, differences, rows, train
 
 WORDS = [*SHORT, "model.width=4", "regularizer=[augment,dropout,mixup,ema,weight_decay,early_stopping]"]
@@ -170,7 +172,7 @@ def test_a_run_that_went_on_meanwhile_is_refused(stopped: Path) -> None:
     assert found
     found.claim()
     file = stopped / "checkpoints" / "last.ckpt"
-    torch.save(checkpoints.read(file), file.with_suffix(".part"))
+    torch.save(checkpoint_io.read(file), file.with_suffix(".part"))
     file.with_suffix(".part").replace(file)
     with pytest.raises(Refused, match="went on meanwhile"):
         found.claim()
@@ -191,7 +193,7 @@ def test_a_checkpoint_that_does_not_say_where_it_lies_is_refused(
     part: str, stopped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = stopped / "checkpoints" / "last.ckpt"
-    kept = checkpoints.read(file)
+    kept = checkpoint_io.read(file)
     kept["regulo"][part] = "\x1b[2J"
     torch.save(kept, file)
     assert main(["train", "--resume", str(stopped)]) == 2
@@ -208,7 +210,7 @@ def test_a_run_that_is_done_has_nothing_to_go_on_with(unbroken: Path, capsys: py
 def test_a_run_that_another_process_trains_is_refused(
     stopped: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("regulo.runs.LINGER", 0.2)
+    monkeypatch.setattr("regulo.tracking.run_dir.LINGER", 0.2)
     with locked(stopped / ".lock"):
         assert main(["train", "--resume", str(stopped)]) == 2
     assert "is being trained by another process" in capsys.readouterr().err
@@ -216,7 +218,7 @@ def test_a_run_that_another_process_trains_is_refused(
 
 def test_other_images_are_refused(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = stopped / "checkpoints" / "last.ckpt"
-    kept = checkpoints.read(file)
+    kept = checkpoint_io.read(file)
     kept["regulo"]["images"][0] += 1
     torch.save(kept, file)
     assert main(["train", "--resume", str(stopped)]) == 2
@@ -269,11 +271,11 @@ def test_a_torn_checkpoint_is_recognised_and_the_one_before_is_used(
 
 def test_a_torn_checkpoint_does_not_take_the_place_of_the_one_before(unbroken: Path, stopped: Path) -> None:
     last, previous = (stopped / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous"))
-    step = checkpoints.read(previous)["global_step"]
+    step = checkpoint_io.read(previous)["global_step"]
     last.write_bytes(b"torn")
     assert train(["--resume", str(stopped)], Blow(signal.SIGKILL, step=step)) == -9
     assert not last.exists()
-    assert checkpoints.read(previous)["global_step"] == step
+    assert checkpoint_io.read(previous)["global_step"] == step
     assert train(["--resume", str(stopped)]) == 0
     assert differences(unbroken, stopped) == []
 
@@ -293,7 +295,7 @@ def test_a_torn_last_row_of_the_metrics_is_left_behind(unbroken: Path, stopped: 
 
 
 def test_the_best_checkpoint_remembers_its_score_and_no_path(killed: Path) -> None:
-    kept = checkpoints.read(killed / "checkpoints" / "last.ckpt")["callbacks"]
+    kept = checkpoint_io.read(killed / "checkpoints" / "last.ckpt")["callbacks"]
     (best,) = (state for name, state in kept.items() if name.startswith("Best"))
     assert set(best) == {"score"}
 

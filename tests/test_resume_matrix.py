@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from regulo import config, spec
+from regulo.config import compose
+from regulo.core import registry
 from tests.sittings import SHORT, Blow, differences, train
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
@@ -30,8 +31,8 @@ LOADED = ["augment", "trivial_augment", "rand_augment", "aug_mix", "repeated_aug
 
 def plans() -> Iterator[tuple[str, list[str]]]:
     """Each technique with what it needs; most of the lesson's at once."""
-    for name in spec.names("regularizer"):
-        yield name, [name, *config.companions(name)]
+    for name in registry.names("regularizer"):
+        yield name, [name, *compose.companions(name)]
     yield "together", TOGETHER
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from regulo.__main__ import main
-from regulo.errors import Refused
-from regulo.runs import RunFolder, find_run, list_runs, locked, resolve_resume
+from regulo.core.errors import Refused
+from regulo.core.files import locked
+from regulo.tracking.run_dir import RunFolder
+from regulo.tracking.run_names import find_run, list_runs, resolve_resume
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from regulo.averaging import estimate_statistics
-from regulo.scores import Evaluation, Meter, Tally, gaps
+from regulo.core.metrics import Evaluation, Meter, Tally, gaps
+from regulo.regularizers.components.weight_averaging import estimate_statistics
 from tests.over_ranks import over_ranks
 
 

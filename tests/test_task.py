@@ -7,12 +7,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
-from regulo import config
-from regulo.batch import Batch
+from regulo.config import compose
+from regulo.core.types import Batch
+from regulo.models.components.classifier import Classifier
 from regulo.optim.adamw import AdamW
 from regulo.optim.sgd import SGD
-from regulo.plan import Plan
-from regulo.task import Classifier, ImageClassification
+from regulo.regularizers.components.plan import Plan
+from regulo.training.module import ImageClassification
 from tests.conftest import GREY, build_model
 
 STEPS = 9
@@ -60,7 +61,7 @@ def batches(n: int = STEPS) -> list[Batch]:
 
 
 def task(names: str, optim: Any = None, log_every: int = 4) -> ImageClassification:
-    plan = Plan(config.load([f"regularizer={names}"]).regularizer.values())
+    plan = Plan(compose.load([f"regularizer={names}"]).regularizer.values())
     model = plan.surgery(build_model("resnet_small", GREY), GREY)
     return ImageClassification(Classifier(model, GREY, "contiguous"), GREY, plan, optim or SGD(lr=0.01, clip=1.0), 0, log_every)
 
@@ -98,7 +99,7 @@ def test_nothing_waits_for_the_device_between_log_points(optim: Any, monkeypatch
 
 @pytest.mark.parametrize("poison", ["loss", "input"])
 def test_a_non_finite_loss_fails_the_run_with_a_remedy(poison: str) -> None:
-    from regulo.errors import Diverged
+    from regulo.core.errors import Diverged
 
     t = task("none", SGD(lr=1e30))
     if poison == "input":
@@ -108,7 +109,7 @@ def test_a_non_finite_loss_fails_the_run_with_a_remedy(poison: str) -> None:
 
 
 def test_a_non_finite_validation_loss_fails_before_anything_is_called_best() -> None:
-    from regulo.errors import Diverged
+    from regulo.core.errors import Diverged
 
     t = task("none", SGD(lr=1e-9), log_every=100)
 

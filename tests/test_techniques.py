@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from regulo import spec
 from regulo.__main__ import main
+from regulo.config.catalog import COLUMNS, TESTS, formula_tests, markdown_table, rows, scaling
+from regulo.core import registry
 from regulo.regularizers.base import HOOKS, Regularizer
-from regulo.techniques import COLUMNS, TESTS, formula_tests, markdown_table, rows, scaling
 
 ROOT = Path(__file__).parents[1]
-NAMES = spec.names("regularizer")
+NAMES = registry.names("regularizer")
 MARKED = formula_tests(TESTS)
 
 
@@ -54,12 +54,12 @@ def test_list_takes_nothing_but_markdown(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_how_a_technique_scales_is_told() -> None:
-    told = {name: scaling(spec.load("regularizer", name)()) for name in ("dropout", "early_stopping", "rand_augment")}
+    told = {name: scaling(registry.load("regularizer", name)()) for name in ("dropout", "early_stopping", "rand_augment")}
     assert told["dropout"] == "fc, conv, attention"
     assert told["early_stopping"] == "on or off"
     assert told["rand_augment"].startswith("The magnitude is multiplied")
     for name in NAMES:
-        cls = spec.load("regularizer", name)
+        cls = registry.load("regularizer", name)
         assert cls.scaled is Regularizer.scaled or cls.scaled.__doc__, f"{name} scales in its own way, and says how"
 
 

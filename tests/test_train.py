@@ -13,8 +13,9 @@ import pytest
 import torch
 import yaml
 
-from regulo import checkpoints, config
 from regulo.__main__ import main
+from regulo.config import validate
+from regulo.tracking import checkpoint_io
 from tests.conftest import FAST, FinishedRun
 
 KEYS = {
@@ -39,7 +40,7 @@ COMMAND = [sys.executable, "-m", "regulo"]
 
 
 def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    return checkpoints.read(folder / "checkpoints" / f"{name}.ckpt")["state_dict"]
+    return checkpoint_io.read(folder / "checkpoints" / f"{name}.ckpt")["state_dict"]
 
 
 def test_a_run_leaves_its_folder_and_can_be_evaluated_to_the_last_digit(
@@ -68,8 +69,8 @@ def test_the_saved_config_is_the_resolved_one(finished_run: FinishedRun) -> None
     saved = yaml.safe_load((folder / "config.yaml").read_text())
     assert saved["seed"] == 3
     assert saved["trainer"]["precision"] != "auto"
-    assert config.validate(saved).as_dict() == saved
-    assert checkpoints.read(folder / "checkpoints" / "best.ckpt")["regulo"]["config"] == saved
+    assert validate.validate(saved).as_dict() == saved
+    assert checkpoint_io.read(folder / "checkpoints" / "best.ckpt")["regulo"]["config"] == saved
 
 
 def test_one_seed_gives_one_result_with_any_number_of_workers_and_another_seed_another(
@@ -112,8 +113,8 @@ def test_without_early_stopping_the_last_weights_are_handed_on(run: Any, finishe
 def test_early_stopping_hands_on_the_weights_of_the_argmin(
     losses: list[float], best: int, stops_after: int, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from regulo.scores import Tally
-    from regulo.task import ImageClassification
+    from regulo.core.metrics import Tally
+    from regulo.training.module import ImageClassification
 
     kept: dict[int, Any] = {}
     plain = ImageClassification.on_validation_epoch_end
@@ -164,7 +165,7 @@ def test_a_run_folder_is_never_shared(run: Any, tmp_path: Path, capsys: pytest.C
 
 
 def test_two_runs_in_one_second_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regulo.runs import RunFolder
+    from regulo.tracking.run_dir import RunFolder
 
     monkeypatch.chdir(tmp_path)
     paths = {RunFolder.create(None, "x").path for _ in range(3)}
@@ -174,7 +175,7 @@ def test_two_runs_in_one_second_get_two_folders(tmp_path: Path, monkeypatch: pyt
 def test_a_diverging_run_fails_with_1_says_why_and_keeps_the_last_finite_weights(
     run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from regulo.task import ImageClassification
+    from regulo.training.module import ImageClassification
 
     plain = ImageClassification.on_train_epoch_start
 
@@ -273,8 +274,8 @@ def test_online_logging_is_refused_in_one_line_where_there_is_no_key(
 
 
 def test_the_dashboard_gathers_all_runs(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regulo.dashboard import gather
-    from regulo.errors import Refused
+    from regulo.core.errors import Refused
+    from regulo.tracking.dashboard import gather
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Refused, match="make train"):

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from regulo import __version__
 from regulo.core.arguments import ArgumentParser, Choice
+from regulo.core.errors import Failed, Problem, Refused, exit_code, nearest, one_line
 from regulo.core.output import safe_output
 from regulo.core.text import definitions
 from regulo.core.warnings import ignore_harmless_warnings
-from regulo.errors import Failed, Problem, Refused, exit_code, nearest, one_line
-from regulo.runs import SPLITS, resolve_resume
+from regulo.tracking.run_dir import SPLITS
+from regulo.tracking.run_names import resolve_resume
 
 HELP = ("-h", "--help")
 
@@ -65,47 +66,51 @@ def build_commands() -> dict[str, Command]:
         commands[name] = Command(parser, summary, function, **settings)
         return parser
 
-    train = command("train", "regulo.train:train", "train, restore the best weights, test", free_form=True)
+    train = command("train", "regulo.training.train:train", "train, restore the best weights, test", free_form=True)
     train.add_argument("--resume", metavar="RUN", help="go on with an interrupted run; `latest`: the newest one that can go on")
     train.add_argument("words", metavar="override", nargs="*", help="a value, or a choice of configs/: see below")
 
-    evaluate = command("evaluate", "regulo.evaluate:evaluate", "score a run again, from its folder alone", output_required=True)
+    evaluate = command(
+        "evaluate", "regulo.evaluation.evaluate:evaluate", "score a run again, from its folder alone", output_required=True
+    )
     evaluate.add_argument("run", metavar="RUN", help=RUN)
     evaluate.add_argument("split", nargs="?", type=Choice("split", SPLITS), help=f"{', '.join(SPLITS)}; default: all")
 
-    predict = command("predict", "regulo.predict:predict", "the classes of image files, as CSV", output_required=True)
+    predict = command("predict", "regulo.evaluation.predict:predict", "the classes of image files, as CSV", output_required=True)
     predict.add_argument("run", metavar="RUN", help=RUN)
     predict.add_argument("paths", metavar="PATH", nargs="+", help="an image, or a folder: all images below it")
 
-    dashboard = command("dashboard", "regulo.dashboard:dashboard", "show runs in the terminal (W&B's local viewer)")
+    dashboard = command("dashboard", "regulo.tracking.dashboard:dashboard", "show runs in the terminal (W&B's local viewer)")
     dashboard.add_argument("run", metavar="RUN", nargs="?", help=f"{RUN}; default: all runs")
 
-    claims = command("claims", "regulo.claims.lab.command:claims", "try the lesson's claims, with verdicts")
+    claims = command("claims", "regulo.analysis.claims.lab.command:claims", "try the lesson's claims, with verdicts")
     claims.add_argument("names", metavar="name", nargs="*", help="a claim; default: all")
     claims.add_argument("--quick", action="store_true", help="one seed and coarser grids: an indication")
     claims.add_argument("--docs", action="store_true", help="write the page to docs/claims.md, for the repository")
 
-    ablate = command("ablate", "regulo.ablate.command:ablate", "which technique helps, and by how much", ABLATE, free_form=True)
+    ablate = command(
+        "ablate", "regulo.analysis.ablation.command:ablate", "which technique helps, and by how much", ABLATE, free_form=True
+    )
     ablate.add_argument("words", metavar="override", nargs="*", help="see above")
 
-    doctor = command("doctor", "regulo.doctor.command:doctor", "what is risky in a run, and what its curves say", DOCTOR)
+    doctor = command("doctor", "regulo.analysis.doctor.command:doctor", "what is risky in a run, and what its curves say", DOCTOR)
     doctor.add_argument("words", metavar="override | RUN", nargs="*", help="overrides of `regulo train`, or finished runs")
     doctor.add_argument("--fix", metavar="FILE", nargs="?", const="", help="write an experiment without the findings")
     doctor.add_argument("--difference", metavar="POINTS", help="the difference in accuracy that matters, in percentage points")
 
-    report = command("report", "regulo.report.command:report", "a page that explains a run or a study")
+    report = command("report", "regulo.analysis.report.command:report", "a page that explains a run or a study")
     report.add_argument("folders", metavar="RUN | STUDY", nargs="*", help=f"{RUN}, or a study's folder; default: the newest run")
     report.add_argument("--wandb", action="store_true", help="make the same a report on W&B, too")
 
     what = "the techniques: hooks, what they do, strength, source, formula tests"
-    listing = command("list", "regulo.techniques:list_techniques", what, output_required=True)
+    listing = command("list", "regulo.config.catalog:list_techniques", what, output_required=True)
     listing.add_argument("--markdown", action="store_true", help="as a Markdown table, with the names of the tests")
 
-    schema = command("schema", "regulo.schema:schema", "write the configuration's JSON Schema, for editors")
+    schema = command("schema", "regulo.config.json_schema:write_schemas", "write the configuration's JSON Schema, for editors")
     schema.add_argument("folder", metavar="FOLDER", nargs="?", help="default: .schema")
 
     what = "print a script that completes this command line in a shell"
-    completion = command("completion", "regulo.completion:completion", what, COMPLETION, output_required=True)
+    completion = command("completion", "regulo.config.completion:completion", what, COMPLETION, output_required=True)
     completion.add_argument("shell", type=Choice("shell", ("bash", "zsh", "fish")), help="bash, zsh or fish")
     return commands
 
@@ -115,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, *words = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
     commands = build_commands()
     if name == "__complete":  # the shell asks, at every press of the tab key
-        from regulo.completion import print_candidates
+        from regulo.config.completion import print_candidates
 
         return print_candidates({name: command.parser for name, command in commands.items()}, words)
     printing = name not in commands or commands[name].output_required or not set(HELP).isdisjoint(words)
@@ -186,7 +191,7 @@ def print_help(name: str, command: Command, topics: Sequence[str]) -> None:
     if name != "train":
         print(command.parser.format_help().rstrip())
         return
-    from regulo.help import explain_keys
+    from regulo.config.help import explain_keys
 
     if not topics:
         print(command.parser.format_help())

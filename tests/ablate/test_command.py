@@ -15,14 +15,15 @@ from typing import Any
 
 import pytest
 
-from regulo import config as configs
-from regulo import jobs, measures
-from regulo.ablate import command, runner, runs
-from regulo.ablate.cells import Cell
-from regulo.ablate.command import ablate
-from regulo.ablate.runner import Course
-from regulo.ablate.runs import StudyRun
-from regulo.errors import Refused
+from regulo.analysis.ablation import command, runner, runs
+from regulo.analysis.ablation.cells import Cell
+from regulo.analysis.ablation.command import ablate
+from regulo.analysis.ablation.runner import Course
+from regulo.analysis.ablation.runs import StudyRun
+from regulo.analysis.launchers import local
+from regulo.config import compose
+from regulo.core.errors import Refused
+from regulo.evaluation import robustness
 from regulo.regularizers.base import Goal
 
 TINY = ["debug=fast", "model.width=4", "data.num_workers=0", "regularizer=none", "data.clean_subset=50"]
@@ -33,7 +34,7 @@ KEYS = ("acc", "loss", "ece", "brier")
 
 def pretend(overrides: Sequence[str]) -> int:
     """What `regulo train` leaves, with numbers that the whole configuration draws."""
-    config = configs.load(overrides)
+    config = compose.load(overrides)
     assert config.run.run_dir
     folder = Path(config.run.run_dir)
     folder.mkdir()
@@ -55,10 +56,10 @@ def done(name: str) -> dict[str, Any]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are pretended."""
-    monkeypatch.setattr("regulo.train.train", pretend)
-    monkeypatch.setattr("regulo.alike.settled", lambda config, root: [])
-    monkeypatch.setattr(measures, "measure", lambda folder, _: folder.save_json("measures.json", {"test/ece_scaled": 0.1}))
-    monkeypatch.setattr("regulo.ablate.cells.tried", lambda cells: None)
+    monkeypatch.setattr("regulo.training.train.train", pretend)
+    monkeypatch.setattr("regulo.analysis.shared_settings.settled", lambda config, root: [])
+    monkeypatch.setattr(robustness, "measure", lambda folder, _: folder.save_json("measures.json", {"test/ece_scaled": 0.1}))
+    monkeypatch.setattr("regulo.analysis.ablation.cells.tried", lambda cells: None)
 
 
 @pytest.fixture
@@ -69,19 +70,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def run(
         wanted: Mapping[str, Callable[[], object]], parts: object, logs: Path, go_on: Callable[[], bool]
-    ) -> Iterator[jobs.Event]:
+    ) -> Iterator[local.Event]:
         for name, job in wanted.items():
             if not go_on():
                 return
             ran.append(name)
-            yield jobs.Event(name)
+            yield local.Event(name)
             try:
                 job()
-                yield jobs.Event(name, 1.0)
+                yield local.Event(name, 1.0)
             except Exception as error:
-                yield jobs.Event(name, 1.0, str(error).splitlines()[0])
+                yield local.Event(name, 1.0, str(error).splitlines()[0])
 
-    monkeypatch.setattr(jobs, "run", run)
+    monkeypatch.setattr(local, "run", run)
     monkeypatch.setattr(command, "pages", lambda root: [])  # the page has tests of its own
     return ran
 
@@ -190,7 +191,7 @@ def test_a_run_that_kept_a_checkpoint_goes_on_from_there(here: list[str], monkey
         (folder / "result.json").write_text(whole)
         return 0
 
-    monkeypatch.setattr("regulo.train.train", goes_on)
+    monkeypatch.setattr("regulo.training.train.train", goes_on)
     assert ablate(ONE) == 0
     assert asked == [["--resume", str(folder.absolute())]]
 
@@ -223,10 +224,10 @@ def test_the_budget_looks_ahead() -> None:
     course = Course([], Goal("val/loss", "min"), 1, budget=1.0)
     assert course.go_on()
     course.running["a"] = 0.0
-    course.hear(jobs.Event("a", 59.0))
+    course.hear(local.Event("a", 59.0))
     assert course.go_on()
     course.running["b"] = 0.0
-    course.hear(jobs.Event("b", 60.5))
+    course.hear(local.Event("b", 60.5))
     assert not course.go_on()
 
 
@@ -266,7 +267,7 @@ def test_the_best_so_far_is_the_best_mean_on_validation(tmp_path: Path) -> None:
 
 SCRIPT = f"""
 import sys
-from regulo.ablate import command
+from regulo.analysis.ablation import command
 command.pages = lambda root: []
 if __name__ == "__main__":
     sys.exit(command.ablate({ONE!r} + sys.argv[1:]))

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from regulo.ablate.statistics import ERROR, any_beyond, differences, dunnett, interactions
-from regulo.additive import noise
+from regulo.analysis.ablation.statistics import ERROR, any_beyond, differences, dunnett, interactions
+from regulo.analysis.anova import noise
 
 
 @pytest.mark.parametrize(

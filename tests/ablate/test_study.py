@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from regulo import config, spec
 from regulo.__main__ import main
-from regulo.ablate import study as studies
-from regulo.ablate.cells import Cell, cells, checked
-from regulo.ablate.study import order
-from regulo.core import config_dir
-from regulo.errors import Refused
+from regulo.analysis.ablation import study as studies
+from regulo.analysis.ablation.cells import Cell, cells, checked
+from regulo.analysis.ablation.study import order
+from regulo.config import compose
+from regulo.core import registry, yaml_files
+from regulo.core.errors import Refused
 
 ABC = "study.techniques={a: [+regularizer=mixup], b: [+regularizer=cutmix], c: [+regularizer=sam]}"
 PLAIN = "regularizer=none"
@@ -38,14 +38,14 @@ def test_the_designs() -> None:
     strengths = of(ABC, "study.design=strengths", "study.strengths=[2,0.5]")
     assert [(c.label, c.strength) for c in strengths] == [("strength 0.5", 0.5), ("strength 2", 2.0)]
     for cell in strengths:
-        run = config.load(cell.overrides)
+        run = compose.load(cell.overrides)
         assert run.run.strength == cell.strength
         assert {"mixup", "cutmix", "sam"} <= set(run.regularizer)
 
 
 def test_every_technique_there_is_can_be_named_and_brings_what_it_needs() -> None:
     """Discovered, so that one that is added is tried without a word here."""
-    names = spec.names("regularizer")
+    names = registry.names("regularizer")
     found = checked(order([PLAIN, f"study.techniques=[{','.join(names)}]", "model=vit_tiny", "data=cifar10"]).study)
     assert [c.techniques for c in found] == [(), *((n,) for n in names)]
     for cell, run in found.items():
@@ -69,9 +69,9 @@ def test_words_of_the_study_are_not_overrides_and_the_rest_is_of_the_base(tmp_pa
     assert (found.name, found.study.seeds, found.at_once, found.launcher) == ("mine", 2, 3, "local")
     assert found.parameters == {"timeout_min": 5}
     assert found.study.base == ["optim.lr=0.1", "optim.lr=0.3"]
-    run = config.load(cells(found.study)[0].overrides)
+    run = compose.load(cells(found.study)[0].overrides)
     assert (run.optim.model_dump()["lr"], run.logger.wandb, run.callbacks) == (0.3, "off", {})
-    assert config.load(of("logger=wandb")[0].overrides).logger.wandb == "offline"
+    assert compose.load(of("logger=wandb")[0].overrides).logger.wandb == "offline"
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,6 @@ def test_mistakes_are_refused_with_the_nearest_right_thing(arguments: list[str],
 
 
 def test_a_study_is_no_group_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "study" not in config_dir.list_groups()
+    assert "study" not in yaml_files.list_groups()
     assert main(["train", "study=quick"]) == 2
     assert "study: unknown key" in capsys.readouterr().err

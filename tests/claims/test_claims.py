@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regulo import jobs
 from regulo.__main__ import main
-from regulo.callbacks.base import figure
-from regulo.claims import batch_norm_initialisation, early_stopping_argmin
-from regulo.claims.base import Claim, Numbers, Row, Trial
-from regulo.claims.lab import command, report
-from regulo.claims.lab.comparison import Comparison, contrast, kept
-from regulo.errors import Refused
+from regulo.analysis.claims import batch_norm_initialisation, early_stopping_argmin
+from regulo.analysis.claims.base import Claim, Numbers, Row, Trial
+from regulo.analysis.claims.lab import command, report
+from regulo.analysis.claims.lab.comparison import Comparison, contrast, kept
+from regulo.analysis.launchers import local
+from regulo.core.errors import Refused
+from regulo.core.figures import figure
 
 CLAIMS = command.discover()
 CONSTANT = 0
@@ -264,17 +264,17 @@ def test_a_broken_trial_costs_neither_the_others_nor_the_page(
             raise OSError("No space left on device")
         return GOOD[self.name](trial)
 
-    def here(wanted: Mapping[str, Callable[[], object]], *_: object) -> Iterator[jobs.Event]:
+    def here(wanted: Mapping[str, Callable[[], object]], *_: object) -> Iterator[local.Event]:
         for name, job in wanted.items():
             try:
                 job()
-                yield jobs.Event(name, 1.0)
+                yield local.Event(name, 1.0)
             except OSError as error:
-                yield jobs.Event(name, 1.0, str(error))
+                yield local.Event(name, 1.0, str(error))
 
     for claim in CLAIMS.values():
         monkeypatch.setattr(type(claim), "measure", measure)
-    monkeypatch.setattr(jobs, "run", here)  # other processes would not see these measurements
+    monkeypatch.setattr(local, "run", here)  # other processes would not see these measurements
     broken = True
     assert main(["claims", "--quick", "too_much", "random_labels"]) == 1
     assert "not measured: too_much" in capsys.readouterr().err
@@ -316,8 +316,8 @@ def test_an_unknown_claim_is_named_with_the_nearest(capsys: pytest.CaptureFixtur
 def test_the_exact_claims_hold(name: str, trial: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claim = CLAIMS[name]
     if name == "dropout_expectation":
-        monkeypatch.setattr("regulo.claims.dropout_expectation.MASKS", 2000)
-        monkeypatch.setattr("regulo.claims.dropout_expectation.STEPS", 20)
+        monkeypatch.setattr("regulo.analysis.claims.dropout_expectation.MASKS", 2000)
+        monkeypatch.setattr("regulo.analysis.claims.dropout_expectation.STEPS", 20)
     (wanted,) = [t for t in claim.trials(True) if t.name == trial]
     measured = {trial: claim.measure(wanted, tmp_path)}
     trials = [Trial(t.name, t.settings, measured.get(t.name, GOOD[name](t))) for t in claim.trials(True)]

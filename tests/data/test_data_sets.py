@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from regulo.core.errors import Refused
 from regulo.data import fashion_mnist, fashion_mnist_mini
 from regulo.data.cifar10 import Cifar10
 from regulo.data.cifar100 import Cifar100
+from regulo.data.components.image_io import read_image
 from regulo.data.fashion_mnist import FashionMnist
 from regulo.data.fashion_mnist_mini import FashionMnistMini
 from regulo.data.image_folder import ImageFolder
-from regulo.errors import Refused
-from regulo.imaging import read_image
 from tests.conftest import rng
 
 
@@ -156,7 +156,7 @@ def test_train_val_and_test_folders_are_used_and_missing_ones_are_carved(tmp_pat
 
 
 def test_every_image_reaches_the_network_at_one_size(tmp_path: Path) -> None:
-    from regulo.data.pipeline.module import ImageData
+    from regulo.data.components.datamodule import ImageData
     from regulo.regularizers.augment import Augment
 
     for c in "ab":

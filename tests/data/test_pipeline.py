@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from regulo.batch import Facts, Split
+from regulo.core.types import Facts, Split
 from regulo.data.base import DataSet, Splits, drawn_from, fixed_subset, moments, stratified
-from regulo.data.pipeline.module import ImageData
-from regulo.data.pipeline.sampler import EvalBatches, TrainBatches
+from regulo.data.components.datamodule import ImageData
+from regulo.data.components.sampler import EvalBatches, TrainBatches
 from regulo.regularizers.augment import Augment
 from tests.conftest import rng
 
@@ -131,7 +131,7 @@ def test_moments_are_numpys() -> None:
 def test_a_misspelt_transform_argument_is_an_error() -> None:
     import albumentations as A
 
-    from regulo.imaging import strictly
+    from regulo.data.components.image_io import strictly
 
     with pytest.raises(UserWarning, match="probability"), strictly():
         A.HorizontalFlip(probability=0.5)
@@ -140,8 +140,8 @@ def test_a_misspelt_transform_argument_is_an_error() -> None:
 def test_the_agpl_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.metadata
 
-    from regulo.errors import Refused
-    from regulo.imaging import albumentations
+    from regulo.core.errors import Refused
+    from regulo.data.components.image_io import albumentations
 
     monkeypatch.setattr(importlib.metadata, "distribution", lambda name: object())
     with pytest.raises(Refused, match="AGPL"):

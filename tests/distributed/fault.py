@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from regulo import task
 from regulo.__main__ import main
+from regulo.training import module
 
 faults = [entry.split(":") for entry in sys.argv[1].split(",")]
 folder = Path(sys.argv[2])
-plain = task.ImageClassification.training_step
+plain = module.ImageClassification.training_step
 
 
 def raises() -> None:
@@ -53,5 +53,5 @@ def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
     return plain(self, batch, batch_idx)
 
 
-task.ImageClassification.training_step = training_step  # type: ignore[method-assign]
+module.ImageClassification.training_step = training_step  # type: ignore[method-assign]
 sys.exit(main(sys.argv[3:]))

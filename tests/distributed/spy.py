@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regulo import task, train
 from regulo.__main__ import main
-from regulo.replay import replaying
+from regulo.regularizers.components.replay import replaying
+from regulo.training import module, train
 
 seen: dict[str, list[Any]] = {"images": [], "losses": [], "gradients": [], "measured": [], "weights": []}
-Task: Any = task.ImageClassification
+Task: Any = module.ImageClassification
 plain_step, plain_clip, plain_end = Task.training_step, Task.configure_gradient_clipping, Task.on_validation_epoch_end
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from regulo.config import load
+from regulo.config.compose import load
+from regulo.core.errors import Refused
 from regulo.distributed.environment import LAUNCHER_PID, ProcessEnvironment, first_host, process_environment
-from regulo.errors import Refused
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
 TORCHRUN |= {"GROUP_RANK": "1", "GROUP_WORLD_SIZE": "2", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}

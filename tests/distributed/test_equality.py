@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from regulo import checkpoints
+from regulo.tracking import checkpoint_io
 from tests.distributed.conftest import execute, script
 
 PLANS = {
@@ -84,5 +84,5 @@ def test_sharded_ranks_begin_with_the_same_pretrained_weights(tmp_path: Path) ->
     how = ["optim.lr=1e-12", "trainer=ddp_cpu", "trainer.strategy=fsdp", f"run_dir={folder}"]
     done = execute([sys.executable, "-m", "regulo", "train", *COMMON, *model, *how])
     assert done.code == 0, done.errors[-3000:]
-    learned = checkpoints.read(folder / "checkpoints" / "last.ckpt")["state_dict"]
+    learned = checkpoint_io.read(folder / "checkpoints" / "last.ckpt")["state_dict"]
     torch.testing.assert_close(learned["classifier.model.conv5.0.weight"], known["conv5.0.weight"], atol=1e-5, rtol=0)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from regulo.core.errors import Diverged, Failed, Refused
 from regulo.distributed.failure import FailureReport, PeerFailedError, find_cause, read_hang
 from regulo.distributed.watchdog import WatchdogCallback
-from regulo.errors import Diverged, Failed, Refused
 
 IN_COLLECTIVE = "/x/torch/distributed/distributed_c10d.py"
 

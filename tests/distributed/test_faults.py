@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from regulo import checkpoints
+from regulo.tracking import checkpoint_io
 from tests.distributed.conftest import Ended, execute, result, script, training
 
 SECONDS = 60
@@ -21,7 +21,7 @@ def spoilt(folder: Path, what: str, rank: int, *overrides: str) -> tuple[Ended, 
 
 def is_resumable(run: Path, ended: Ended) -> None:
     """The last checkpoint is whole, that of the second epoch; and the run says how to go on."""
-    kept = checkpoints.read(run / "checkpoints" / "last.ckpt")
+    kept = checkpoint_io.read(run / "checkpoints" / "last.ckpt")
     assert kept["epoch"] == 1
     assert kept["global_step"] == 4
     assert ended.errors.count(f"regulo: when that is mended, go on with: regulo train --resume {run}") == 1

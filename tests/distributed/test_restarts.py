@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from regulo import checkpoints
+from regulo.tracking import checkpoint_io
 from tests.distributed.conftest import TRY, Ended, environment, execute, result, script, training
 from tests.distributed.test_faults import TORCHRUN
 from tests.sittings import differences
@@ -140,7 +140,7 @@ def test_who_stops_the_launcher_stops_the_run_which_can_go_on(number: int, unbro
     assert said.count(f"go on with: regulo train --resume {tmp_path / 'run'}") == 1, said
     assert "restart 1" not in said
     assert result(tmp_path / "run")["status"] == "interrupted"
-    assert checkpoints.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 6, "the next log point"
+    assert checkpoint_io.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 6, "the next log point"
     again = execute([sys.executable, "-m", "regulo", "train", "--resume", str(tmp_path / "run")])
     assert again.code == 0, again.errors
     assert differences(unbroken, tmp_path / "run") == []

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from regulo import config as configs
 from regulo.__main__ import main
-from regulo.core import config_dir
-from regulo.doctor.command import doctor
-from regulo.doctor.examination import examine
-from regulo.errors import Refused
-from regulo.recipe import Recipe
+from regulo.analysis.doctor.command import doctor
+from regulo.analysis.doctor.examination import examine
+from regulo.config import compose
+from regulo.config.overrides import Recipe
+from regulo.core import yaml_files
+from regulo.core.errors import Refused
 
 RUNS = [
     [],
@@ -31,21 +31,21 @@ RUNS = [
 
 @pytest.mark.parametrize("overrides", RUNS, ids=map(" ".join, RUNS))
 def test_a_recipe_is_the_run(overrides: list[str]) -> None:
-    config = configs.load(overrides)
-    assert configs.load(Recipe.of(config).words()) == config
+    config = compose.load(overrides)
+    assert compose.load(Recipe.of(config).words()) == config
 
 
 def test_a_recipe_says_no_more_than_needed() -> None:
-    assert Recipe.of(configs.load([])).words() == []
-    assert Recipe.of(configs.load(["model=vit_tiny", "seed=1"])).words() == ["model=vit_tiny", "seed=1"]
+    assert Recipe.of(compose.load([])).words() == []
+    assert Recipe.of(compose.load(["model=vit_tiny", "seed=1"])).words() == ["model=vit_tiny", "seed=1"]
 
 
 @pytest.fixture
 def own_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of configs/ that may be written to."""
     copy = tmp_path / "configs"
-    shutil.copytree(config_dir.config_dir(), copy)
-    monkeypatch.setattr(config_dir, "config_dir", lambda: copy)
+    shutil.copytree(yaml_files.config_dir(), copy)
+    monkeypatch.setattr(yaml_files, "config_dir", lambda: copy)
     return copy
 
 
@@ -68,7 +68,7 @@ def test_fix_writes_a_run_of_which_nothing_is_left_to_warn(
     assert [f for f in examine(["experiment=doctor"]) if f.severity != "note"] == []
     fixes = [line.split("   # ")[0].removeprefix("#").split() for line in file.read_text().splitlines() if "   # " in line]
     words = [*overrides, *(word for fix in fixes for word in fix), "name=doctor"]
-    assert configs.load(["experiment=doctor"]) == configs.load(words)
+    assert compose.load(["experiment=doctor"]) == compose.load(words)
     for part in ("experiment=doctor", "time ", "expected "):  # what the tests want of every experiment
         assert part in file.read_text().split("defaults:")[0]
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from regulo import config as configs
-from regulo.batch import Facts
-from regulo.core import config_dir
-from regulo.doctor.base import Case, Finding
-from regulo.doctor.examination import examine, look, rules
-from regulo.doctor.rules.smoothing_with_mixing import smaller_share
-from regulo.plan import Plan
+from regulo.analysis.doctor.base import Case, Finding
+from regulo.analysis.doctor.examination import examine, look, rules
+from regulo.analysis.doctor.rules.smoothing_with_mixing import smaller_share
+from regulo.config import compose
+from regulo.core import yaml_files
+from regulo.core.types import Facts
+from regulo.regularizers.components.plan import Plan
 from tests.conftest import rng
 
 PHOTOS = "data=image_folder"
@@ -103,9 +103,9 @@ def test_there_is_nothing_to_say_of_the_default() -> None:
 IMAGENET = {"train": 1_255_000, "val": 25_600, "test": 50_000}
 
 
-@pytest.mark.parametrize("name", config_dir.list_groups()["experiment"])
+@pytest.mark.parametrize("name", yaml_files.list_groups()["experiment"])
 def test_a_shipped_recipe_deserves_no_warning(name: str) -> None:
-    config = configs.load([f"experiment={name}"])
+    config = compose.load([f"experiment={name}"])
     if config.data.name == "image_folder":
         side = config.data.image_size  # type: ignore[attr-defined]
         facts = Facts(3, side, side, tuple(f"class {k}" for k in range(1000)), (0.5,) * 3, (0.2,) * 3)
@@ -146,12 +146,12 @@ def test_a_strength_counts_with_the_knob_and_so_does_its_fix() -> None:
     assert not keys(examine(quiet), "EMAHalfLife")
     loud = [*quiet, "strength=2.9"]
     (finding,) = [f for f in examine(loud) if f.key == "regularizer.ema.half_life"]
-    config = configs.load([*loud, *finding.fix])
+    config = compose.load([*loud, *finding.fix])
     assert config.regularizer["ema"].half_life * 2.9 == pytest.approx(0.02, rel=0.02)  # type: ignore[attr-defined]
 
 
 def test_digits_are_mentioned_and_asked_for_differences_are_warned_of() -> None:
-    case = Case.of(configs.load([]))
+    case = Case.of(compose.load([]))
     digits = dataclasses.replace(case, facts=dataclasses.replace(case.facts, classes=tuple("0123456789")))
     (finding,) = look(digits)
     assert (finding.severity, finding.key) == ("note", "regularizer.augment.flip")
@@ -165,7 +165,7 @@ def test_digits_are_mentioned_and_asked_for_differences_are_warned_of() -> None:
 def test_the_smaller_share_of_a_mixture_is_that_of_its_draws() -> None:
     for alpha in (0.2, 0.8, 1.0):
         lam = rng().beta(alpha, alpha, 400_000)
-        technique = configs.load([f"regularizer.mixup.alpha={alpha}"]).regularizer["mixup"]
+        technique = compose.load([f"regularizer.mixup.alpha={alpha}"]).regularizer["mixup"]
         assert smaller_share(technique) == pytest.approx(float((0.5 - abs(lam - 0.5)).mean()), rel=0.01)
 
 

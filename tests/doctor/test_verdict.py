@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from regulo import config as configs
-from regulo.doctor.features import NAN, Features, dose, features, read, slope
-from regulo.doctor.verdict import NEXT, REGIMES, classify, commands, evidence, judge
-from regulo.errors import Refused
-from regulo.runs import RunFolder
+from regulo.analysis.doctor.features import NAN, Features, dose, features, read, slope
+from regulo.analysis.doctor.verdict import NEXT, REGIMES, classify, commands, evidence, judge
+from regulo.config import compose
+from regulo.core.errors import Refused
+from regulo.tracking.run_dir import RunFolder
 from tests.conftest import FinishedRun
 
 EPOCHS = 20
@@ -41,7 +41,7 @@ def curve(start: float, end: float, n: int = EPOCHS) -> list[float]:
 
 
 def seen(*args: Any, result: dict[str, Any] | None = None, overrides: list[str] | None = None, **fields: Any) -> Features:
-    config = configs.load([f"trainer.max_epochs={EPOCHS}", *(overrides or [])])
+    config = compose.load([f"trainer.max_epochs={EPOCHS}", *(overrides or [])])
     return features(rows(*args, **fields), {"status": "done"} | (result or {}), config, 10)
 
 
@@ -99,7 +99,7 @@ CASES_OF_FITS: tuple[Any, ...] = (curve(2.2, 0.2), curve(2.2, 0.3), FLAT)
 
 
 def test_a_dose_is_a_multiple_of_the_usual_strength() -> None:
-    config = configs.load(["regularizer.dropout.fc=0.6", "strength=2"])
+    config = compose.load(["regularizer.dropout.fc=0.6", "strength=2"])
     assert dose(config.regularizer["dropout"]) == pytest.approx(3)
     assert seen(*CASES_OF_FITS, overrides=["regularizer.dropout.fc=0.6", "strength=2"]).dose == pytest.approx(6)
     assert dose(config.regularizer["early_stopping"]) == 1
@@ -112,10 +112,10 @@ def test_a_dose_is_a_multiple_of_the_usual_strength() -> None:
     ids=" ".join,
 )
 def test_every_command_is_valid_and_is_another_run(regime: str, overrides: list[str]) -> None:
-    config = configs.load(overrides)
+    config = compose.load(overrides)
     for command in commands(regime, config):
         words = shlex.split(re.fullmatch(r'make train ARGS="(.*)"', command)[1])  # type: ignore[index]
-        again = configs.load(words)
+        again = compose.load(words)
         assert again != config or (regime == "stopped too early" and "early_stopping" not in config.regularizer)
     assert set(NEXT) == set(REGIMES)
 
@@ -131,7 +131,7 @@ def test_a_run_folder_is_judged(finished_run: FinishedRun) -> None:
 
 def test_a_run_without_a_finished_epoch_is_not_judged_unless_its_loss_was_not_finite(tmp_path: Path) -> None:
     folder = RunFolder.create(str(tmp_path / "run"), "run")
-    folder.save_config(configs.load([]).as_dict())
+    folder.save_config(compose.load([]).as_dict())
     folder.save_json("result.json", {"status": "running"})
     with pytest.raises(Refused, match="finished no epoch"):
         judge(folder)

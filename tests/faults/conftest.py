@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regulo import checkpoints
 from regulo.__main__ import main
-from regulo.task import ImageClassification
+from regulo.tracking import checkpoint_io
+from regulo.training.module import ImageClassification
 from tests.conftest import FAST
 
 NOTHING = "nothing was started"
@@ -54,7 +54,7 @@ class Fault:
         else:
             assert (self.folder / "config.yaml").is_file()
         if self.keeps in (RUN, EPOCH):
-            kept = checkpoints.read(self.folder / "checkpoints" / "last.ckpt")
+            kept = checkpoint_io.read(self.folder / "checkpoints" / "last.ckpt")
             assert kept["epoch"] == (1 if self.keeps == RUN else 0)
             assert all(tensor.isfinite().all() for tensor in kept["state_dict"].values())
         return result

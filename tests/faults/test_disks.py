@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from regulo import runs
-from regulo.runs import RunFolder
+from regulo.tracking import run_dir
+from regulo.tracking.run_dir import RunFolder
 from tests.faults.conftest import EPOCH, NOTHING, RUN, Fault, fill
 
 
@@ -60,8 +60,8 @@ def test_full_disk_under_the_curves(fault: Fault, in_epoch_1: Any) -> None:
     keeps="the weights: `regulo evaluate` gives the scores",
 )
 def test_full_disk_under_the_result(fault: Fault, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regulo import train
     from regulo.__main__ import main
+    from regulo.training import train
 
     plain = train.final_evaluation
 
@@ -154,8 +154,8 @@ def test_runs_in_one_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def start(wanted: str | None) -> None:
         together.wait()
         try:
-            made.append(runs.RunFolder.create(wanted, "x").path)
-        except runs.Refused as refusal:
+            made.append(run_dir.RunFolder.create(wanted, "x").path)
+        except run_dir.Refused as refusal:
             refused.append(refusal)
 
     threads = [threading.Thread(target=start, args=(wanted,)) for wanted in [None] * 8 + ["wanted"] * 8]
@@ -185,8 +185,8 @@ def test_clock_set_back(fault: Fault, tmp_path: Path, monkeypatch: pytest.Monkey
     assert 0 < result["fit_seconds"] < 86400
     assert result["images_per_second"] > 0
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runs.datetime, "datetime", Past)
-    names = [runs.RunFolder.create(None, "x").path.name for _ in range(2)]
+    monkeypatch.setattr(run_dir.datetime, "datetime", Past)
+    names = [run_dir.RunFolder.create(None, "x").path.name for _ in range(2)]
     assert names == ["1999-12-31-235959-x", "1999-12-31-235959-x-2"]
 
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch.utils.data import get_worker_info
 
-from regulo.task import ImageClassification
+from regulo.training import autotune
+from regulo.training.module import ImageClassification
 from tests.conftest import FAST
 from tests.faults.conftest import EPOCH, SETTINGS, Fault, images, of
 
@@ -22,7 +23,7 @@ FULL_MEMORY = """
 import resource, sys
 from pathlib import Path
 from regulo.__main__ import main
-from regulo.task import ImageClassification
+from regulo.training.module import ImageClassification
 
 plain = ImageClassification.on_train_epoch_start
 
@@ -78,12 +79,11 @@ def test_out_of_gpu_memory(fault: Fault, in_epoch_1: Any, monkeypatch: pytest.Mo
     keeps="nothing was started",
 )
 def test_out_of_memory_before_training(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regulo import speed
 
     def choose(*_: Any) -> None:
         torch.empty(2**50)  # a petabyte, of a real allocator
 
-    monkeypatch.setattr(speed, "choose", choose)
+    monkeypatch.setattr(autotune, "choose", choose)
     fault.strikes("trainer.precision=auto")
 
 
@@ -143,7 +143,7 @@ def test_a_bug(workers: int, fault: Fault, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.fault("A transform has a bug, in a loader process", says="a traceback", code=1, keeps=SETTINGS)
 def test_a_bug_in_a_worker(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regulo.data.pipeline.dataset import BatchedImages
+    from regulo.data.components.dataset import BatchedImages
 
     real = BatchedImages._image
 

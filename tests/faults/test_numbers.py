@@ -27,7 +27,7 @@ def test_too_high_a_rate(fault: Fault) -> None:
 )
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_loss(value: str, fault: Fault, in_epoch_1: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regulo import plan
+    from regulo.regularizers.components import plan
 
     real = plan.Plan.loss
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from regulo import wandb_logger
+from regulo.tracking import wandb_logger
 from tests.faults.conftest import NOTHING, RUN, SETTINGS, Fault
 from tests.faults.wandb_server import Server, serving
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from regulo import spec
-from regulo.batch import Facts
-from regulo.errors import Refused
+from regulo.core import registry
+from regulo.core.errors import Refused
+from regulo.core.types import Facts
+from regulo.models.components.sites import sites
 from regulo.models.resnet_small import ResNetSmall
 from regulo.models.torchvision import Torchvision
 from regulo.models.vit_tiny import ViTTiny
-from regulo.sites import sites
 from tests.conftest import COLOUR, GREY, SMALL, build_model, images_of
 
 
@@ -25,12 +25,12 @@ def test_any_image_size_and_channel_count(name: str, channels: int, height: int,
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("name", spec.names("model"))
+@pytest.mark.parametrize("name", registry.names("model"))
 def test_the_seed_decides_the_weights(name: str) -> None:
     models = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        models.append(spec.load("model", name)(**SMALL.get(name, {})).build(GREY))
+        models.append(registry.load("model", name)(**SMALL.get(name, {})).build(GREY))
     one, same, other = (list(model.parameters()) for model in models)
     assert all(a.equal(b) for a, b in zip(one, same, strict=True))
     assert any(not a.equal(b) for a, b in zip(one, other, strict=True))

@@ -12,8 +12,8 @@ from torchvision import models
 from torchvision.models import maxvit, swin_transformer, vision_transformer
 
 from regulo.models import torchvision
+from regulo.models.components.sites import RateSite, Site, sites
 from regulo.models.torchvision import Torchvision
-from regulo.sites import RateSite, Site, sites
 from tests.conftest import COLOUR, SMALL, build_model, images_of
 
 

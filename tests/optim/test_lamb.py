@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from regulo.optim.lamb import Lamb
-from regulo.plan import Plan
+from regulo.regularizers.components.plan import Plan
 from regulo.regularizers.weight_decay import WeightDecay
 
 

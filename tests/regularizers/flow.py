@@ -8,45 +8,46 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from regulo import config, spec
-from regulo.batch import Facts, Split
-from regulo.core import config_dir
-from regulo.data.pipeline.dataset import BatchedImages
-from regulo.draws import Moment
-from regulo.errors import Refused
+from regulo.config import compose
+from regulo.core import registry, yaml_files
+from regulo.core.errors import Refused
+from regulo.core.rng import Moment
+from regulo.core.schedule import Dial
+from regulo.core.types import Facts, Split
+from regulo.data.components.dataset import BatchedImages
+from regulo.models.components.classifier import Classifier
+from regulo.models.components.sites import RateSite
 from regulo.optim.sgd import SGD
-from regulo.plan import Plan
-from regulo.ramps import Dial
 from regulo.regularizers.base import Regularizer
-from regulo.sites import RateSite
-from regulo.task import Classifier, forward
+from regulo.regularizers.components.plan import Plan
+from regulo.training.module import forward
 from tests.conftest import build_model, rng
 
 
 @functools.cache
 def written(name: str) -> dict[str, Any]:
     """What configs/regularizer/<name>.yaml says."""
-    content: Any = OmegaConf.to_container(OmegaConf.load(config_dir.config_dir() / "regularizer" / f"{name}.yaml"))
+    content: Any = OmegaConf.to_container(OmegaConf.load(yaml_files.config_dir() / "regularizer" / f"{name}.yaml"))
     assert set(content) == {name}
     return content[name]
 
 
 def technique(name: str, **fields: Any) -> Regularizer:
     """As its YAML has it."""
-    return spec.load("regularizer", name).model_validate(written(name) | fields)
+    return registry.load("regularizer", name).model_validate(written(name) | fields)
 
 
 def rampable(name: str) -> list[str]:
     """Its fields that may be ramps."""
-    return [f for f, described in spec.load("regularizer", name).model_fields.items() if "Ramp[" in str(described.annotation)]
+    return [f for f, described in registry.load("regularizer", name).model_fields.items() if "Ramp[" in str(described.annotation)]
 
 
 @functools.cache
 def needed(name: str) -> list[str]:
     """What it needs beside it, and what that needs."""
-    if not spec.load("regularizer", name).needs:
+    if not registry.load("regularizer", name).needs:
         return []
-    return [n for need in config.companions(name) for n in (*needed(need), need)]
+    return [n for need in compose.companions(name) for n in (*needed(need), need)]
 
 
 def company(*names: str, **fields: Any) -> list[Regularizer]:

@@ -9,20 +9,20 @@ import pytest
 import torch
 from torch import nn
 
-from regulo import config
-from regulo.averaging import PREFIX, Averaging, estimate_statistics
-from regulo.batch import Batch
-from regulo.checkpoints import load_final_checkpoint, load_weights, read
+from regulo.config import compose
+from regulo.config.trainer import TrainerSpec
+from regulo.core.errors import Refused
+from regulo.core.types import Batch
 from regulo.distributed.preemption import StopRequest
-from regulo.errors import Refused
 from regulo.optim.sgd import SGD
-from regulo.plan import Plan
 from regulo.regularizers.base import Goal
+from regulo.regularizers.components.plan import Plan
+from regulo.regularizers.components.weight_averaging import PREFIX, Averaging, estimate_statistics
 from regulo.regularizers.ema import EMA
 from regulo.regularizers.swa import SWA
-from regulo.task import ImageClassification
-from regulo.trainer import TrainerSpec
+from regulo.tracking.checkpoint_io import load_final_checkpoint, load_weights, read
 from regulo.training.checkpointing import checkpoint_callbacks
+from regulo.training.module import ImageClassification
 from tests.conftest import GREY, build_model, images_of
 from tests.test_task import batches, fit, task
 
@@ -171,8 +171,8 @@ def test_what_ema_validates_keeps_and_hands_on_is_the_average_and_training_goes_
 
 
 def test_the_final_test_is_of_the_averaged_weights(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regulo import restore, runs
-    from regulo.evaluation import inference
+    from regulo.evaluation import inference, restore
+    from regulo.tracking import run_dir
 
     tested: list[State] = []
     plain = inference.run_inference
@@ -188,7 +188,7 @@ def test_the_final_test_is_of_the_averaged_weights(run: Any, monkeypatch: pytest
     for state in tested:
         same(state, of(kept), rtol=0, atol=0)
         assert not state["model.head.weight"].equal(of(kept, "raw_state_dict")["model.head.weight"])
-    restored = restore.restore(runs.RunFolder.open(folder))
+    restored = restore.restore(run_dir.RunFolder.open(folder))
     same(snapshot(restored.classifier), of(kept), rtol=0, atol=0)
 
 
@@ -280,11 +280,11 @@ def test_a_model_without_batch_norm_needs_no_statistics() -> None:
 @pytest.mark.parametrize("other", ["early_stopping", "ema"])
 def test_swa_is_refused_beside_early_stopping_and_another_average(other: str) -> None:
     with pytest.raises(Refused, match="cannot run beside"):
-        config.load([f"regularizer=[swa,{other}]"])
+        compose.load([f"regularizer=[swa,{other}]"])
 
 
 def test_ema_runs_beside_early_stopping() -> None:
-    plan = config.load(["regularizer=[ema,early_stopping]"]).regularizer
+    plan = compose.load(["regularizer=[ema,early_stopping]"]).regularizer
     assert Plan(plan.values()).keeps_best
 
 

@@ -8,18 +8,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from regulo.batch import Facts, soft_targets
-from regulo.boxes import within
-from regulo.draws import Moment
-from regulo.errors import Refused
-from regulo.plan import Plan
-from regulo.ramps import Dial
+from regulo.core.errors import Refused
+from regulo.core.rng import Moment
+from regulo.core.schedule import Dial
+from regulo.core.types import Facts, soft_targets
+from regulo.models.components.sites import Site
+from regulo.regularizers.components.boxes import within
+from regulo.regularizers.components.plan import Plan
 from regulo.regularizers.cutmix import CutMix
 from regulo.regularizers.ghost_batch_norm import GhostBatchNorm
 from regulo.regularizers.manifold_mixup import ManifoldMixup, Mixer
 from regulo.regularizers.random_erasing import RandomErasing, first_fit, rectangles, squares
 from regulo.regularizers.resizemix import ResizeMix
-from regulo.sites import Site
 from tests.conftest import COLOUR, GREY, build_model, images_of, rng
 
 # ---- random erasing

@@ -12,28 +12,29 @@ import yaml
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from regulo import config, spec
-from regulo.averaging import Averaging
-from regulo.batch import Facts, Split, soft_targets
-from regulo.data.pipeline.dataset import BatchedImages
-from regulo.draws import Moment
-from regulo.errors import Refused
-from regulo.plan import Plan, conflicts, named_parameters, suppliers
-from regulo.ramps import Dial, Ramp
+from regulo.config import compose
+from regulo.config.json_schema import fields
+from regulo.core import registry
+from regulo.core.errors import Refused
+from regulo.core.rng import Moment
+from regulo.core.schedule import Dial, Ramp
+from regulo.core.types import Facts, Split, soft_targets
+from regulo.data.components.dataset import BatchedImages
 from regulo.regularizers.base import HOOKS, Goal, Regularizer, hooks
-from regulo.schema import fields
+from regulo.regularizers.components.plan import Plan, conflicts, named_parameters, suppliers
+from regulo.regularizers.components.weight_averaging import Averaging
 from tests.conftest import COLOUR, GREY, build_model, images_of, rng
 from tests.regularizers.flow import company, dials_of, family, needed, operated, rampable, technique, train, written
 
-TECHNIQUES = spec.names("regularizer")
-MODELS = spec.names("model")
+TECHNIQUES = registry.names("regularizer")
+MODELS = registry.names("model")
 FACTS = pytest.mark.parametrize("facts", [GREY, COLOUR], ids=["grey", "colour"])
 CHANGES_THE_FUNCTION = {"norm", "weight_standardization"}
 """they replace what a layer computes, in inference too"""
 
 
 def using(hook: str) -> list[str]:
-    return [n for n in TECHNIQUES if hook in hooks(spec.load("regularizer", n)())]
+    return [n for n in TECHNIQUES if hook in hooks(registry.load("regularizer", n)())]
 
 
 RAMPABLE = [(n, f) for n in TECHNIQUES for f in rampable(n)]
@@ -64,10 +65,10 @@ def test_it_uses_a_hook_and_says_where_it_comes_from(name: str) -> None:
 
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_what_it_scales_and_refuses_and_needs_exists(name: str) -> None:
-    cls = spec.load("regularizer", name)
+    cls = registry.load("regularizer", name)
     assert set(cls.scales) <= set(cls.model_fields)
     assert not (cls.scales and cls.scaled is not Regularizer.scaled), "one rule of scaling, not two"
-    roles = {role for n in TECHNIQUES for role in spec.load("regularizer", n).roles}
+    roles = {role for n in TECHNIQUES for role in registry.load("regularizer", n).roles}
     assert all(suppliers(word) for word in cls.needs)
     assert set(cls.refuses) <= {*TECHNIQUES, *roles, "16-mixed", "bf16-mixed", "32-true", "sync_batchnorm", "fsdp"}
     assert all(len(reason) > 10 for reason in (*cls.needs.values(), *cls.refuses.values()))
@@ -78,12 +79,12 @@ def test_its_yaml_lists_exactly_its_fields_and_survives_being_saved(name: str) -
     r = technique(name)
     assert set(written(name)) == set(type(r).model_fields)
     assert type(r).model_validate(yaml.safe_load(yaml.safe_dump(r.model_dump()))) == r
-    assert config.load([f"regularizer=[{','.join([*needed(name), name])}]"]).regularizer[name] == r
+    assert compose.load([f"regularizer=[{','.join([*needed(name), name])}]"]).regularizer[name] == r
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_every_number_has_a_range_and_is_refused_just_outside_of_it(name: str) -> None:
-    cls = spec.load("regularizer", name)
+    cls = registry.load("regularizer", name)
 
     def out_of_range(field: str, value: Any) -> bool:
         try:
@@ -277,7 +278,7 @@ def test_strength_0_is_absence_bit_for_bit(name: str) -> None:
     assert not plan.calibrates
 
 
-@pytest.mark.parametrize("name", [n for n in TECHNIQUES if spec.load("regularizer", n).scales])
+@pytest.mark.parametrize("name", [n for n in TECHNIQUES if registry.load("regularizer", n).scales])
 def test_with_all_that_it_scales_at_0_it_does_nothing_bit_for_bit(name: str) -> None:
     r = technique(name)
     zeros = {f: type(getattr(r, f))(0) for f in r.scales if getattr(r, f) is not None}
@@ -307,7 +308,7 @@ def end(name: str, field: str) -> float:
 def test_every_strength_takes_a_ramp_from_the_command_line_and_follows_it(name: str) -> None:
     ends = {f: end(name, f) for f in rampable(name)}
     given = [f"regularizer.{name}.{f}={{start:{v / 2},end:{v}}}" for f, v in ends.items()]
-    r = config.load([f"regularizer=[{','.join([*needed(name), name])}]", *given]).regularizer[name]
+    r = compose.load([f"regularizer=[{','.join([*needed(name), name])}]", *given]).regularizer[name]
     for progress, share in ((0.0, 0.5), (0.5, 0.75), (1.0, 1.0)):
         now = r.at(progress)
         assert {f: getattr(now, f) for f in ends} == pytest.approx({f: share * v for f, v in ends.items()})

@@ -13,22 +13,24 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
-from regulo import checkpoints, config, spec
 from regulo.__main__ import main
-from regulo.batch import Batch
-from regulo.errors import Refused
+from regulo.config import compose
+from regulo.core import registry
+from regulo.core.errors import Refused
+from regulo.core.schedule import Ramp
+from regulo.core.types import Batch
 from regulo.evaluation.inference import restore_ramps, run_inference
-from regulo.plan import Plan, conflicts
-from regulo.ramps import Ramp
+from regulo.evaluation.restore import restore
+from regulo.models.components.classifier import Classifier
+from regulo.models.components.sites import RateSite, Site, sites
 from regulo.regularizers.base import Goal, hooks
+from regulo.regularizers.components.plan import Plan, conflicts
 from regulo.regularizers.dropout import Dropout
 from regulo.regularizers.early_stopping import EarlyStopping
 from regulo.regularizers.mc_dropout import MCDropout, summary
 from regulo.regularizers.temperature_scaling import TemperatureScaling, temperature
-from regulo.restore import restore
-from regulo.runs import RunFolder
-from regulo.sites import RateSite, Site, sites
-from regulo.task import Classifier
+from regulo.tracking import checkpoint_io
+from regulo.tracking.run_dir import RunFolder
 from tests.conftest import COLOUR, GREY, build_model, images_of, rng
 from tests.regularizers.flow import family, rampable, technique, train
 
@@ -170,7 +172,9 @@ def test_repeated_answers_are_equal_to_the_last_digit_whatever_was_drawn_before(
     assert given[0].scores()["mutual_information"] > 0
 
 
-@pytest.mark.parametrize("name", [n for n in spec.names("regularizer") if "surgery" in hooks(spec.load("regularizer", n)())])
+@pytest.mark.parametrize(
+    "name", [n for n in registry.names("regularizer") if "surgery" in hooks(registry.load("regularizer", n)())]
+)
 def test_a_model_that_has_trained_draws_the_answers_of_the_one_rebuilt_from_its_weights(name: str) -> None:
     checkpoint = {"epoch": 0, "regulo": {"config": {"trainer": {"max_epochs": 2}}}}
     ramps = {f: {"start": 0.0, "end": v} for f in rampable(name) if (v := getattr(technique(name), f))}
@@ -195,7 +199,7 @@ def test_a_model_that_has_trained_draws_the_answers_of_the_one_rebuilt_from_its_
 
 def test_mc_dropout_without_dropout_is_refused() -> None:
     with pytest.raises(Refused, match=r"regularizer.mc_dropout: .*none draws.*\+regularizer=dropout"):
-        config.load(["regularizer=[mc_dropout]"])
+        compose.load(["regularizer=[mc_dropout]"])
 
 
 # ---- temperature
@@ -327,7 +331,7 @@ def test_the_temperature_is_fitted_on_validation_lowers_its_nll_and_touches_no_w
     assert scaled["val/loss"] < plain["val/loss"]
     for split in ("train_clean", "val", "test"):
         assert scaled[f"{split}/acc"] == plain[f"{split}/acc"]
-    states = [checkpoints.read(f / "checkpoints" / "last.ckpt")["state_dict"] for f in (plain_folder, folder)]
+    states = [checkpoint_io.read(f / "checkpoints" / "last.ckpt")["state_dict"] for f in (plain_folder, folder)]
     assert all(v.equal(states[1][k]) for k, v in states[0].items())
     assert not (plain_folder / "calibration.json").exists()
     assert "temperature" not in plain

@@ -5,14 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from regulo.batch import soft_targets
-from regulo.boxes import around
-from regulo.groups import NamedParameter
-from regulo.mixing import blend
+from regulo.core.types import soft_targets
+from regulo.models.components.sites import RateSite, Site, sites
 from regulo.optim.adamw import AdamW
+from regulo.optim.components.param_groups import NamedParameter
 from regulo.optim.sgd import SGD
-from regulo.plan import Plan
 from regulo.regularizers.augment import Augment
+from regulo.regularizers.components.boxes import around
+from regulo.regularizers.components.mixing import blend
+from regulo.regularizers.components.plan import Plan
 from regulo.regularizers.cutmix import CutMix
 from regulo.regularizers.dropout import Dropout
 from regulo.regularizers.label_smoothing import LabelSmoothing
@@ -20,7 +21,6 @@ from regulo.regularizers.mixup import Mixup
 from regulo.regularizers.norm import Norm
 from regulo.regularizers.rand_augment import RandAugment
 from regulo.regularizers.weight_decay import WeightDecay
-from regulo.sites import RateSite, Site, sites
 from tests.conftest import COLOUR, GREY, build_model, images_of, rng
 
 # ---- dropout
@@ -287,7 +287,7 @@ def test_bias_norm_and_embedding_do_not_decay_by_default(name: str) -> None:
 
 
 def test_skip_takes_patterns_and_refuses_one_that_matches_nothing() -> None:
-    from regulo.errors import Refused
+    from regulo.core.errors import Refused
 
     model = build_model("resnet_small", GREY)
     groups = Plan([WeightDecay(skip=["head.*"])]).param_groups(model)

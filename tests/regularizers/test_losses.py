@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from regulo.batch import Step, soft_cross_entropy, soft_targets
-from regulo.draws import Moment
-from regulo.plan import Plan, conflicts
-from regulo.ramps import Ramp
+from regulo.core.rng import Moment
+from regulo.core.schedule import Ramp
+from regulo.core.types import Step, soft_cross_entropy, soft_targets
 from regulo.regularizers.bce import BCE
 from regulo.regularizers.components.entropy import entropy
+from regulo.regularizers.components.plan import Plan, conflicts
 from regulo.regularizers.confidence_penalty import ConfidencePenalty
 from regulo.regularizers.dropout import Dropout
 from regulo.regularizers.focal_loss import FocalLoss, focal_loss

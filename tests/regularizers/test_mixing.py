@@ -7,18 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from regulo import config, spec
-from regulo.batch import soft_targets
-from regulo.draws import Moment
-from regulo.mixing import Mode, partners
-from regulo.plan import Plan, conflicts
-from regulo.ramps import Ramp
+from regulo.config import compose
+from regulo.core import registry
+from regulo.core.rng import Moment
+from regulo.core.schedule import Ramp
+from regulo.core.types import soft_targets
 from regulo.regularizers.base import Regularizer, hooks
+from regulo.regularizers.components.mixing import Mode, partners
+from regulo.regularizers.components.plan import Plan, conflicts
 from regulo.regularizers.cutmix import CutMix
 from regulo.regularizers.mixup import Mixup
 from tests.conftest import rng
 
-MIXING = [n for n in spec.names("regularizer") if "mix" in hooks(spec.load("regularizer", n)())]
+MIXING = [n for n in registry.names("regularizer") if "mix" in hooks(registry.load("regularizer", n)())]
 MODES: tuple[Mode, ...] = ("batch", "pair", "element")
 SIZE = (11, 14)
 
@@ -95,7 +96,7 @@ def test_mixing_ends_where_its_ramp_says_although_loader_workers_persist() -> No
 
 def technique(name: str) -> Regularizer:
     """As its YAML has it."""
-    return config.load([f"regularizer=[{name}]"]).regularizer[name]
+    return compose.load([f"regularizer=[{name}]"]).regularizer[name]
 
 
 def spread(r: Regularizer) -> float:

@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regulo.batch import Facts
-from regulo.draws import Moment
-from regulo.errors import Refused
-from regulo.groups import weights
-from regulo.plan import Plan, conflicts
-from regulo.ramps import Dial, Ramp
+from regulo.core.errors import Refused
+from regulo.core.rng import Moment
+from regulo.core.schedule import Dial, Ramp
+from regulo.core.types import Facts
+from regulo.models.components.sites import sites
+from regulo.optim.components.param_groups import weights
 from regulo.regularizers.base import Regularizer
+from regulo.regularizers.components.plan import Plan, conflicts
+from regulo.regularizers.components.replay import replay
 from regulo.regularizers.drop_block import DropBlock, DropBlocks, drop_blocks
 from regulo.regularizers.ghost_batch_norm import GhostBatchNorm, GhostBatchNorm2d
 from regulo.regularizers.max_norm import MaxNorm, project
@@ -24,8 +26,6 @@ from regulo.regularizers.sam import SAM
 from regulo.regularizers.shake_drop import ShakeBranch, ShakeDrop
 from regulo.regularizers.stochastic_depth import DropBranch, StochasticDepth
 from regulo.regularizers.weight_standardization import StandardizedConv2d, WeightStandardization, standardize
-from regulo.replay import replay
-from regulo.sites import sites
 from tests.conftest import COLOUR, GREY, build_model, images_of
 
 
@@ -337,7 +337,7 @@ def test_each_chunk_is_normalised_by_itself_and_the_statistics_follow_the_paper(
 
 
 def test_ghost_statistics_rest_in_a_replay_and_can_be_estimated_anew() -> None:
-    from regulo.averaging import estimate_statistics
+    from regulo.regularizers.components.weight_averaging import estimate_statistics
 
     model = build_model("resnet_small", GREY)
     names, parameters = list(model.state_dict()), [id(p) for p in model.parameters()]

@@ -10,20 +10,20 @@ import pytest
 import torch
 from torch import nn
 
-from regulo.batch import Batch, soft_targets
-from regulo.draws import Moment
-from regulo.errors import Refused
-from regulo.groups import NamedParameter, ParamGroup
+from regulo.config.trainer import TrainerSpec
+from regulo.core.errors import Refused
+from regulo.core.rng import Moment
+from regulo.core.schedule import Ramp
+from regulo.core.types import Batch, soft_targets
 from regulo.optim.adamw import AdamW
+from regulo.optim.components.param_groups import NamedParameter, ParamGroup
 from regulo.optim.sgd import SGD
-from regulo.plan import Plan
-from regulo.ramps import Ramp
+from regulo.regularizers.components.plan import Plan
 from regulo.regularizers.gradient_noise import GradientNoise
 from regulo.regularizers.layer_decay import LayerDecay
 from regulo.regularizers.lookahead import Lookahead
 from regulo.regularizers.sam import SAM
 from regulo.regularizers.weight_decay import WeightDecay
-from regulo.trainer import TrainerSpec
 from tests.conftest import COLOUR, GREY, SMALL, build_model
 from tests.test_task import Waits, batches, fit, task
 
@@ -425,9 +425,9 @@ def test_nothing_waits_for_the_device_between_log_points() -> None:
 
 
 def test_the_trainer_writes_the_slow_weights_into_its_checkpoint(tmp_path: Path) -> None:
-    from regulo.checkpoints import read
     from regulo.distributed.preemption import StopRequest
     from regulo.regularizers.base import Goal
+    from regulo.tracking.checkpoint_io import read
     from regulo.training.checkpointing import checkpoint_callbacks
 
     t = task("[lookahead]", AdamW())

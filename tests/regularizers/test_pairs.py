@@ -7,16 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regulo import spec
-from regulo.batch import Facts
-from regulo.plan import Plan, conflicts
+from regulo.config.trainer import TrainerSpec
+from regulo.core import registry
+from regulo.core.types import Facts
+from regulo.models.components.sites import RateSite, Site
 from regulo.regularizers.base import Goal, Regularizer
-from regulo.sites import RateSite, Site
-from regulo.trainer import TrainerSpec
+from regulo.regularizers.components.plan import Plan, conflicts
 from tests.conftest import GREY, build_model, images_of
 from tests.regularizers.flow import company, operated, train
 
-TECHNIQUES = spec.names("regularizer")
+TECHNIQUES = registry.names("regularizer")
 CIRCUMSTANCES = ["auto", "32-true", "bf16-mixed", "16-mixed", "sync_batchnorm", "fsdp"]
 USUAL = TrainerSpec(precision="32-true").circumstances()
 PAIRS = list(itertools.combinations(TECHNIQUES, 2))
@@ -102,7 +102,7 @@ def test_every_pair_is_refused_or_allowed_in_whichever_order_it_is_written() -> 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_a_technique_is_refused_under_exactly_the_circumstances_that_it_names(name: str) -> None:
-    refuses = spec.load("regularizer", name).refuses
+    refuses = registry.load("regularizer", name).refuses
     for word in CIRCUMSTANCES:
         problems = conflicts(company(name), [word])
         expected = [f"regularizer.{name}: cannot run under {word}: {refuses[word]}"] if word in refuses else []
@@ -125,7 +125,7 @@ def test_what_one_hook_can_hold_only_once_is_refused() -> None:
 
 
 def test_the_hybrid_has_a_site_of_every_kind() -> None:
-    from regulo.sites import KINDS, sites
+    from regulo.models.components.sites import KINDS, sites
 
     model = Hybrid(GREY)
     assert all(sites(model, kind) for kind in KINDS)

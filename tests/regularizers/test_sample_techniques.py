@@ -9,20 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from regulo import config, speed
-from regulo.batch import Facts, Split, Step, soft_cross_entropy, soft_targets
-from regulo.data.pipeline.dataset import BatchedImages
-from regulo.data.pipeline.sampler import TrainBatches
-from regulo.errors import Refused
-from regulo.plan import Plan, conflicts
-from regulo.ramps import Ramp
+from regulo.config import compose
+from regulo.core.errors import Refused
+from regulo.core.schedule import Ramp
+from regulo.core.types import Facts, Split, Step, soft_cross_entropy, soft_targets
+from regulo.data.components.dataset import BatchedImages
+from regulo.data.components.sampler import TrainBatches
+from regulo.models.components.classifier import Classifier
 from regulo.regularizers.aug_mix import AugMix, jensen_shannon
+from regulo.regularizers.components.plan import Plan, conflicts
 from regulo.regularizers.manifold_mixup import ManifoldMixup
 from regulo.regularizers.repeated_augmentation import RepeatedAugmentation
 from regulo.regularizers.resizemix import ResizeMix
 from regulo.regularizers.three_augment import ThreeAugment
 from regulo.regularizers.trivial_augment import TrivialAugment
-from regulo.task import Classifier
+from regulo.training import autotune
 from tests.conftest import COLOUR, GREY, rng
 
 FACTS = pytest.mark.parametrize("facts", [GREY, COLOUR], ids=["grey", "colour"])
@@ -150,15 +151,15 @@ def test_augmix_stands_last_and_refuses_what_mixes_one_of_its_views() -> None:
         (problem,) = conflicts([AugMix(), other])
         assert "same image" in str(problem)
     with pytest.raises(Refused, match="mixup"):
-        config.load(["regularizer=[aug_mix,mixup]"])
+        compose.load(["regularizer=[aug_mix,mixup]"])
 
 
 def test_a_run_with_three_views_trains_and_is_measured_on_them(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, tuple[int, ...]] = {}
 
-    def measured(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *_: Any) -> speed.Choice:
+    def measured(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *_: Any) -> autotune.Choice:
         seen["measured"] = (*images.shape, len(targets))
-        return speed.Choice("32-true", "contiguous")
+        return autotune.Choice("32-true", "contiguous")
 
     loss = Plan.loss
 
@@ -169,7 +170,7 @@ def test_a_run_with_three_views_trains_and_is_measured_on_them(run: Any, monkeyp
         assert 0 < parts["aug_mix"].item() < 12 * np.log(3)
         return total, parts
 
-    monkeypatch.setattr(speed, "choose", measured)
+    monkeypatch.setattr(autotune, "choose", measured)
     monkeypatch.setattr(Plan, "loss", spy)
     _, result = run("regularizer=[augment,aug_mix,label_smoothing]", "trainer.precision=auto", "data.batch_size=16")
     assert result["status"] == "done"

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from regulo.__main__ import main
-from regulo.report.command import report
+from regulo.analysis.report.command import report
 from tests.conftest import FAST
 from tests.report import studies
 

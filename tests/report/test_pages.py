@@ -13,16 +13,16 @@ import pytest
 import torch
 from scipy import stats
 
-from regulo import config
 from regulo.__main__ import main
+from regulo.analysis.report import repeat, run_figures, run_page, study_content, study_page, style
+from regulo.analysis.report.command import report
+from regulo.analysis.report.page import Figures, Page, Table
+from regulo.analysis.report.study_content import Column, Difference
 from regulo.callbacks.mistakes import worst
-from regulo.errors import Refused
-from regulo.report import repeat, run_figures, run_page, study_content, study_page, style
-from regulo.report.command import report
-from regulo.report.page import Figures, Page, Table
-from regulo.report.study_content import Column, Difference
-from regulo.runs import RunFolder
-from regulo.scores import Evaluation
+from regulo.config import compose
+from regulo.core.errors import Refused
+from regulo.core.metrics import Evaluation
+from regulo.tracking.run_dir import RunFolder
 from tests.report import studies
 
 # ---- a run
@@ -113,11 +113,11 @@ RUNS = (
 @pytest.mark.parametrize("overrides", RUNS, ids=" ".join)
 def test_the_command_makes_the_same_configuration_behind_make_and_the_shell(overrides: list[str], tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text('train:\n\t@python3 -c "import json, sys; print(json.dumps(sys.argv[1:]))" $(ARGS)\n')
-    saved = config.load([*overrides, "run_dir=somewhere"]).as_dict()
+    saved = compose.load([*overrides, "run_dir=somewhere"]).as_dict()
     told = repeat.command(saved)
     alone = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}  # the tests may be run by a make, too
     said = subprocess.run(told, shell=True, cwd=tmp_path, env=alone, capture_output=True, text=True, check=True)
-    assert config.load(json.loads(said.stdout)).as_dict() == saved | {"run_dir": None}
+    assert compose.load(json.loads(said.stdout)).as_dict() == saved | {"run_dir": None}
     assert overrides or told == "make train"
 
 
@@ -243,7 +243,7 @@ class Kept:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of wandb-workspaces' own models
 def test_the_same_content_is_a_report_on_wandb(run: Path, one_seed: Path) -> None:
     wr = pytest.importorskip("wandb_workspaces.reports.v2", reason="wandb-workspaces is not installed")
-    from regulo.report import wandb_report
+    from regulo.analysis.report import wandb_report
 
     for page in (run_page.build(RunFolder.open(run)), study_page.build(one_seed)):
         made = wandb_report.report(page, "somebody", "regulo", "a run")
@@ -260,7 +260,7 @@ def test_the_same_content_is_a_report_on_wandb(run: Path, one_seed: Path) -> Non
 
 def test_without_an_account_wandb_is_refused_before_anything_is_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
-    from regulo.report import wandb_report
+    from regulo.analysis.report import wandb_report
 
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))

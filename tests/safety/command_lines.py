@@ -4,9 +4,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from regulo import config, spec
-from regulo.core import config_dir
-from regulo.schema import fields
+from regulo.config import schema
+from regulo.config.json_schema import fields
+from regulo.core import registry, yaml_files
 
 # fmt: off
 NAMES = [
@@ -39,18 +39,21 @@ number = st.one_of(st.integers(), st.floats(), st.integers(-3, 3)).map(str)
 
 
 def _keys() -> list[str]:
-    found = [*config.Run.model_fields, *config_dir.list_groups(), *config.MANY]
-    for group in (*config.NAMED, *config.MANY):
-        for name in spec.names(group):
-            prefix = f"{group}.{name}" if group in config.MANY else group
-            found += [prefix, *(f"{prefix}.{field}" for field in spec.load(group, name).model_fields)]
-    found += [f"{group}.{field}" for group, cls in config.FIXED.items() for field in cls.model_fields]
+    found = [*schema.Run.model_fields, *yaml_files.list_groups(), *schema.MANY]
+    for group in (*schema.NAMED, *schema.MANY):
+        for name in registry.names(group):
+            prefix = f"{group}.{name}" if group in schema.MANY else group
+            found += [prefix, *(f"{prefix}.{field}" for field in registry.load(group, name).model_fields)]
+    found += [f"{group}.{field}" for group, cls in schema.FIXED.items() for field in cls.model_fields]
     return sorted(set(found))
 
 
 def _bounds() -> dict[str, list[str]]:
     """By the last part of a key, the numbers at and around the borders of its range, and its choices."""
-    classes: list[Any] = [spec.load(g, n) for g in spec.GROUPS for n in spec.names(g)] + [*config.FIXED.values(), config.Run]
+    classes: list[Any] = [registry.load(g, n) for g in registry.GROUPS for n in registry.names(g)] + [
+        *schema.FIXED.values(),
+        schema.Run,
+    ]
     found: dict[str, list[str]] = {}
     for cls in classes:
         for name, described in fields(cls).items():
@@ -63,7 +66,7 @@ def _bounds() -> dict[str, list[str]]:
     return {name: values for name, values in found.items() if values}
 
 
-KEYS, BOUNDS, OPTIONS = _keys(), _bounds(), config_dir.list_groups()
+KEYS, BOUNDS, OPTIONS = _keys(), _bounds(), yaml_files.list_groups()
 
 
 @st.composite

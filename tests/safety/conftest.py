@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from regulo import config
 from regulo.__main__ import main
-from regulo.core import config_dir
+from regulo.config import compose
+from regulo.core import yaml_files
 from tests.conftest import FinishedRun
 
 
@@ -54,8 +54,8 @@ def refused(arguments: Sequence[str], *names: str) -> str:
 @pytest.fixture
 def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The folders of options and techniques are listed once: they do not change."""
-    monkeypatch.setattr(config_dir, "list_groups", functools.cache(config_dir.list_groups))
-    monkeypatch.setattr(config.spec, "names", functools.cache(config.spec.names))
+    monkeypatch.setattr(yaml_files, "list_groups", functools.cache(yaml_files.list_groups))
+    monkeypatch.setattr(compose.spec, "names", functools.cache(compose.spec.names))
 
 
 @pytest.fixture
@@ -63,15 +63,16 @@ def stopped(remembered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     """Commands raise Started where they would open data, train, measure, start a process or write."""
     import subprocess
 
-    import regulo.ablate.cells
-    import regulo.ablate.runner
-    import regulo.build
-    import regulo.claims.lab.command
-    import regulo.doctor.mending
     import regulo.evaluate
-    import regulo.restore
-    import regulo.schema
-    import regulo.techniques
+
+    import regulo.analysis.ablation.cells
+    import regulo.analysis.ablation.runner
+    import regulo.analysis.claims.lab.command
+    import regulo.analysis.doctor.autofix
+    import regulo.config.catalog
+    import regulo.config.json_schema
+    import regulo.evaluation.restore
+    import regulo.training.build
 
     def start(*_: Any, **__: Any) -> Any:
         raise Started
@@ -83,12 +84,12 @@ def stopped(remembered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         monkeypatch.setenv(name, str(tmp_path))
     for name in ("WANDB_API_KEY", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(regulo.build, "build", start)
-    monkeypatch.setattr(regulo.ablate.cells, "tried", start)
-    monkeypatch.setattr(regulo.ablate.runner, "run_all", start)
-    monkeypatch.setattr(regulo.doctor.mending, "mend", start)
-    monkeypatch.setattr(regulo.claims.lab.command, "attempt", start)
+    monkeypatch.setattr(regulo.training.build, "build", start)
+    monkeypatch.setattr(regulo.analysis.ablation.cells, "tried", start)
+    monkeypatch.setattr(regulo.analysis.ablation.runner, "run_all", start)
+    monkeypatch.setattr(regulo.analysis.doctor.autofix, "mend", start)
+    monkeypatch.setattr(regulo.analysis.claims.lab.command, "attempt", start)
     monkeypatch.setattr(regulo.evaluate, "images_of", start)
-    monkeypatch.setattr(regulo.techniques, "rows", start)
-    monkeypatch.setattr(regulo.schema, "write", start)
+    monkeypatch.setattr(regulo.config.catalog, "rows", start)
+    monkeypatch.setattr(regulo.config.json_schema, "write", start)
     monkeypatch.setattr(subprocess, "run", start)

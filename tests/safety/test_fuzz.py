@@ -107,11 +107,11 @@ FILES = ["result.json", "plan.json", "measures.json", "calibration.json", "metri
 def test_every_file_of_a_run_is_read_or_refused_by_name(
     size: int, run_copy: Path, remembered: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    from regulo.doctor import examination
-    from regulo.doctor.base import Case
-    from regulo.report import answers
+    from regulo.analysis.doctor import examination
+    from regulo.analysis.doctor.base import Case
+    from regulo.analysis.report import predictions
 
-    monkeypatch.setattr(answers, "again", lambda folder: "not here")  # which builds the model: done for the checkpoints
+    monkeypatch.setattr(predictions, "again", lambda folder: "not here")  # which builds the model: done for the checkpoints
     monkeypatch.setattr(examination, "look", lambda case: [])
     monkeypatch.setattr(Case, "of", lambda config: config)
     (run_copy / "measures.json").write_text(json.dumps({"temperature": 1.1, "test/ece_scaled": 0.1}))
@@ -180,8 +180,8 @@ TINY += ["trainer.precision=32-true", "trainer.memory_format=contiguous"]  # mea
 @pytest.mark.parametrize("size", SIZES)
 def test_what_is_accepted_trains_two_steps(size: int, tmp_path: Path, capsys: Any) -> None:
     """Or is refused once the model is built, or fails in one line because its loss is not finite."""
-    from regulo import config
-    from regulo.errors import Refused
+    from regulo.config import compose
+    from regulo.core.errors import Refused
 
     seen: collections.Counter[str] = collections.Counter()
 
@@ -190,9 +190,9 @@ def test_what_is_accepted_trains_two_steps(size: int, tmp_path: Path, capsys: An
     def each(words: list[str]) -> None:
         folder = tmp_path / f"run{seen.total()}"
         try:
-            chosen = config.load([*words, *TINY])
+            chosen = compose.load([*words, *TINY])
             words = [*words, *TINY, *SMALL[chosen.model.name], f"run_dir={folder}"]
-            config.load(words)
+            compose.load(words)
         except Refused:  # together with what makes it small
             seen["refused"] += 1
             return
@@ -208,11 +208,11 @@ def test_what_is_accepted_trains_two_steps(size: int, tmp_path: Path, capsys: An
 
 
 def _accepted(words: list[str]) -> bool:
-    from regulo import config
-    from regulo.errors import Refused
+    from regulo.config import compose
+    from regulo.core.errors import Refused
 
     try:
-        config.load(words)
+        compose.load(words)
     except Refused:
         return False
     return True

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from regulo import spec
-from regulo.errors import Refused
+from regulo.core import registry
+from regulo.core.errors import Refused
 from tests.safety.conftest import answer
 from tests.safety.test_hostile_runs import Payload
 
@@ -42,7 +42,7 @@ def test_a_swapped_archive_is_not_unpacked(member: str, tmp_path: Path, no_netwo
             info.size = 1
             archive.addfile(info, io.BytesIO(b"x"))
     with pytest.raises(Refused, match="CIFAR10"):
-        spec.load("data", "cifar10")(root=str(root)).splits()
+        registry.load("data", "cifar10")(root=str(root)).splits()
     assert not (tmp_path / "outside").exists()
     assert not Path("/tmp/regulo-outside").exists()
     assert [p.name for p in root.iterdir() if p.is_symlink() or p.is_dir()] == []
@@ -56,7 +56,7 @@ def test_swapped_batches_which_are_pickles_are_not_unpickled(name: str, tmp_path
     for file in ("data_batch_1", "data_batch_2", "test_batch", "batches.meta", "train", "test", "meta"):
         (folder / file).write_bytes(bomb)
     with pytest.raises(Refused):
-        spec.load("data", name)(root=str(tmp_path / "root")).splits()
+        registry.load("data", name)(root=str(tmp_path / "root")).splits()
     assert not (tmp_path / "owned").exists()
 
 
@@ -68,10 +68,10 @@ def test_swapped_idx_files_are_refused_by_their_checksum(tmp_path: Path, no_netw
     for name in SHA256:
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"x" * 1000))
     with pytest.raises(Refused, match="checksum differs"):
-        spec.load("data", "fashion_mnist")(root=str(tmp_path)).splits()
+        registry.load("data", "fashion_mnist")(root=str(tmp_path)).splits()
     (tmp_path / "fashion_mnist_mini.bz2").write_bytes(b"x")
     with pytest.raises(Refused, match="checksum differs"):
-        spec.load("data", "fashion_mnist_mini")(root=str(tmp_path)).splits()
+        registry.load("data", "fashion_mnist_mini")(root=str(tmp_path)).splits()
 
 
 def images(root: Path, *classes: str) -> Path:
@@ -83,7 +83,9 @@ def images(root: Path, *classes: str) -> Path:
 
 
 def opened(root: Path, **more: Any) -> Any:
-    return spec.load("data", "image_folder")(root=str(root), image_size=8, val_fraction=0.25, test_fraction=0.25, **more).splits()
+    return registry.load("data", "image_folder")(
+        root=str(root), image_size=8, val_fraction=0.25, test_fraction=0.25, **more
+    ).splits()
 
 
 def test_a_loop_of_links_ends(tmp_path: Path) -> None:

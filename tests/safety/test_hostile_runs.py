@@ -14,9 +14,9 @@ import pytest
 import torch
 import yaml
 
-from regulo import checkpoints, foreign
-from regulo.core import config_dir
-from regulo.errors import Refused
+from regulo.core import safe_io, yaml_files
+from regulo.core.errors import Refused
+from regulo.tracking import checkpoint_io
 from tests.conftest import FinishedRun
 from tests.safety.conftest import answer, refused
 
@@ -147,8 +147,8 @@ def test_no_configuration_reads_the_environment(
 
     monkeypatch.setenv("FOO_TOKEN", "planted")
     said = refused(["train", f"logger.project='{value}'", f"run_dir={tmp_path / 'new'}"], "logger.project")
-    shutil.copytree(config_dir.config_dir(), tmp_path / "configs")
-    monkeypatch.setattr(config_dir, "config_dir", lambda: tmp_path / "configs")
+    shutil.copytree(yaml_files.config_dir(), tmp_path / "configs")
+    monkeypatch.setattr(yaml_files, "config_dir", lambda: tmp_path / "configs")
     text = f"# @package _global_\nlogger:\n  tags: ['{value}']\n"
     (tmp_path / "configs" / "experiment" / "theirs.yaml").write_text(text)
     said += refused(["train", "experiment=theirs"], "logger.tags")
@@ -218,7 +218,7 @@ def test_a_pipe_is_refused_and_not_waited_for(run_copy: Path) -> None:
     os.mkfifo(run_copy / "metrics.csv")
     refused(["report", str(run_copy)], "metrics.csv")
     with pytest.raises(Refused, match="regular"):
-        foreign.read_text(run_copy / "metrics.csv")
+        safe_io.read_text(run_copy / "metrics.csv")
 
 
 def test_a_study_names_no_folder_but_its_own(tmp_path: Path) -> None:
@@ -305,13 +305,13 @@ def test_a_command_that_is_shown_runs_nothing_else_when_it_is_copied(
     root: str, run_copy: Path, tmp_path: Path, capsys: Any
 ) -> None:
     """For real: the shown line is given to a shell, with a Makefile like ours before it."""
-    from regulo.doctor.verdict import judge
-    from regulo.report import repeat
+    from regulo.analysis.doctor.verdict import judge
+    from regulo.analysis.report import repeat
 
     saved = yaml.safe_load((run_copy / "config.yaml").read_text())
     saved["data"]["root"] = root
     (run_copy / "config.yaml").write_text(yaml.safe_dump(saved))
-    from regulo.runs import RunFolder
+    from regulo.tracking.run_dir import RunFolder
 
     shown = [repeat.command(saved), *judge(RunFolder.open(run_copy)).next]
     work = tmp_path / "work"
@@ -348,7 +348,7 @@ def test_no_option_of_a_group_is_a_path(word: str) -> None:
 
 def test_the_source_has_no_reader_that_runs_code() -> None:
     """What could run a stranger's data, with the few places that may, by line."""
-    source = Path(foreign.__file__).parent
+    source = Path(safe_io.__file__).parent
     forbidden = re.compile(
         r"torch\.load\((?!.*weights_only=True)|pickle\.loads?\("
         r"|\byaml\.(unsafe_load|full_load|load_all|load\((?!text, PlainLoader))"
@@ -368,11 +368,11 @@ def test_a_sound_checkpoint_passes_the_same_door(finished_run: FinishedRun) -> N
     files = list((finished_run.folder / "checkpoints").iterdir())
     assert len(files) >= 2
     for file in files:
-        assert "state_dict" in checkpoints.read(file)
+        assert "state_dict" in checkpoint_io.read(file)
 
 
 def test_wandbs_logs_are_not_removed_behind_a_link(tmp_path: Path) -> None:
-    from regulo.wandb_logger import forgetting_paths
+    from regulo.tracking.wandb_logger import forgetting_paths
 
     (tmp_path / "outside" / "logs").mkdir(parents=True)
     (tmp_path / "wandb").mkdir()

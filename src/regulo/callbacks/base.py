@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.batch import Facts, Split
-from regulo.scores import Evaluation
-from regulo.spec import Spec
+from regulo.core.metrics import Evaluation
+from regulo.core.registry import Spec
+from regulo.core.types import Facts, Split
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -46,15 +46,3 @@ class Observer(Spec):
 
     def conclude(self, scene: Scene, test: Evaluation, split: Split) -> None:
         """Look at the final answers on the test split."""
-
-
-def figure(width: float, height: float) -> "Figure":
-    """An empty figure, in inches, that needs no display."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def short(text: str, length: int = 22) -> str:
-    """A label that leaves room for the figure."""
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,8 +1,9 @@
 """The confusion matrix on the test split."""
 
-from regulo.batch import Split
-from regulo.callbacks.base import Observer, Scene, figure, short
-from regulo.scores import Evaluation
+from regulo.callbacks.base import Observer, Scene
+from regulo.core.figures import figure, short
+from regulo.core.metrics import Evaluation
+from regulo.core.types import Split
 
 
 class Confusion(Observer):

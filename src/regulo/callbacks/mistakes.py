@@ -5,9 +5,10 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from regulo.batch import Split
-from regulo.callbacks.base import Observer, Scene, figure
-from regulo.scores import Evaluation
+from regulo.callbacks.base import Observer, Scene
+from regulo.core.figures import figure
+from regulo.core.metrics import Evaluation
+from regulo.core.types import Split
 
 
 class Mistakes(Observer):

@@ -6,7 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from regulo.callbacks.base import Observer, Scene, figure
+from regulo.callbacks.base import Observer, Scene
+from regulo.core.figures import figure
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback

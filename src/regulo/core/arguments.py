@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from regulo.core.errors import Problem, Refused, nearest
 from regulo.core.text import terminal_width, wrap
-from regulo.errors import Problem, Refused, nearest
 
 
 class HelpFormatter(argparse.HelpFormatter):

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from regulo.batch import Facts, Split
-from regulo.errors import Problem, Refused
-from regulo.home import Place
-from regulo.ranges import Share
-from regulo.spec import Spec
+from regulo.core.errors import Problem, Refused
+from regulo.core.paths import Place
+from regulo.core.ranges import Share
+from regulo.core.registry import Spec
+from regulo.core.types import Facts, Split
 
 
 @dataclass(frozen=True)

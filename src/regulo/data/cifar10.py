@@ -5,9 +5,9 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from regulo.batch import Facts, Split
+from regulo.core.paths import Place, expanded
+from regulo.core.types import Facts, Split
 from regulo.data.base import DataSet, Splits, may_download, missing, moments, stratified
-from regulo.home import Place, expanded
 
 
 class Cifar10(DataSet):

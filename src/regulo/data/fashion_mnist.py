@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from regulo.batch import Facts, Split
+from regulo.core.paths import Place, expanded
+from regulo.core.types import Facts, Split
 from regulo.data.base import DataSet, Splits, may_download, missing, moments, stratified
-from regulo.home import Place, expanded
 
 SHA256 = {  # of the decompressed files: packagers compress them again
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",

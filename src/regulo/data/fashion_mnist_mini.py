@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from regulo.batch import Facts, Split
+from regulo.core.paths import expanded
+from regulo.core.types import Facts, Split
 from regulo.data.base import DataSet, Splits, missing, moments
 from regulo.data.fashion_mnist import CLASSES
-from regulo.home import expanded
 
 FILE = Path(__file__).parent / "assets" / "fashion_mnist_mini.bz2"
 SHA256 = "7b10f8ea93b7b55b25224ce08a0730be78b14b59df1a5fd9d816bfe50ea5bbe4"

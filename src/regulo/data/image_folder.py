@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from regulo.batch import Facts, Split
+from regulo.core.errors import Problem, Refused, Unreadable, legible, nearest
+from regulo.core.paths import Place, expanded
+from regulo.core.types import Facts, Split
 from regulo.data.base import DataSet, Splits, fixed_subset, missing, moments, stratified
-from regulo.errors import Problem, Refused, legible, nearest
-from regulo.home import Place, expanded
-from regulo.imaging import ENDINGS, Unreadable, albumentations, open_image, read_image
+from regulo.data.components.image_io import ENDINGS, albumentations, open_image, read_image
 
 NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
 

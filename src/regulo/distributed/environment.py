@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regulo.errors import Problem, Refused
+from regulo.core.errors import Problem, Refused
 
 if TYPE_CHECKING:
     from lightning.fabric.plugins import ClusterEnvironment

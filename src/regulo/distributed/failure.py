@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from regulo.errors import Diverged, Failed, Refused
-from regulo.home import without_home
-from regulo.runs import write
+from regulo.core.errors import Diverged, Failed, Refused
+from regulo.core.files import write
+from regulo.core.paths import without_home
 
 COLLECTIVES = ("torch/distributed/", "torch/autograd/graph.py")
 """where a rank waits for others: in a collective operation, or in the backward pass, where DDP has them"""

@@ -23,13 +23,13 @@ from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElas
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 
-from regulo import records
+from regulo.core.errors import Failed, Refused
 from regulo.distributed.environment import LAUNCHER_PID
 from regulo.distributed.failure import FailureReport, find_cause, load_reports, tidy_tracebacks
 from regulo.distributed.peers import GRACE_SECONDS, RUN_DIR, attempt_store
 from regulo.distributed.preemption import EXIT_CODES, SIGNALS, STARTED_AT
-from regulo.errors import Failed, Refused
-from regulo.runs import RunFolder
+from regulo.tracking import records
+from regulo.tracking.run_dir import RunFolder
 
 SAVE_SECONDS = 600.0
 """that processes have to save and end once they were asked to stop"""

@@ -13,9 +13,9 @@ from torch.distributed import DistStoreError, PrefixStore, TCPStore  # type: ign
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from torch.distributed.rendezvous import rendezvous
 
+from regulo.core.errors import Failed
 from regulo.distributed.environment import ProcessEnvironment
 from regulo.distributed.failure import FailureReport, PeerFailedError, find_cause, load_reports, save_traceback, traceback_file
-from regulo.errors import Failed
 
 JOIN_SECONDS = 300.0
 """within which all processes of a run have to appear"""

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from regulo.batch import Batch
-from regulo.plan import Plan
-from regulo.ramps import Dial
-from regulo.scores import Evaluation
-from regulo.sites import RateSite
-from regulo.speed import autocast
-from regulo.task import Classifier
+from regulo.core.metrics import Evaluation
+from regulo.core.precision import autocast
+from regulo.core.schedule import Dial
+from regulo.core.types import Batch
+from regulo.models.components.classifier import Classifier
+from regulo.models.components.sites import RateSite
+from regulo.regularizers.components.plan import Plan
 
 
 def restore_ramps(classifier: Classifier, checkpoint: dict[str, Any]) -> None:

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from regulo.batch import Facts
+from regulo.core.types import Facts
 from regulo.models.base import Model
-from regulo.sites import Site
+from regulo.models.components.sites import Site
 
 
 def _three_stages(depth: int) -> int:

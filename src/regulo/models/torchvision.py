@@ -10,11 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from regulo.batch import Facts
-from regulo.errors import Problem, Refused, nearest
-from regulo.home import Place, expanded
+from regulo.core.errors import Problem, Refused, nearest
+from regulo.core.paths import Place, expanded
+from regulo.core.types import Facts
 from regulo.models.base import Model
-from regulo.sites import RateSite, Site
+from regulo.models.components.sites import RateSite, Site
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.ELU, nn.LeakyReLU)
 

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from regulo.batch import Facts
+from regulo.core.ranges import Positive
+from regulo.core.schedule import Dial, drop
+from regulo.core.types import Facts
 from regulo.models.base import Model
-from regulo.ramps import Dial, drop
-from regulo.ranges import Positive
-from regulo.sites import RateSite, Site
+from regulo.models.components.sites import RateSite, Site
 
 
 class ViTTiny(Model):

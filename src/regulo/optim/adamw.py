@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import torch
 
-from regulo.groups import ParamGroup
+from regulo.core.ranges import Positive
 from regulo.optim.base import AdamOptimizer
-from regulo.ranges import Positive
+from regulo.optim.components.param_groups import ParamGroup
 
 
 class AdamW(AdamOptimizer):

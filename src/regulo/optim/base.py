@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from regulo.groups import ParamGroup
-from regulo.ranges import Positive, ProperShare
-from regulo.spec import Spec
+from regulo.core.ranges import Positive, ProperShare
+from regulo.core.registry import Spec
+from regulo.optim.components.param_groups import ParamGroup
 
 
 class Optimizer(Spec):

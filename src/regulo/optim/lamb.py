@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from regulo.groups import ParamGroup
+from regulo.core.ranges import Positive
 from regulo.optim.base import AdamOptimizer
 from regulo.optim.components.closure import run_closure
-from regulo.ranges import Positive
+from regulo.optim.components.param_groups import ParamGroup
 
 
 class Lamb(AdamOptimizer):

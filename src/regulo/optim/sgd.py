@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from regulo.groups import ParamGroup
+from regulo.core.ranges import ProperShare
 from regulo.optim.base import Optimizer
 from regulo.optim.components.closure import run_closure
-from regulo.ranges import ProperShare
+from regulo.optim.components.param_groups import ParamGroup
 
 
 class SGD(Optimizer):

@@ -14,9 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from regulo.batch import Facts, Step
-from regulo.ramps import Rampable
-from regulo.ranges import NonNegative, Positive
+from regulo.core.ranges import NonNegative, Positive
+from regulo.core.schedule import Rampable
+from regulo.core.types import Facts, Step
 from regulo.regularizers.base import Regularizer
 
 ONE_VIEW = "it acts on one of the three views, which then no longer show the same image"
@@ -56,7 +56,7 @@ class AugMix(Regularizer):
     def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
         from torchvision.transforms import v2
 
-        from regulo.torchvision_transform import TorchvisionTransform
+        from regulo.data.components.torchvision_adapter import TorchvisionTransform
 
         # the paper leaves out the operations that the corruptions of its benchmark resemble
         mixture = v2.AugMix(self.severity, self.width, self.depth or -1, self.alpha, all_ops=False)

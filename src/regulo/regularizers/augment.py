@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from regulo.batch import Facts
-from regulo.imaging import albumentations, strictly
-from regulo.ranges import Share
+from regulo.core.ranges import Share
+from regulo.core.types import Facts
+from regulo.data.components.image_io import albumentations, strictly
 from regulo.regularizers.base import Regularizer
 
 

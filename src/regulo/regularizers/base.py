@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from regulo.batch import Facts, Step
-from regulo.draws import Moment
-from regulo.groups import ParamGroup
-from regulo.ramps import Ramp, value
-from regulo.spec import Spec
+from regulo.core.registry import Spec
+from regulo.core.rng import Moment
+from regulo.core.schedule import Ramp, value
+from regulo.core.types import Facts, Step
+from regulo.optim.components.param_groups import ParamGroup
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from regulo.ranges import ProperShare
+from regulo.core.ranges import ProperShare
 from regulo.regularizers.base import Regularizer
 
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from regulo.batch import Step
-from regulo.ramps import Rampable
-from regulo.ranges import NonNegative
+from regulo.core.ranges import NonNegative
+from regulo.core.schedule import Rampable
+from regulo.core.types import Step
 from regulo.regularizers.base import Regularizer
 from regulo.regularizers.components.entropy import entropy
 

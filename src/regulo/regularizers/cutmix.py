@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from regulo.boxes import area, around, paste_boxes
-from regulo.mixing import Mode, blend, draws, partners, spread
 from regulo.regularizers.components.beta_mixing import BetaMixing
+from regulo.regularizers.components.boxes import area, around, paste_boxes
+from regulo.regularizers.components.mixing import Mode, blend, draws, partners, spread
 
 
 class CutMix(BetaMixing):

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from regulo.batch import Facts
-from regulo.ramps import Dial, Rampable
-from regulo.ranges import Share
+from regulo.core.ranges import Share
+from regulo.core.schedule import Dial, Rampable
+from regulo.core.types import Facts
+from regulo.models.components.sites import need_sites
 from regulo.regularizers.base import Regularizer
-from regulo.sites import need_sites
 
 
 def _odd(size: int) -> int:

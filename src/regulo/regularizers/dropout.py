@@ -10,11 +10,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from regulo.batch import Facts
-from regulo.ramps import Dial, Ramp, Rampable, drop
-from regulo.ranges import ProperShare
+from regulo.core.ranges import ProperShare
+from regulo.core.schedule import Dial, Ramp, Rampable, drop
+from regulo.core.types import Facts
+from regulo.models.components.sites import Kind, RateSite, need_sites
 from regulo.regularizers.base import Regularizer
-from regulo.sites import Kind, RateSite, need_sites
 
 
 class Dropout(Regularizer):

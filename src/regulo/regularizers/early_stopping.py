@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from regulo.ranges import NonNegative
+from regulo.core.ranges import NonNegative
 from regulo.regularizers.base import Goal, Regularizer
 
 if TYPE_CHECKING:

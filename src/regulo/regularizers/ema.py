@@ -8,7 +8,7 @@ leave a third of the *initial* weights after 30 × 391 steps. Early in the run d
 
 from typing import TYPE_CHECKING, ClassVar
 
-from regulo.ranges import Share
+from regulo.core.ranges import Share
 from regulo.regularizers.base import SHARDED, Goal, Regularizer
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class EMA(Regularizer):
     """share of the run's steps after which a state counts half; 0 is the last state alone"""
 
     def callbacks(self, goal: Goal) -> "list[Callback]":
-        from regulo.averaging import Averaging
+        from regulo.regularizers.components.weight_averaging import Averaging
 
         return [Averaging(self.weight)]
 

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from regulo.batch import soft_cross_entropy
-from regulo.ramps import Rampable
-from regulo.ranges import NonNegative
+from regulo.core.ranges import NonNegative
+from regulo.core.schedule import Rampable
+from regulo.core.types import soft_cross_entropy
 from regulo.regularizers.base import Regularizer
 
 

@@ -13,10 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from regulo.batch import Facts
-from regulo.errors import Problem, Refused
+from regulo.core.errors import Problem, Refused
+from regulo.core.types import Facts
+from regulo.models.components.sites import replace
 from regulo.regularizers.base import Regularizer
-from regulo.sites import replace
 
 
 class GhostBatchNorm(Regularizer):

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
-from regulo.draws import Moment
+from regulo.core.ranges import NonNegative
+from regulo.core.rng import Moment
+from regulo.core.schedule import Rampable
 from regulo.optim.components.closure import run_closure
-from regulo.optimizer_wrapper import Closure, OptimizerWrapper
-from regulo.ramps import Rampable
-from regulo.ranges import NonNegative
+from regulo.optim.components.wrapper import Closure, OptimizerWrapper
 from regulo.regularizers.base import SHARDED, Regularizer
 
 

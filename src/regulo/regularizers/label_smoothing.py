@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from regulo.ramps import Rampable
-from regulo.ranges import ProperShare
+from regulo.core.ranges import ProperShare
+from regulo.core.schedule import Rampable
 from regulo.regularizers.base import Regularizer
 
 

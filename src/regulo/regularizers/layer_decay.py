@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field
 
-from regulo.errors import Problem, Refused
-from regulo.groups import ParamGroup
+from regulo.core.errors import Problem, Refused
+from regulo.optim.components.param_groups import ParamGroup
 from regulo.regularizers.base import Regularizer
 
 

@@ -13,9 +13,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from regulo.draws import Moment
-from regulo.optimizer_wrapper import Closure, OptimizerWrapper
-from regulo.ramps import Ramp, Rampable
+from regulo.core.rng import Moment
+from regulo.core.schedule import Ramp, Rampable
+from regulo.optim.components.wrapper import Closure, OptimizerWrapper
 from regulo.regularizers.base import SHARDED, Regularizer
 
 Alpha = Annotated[float, Field(gt=0, le=1)]

@@ -12,12 +12,12 @@ import torch
 from pydantic import PrivateAttr
 from torch import Tensor, nn
 
-from regulo.batch import Facts
-from regulo.mixing import blend, partners
-from regulo.ramps import Dial, Rampable
-from regulo.ranges import NonNegative
+from regulo.core.ranges import NonNegative
+from regulo.core.schedule import Dial, Rampable
+from regulo.core.types import Facts
+from regulo.models.components.sites import need_sites
 from regulo.regularizers.components.beta_mixing import BetaMixing
-from regulo.sites import need_sites
+from regulo.regularizers.components.mixing import blend, partners
 
 
 class ManifoldMixup(BetaMixing):

@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from regulo.draws import Moment
-from regulo.groups import weights
-from regulo.optimizer_wrapper import Closure, OptimizerWrapper
-from regulo.ramps import Ramp, Rampable
-from regulo.ranges import Positive
+from regulo.core.ranges import Positive
+from regulo.core.rng import Moment
+from regulo.core.schedule import Ramp, Rampable
+from regulo.optim.components.param_groups import weights
+from regulo.optim.components.wrapper import Closure, OptimizerWrapper
 from regulo.regularizers.base import SHARDED, Regularizer
 
 

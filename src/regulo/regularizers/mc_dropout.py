@@ -17,9 +17,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from regulo.models.components.sites import RateSite, Site
 from regulo.regularizers.base import Regularizer
 from regulo.regularizers.components.entropy import entropy
-from regulo.sites import RateSite, Site
 
 
 class MCDropout(Regularizer):

@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from regulo.mixing import Mode, blend, draws, spread
-from regulo.ramps import Rampable
-from regulo.ranges import NonNegative
+from regulo.core.ranges import NonNegative
+from regulo.core.schedule import Rampable
 from regulo.regularizers.components.beta_mixing import BetaMixing
+from regulo.regularizers.components.mixing import Mode, blend, draws, spread
 
 
 class Mixup(BetaMixing):

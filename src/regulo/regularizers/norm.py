@@ -12,11 +12,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from regulo.batch import Facts
-from regulo.errors import Problem, Refused
+from regulo.core.errors import Problem, Refused
+from regulo.core.types import Facts
 from regulo.models.components.norms import NORMS
+from regulo.models.components.sites import replace
 from regulo.regularizers.base import Regularizer
-from regulo.sites import replace
 
 
 class Norm(Regularizer):

@@ -10,10 +10,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from regulo.batch import Step
-from regulo.groups import weights
-from regulo.ramps import Rampable
-from regulo.ranges import NonNegative
+from regulo.core.ranges import NonNegative
+from regulo.core.schedule import Rampable
+from regulo.core.types import Step
+from regulo.optim.components.param_groups import weights
 from regulo.regularizers.base import SHARDED, Regularizer
 
 

@@ -13,11 +13,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from regulo.batch import Step
-from regulo.ramps import Rampable
-from regulo.ranges import NonNegative
+from regulo.core.ranges import NonNegative
+from regulo.core.schedule import Rampable
+from regulo.core.types import Step
 from regulo.regularizers.base import Regularizer
-from regulo.replay import replay
+from regulo.regularizers.components.replay import replay
 
 
 def disagreement(first: Tensor, second: Tensor) -> Tensor:

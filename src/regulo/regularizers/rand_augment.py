@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from regulo.batch import Facts
+from regulo.core.types import Facts
 from regulo.regularizers.base import Regularizer
 
 
@@ -28,6 +28,6 @@ class RandAugment(Regularizer):
     def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
         from torchvision.transforms import v2
 
-        from regulo.torchvision_transform import TorchvisionTransform
+        from regulo.data.components.torchvision_adapter import TorchvisionTransform
 
         return [*pipeline, TorchvisionTransform(v2.RandAugment(self.ops, self.magnitude))]

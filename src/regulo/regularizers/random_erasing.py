@@ -13,10 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from regulo.boxes import inside, within
-from regulo.ramps import Rampable
-from regulo.ranges import Share
+from regulo.core.ranges import Share
+from regulo.core.schedule import Rampable
 from regulo.regularizers.base import Regularizer
+from regulo.regularizers.components.boxes import inside, within
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
 TRIES = 10

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from regulo.boxes import area, paste, within
-from regulo.mixing import blend, partners
-from regulo.ramps import Rampable
-from regulo.ranges import Share
+from regulo.core.ranges import Share
+from regulo.core.schedule import Rampable
 from regulo.regularizers.base import Regularizer
+from regulo.regularizers.components.boxes import area, paste, within
+from regulo.regularizers.components.mixing import blend, partners
 
 Scale = Annotated[float, Field(gt=0, le=1)]
 

@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from regulo.batch import Facts
-from regulo.ramps import Dial, Rampable
-from regulo.ranges import ProperShare
+from regulo.core.ranges import ProperShare
+from regulo.core.schedule import Dial, Rampable
+from regulo.core.types import Facts
+from regulo.models.components.sites import need_sites
 from regulo.regularizers.base import Regularizer
-from regulo.sites import need_sites
 
 
 class ShakeDrop(Regularizer):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from regulo.ranges import Share
+from regulo.core.ranges import Share
 from regulo.regularizers.base import SHARDED, Goal, Regularizer
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class SWA(Regularizer):
     """training batches from which BatchNorm's statistics are estimated anew for the average"""
 
     def callbacks(self, goal: Goal) -> "list[Callback]":
-        from regulo.averaging import Averaging
+        from regulo.regularizers.components.weight_averaging import Averaging
 
         return [Averaging(self.weight, per_epoch=True, fresh_statistics=self.statistics)]
 

@@ -5,10 +5,10 @@ Crop, flip and colour jitter, which go with it in the paper, are those of `augme
 
 from typing import Any, ClassVar
 
-from regulo.batch import Facts
-from regulo.imaging import albumentations, strictly
-from regulo.ramps import Rampable
-from regulo.ranges import Share
+from regulo.core.ranges import Share
+from regulo.core.schedule import Rampable
+from regulo.core.types import Facts
+from regulo.data.components.image_io import albumentations, strictly
 from regulo.regularizers.base import Regularizer
 
 

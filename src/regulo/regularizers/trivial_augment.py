@@ -5,9 +5,9 @@ It has nothing to tune, which is its point. Translations reach 32 pixels, whatev
 
 from typing import Any, ClassVar
 
-from regulo.batch import Facts
-from regulo.ramps import Rampable
-from regulo.ranges import Share
+from regulo.core.ranges import Share
+from regulo.core.schedule import Rampable
+from regulo.core.types import Facts
 from regulo.regularizers.base import Regularizer
 
 
@@ -25,6 +25,6 @@ class TrivialAugment(Regularizer):
     def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
         from torchvision.transforms import v2
 
-        from regulo.torchvision_transform import TorchvisionTransform
+        from regulo.data.components.torchvision_adapter import TorchvisionTransform
 
         return [*pipeline, TorchvisionTransform(v2.RandomApply([v2.TrivialAugmentWide()], self.p))]

@@ -13,11 +13,11 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from regulo.errors import Problem, Refused
-from regulo.groups import NamedParameter, ParamGroup
+from regulo.core.errors import Problem, Refused
+from regulo.core.ranges import ProperShare
+from regulo.core.schedule import Rampable
 from regulo.models.components.norms import NORMS
-from regulo.ramps import Rampable
-from regulo.ranges import ProperShare
+from regulo.optim.components.param_groups import NamedParameter, ParamGroup
 from regulo.regularizers.base import Regularizer
 
 

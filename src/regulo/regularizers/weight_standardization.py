@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from regulo.batch import Facts
-from regulo.errors import Problem, Refused
-from regulo.ranges import Positive
+from regulo.core.errors import Problem, Refused
+from regulo.core.ranges import Positive
+from regulo.core.types import Facts
+from regulo.models.components.sites import replace
 from regulo.regularizers.base import Regularizer
-from regulo.sites import replace
 
 
 class WeightStandardization(Regularizer):

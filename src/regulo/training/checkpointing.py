@@ -7,10 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
+from regulo.config.trainer import TrainerSpec
 from regulo.distributed.preemption import RunStoppedError, StopRequest
 from regulo.regularizers.base import Goal
-from regulo.runs import BEST, LAST
-from regulo.trainer import TrainerSpec
+from regulo.tracking.run_dir import BEST, LAST
 
 
 @runtime_checkable

@@ -13,11 +13,11 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.distributed.distributed_c10d import default_pg_timeout as default_timeout
 
-from regulo import sharding
-from regulo.checkpoints import AtomicCheckpoints
+from regulo.config.trainer import TrainerSpec
 from regulo.distributed.environment import cluster_environment
 from regulo.distributed.watchdog import FIRST_STEP
-from regulo.trainer import TrainerSpec
+from regulo.tracking.checkpoint_io import AtomicCheckpoints
+from regulo.training import fsdp
 
 
 def build_trainer(config: TrainerSpec, folder: Path, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> Trainer:
@@ -50,7 +50,7 @@ def _strategy(config: TrainerSpec) -> Any:
     if config.strategy == "ddp":
         return DDPStrategy(process_group_backend=backend, timeout=timeout)
     if config.strategy == "fsdp":
-        return sharding.strategy(config.processes(), backend, timeout)
+        return fsdp.strategy(config.processes(), backend, timeout)
     return "auto"
 
 

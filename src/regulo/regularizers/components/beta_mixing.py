@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from regulo.ramps import Rampable
-from regulo.ranges import NonNegative, Share
+from regulo.core.ranges import NonNegative, Share
+from regulo.core.schedule import Rampable
 from regulo.regularizers.base import Regularizer
 
 

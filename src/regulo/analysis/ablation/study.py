@@ -1,0 +1,137 @@
+"""A study: a base run, the techniques to try on it, and the design by which they are tried."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from regulo.config import origins, validate
+from regulo.core import yaml_files
+from regulo.core.errors import Problem, Refused, nearest
+from regulo.core.paths import expanded
+from regulo.core.ranges import Share
+from regulo.core.registry import Strict
+from regulo.core.safe_io import parse_yaml, read_yaml
+
+Design = Literal["add_one", "leave_one_out", "pairs", "strengths"]
+
+
+class Study(Strict):
+    """The fields of configs/study/<name>.yaml."""
+
+    title: str = ""
+    """what is asked, for the table and the page"""
+    base: list[str] = []
+    """overrides of `regulo train` that all runs share; unless they say otherwise, `logger=csv callbacks=none`"""
+    techniques: Annotated[dict[str, list[str]], Field(min_length=1)]
+    """by label, the overrides that add each; with none, the technique of that name, and what it cannot do without. A list of
+    names is as good"""
+    design: Design = "add_one"
+    """add_one: the base, and the base with each; leave_one_out: all together, and all but each; pairs: the base, each, and each
+    two; strengths: all together at several strengths"""
+    seeds: Annotated[int, Field(ge=1, le=100)] = 3
+    """runs of each cell, with seeds 0, 1, …; differences are taken seed by seed"""
+    strengths: Annotated[list[Annotated[float, Field(ge=0, le=10)]], Field(min_length=2)] = [0.0, 0.5, 1.0, 2.0, 4.0]
+    """of the design `strengths`; the lowest is what the others are compared with"""
+    corruptions: bool = True
+    """measure the accuracy on corrupted test images, too"""
+    label_noise: Annotated[Share, Field(gt=0)] | None = None
+    """train every cell a second time with so many of the training labels wrong, for one more column"""
+    budget: Annotated[float, Field(gt=0)] | None = None
+    """minutes that one start of the study may take: no run begins that will not end in them, by what those before took"""
+
+    @field_validator("techniques", mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        return {name: [] for name in given} if isinstance(given, list) and all(isinstance(g, str) for g in given) else given
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for on the command line."""
+
+    name: str
+    study: Study
+    at_once: int | None = None
+    """runs at once; null: one for each GPU, or for each core without one"""
+    launcher: str | None = None
+    """a cluster as submitit knows it (`slurm`, or `local` to try it); null: this machine, without submitit"""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """what submitit is to ask the cluster for: `slurm_partition`, `timeout_min`, `cpus_per_task`, …"""
+
+
+def folder() -> Path:
+    """Where the shipped studies lie."""
+    return yaml_files.config_dir() / "study"
+
+
+def order(arguments: Sequence[str]) -> Order:
+    """Read the command line. Raises Refused with every problem of the study; those of its runs are found later."""
+    words = _Words(arguments)
+    problems = words.problems
+    at_once, launcher = words.own.get("at_once"), words.own.get("launcher")
+    if at_once is not None and not re.fullmatch(r"[1-9]\d{0,3}", at_once):
+        problems.append(Problem("at_once", f"{at_once!r} should be a number of runs", "at_once=2"))
+    if words.parameters and launcher is None:
+        what = "says what to ask a cluster for, and no launcher is named"
+        problems.append(Problem(f"launcher.{next(iter(words.parameters))}", what, "launcher=slurm"))
+    file = _file(words.own.get("study", "quick"))
+    study, field_problems = validate.build_part(Study, _content(file) | words.fields, "study", origins.Origins(arguments, {}))
+    problems += field_problems
+    if problems:
+        raise Refused(*problems)
+    study = study.model_copy(update={"base": [*study.base, *words.overrides]})
+    if launcher is not None and study.budget is not None:
+        what = "minutes cannot be kept where a cluster's queue decides when a run begins"
+        raise Refused(Problem("study.budget", what, "study.budget=null"))
+    return Order(file.stem, study, int(at_once) if at_once else None, launcher, words.parameters)
+
+
+class _Words:
+    """The words of the command line, by what they say something about; a problem for each that cannot be read."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.own: dict[str, str] = {}  # study, at_once, launcher
+        self.fields: dict[str, Any] = {}  # study.<field>
+        self.parameters: dict[str, Any] = {}  # launcher.<parameter>
+        self.overrides: list[str] = []  # of all runs
+        self.problems: list[Problem] = []
+        for argument in arguments:
+            key, equals, value = argument.partition("=")
+            group, dot, name = key.partition(".")
+            if key in ("study", "at_once", "launcher") and equals:
+                self.own[key] = value
+            elif group in ("study", "launcher") and dot and equals:
+                self._read(self.fields if group == "study" else self.parameters, key, name, value)
+            else:
+                self.overrides.append(argument)
+
+    def _read(self, target: dict[str, Any], key: str, name: str, value: str) -> None:
+        try:
+            target[name] = parse_yaml(value, lambda why: Refused(Problem("", why)))
+        except Refused:
+            hint = "a list is written [a,b], a mapping {a: [x,y]}"
+            self.problems.append(Problem(key, f"{value!r} cannot be read", hint))
+
+
+def _file(name: str) -> Path:
+    """The YAML of a study, by the name of a shipped one or by its path."""
+    if name.endswith((".yaml", ".yml")):
+        file = expanded(name)
+        if file.is_file() and re.fullmatch(r"[\w.+-]+", file.stem):
+            return file
+        raise Refused(Problem("study", f"there is no file {name} whose name could be a folder's", "study=path/to/my_study.yaml"))
+    shipped = {file.stem: file for file in folder().glob("*.yaml")}
+    if name not in shipped:
+        raise Refused(Problem("study", f"there is no study {name!r}", nearest(name, shipped)))
+    return shipped[name]
+
+
+def _content(file: Path) -> dict[str, Any]:
+    content = read_yaml(file, "study") or {}
+    if not isinstance(content, dict):
+        raise Refused(Problem("study", f"{file} is not a mapping from fields to values", "title, base, techniques, design, …"))
+    return content

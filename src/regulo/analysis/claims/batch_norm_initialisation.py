@@ -1,0 +1,67 @@
+"""Claim 5: BatchNorm and the initialisation."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regulo.analysis.claims.base import Claim, Finding, Numbers, Row, Trial, by
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCALES = tuple(2.0**i for i in (-6, -4, -2, 0, 2, 4, 6))
+RATES = (0.01, 0.1)
+TRAINED = 1.8
+
+
+class BatchNormInitialisation(Claim):
+    """How wide a range of initial scales trains."""
+
+    number = 5
+    statement = "BatchNorm widens the range of initial weight scales that train"
+    lesson = (
+        "With batch normalisation, training is less sensitive to initialisation. Loose: 'initialisation' here means "
+        "the scale alone. Behind a normalisation the forward pass does not see the scale of a layer's weights at "
+        "all; the gradient is divided by it, so that the scale becomes a learning rate (η / ‖w‖²), and the "
+        "insensitivity lasts as long as that rate trains."
+    )
+    source = "Ioffe & Szegedy 2015, arXiv:1502.03167, section 3.3; van Laarhoven 2017, arXiv:1706.05350"
+    method = (
+        "Small residual networks of two depths whose convolutions are initialised at 1/32 to 32 times their usual "
+        "scale, with BatchNorm and with none, 200 steps of SGD with momentum at the better of the rates .01 and .1. "
+        "The number of scales (of 7, by factors of 4) at which the mean loss of the last 20 steps falls below 1.8. "
+        "The claim holds if BatchNorm has at least one more on average at every depth, with a limit at some, and "
+        "fails at none."
+    )
+
+    def trials(self, quick: bool) -> list[Trial]:
+        depths, seeds = ((8,), 1) if quick else ((8, 20), 3)
+        return [
+            Trial(f"depth{d}-{arm}-seed{s}", {"depth": d, "arm": arm, "seed": s})
+            for d in depths
+            for arm in ("BatchNorm", "none")
+            for s in range(seeds)
+        ]
+
+    def measure(self, trial: Trial, folder: Path) -> Numbers:
+        from regulo.analysis.claims.batch_norm_learning_rate import end_of_training
+
+        place = trial["depth"], trial["arm"], trial["seed"]
+        return {"losses": [min(end_of_training(*place, rate, scale) for rate in RATES) for scale in SCALES]}
+
+    def judge(self, trials: Sequence[Trial]) -> Finding:
+        rows, wins, told = [], [], []
+        for depth, some in by(trials, "depth").items():
+            counts = {arm: [sum(loss < TRAINED for loss in t["losses"]) for t in ts] for arm, ts in by(some, "arm").items()}
+            rows += [Row(f"depth {depth}, {arm}: scales that train", v, ".1f") for arm, v in counts.items()]
+            ours, without = (statistics.fmean(counts[arm]) for arm in ("BatchNorm", "none"))
+            wins.append(ours >= without + 1)
+            told.append(f"{ours:.1f} against {without:.1f} of {len(SCALES)} at depth {depth}")
+        verdict = "holds" if all(wins) else "holds with a limit" if any(wins) else "fails"
+        return Finding(verdict, "scales that train: " + ", ".join(told), rows)  # type: ignore[arg-type]
+
+    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+        from regulo.analysis.claims.batch_norm_learning_rate import curves
+
+        curves(trials, SCALES, "initial scale (× usual)", 2, figure)

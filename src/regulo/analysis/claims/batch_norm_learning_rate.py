@@ -1,0 +1,137 @@
+"""Claim 4: BatchNorm and the learning rate."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regulo.analysis.claims.base import Claim, Finding, Numbers, Row, Trial, by
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RATES = tuple(0.004 * 2**i for i in range(13))
+STEPS, TRAINED, WIDTH, BATCH = 200, 1.8, 8, 64
+ARMS = ("BatchNorm", "none", "none, He")
+
+
+class BatchNormLearningRate(Claim):
+    """The largest learning rate that trains."""
+
+    number = 4
+    statement = "BatchNorm raises the largest learning rate that trains by 10 to 100 times"
+    lesson = (
+        "With batch normalisation the learning rate can be 10 to 100 times higher. Loose: the paper raises it 5 and "
+        "30 times; how much is possible depends on the depth, the initialisation, residual connections and the "
+        "optimizer, and *why* is disputed. With an initialisation made for it, residual networks train at the same "
+        "rates without any norm."
+    )
+    source = (
+        "Ioffe & Szegedy 2015, arXiv:1502.03167, section 4.2; Bjorck et al. 2018, arXiv:1806.02375; Santurkar et al. "
+        "2018, arXiv:1805.11604; the objection: Zhang et al. 2019 (Fixup), arXiv:1901.09321"
+    )
+    method = (
+        f"Small residual networks (width {WIDTH}) of two depths: with BatchNorm, with none, and with none but He "
+        f"initialisation whose blocks begin as their shortcuts. {STEPS} steps of SGD with momentum at constant rates "
+        f"from {RATES[0]:g} to {RATES[-1]:g} by factors of 2. A rate trains if the mean loss of the last 20 steps is "
+        f"below {TRAINED} (from 2.30). BatchNorm's largest rate over that of the better network without: below 2 at "
+        "every depth refutes the claim, 10 to 100 at every depth confirms it."
+    )
+
+    def trials(self, quick: bool) -> list[Trial]:
+        depths, seeds = ((8,), 1) if quick else ((8, 20), 3)
+        rates = list(RATES[:: 2 if quick else 1])
+        return [
+            Trial(f"depth{d}-{arm.replace(', ', '-')}-seed{s}", {"depth": d, "arm": arm, "seed": s, "rates": rates})
+            for d in depths
+            for arm in ARMS
+            for s in range(seeds)
+        ]
+
+    def measure(self, trial: Trial, folder: Path) -> Numbers:
+        losses: list[float] = []
+        for rate in trial["rates"]:
+            losses.append(end_of_training(trial["depth"], trial["arm"], trial["seed"], rate))
+            if min(losses) < TRAINED and min(losses[-2:]) > TRAINED:  # twice in a row behind rates that train
+                break
+        return {"losses": losses}
+
+    def judge(self, trials: Sequence[Trial]) -> Finding:
+        rows, typical, remarks = [], {}, []
+        for depth, some in by(trials, "depth").items():
+            best = {(t["arm"], t["seed"]): largest(t) for t in some}
+            for arm in ARMS:
+                rates = [r for (a, _), r in best.items() if a == arm and r is not None]
+                if rates:
+                    rows.append(Row(f"depth {depth}, {arm}: largest rate that trains", rates, ".3g"))
+                if len(rates) < len(some) // len(ARMS):
+                    remarks.append(f"at depth {depth} {arm} trains at no rate in {len(some) // len(ARMS) - len(rates)} cases")
+            ratios = []
+            for seed in dict.fromkeys(t["seed"] for t in some):
+                without = [r for r in (best["none", seed], best["none, He", seed]) if r is not None]
+                ours = best["BatchNorm", seed]
+                if ours is not None and without:
+                    ratios.append(ours / max(without))
+            if ratios:
+                rows.append(Row(f"depth {depth}: ratio", ratios, ".1f"))
+                typical[depth] = statistics.geometric_mean(ratios)
+        if any(largest(t) == t["rates"][-1] for t in trials):
+            remarks.append("some trained at the highest rate of the grid")
+        told = ", ".join(f"{r:.1f}× at depth {d}" for d, r in typical.items()) or "no pair of networks trained"
+        low, high = min(typical.values(), default=0.0), max(typical.values(), default=0.0)
+        verdict = "fails" if high < 2 else "holds" if low >= 10 and high <= 100 else "holds with a limit"
+        number = "; ".join([f"the largest rate that trains is {told} that of the better network without", *remarks])
+        return Finding(verdict, number, rows)  # type: ignore[arg-type]
+
+    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+        curves(trials, trials[0]["rates"], "learning rate", 10, figure)
+
+
+def end_of_training(depth: int, arm: str, seed: int, rate: float, scale: float = 1.0) -> float:
+    """The mean loss of the last 20 steps; 1e9 if it was not finite. Convolutions begin at `scale` times their weights."""
+    import torch
+    from torch import nn
+
+    from regulo.analysis.claims.lab.experiments import fit, he, network
+
+    kind = "batch" if arm == "BatchNorm" else "none"
+    model = network(seed, f"model.depth={depth}", f"model.width={WIDTH}", "regularizer=[norm]", f"regularizer.norm.kind={kind}")
+    if arm == "none, He":
+        he(model)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight.mul_(scale)
+    curve = fit(model, STEPS, rate, BATCH, seed)
+    end = statistics.fmean(curve[-20:]) if len(curve) == STEPS else math.inf
+    return end if math.isfinite(end) else 1e9
+
+
+def largest(trial: Trial) -> float | None:
+    """The end of the stretch of rates around the best one in which all train; None if none does."""
+    losses: list[float] = trial["losses"]
+    best = min(range(len(losses)), key=lambda i: losses[i])
+    if losses[best] >= TRAINED:
+        return None
+    end = best
+    while end + 1 < len(losses) and losses[end + 1] < TRAINED:
+        end += 1
+    return trial["rates"][end]
+
+
+def curves(trials: Sequence[Trial], grid: Sequence[float], label: str, base: int, figure: "Figure") -> None:
+    """The loss at the end over a grid, a panel per depth, a colour per arm; what diverged is a cross at the top."""
+    axes = figure.subplots(1, len(by(trials, "depth")), sharey=True, squeeze=False)[0]
+    for axis, (depth, some) in zip(axes, by(trials, "depth").items(), strict=True):
+        for arm, colour in zip(by(some, "arm"), ("tab:blue", "tab:orange", "tab:green"), strict=False):
+            for t in by(some, "arm")[arm]:
+                where = grid[: len(t["losses"])]
+                name = arm if t["seed"] == 0 else None
+                axis.semilogx(where, [min(v, 3) for v in t["losses"]], "-", base=base, color=colour, label=name, alpha=0.7)
+                lost = [x for x, v in zip(where, t["losses"], strict=True) if v > 3]
+                axis.plot(lost, [3] * len(lost), "x", color=colour)
+        axis.axhline(TRAINED, color="gray", linewidth=1)
+        axis.set(title=f"depth {depth}; below the line: trains", xlabel=label)
+    axes[0].set_ylabel("loss at the end (× above 3)")
+    axes[0].legend(fontsize=8)

@@ -1,0 +1,72 @@
+"""Claim 10: dropout of convolutional maps."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regulo.analysis.claims.base import Claim, Finding, Numbers, Row, Trial, by
+from regulo.analysis.claims.lab.comparison import contrast, dots, means, per_seed, rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RATES = (0.05, 0.1, 0.2)
+WIDTH, RATE, BATCH = 16, 0.1, 64
+
+
+class ConvDropout(Claim):
+    """Whole channels, or single elements."""
+
+    number = 10
+    statement = "In convolutional layers, dropping whole channels beats dropping single elements"
+    lesson = (
+        "Conv layers take rates of .1 to .2 and should keep the spatial structure: whole channels are dropped, "
+        "because a dropped pixel is given away by its neighbours. Loose: one rate is not one strength, since a "
+        "channel is much more than an element; and networks with BatchNorm often gain nothing from either, because "
+        "the variance that dropout adds disagrees with the running statistics."
+    )
+    source = (
+        "Tompson et al. 2015, arXiv:1411.4280, section 3.2; the objection: Li et al. 2019, arXiv:1801.05134; where "
+        "to place it: Kim et al. 2023, arXiv:2302.06112"
+    )
+    method = (
+        f"A small network (width {WIDTH}), 800 steps of SGD (one-cycle, rate {RATE}, batch {BATCH}), with rates of "
+        ".05, .1 and .2 inside its residual blocks, of whole channels or of elements, and with none. For each unit "
+        "the rate is chosen on validation; the claim holds if channels are then clearly above elements in test "
+        "accuracy, fails if clearly below, and is undecided in between."
+    )
+
+    def trials(self, quick: bool) -> list[Trial]:
+        steps, seeds = (300, 1) if quick else (800, 3)
+        conditions = {"none": {"unit": "none", "p": 0.0, "steps": steps}}
+        for p in RATES[1:2] if quick else RATES:
+            conditions |= {f"{unit} {p:g}": {"unit": unit, "p": p, "steps": steps} for unit in ("channels", "elements")}
+        return per_seed(conditions, seeds)
+
+    def measure(self, trial: Trial, folder: Path) -> Numbers:
+        from torch import nn
+
+        from regulo.analysis.claims.lab.experiments import evaluation, fit, network
+        from regulo.models.components.sites import sites
+
+        model = network(trial["seed"], f"model.width={WIDTH}", "regularizer=none")
+        if trial["p"]:
+            for site in sites(model, "conv"):
+                site.put((nn.Dropout2d if trial["unit"] == "channels" else nn.Dropout)(trial["p"]))
+        fit(model, trial["steps"], RATE, BATCH, trial["seed"], one_cycle=True)
+        return {f"{split}/acc": evaluation(model, split).scores()["acc"] for split in ("train", "val", "test")}
+
+    def judge(self, trials: Sequence[Trial]) -> Finding:
+        validated = means(trials, "val/acc")
+        best = {u: max((c for c in validated if c.startswith(u)), key=lambda c: validated[c]) for u in ("channels", "elements")}
+        ahead = contrast(trials, "test/acc", best["channels"], best["elements"])
+        over_none = contrast(trials, "test/acc", best["channels"], "none")
+        table = rows(trials, "test/acc", ": test accuracy (%)")
+        for condition, some in by(trials, "condition").items():
+            table.append(Row(f"{condition}: gap (points)", [100 * (t["train/acc"] - t["test/acc"]) for t in some], ".2f"))
+        table.append(Row(f"{best['channels']} − {best['elements']}: test accuracy (points)", ahead.differences, "+.2f"))
+        number = f"{best['channels']} against {best['elements']}: {ahead} points of test accuracy; against none: {over_none}"
+        return Finding(ahead.verdict, number, table)
+
+    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+        dots(trials, "test/acc", "test accuracy (%)", figure)

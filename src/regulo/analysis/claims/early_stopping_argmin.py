@@ -1,0 +1,147 @@
+"""Claim 13: early stopping."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regulo.analysis.claims.base import Claim, Finding, Numbers, Row, Trial
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CURVES = {
+    "in the middle": [0.9, 0.6, 0.4, 0.5, 0.7, 0.8],
+    "at the first epoch": [0.3, 0.5, 0.6, 0.7, 0.8, 0.9],
+    "at the last epoch": [0.9, 0.8, 0.7, 0.6, 0.5, 0.4],
+    "twice (a tie)": [0.9, 0.4, 0.6, 0.4, 0.5, 0.6],
+    "behind a plateau": [0.9, 0.7, 0.7, 0.7, 0.5, 0.6],
+}
+PATIENCE = 4
+
+
+class EarlyStoppingArgmin(Claim):
+    """t* = argmin of the validation loss, wherever it lies."""
+
+    number = 13
+    statement = "Early stopping returns the weights of t* = the first argmin of the validation loss among the epochs run"
+    lesson = (
+        "Training stops when the validation loss no longer falls, and the checkpoint with the lowest one is kept. "
+        "Loose: the argmin is taken over the epochs that were run; a patience that is too short ends the run before "
+        "the true one, above all under a schedule that ends at a low rate."
+    )
+    source = "Prechelt 1998; Goodfellow et al. 2016, section 7.8, algorithm 7.1; Bishop 1995 (as regularization)"
+    method = (
+        "The framework's own callbacks, checkpoints and plan around a module whose validation loss follows a given "
+        "curve and whose single weight is the epoch: the weight that is handed on must be the first argmin, and the "
+        f"run must stop {PATIENCE} epochs behind it or at the end. On one process, and on two (gloo) of which each "
+        "alone sees another argmin than both together."
+    )
+
+    def trials(self, quick: bool) -> list[Trial]:
+        return [Trial(f"{ranks}-process{'es' * (ranks > 1)}", {"ranks": ranks}) for ranks in (1, 2)]
+
+    def measure(self, trial: Trial, folder: Path) -> Numbers:
+        target = folder / "scripted" / str(trial["ranks"])
+        shutil.rmtree(target, ignore_errors=True)
+        if trial["ranks"] == 1:
+            return {"ends": [scripted(losses, target / str(i), 1) for i, losses in enumerate(CURVES.values())]}
+        target.mkdir(parents=True)
+        file = target / "both.py"
+        file.write_text(f"from regulo.analysis.claims.early_stopping_argmin import main\nmain({str(target)!r})\n")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("REGULO_")}
+        ended = subprocess.run(
+            [sys.executable, str(file)], env=environment, capture_output=True, text=True, timeout=600, check=False
+        )
+        if ended.returncode:
+            raise RuntimeError(ended.stderr[-500:])
+        return {"ends": json.loads((target / "numbers.json").read_text())}
+
+    def judge(self, trials: Sequence[Trial]) -> Finding:
+        rows, correct = [], 0
+        for t in trials:
+            for (name, losses), end in zip(CURVES.items(), t["ends"], strict=True):
+                best = losses.index(min(losses))
+                correct += end["handed_on"] == best and end["epochs"] == min(len(losses), best + 1 + PATIENCE)
+                label = f"{t['ranks']} process{'es' * (t['ranks'] > 1)}, argmin {name} (epoch {best}): epoch handed on"
+                rows.append(Row(label, [end["handed_on"]], "g"))
+        cases = len(CURVES) * len(trials)
+        number = f"in {correct} of {cases} cases the weights of the first argmin are handed on, and the run ends when it should"
+        return Finding("holds" if correct == cases else "fails", number, rows)
+
+    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+        axis = figure.subplots()
+        for place, ((name, losses), end) in enumerate(zip(CURVES.items(), trials[0]["ends"], strict=True)):
+            axis.plot(range(len(losses)), losses, ".-", color=f"C{place}", label=name, alpha=0.8)
+            axis.plot(end["handed_on"], losses[end["handed_on"]], "o", markersize=11, fillstyle="none", color=f"C{place}")
+        axis.set(xlabel="epoch", ylabel="validation loss", title="circled: the epoch whose weights are handed on")
+        axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), title="argmin")
+
+
+def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
+    """Fit a module whose weight is the epoch and whose validation loss is scripted; what the run would hand on."""
+    import logging
+
+    import torch
+    from lightning import LightningModule, Trainer
+    from lightning.pytorch.strategies import DDPStrategy
+    from torch.utils.data import DataLoader
+
+    from regulo.config.trainer import TrainerSpec
+    from regulo.distributed.preemption import StopRequest
+    from regulo.regularizers.base import Goal
+    from regulo.regularizers.components.plan import Plan
+    from regulo.regularizers.early_stopping import EarlyStopping
+    from regulo.tracking.checkpoint_io import load_final_checkpoint
+    from regulo.tracking.run_dir import RunFolder
+    from regulo.training.checkpointing import checkpoint_callbacks
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+    class Scripted(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.weight.data.fill_(float(self.current_epoch))
+            return 0 * self.weight
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            aside = 0.3 * (3 * self.current_epoch % 5 - 2) * (1 - 2 * self.global_rank) if ranks > 1 else 0.0
+            self.log("val/loss", torch.tensor(losses[self.current_epoch] + aside), sync_dist=True)
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    run, plan = RunFolder(folder), Plan([EarlyStopping(patience=PATIENCE)])
+    goal = Goal("val/loss", "min")
+    loader: Any = DataLoader(torch.zeros(ranks, 1))  # type: ignore[arg-type]
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=ranks,
+        strategy=DDPStrategy(process_group_backend="gloo") if ranks > 1 else "auto",
+        max_epochs=len(losses),
+        callbacks=[*plan.callbacks(goal), *checkpoint_callbacks(run.checkpoints, goal, TrainerSpec(), StopRequest(None))],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(Scripted(), loader, loader)
+    kept = load_final_checkpoint(run, plan.keeps_best)
+    return {"handed_on": round(float(kept["state_dict"]["weight"])), "epochs": trainer.current_epoch, "rank": trainer.global_rank}
+
+
+def main(folder: str) -> None:
+    """One of two processes; the first one writes the numbers."""
+    from regulo.core.warnings import ignore_harmless_warnings
+
+    ignore_harmless_warnings()
+    ends = [scripted(losses, Path(folder) / str(i), ranks=2) for i, losses in enumerate(CURVES.values())]
+    if ends[0]["rank"] == 0:
+        (Path(folder) / "numbers.json").write_text(json.dumps(ends))

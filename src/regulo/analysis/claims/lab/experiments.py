@@ -1,0 +1,153 @@
+"""What trials are made of: the real command in this process, and small plain loops where the command would be too slow."""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regulo.analysis.shared_settings import settled
+from regulo.config import compose
+from regulo.core.errors import Failed
+from regulo.core.files import locked
+from regulo.core.metrics import Evaluation
+from regulo.core.types import Facts
+from regulo.core.warnings import ignore_harmless_warnings
+from regulo.data.base import Splits
+from regulo.optim.base import SCHEDULES
+
+
+def short(quick: bool, *overrides: str) -> list[str]:
+    """Overrides of a small network and a short run, in which the differences that are asked for already show."""
+    return ["model.width=16", f"trainer.max_epochs={8 if quick else 12}", *overrides]
+
+
+def train(overrides: Sequence[str], root: Path) -> dict[str, Any]:
+    """The result.json of `regulo train` with these overrides, from a folder below `root` if it has been run before.
+
+    Trials that ask for the same run share it, also if they are tried at the same time. A run that diverged is a result, too, and
+    has the status "failed".
+    """
+    fixed = [*overrides, *settled(compose.load(overrides), root)]
+    whole = json.dumps(compose.load(fixed).as_dict(), sort_keys=True)
+    folder = root / "runs" / hashlib.sha256(whole.encode()).hexdigest()[:16]
+    with locked(folder.with_suffix(".lock")):
+        if finished(folder).get("status") not in ("done", "failed"):
+            shutil.rmtree(folder, ignore_errors=True)
+            _train([*fixed, f"run_dir={folder}", "logger=csv", "callbacks=none"])
+    return finished(folder) | {"folder": str(folder)}
+
+
+def finished(folder: Path) -> dict[str, Any]:
+    """The result of the run in a folder, if there is one."""
+    file = folder / "result.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _train(overrides: Sequence[str]) -> None:
+    from regulo.core import console
+    from regulo.training.train import train as command
+
+    ignore_harmless_warnings()
+    console.CONSOLE.quiet = True
+    try:
+        with no_warnings():
+            command(overrides)
+    except Failed:
+        pass  # it diverged
+    finally:
+        console.CONSOLE.quiet = False
+
+
+@contextlib.contextmanager
+def no_warnings() -> Iterator[None]:
+    """Within: torch does not warn of what a diverging network does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@cache
+def images(data: str = "fashion_mnist_mini") -> tuple[Splits, Facts]:
+    """The splits of a data set as it is configured."""
+    splits = compose.load([f"data={data}"]).data.splits()
+    return splits, splits.facts
+
+
+@cache
+def tensors(split: str) -> tuple[Tensor, Tensor]:
+    """Normalised images (n, C, H, W) float and labels (n,) of "train", "val" or "test" of the shipped data."""
+    splits, facts = images()
+    part = getattr(splits, split)
+    pixels = torch.tensor(part.images[:]).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (facts.mean, facts.std))
+    return (pixels - mean) / std, torch.tensor(part.labels)
+
+
+def network(seed: int, *overrides: str) -> nn.Module:
+    """A model for the shipped data, with the plan's surgery done."""
+    from regulo.regularizers.components.plan import Plan
+
+    config = compose.load(list(overrides))
+    torch.manual_seed(seed)
+    facts = images()[1]
+    return Plan(config.regularizer.values()).surgery(config.model.build(facts), facts)
+
+
+@torch.no_grad()
+def he(model: nn.Module) -> nn.Module:
+    """He initialisation (arXiv:1502.01852) of a residual network without norms: each block begins as its shortcut."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if name.endswith("conv2"):
+                module.weight.zero_()
+    return model
+
+
+def fit(
+    model: nn.Module, steps: int, lr: float, batch_size: int, seed: int, count: int = 5000, one_cycle: bool = False
+) -> list[float]:
+    """Train by SGD with momentum on the first `count` training images; the loss of each step, up to the first not finite."""
+    x, y = (t[:count] for t in tensors("train"))
+    g = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    rates = SCHEDULES["one_cycle" if one_cycle else "constant"](steps, 0.2 if one_cycle else 0.0)
+    model.train()
+    losses: list[float] = []
+    order = torch.randperm(len(x), generator=g)
+    for step in range(steps):
+        start = step * batch_size % (len(x) - batch_size + 1)
+        if start < batch_size:
+            order = torch.randperm(len(x), generator=g)
+        places = order[start : start + batch_size]
+        loss = F.cross_entropy(model(x[places]), y[places])
+        losses.append(loss.item())
+        if not loss.isfinite():
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.param_groups[0]["lr"] = lr * float(rates[step])
+        optimizer.step()
+    return losses
+
+
+@torch.inference_mode()
+def evaluation(model: nn.Module, split: str = "test", count: int = 5000) -> Evaluation:
+    """The answers of a model on the first `count` images of a split, in inference mode."""
+    x, y = (t[:count] for t in tensors(split))
+    model.eval()
+    return Evaluation(torch.cat([model(part) for part in x.split(500)]), y)
+
+
+def accuracy(model: nn.Module, split: str = "test", count: int = 5000) -> float:
+    """The share of right answers of a model in inference mode."""
+    return evaluation(model, split, count).scores()["acc"]

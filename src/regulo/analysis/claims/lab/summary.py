@@ -1,0 +1,19 @@
+"""A claim's numbers and its verdict in the terminal."""
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from regulo.analysis.claims.base import Finding
+from regulo.core.console import CONSOLE, STYLE
+
+
+def finding(title: str, found: "Finding", quick: bool) -> None:
+    """A claim's numbers and its verdict, which is an indication only if the trial was quick."""
+    CONSOLE.print(title, style="bold", soft_wrap=True)
+    table = Table("", "n", "mean", "spread", **STYLE)
+    for row in found.rows:
+        table.add_row(*row.cells())
+    CONSOLE.print(table)
+    CONSOLE.print(f"{found.verdict}{' (an indication: one seed)' if quick else ''}: {found.number}\n", soft_wrap=True)

@@ -1,0 +1,75 @@
+"""Claim 15: too much of it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from regulo.analysis.claims.base import Finding, Row, Trial, by
+from regulo.analysis.claims.lab.comparison import Comparison, contrast, diverged, means, rows
+from regulo.analysis.claims.lab.experiments import short
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0)
+RECIPE = "regularizer=[augment,cutmix,dropout,label_smoothing,weight_decay]"
+
+
+class TooMuch(Comparison):
+    """One knob on a whole recipe."""
+
+    number = 15
+    statement = "Too much regularization hurts: at a fixed budget, beyond some strength test and training accuracy fall together"
+    lesson = (
+        "Techniques should be combined without over-regularizing. Loose: the lesson gives no sign by which to tell; "
+        "a gap near zero with falling training accuracy is one. A longer run bears stronger regularization."
+    )
+    source = (
+        "the lesson; an example (n = 1): CIFAR-100 ResNet-18 at 24.4% error, with stochastic depth on top at 31.4%, "
+        "in the tables of weiaicunzai/pytorch-cifar100"
+    )
+    method = (
+        "One recipe (augmentation, CutMix, dropout, label smoothing, weight decay) for 30 epochs with its `strength` "
+        "at 0 to 4 times what is written. The claim holds if the strength that is best on validation lies between 0 "
+        "and 4, and at 4 test and clean training accuracy are clearly lower; it has a limit if the best is 0 (harm, "
+        "but no sign of a right amount) or the loss is unclear; it fails if 4 is clearly not worse."
+    )
+
+    def conditions(self, quick: bool) -> dict[str, list[str]]:
+        some = (0.0, 1.0, 4.0) if quick else STRENGTHS
+        plans = {s: [RECIPE, f"strength={s}"] if s else ["regularizer=none"] for s in some}  # 0 is none, to the last bit
+        length = [] if quick else ["trainer.max_epochs=30"]
+        return {f"{s:g}": short(quick, *length, *plan) for s, plan in plans.items()}
+
+    def judge(self, trials: Sequence[Trial]) -> Finding:
+        validated = means(trials, "val/acc")
+        best, top = max(validated, key=lambda c: validated[c]), list(validated)[-1]
+        table = [
+            *rows(trials, "test/acc", " ×: test accuracy (%)"),
+            *rows(trials, "train_clean/acc", " ×: clean training accuracy (%)"),
+            *rows(trials, "gap/acc", " ×: gap (points)"),
+        ]
+        if best == top:
+            return Finding("fails", f"{top} × is the best on validation{diverged(trials)}", table)
+        test, train = (contrast(trials, key, top, best) for key in ("test/acc", "train_clean/acc"))
+        table.append(Row(f"{top} × − {best} ×: test accuracy (points)", test.differences, "+.2f"))
+        number = (
+            f"{best} × is best on validation; {top} × changes test accuracy by {test} points and clean training "
+            f"accuracy by {train}{diverged(trials)}"
+        )
+        if test.above:
+            return Finding("fails", number, table)
+        clear = test.below and train.below and best != "0"
+        return Finding("holds" if clear else "holds with a limit", number, table)
+
+    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+        axis = figure.subplots()
+        for key, label, colour in (
+            ("train_clean/acc", "clean training images", "tab:blue"),
+            ("test/acc", "test images", "tab:red"),
+        ):
+            averages = means(trials, key)
+            axis.plot([float(s) for s in averages], list(averages.values()), "-", color=colour, label=label)
+            for s, some in by(trials, "condition").items():
+                axis.plot([float(s)] * len(some), [100 * t[key] for t in some], "o", color=colour, alpha=0.5, markersize=4)
+        axis.set(xlabel="strength (× the recipe); dots: seeds", ylabel="accuracy (%)")
+        axis.legend()

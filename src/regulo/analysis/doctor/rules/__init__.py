@@ -1,0 +1,1 @@
+"""One file per rule; `regulo.analysis.doctor.examination` discovers them by this folder."""

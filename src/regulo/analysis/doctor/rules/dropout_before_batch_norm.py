@@ -1,0 +1,21 @@
+"""Dropout in front of BatchNorm."""
+
+from collections.abc import Iterator
+
+from regulo.analysis.doctor.base import Case, Finding, Rule, peak
+from regulo.models.components.norms import BATCH_NORM
+
+
+class DropoutBeforeBatchNorm(Rule):
+    """Dropout of convolutional maps in a network with BatchNorm."""
+
+    why = (
+        "BatchNorm learns the variance of maps with dropped channels, and meets undropped ones in inference: the variance shifts"
+    )
+    source = "Li et al. 2019, arXiv:1801.05134, sections 3 and 4"
+
+    def look(self, case: Case) -> Iterator[Finding]:
+        dropout = case.technique("dropout")
+        if dropout and peak(dropout.conv) and case.has(BATCH_NORM):
+            what = f"a share of {peak(dropout.conv):g} of the channels is dropped in front of layers with BatchNorm"
+            yield self.warning("regularizer.dropout.conv", what, "regularizer.dropout.conv=0")

@@ -1,0 +1,32 @@
+"""Dropout that a network is too small for."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from regulo.analysis.doctor.base import Case, Finding, Rule, peak
+
+HIGHEST = {"fc": 0.7, "conv": 0.3, "attention": 0.3}
+SAFE = {"fc": 0.2, "conv": 0.1, "attention": 0.1}
+FEATURES, HALF = 48, 0.4
+
+
+class DropoutCapacity(Rule):
+    """A dropout rate that is too high for the place, or for the few features that it leaves."""
+
+    why = "a layer that needs n units without dropout wants n / (1 − p) with it; what is left here is too little to classify with"
+    source = "Srivastava et al. 2014, JMLR 15:1929, appendix A.1; Tompson et al. 2015, arXiv:1411.4280 (maps)"
+
+    def look(self, case: Case) -> Iterator[Finding]:
+        dropout = case.technique("dropout")
+        if not dropout:
+            return
+        linear = [m for m in case.model.modules() if isinstance(m, nn.Linear)]
+        features = linear[-1].in_features if linear else 0
+        for place, highest in HIGHEST.items():
+            p = peak(getattr(dropout, place))
+            starved = place == "fc" and p >= HALF and 0 < (1 - p) * features < FEATURES
+            if p > highest or starved:
+                left = f", which leaves {(1 - p) * features:.0f} of {features} features before the head" if place == "fc" else ""
+                fix = f"regularizer.dropout.{place}={case.written(SAFE[place])}"
+                yield self.warning(f"regularizer.dropout.{place}", f"a dropout rate of {p:g}{left}", fix)

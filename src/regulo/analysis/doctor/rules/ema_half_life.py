@@ -1,0 +1,21 @@
+"""A moving average that remembers too long."""
+
+from collections.abc import Iterator
+
+from regulo.analysis.doctor.base import Case, Finding, Rule
+
+LONGEST = 0.25
+
+
+class EMAHalfLife(Rule):
+    """A half-life of the averaged weights that is long against the run."""
+
+    why = "the average is handed on, and weights from the first half of the run, when little was learned, weigh heavily in it"
+    source = "Tarvainen & Valpola 2017, arXiv:1703.01780; Busbridge et al. 2023, arXiv:2307.13813"
+
+    def look(self, case: Case) -> Iterator[Finding]:
+        ema = case.technique("ema")
+        if ema and ema.half_life > LONGEST:
+            share = 0.5 ** (0.5 / ema.half_life)
+            what = f"with a half-life of {ema.half_life:g} of the run, {share:.0%} of the average is from the run's first half"
+            yield self.warning("regularizer.ema.half_life", what, f"regularizer.ema.half_life={case.written(0.02)}")

@@ -1,0 +1,23 @@
+"""Hardly any steps."""
+
+import math
+from collections.abc import Iterator
+
+from regulo.analysis.doctor.base import Case, Finding, Rule
+
+FEWEST = 100
+
+
+class FewSteps(Rule):
+    """A run of fewer than a hundred steps."""
+
+    why = "what counts for learning is the number of updates, not of epochs"
+    source = "Hoffer et al. 2017, arXiv:1705.08741, section 4"
+
+    def look(self, case: Case) -> Iterator[Finding]:
+        if case.tryout:
+            what = f"at most {case.config.trainer.limit_batches} batches of each epoch and evaluation: this tries the stages out"
+            yield self.note("trainer.limit_batches", what, "trainer.limit_batches=null")
+        elif case.steps < FEWEST and not case.pretrained:
+            what = f"{case.epochs} epochs of {case.steps_per_epoch} steps make {case.steps} updates"
+            yield self.warning("trainer.max_epochs", what, f"trainer.max_epochs={math.ceil(2 * FEWEST / case.steps_per_epoch)}")

@@ -1,0 +1,18 @@
+"""Slow first layers that know nothing."""
+
+from collections.abc import Iterator
+
+from regulo.analysis.doctor.base import Case, Finding, Rule
+
+
+class LayerDecayFromScratch(Rule):
+    """Layer-wise learning-rate decay without pretrained weights."""
+
+    why = "it keeps what early layers have learned elsewhere; random ones it keeps random"
+    source = "Howard & Ruder 2018, arXiv:1801.06146, section 3.2; Bao et al. 2022, arXiv:2106.08254, appendix"
+
+    def look(self, case: Case) -> Iterator[Finding]:
+        decay = case.technique("layer_decay")
+        if decay and decay.decay < 1 and not case.pretrained:
+            what = f"the rate falls by {decay.decay:g} from block to block, and the weights are random"
+            yield self.warning("regularizer.layer_decay", what, "~regularizer.layer_decay")

@@ -1,0 +1,20 @@
+"""Mixing in a short run."""
+
+from collections.abc import Iterator
+
+from regulo.analysis.doctor.base import Case, Finding, Rule
+
+SHORT = 10
+
+
+class ShortRunMixing(Rule):
+    """Mixed images in a run of fewer than ten epochs."""
+
+    why = "mixed images make learning slower, and pay only where a network would see the plain ones too often"
+    source = "Wightman et al. 2021, arXiv:2110.00476, section 3 (weaker for shorter); Steiner et al. 2021, arXiv:2106.10270"
+
+    def look(self, case: Case) -> Iterator[Finding]:
+        if case.mixing and case.epochs < SHORT and not case.tryout and not case.pretrained:
+            names = [r.name for r in case.mixing]
+            what = f"{' and '.join(names)} in a run of {case.epochs} epochs"
+            yield self.warning("trainer.max_epochs", what, *(f"~regularizer.{name}" for name in names))

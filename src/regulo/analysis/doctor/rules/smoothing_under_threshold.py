@@ -1,0 +1,24 @@
+"""Label smoothing that binary cross-entropy undoes, or turns into nonsense."""
+
+from collections.abc import Iterator
+
+from regulo.analysis.doctor.base import Case, Finding, Rule, peak
+
+
+class SmoothingUnderThreshold(Rule):
+    """Label smoothing beside a binary cross-entropy with a threshold on the targets."""
+
+    why = "the threshold makes a target a plain yes or no: what smoothing gave to the other classes is erased, or becomes a yes"
+    source = "Wightman et al. 2021, arXiv:2110.00476, section 2.2; docstring of regularizers/bce.py"
+
+    def look(self, case: Case) -> Iterator[Finding]:
+        bce, smoothing = case.technique("bce"), case.technique("label_smoothing")
+        if not bce or not smoothing or bce.threshold is None or not peak(smoothing.epsilon):
+            return
+        others = peak(smoothing.epsilon) / case.facts.num_classes
+        if others > bce.threshold:
+            effect = f"above the threshold of {bce.threshold:g}: every class of every image becomes a yes"
+        else:
+            effect = f"not above the threshold of {bce.threshold:g}: it has no effect"
+        what = f"smoothing gives each other class {others:g} of the target, {effect}"
+        yield self.warning("regularizer.label_smoothing", what, "~regularizer.label_smoothing")

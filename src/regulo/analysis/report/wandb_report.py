@@ -1,0 +1,106 @@
+"""The same content as a W&B report: words, tables and commands as they are; the figures as images of a run that keeps them.
+
+A W&B report shows images from a URL or from a run, so publishing a page begins a small run, of type "report", that holds them.
+"""
+
+import importlib.util
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from regulo.analysis.report import style
+from regulo.analysis.report.html import MARKS
+from regulo.analysis.report.page import Block, Bullets, Cell, Code, Figures, Gallery, Page, Photo, Picture, Table, Text
+from regulo.core.errors import Problem, Refused
+from regulo.tracking.loggers import LoggerSpec
+
+SERIOUS = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>()#+|~"})
+
+
+def preflight() -> None:
+    """Refuse if W&B's reports are not installed, or there is no account. Raises Refused."""
+    if importlib.util.find_spec("wandb_workspaces") is None:
+        raise Refused(Problem("--wandb", "wandb-workspaces is not installed", "pip install 'regulo[wandb-reports]'"))
+    LoggerSpec(wandb="online").preflight()
+
+
+def publish(page: Page, project: str = "regulo") -> str:
+    """Keep the figures in a run, save the report beside it, and return the report's address. Call `preflight` first."""
+    import wandb
+
+    with wandb.init(project=project, job_type="report", name=page.title[:100]) as run:
+        keep(page, run)
+    return str(report(page, run.entity, project, run.id).save().url)
+
+
+def keep(page: Page, run: Any) -> None:
+    """Log every image of the page to a run, under the names by which `report` shows them."""
+    import wandb
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (name, png, caption) in enumerate(images(page)):
+            file = Path(folder) / f"{number}.png"
+            file.write_bytes(png)
+            with Image.open(file) as image:
+                run.log({name: wandb.Image(image, caption=caption)})
+
+
+def images(page: Page) -> Iterator[tuple[str, bytes, str]]:
+    """(name, PNG, caption) of every image, in order."""
+    for section in page.sections:
+        for block in section.blocks:
+            if isinstance(block, Figures | Gallery):
+                for name, image in names(section.title, block):
+                    yield name, style.png(image.figure) if isinstance(image, Picture) else image.png, image.text
+
+
+def names(title: str, block: Figures | Gallery) -> list[tuple[str, Picture | Photo]]:
+    """The images of a block of the section of this title, with a name for each."""
+    if isinstance(block, Figures):
+        return [(picture.name, picture) for picture in block.pictures]
+    return [(f"{title} {number}", photo) for number, photo in enumerate(block.photos, 1)]
+
+
+def report(page: Page, entity: str, project: str, run_id: str) -> Any:
+    """The report as W&B's object; nothing is sent before it is saved."""
+    import wandb_workspaces.reports.v2 as wr
+
+    runset = wr.Runset(entity=entity, project=project, filters=f"Metric('ID') == {run_id!r}")
+    facts = [f"{fact.name}: {fact.value} {fact.note}".strip() for fact in page.facts]
+    blocks: list[Any] = [wr.P(text=page.lead), *([wr.UnorderedList(items=facts)] if facts else [])]
+    for section in page.sections:
+        if section.blocks:
+            blocks.append(wr.H2(text=section.title))
+        blocks += [_wandb_block(block, section.title, runset) for block in section.blocks]
+    blocks.append(wr.P(text=page.colophon))
+    return wr.Report(entity=entity, project=project, title=page.title[:128], description=page.lead, blocks=blocks)
+
+
+def _wandb_block(block: Block, title: str, runset: Any) -> Any:
+    """A block of the section of this title as W&B's object."""
+    import wandb_workspaces.reports.v2 as wr
+
+    if isinstance(block, Text):
+        return wr.P(text=block.text)
+    if isinstance(block, Code):
+        return wr.CodeBlock(code=block.text)
+    if isinstance(block, Bullets):
+        return wr.UnorderedList(items=list(block.items))
+    if isinstance(block, Table):
+        return wr.MarkdownBlock(text=markdown(block))
+    panels = [wr.MediaBrowser(media_keys=[name]) for name, _ in names(title, block)]
+    return wr.PanelGrid(runsets=[runset], panels=panels)
+
+
+def markdown(table: Table) -> str:
+    """A table, every cell escaped."""
+    rows = ["| " + " | ".join(map(_cell, row)) + " |" for row in ([Cell(name) for name in table.header], *table.rows)]
+    text = [rows[0], "|" + "---|" * len(table.header), *rows[1:]]
+    return "\n".join([table.caption.translate(SERIOUS), "", *text])
+
+
+def _cell(cell: Cell) -> str:
+    mark = f" {MARKS[cell.mark][0]}" if cell.mark else ""
+    return f"{cell.text} {cell.note}".strip().translate(SERIOUS).replace("\n", " ") + mark

@@ -1,0 +1,1 @@
+"""The configuration: from YAML files and overrides to a checked `Config`."""

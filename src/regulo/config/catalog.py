@@ -1,0 +1,69 @@
+"""`regulo list`: every technique there is, where it acts, how its strength scales, and the test that holds it to its formula."""
+
+import ast
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from regulo.core import registry
+from regulo.core.text import definitions
+from regulo.core.yaml_files import PACKAGE
+from regulo.regularizers.base import Regularizer, hooks
+
+COLUMNS = ("technique", "hooks", "what", "strength", "source", "formula test")
+TESTS = PACKAGE.parents[1] / "tests"
+"""beside src/ in a checkout; an installed package has none"""
+
+
+def list_techniques(markdown: bool) -> int:
+    """Print the table. Returns the exit code."""
+    print(markdown_table(rows()) if markdown else "\n".join(describe(row) for row in rows()))
+    return 0
+
+
+def describe(row: Sequence[str]) -> str:
+    """What is known of a technique, for a person: in as many lines as the terminal needs."""
+    name, hooks, what, strength, source, tests = row
+    count = len(tests.split(", ")) if tests else 0
+    parts = [what, f"hooks: {hooks}; strength: {strength}", f"source: {source}; formula tests: {count}"]
+    return "\n".join(definitions([(f"{term:22}", part)], indent=0) for term, part in zip((name, "", ""), parts, strict=True))
+
+
+def rows() -> Iterator[tuple[str, ...]]:
+    """Of each technique what `COLUMNS` says, by name."""
+    tests = formula_tests(TESTS)
+    for name in registry.names("regularizer"):
+        technique: Regularizer = registry.load("regularizer", name)()
+        what = (technique.__doc__ or "").splitlines()[0].rstrip(".")
+        yield name, ", ".join(hooks(technique)), what, scaling(technique), technique.source, ", ".join(tests.get(name, ()))
+
+
+def scaling(technique: Regularizer) -> str:
+    """What a recipe's `strength` does to it."""
+    cls = type(technique)
+    if cls.scaled is not Regularizer.scaled:
+        return (cls.scaled.__doc__ or "").splitlines()[0].rstrip(".")
+    return ", ".join(cls.scales) or "on or off"
+
+
+def markdown_table(table: Iterable[Sequence[str]]) -> str:
+    """The rows as a Markdown table."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *([f"`{name}`", *rest] for name, *rest in table)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def formula_tests(folder: Path) -> dict[str, list[str]]:
+    """Names of the test functions below a folder that carry `@pytest.mark.formula("name", …)`, by technique; none is run."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(folder.rglob("test_*.py")):
+        text = file.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "mark.formula" in text else ():
+            if isinstance(node, ast.FunctionDef):
+                for name in _marked(node):
+                    found.setdefault(name, []).append(node.name)
+    return found
+
+
+def _marked(function: ast.FunctionDef) -> Iterator[str]:
+    for mark in function.decorator_list:
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.formula":
+            yield from (str(a.value) for a in mark.args if isinstance(a, ast.Constant))

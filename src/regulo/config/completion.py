@@ -1,0 +1,195 @@
+"""Shell completion: `regulo completion SHELL` prints a script, which asks `regulo __complete SHELL LINE` at every press of tab.
+
+Nothing here imports torch, because an answer must come in well under half a second.
+"""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from regulo.core import yaml_files
+from regulo.core.arguments import ArgumentParser, Choice
+from regulo.core.class_fields import list_modules, read_fields
+from regulo.core.registry import GROUPS
+from regulo.tracking.run_names import list_runs
+
+CLASSES = {
+    "": ("regulo.config.schema", "RunConfig"),
+    "trainer": ("regulo.config.trainer", "TrainerConfig"),
+    "logger": ("regulo.tracking.loggers", "LoggerConfig"),
+    "study": ("regulo.analysis.ablation.study", "Study"),
+}
+"""sections that have one class, and where it is defined"""
+MULTIPLE = ("regularizer", "callbacks")
+"""groups of which a run has any number of members"""
+
+BASH = """\
+_regulo() {
+    local IFS=$'\\n'
+    COMPREPLY=($("$1" __complete bash "${COMP_LINE:0:COMP_POINT}" "$COMP_WORDBREAKS" 2>/dev/null))
+}
+complete -o nospace -o default -F _regulo regulo
+"""
+ZSH = """\
+#compdef regulo
+_regulo() {
+    local -a closed open
+    local candidate
+    for candidate in ${(f)"$("${words[1]}" __complete zsh "${(j: :)words[1,CURRENT-1]} $PREFIX" 2>/dev/null)}"}; do
+        if [[ $candidate == *' ' ]]; then closed+=("${candidate% }"); else open+=("$candidate"); fi
+    done
+    (( $#closed + $#open )) || { _files; return }
+    (( $#closed )) && compadd -- $closed
+    (( $#open )) && compadd -S '' -- $open
+}
+if [ "$funcstack[1]" = "_regulo" ]; then _regulo; else compdef _regulo regulo; fi
+"""
+FISH = """\
+function __regulo_candidates
+    set -l words (commandline -opc)
+    set -l found ($words[1] __complete fish (commandline -cp) 2>/dev/null)
+    if test (count $found) -gt 0
+        printf '%s\\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
+end
+complete -c regulo -f -a '(__regulo_candidates)'
+"""
+
+
+def completion(shell: str) -> int:
+    """Print the script for a shell. Returns the exit code."""
+    print({"bash": BASH, "zsh": ZSH, "fish": FISH}[shell], end="")
+    return 0
+
+
+def print_candidates(parsers: Mapping[str, ArgumentParser], request: Sequence[str]) -> int:
+    """Print what may stand at the end of a command line, one candidate a line; a space at the end: the word is complete.
+
+    The request is the shell's name, the line up to the cursor, and for bash the letters at which it breaks words.
+    """
+    shell, line, breaks = [*request, ""][:3]
+    words, quoted = split_line(line)
+    candidates = list_candidates(parsers, words[1:-1], words[-1])
+    kept = 0  # letters of the word that the shell replaces no longer
+    if shell == "bash" and not quoted:
+        kept = max(words[-1].rfind(letter) for letter in breaks) + 1 if breaks else 0
+    for candidate in candidates:
+        print(candidate[kept:] if shell != "fish" else candidate.rstrip())
+    return 0
+
+
+def split_line(line: str) -> tuple[list[str], bool]:
+    """The words of a line, of which the last one is being written, and whether that one is in open quotes."""
+    words, quote, escaped = [""], "", False
+    for letter in line:
+        if escaped:
+            words[-1] += letter
+            escaped = False
+        elif letter == "\\" and quote != "'":
+            escaped = True
+        elif letter == quote:
+            quote = ""
+        elif quote or (letter not in "'\"" and not letter.isspace()):
+            words[-1] += letter
+        elif letter in "'\"":
+            quote = letter
+        elif words[-1]:
+            words.append("")
+    return words if len(words) > 1 else [*words, ""], bool(quote)
+
+
+def list_candidates(parsers: Mapping[str, ArgumentParser], before: Sequence[str], current: str) -> list[str]:
+    """What the word `current` may become, after the words `before` it (without the program)."""
+    if not before or before == ["help"]:
+        every = [f"{word} " for word in (*parsers, "help", "--help", "--version")]
+    elif before[0] in parsers:
+        every = list(_arguments(parsers[before[0]], before, current))
+    else:
+        every = []
+    return sorted({word for word in every if word.startswith(current)})
+
+
+def _arguments(parser: ArgumentParser, before: Sequence[str], current: str) -> Iterable[str]:
+    actions = parser._actions
+    by_name = {name: action for action in actions for name in action.option_strings}
+    option = by_name.get(before[-1])
+    if option and option.nargs is None and option.metavar:  # what follows is its value
+        return _values(option, before, current)
+    if current.startswith("-"):
+        return [f"{name} " for name in by_name]
+    positionals = [action for action in actions if not action.option_strings]
+    place = sum(1 for word in before[1:] if not word.startswith("-"))
+    return _values(positionals[min(place, len(positionals) - 1)], before, current) if positionals else []
+
+
+def _values(action: argparse.Action, before: Sequence[str], current: str) -> list[str]:
+    """What an argument may be, by its type or by the word that stands for it in the help."""
+    if isinstance(action.type, Choice):
+        return [f"{option} " for option in action.type.options]
+    shown = str(action.metavar or "")
+    values = _overrides(before, current) if "override" in shown else []
+    if "RUN" in shown:
+        values += [f"{name} " for name in ("latest", *["best"] * (action.dest != "resume"), *map(str, list_runs()))]
+    if "STUDY" in shown:
+        values += [f"{file.parent} " for file in Path("runs/studies").glob("*/study.json")]
+    if shown == "name":
+        values += [f"{name} " for name in list_modules("regulo.analysis.claims")]
+    return values
+
+
+def _overrides(before: Sequence[str], current: str) -> list[str]:
+    groups = yaml_files.list_groups()
+    if before[0] == "ablate":
+        groups["study"] = sorted(file.stem for file in (yaml_files.config_dir() / "study").glob("*.yaml"))
+    sign = current[: len(current) - len(current.lstrip("+~"))]
+    word = current[len(sign) :]
+    key, equals, value = word.partition("=")
+    if equals:
+        values = _options(key, value, groups) if key in groups else [f"{v} " for v in _field_values(key, before)]
+        return [f"{sign}{key}={v}" for v in values]
+    return [f"{sign}{k}" for k in _keys(key, sign, groups, before)]
+
+
+def _options(group: str, value: str, groups: Mapping[str, list[str]]) -> list[str]:
+    """Options of a group; of some, several in a list."""
+    if not value.startswith("["):
+        return [*(f"{option} " for option in groups[group]), *["["] * (group in MULTIPLE)]
+    chosen, _, _ = value.rpartition("," if "," in value else "[")
+    start = f"{chosen}," if "," in value else "["
+    taken = start.strip("[,").split(",")
+    return [start + option for option in groups[group] if option not in taken]
+
+
+def _keys(key: str, sign: str, groups: Mapping[str, list[str]], before: Sequence[str]) -> list[str]:
+    """Keys that begin like this one: `optim.`, and below it `optim.lr=`."""
+    section, dot, rest = key.partition(".")
+    if not dot:
+        sections = {*GROUPS, *CLASSES} - {"", *({"study"} if before[0] != "ablate" else ())}
+        own = ["at_once", "launcher"] if before[0] == "ablate" else []
+        return [*(f"{g}=" for g in (*groups, *own, *read_fields(*CLASSES[""]))), *(f"{s}." for s in sections)]
+    if section in MULTIPLE and "." not in rest:
+        return [f"{section}.{name}{' ' if sign == '~' else '.'}" for name in list_modules(GROUPS[section])]
+    parent = key.rpartition(".")[0]
+    return [f"{parent}.{field}=" for field in _fields(parent, before)]
+
+
+def _field_values(key: str, before: Sequence[str]) -> list[str]:
+    parent, _, field = key.rpartition(".")
+    return _fields(parent, before).get(field, [])
+
+
+def _fields(parent: str, before: Sequence[str]) -> dict[str, list[str]]:
+    """The fields of `optim`, `trainer` or `regularizer.mixup`; of a group, those of the option on the line, or else of all."""
+    section, _, name = parent.partition(".")
+    if section in CLASSES:
+        return read_fields(*CLASSES[section])
+    if section not in GROUPS:
+        return {}
+    names = list_modules(GROUPS[section])
+    if section in MULTIPLE:
+        names = [name] if name in names else []
+    else:
+        names = [n for n in names if f"{section}={n}" in before] or names
+    return {field: values for n in names for field, values in read_fields(f"{GROUPS[section]}.{n}").items()}

@@ -1,0 +1,171 @@
+"""Every key of a run's configuration with its default, range and meaning, read off the classes and their YAML files."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from regulo.config.compose import load
+from regulo.config.json_schema import fields
+from regulo.config.schema import FIXED, MANY, NAMED
+from regulo.core import registry, yaml_files
+from regulo.core.errors import Problem, Refused, nearest
+from regulo.core.registry import Strict
+from regulo.core.text import definitions, wrap
+
+SYNTAX = """\
+  group=option         choose a file of configs/: model=vit_tiny, trainer=ddp_cpu, experiment=…
+  regularizer=[a,b]    exactly these; regularizer=none: none
+  +regularizer=a       one more
+  ~regularizer.a       one less
+  key=value            set a value: regularizer.mixup.alpha=0.4, optim.lr=0.05, seed=1
+  key={start:a,end:b}  a ramp, where one is allowed: from a to b as the run goes on. Further keys: shape (linear, cosine, \
+steps), begin and until (shares of the run), steps (stairs of the shape steps)"""
+NARROW = "regulo train --help TOPIC … explains a group (data), an option or technique (mixup), or a key (optim.lr) only"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A key that can be set."""
+
+    key: str
+    value: Any
+    schema: Mapping[str, Any]
+
+    def text(self, brief: bool = False) -> str:
+        """Key, default and range, and below them the meaning, which a brief text leaves out."""
+        value = "null" if self.value is None else str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
+        line = f"  {self.key}={value}"
+        if brief:
+            return line
+        meaning = " ".join(self.schema.get("description", "").split())
+        return f"{line}   {allowed(self.schema)}" + (f"\n      {meaning}" if meaning else "")
+
+
+@dataclass(frozen=True)
+class Section:
+    """The fields of one class: of an option of a group, of a technique, or of a fixed part of a run."""
+
+    group: str
+    name: str
+    summary: str
+    fields: Mapping[str, Field]
+
+    @property
+    def title(self) -> str:
+        """As it stands on the command line."""
+        if not self.name:
+            return self.group
+        return f"{self.group}.{self.name}" if self.group in MANY else f"{self.group}={self.name}"
+
+    def text(self) -> str:
+        """All fields."""
+        return "\n".join([f"{self.title}: {self.summary}", *(field.text() for field in self.fields.values())])
+
+
+def explain_keys(topics: Sequence[str] = ()) -> str:
+    """The help text of all keys, or of those that the topics name. Raises Refused for a topic that names none."""
+    sections = list(list_sections())
+    if topics:
+        return wrap("\n\n".join(_explain(topic, sections) for topic in topics))
+    parts = [f"overrides:\n{SYNTAX}", NARROW]
+    parts.append(
+        "groups and their options:\n" + definitions((n, ", ".join(options)) for n, options in yaml_files.list_groups().items())
+    )
+    for group in ("run", *NAMED, *MANY, *FIXED):
+        parts += _explain_group([section for section in sections if section.group == group])
+    return wrap("\n\n".join(parts))
+
+
+def _explain(topic: str, sections: Sequence[Section]) -> str:
+    if topic in {section.group for section in sections}:
+        return "\n\n".join(_explain_group([section for section in sections if section.group == topic]))
+    if chosen := [section for section in sections if topic in (section.name, section.title)]:
+        return "\n\n".join(section.text() for section in chosen)
+    every = {field.key: field for section in sections for field in section.fields.values()}
+    if found := [field for key, field in every.items() if topic in (key, key.rpartition(".")[2])]:
+        return "\n".join(field.text() for field in found)
+    names = {name for section in sections for name in (section.group, section.name, *section.fields)} - {""}
+    raise Refused(Problem(topic, "is no group, option or key", nearest(topic, {*names, *every})))
+
+
+def _explain_group(sections: Sequence[Section]) -> list[str]:
+    """The fields that all options share once, then what is particular to each option."""
+    if len(sections) == 1:
+        return [sections[0].text()]
+    shared = _shared_fields(sections)
+    group = sections[0].group
+    parts = ["\n".join([f"{group}: of every option", *(field.text() for field in shared.values())])] if shared else []
+    for section in sections:
+        own = [field.text() for name, field in section.fields.items() if name not in shared]
+        differing = [field.text(brief=True) for name, field in section.fields.items() if _differs(field, shared.get(name))]
+        parts.append("\n".join([f"{section.title}: {section.summary}", *own, *differing]))
+    return parts
+
+
+def _shared_fields(sections: Sequence[Section]) -> dict[str, Field]:
+    """The fields that mean and allow the same in all sections, with the default that most of them have."""
+    first, *others = sections
+    shared = {}
+    for name, field in first.fields.items():
+        if all(name in s.fields and _meaning(s.fields[name]) == _meaning(field) for s in others):
+            values = Counter(repr(s.fields[name].value) for s in sections)
+            usual = values.most_common(1)[0][0]
+            shared[name] = next(s.fields[name] for s in sections if repr(s.fields[name].value) == usual)
+    return shared
+
+
+def _meaning(field: Field) -> tuple[str, dict[str, Any]]:
+    return field.key, {key: value for key, value in field.schema.items() if key != "default"}
+
+
+def _differs(field: Field, shared: Field | None) -> bool:
+    return shared is not None and repr(field.value) != repr(shared.value)
+
+
+def list_sections() -> Iterator[Section]:
+    """Of all classes, in the order of the page."""
+    default = load([])
+    yield _section("run", "", default.run, "")
+    for group in (*NAMED, *MANY):
+        for name in registry.names(group):
+            cls: type[Strict] = registry.load(group, name)
+            part = cls.model_construct(**(_defaults(cls) | _written(group, name)))
+            yield _section(group, name, part, f"{group}.{name}." if group in MANY else f"{group}.")
+    for group in FIXED:
+        yield _section(group, "", getattr(default, group), f"{group}.")
+
+
+def _section(group: str, name: str, part: Strict, prefix: str) -> Section:
+    cls = type(part)
+    summary = (cls.__doc__ or "").splitlines()[0]
+    return Section(group, name, summary, {n: Field(prefix + n, getattr(part, n), s) for n, s in fields(cls).items()})
+
+
+def _defaults(cls: type[Strict]) -> dict[str, Any]:
+    return {name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()}
+
+
+def _written(group: str, name: str) -> dict[str, Any]:
+    """The values that its YAML sets, which may differ from the class's own defaults; none if it has no YAML."""
+    file = yaml_files.config_dir() / group / f"{name}.yaml"
+    content: Any = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    content = content.get(group, content)  # a YAML of the whole run, `# @package _global_`
+    content = content.get(name) if group in MANY else content
+    return {key: value for key, value in (content or {}).items() if key not in ("name", "defaults")}
+
+
+def allowed(described: Any) -> str:
+    """The values that a field's JSON Schema allows, in short."""
+    if "anyOf" in described:
+        return " or ".join(allowed(d) for d in described["anyOf"])
+    if "const" in described:
+        return str(described["const"])
+    if "enum" in described:
+        return ", ".join(map(str, described["enum"]))
+    kind = "a ramp" if str(described.get("title", "")).startswith("Ramp") else described.get("type", "")
+    low = next((f"{s} {described[k]}" for k, s in (("minimum", "≥"), ("exclusiveMinimum", ">")) if k in described), "")
+    high = next((f"{s} {described[k]}" for k, s in (("maximum", "≤"), ("exclusiveMaximum", "<")) if k in described), "")
+    return " ".join(filter(None, [kind, " and ".join(filter(None, [low, high]))]))

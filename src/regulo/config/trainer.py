@@ -1,0 +1,138 @@
+"""The trainer's part of the configuration: devices, precision, checkpoints."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from regulo.core.errors import Problem, Refused
+from regulo.core.registry import Strict
+from regulo.distributed.environment import ProcessEnvironment, process_environment
+
+
+class TrainerSpec(Strict):
+    """Where and how long to train."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    """auto: a GPU if there is one, else Apple's, else the CPU"""
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    """processes on every node, one per device; auto: as many as torchrun or srun has started, or else one for each GPU"""
+    num_nodes: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    """machines; several need torchrun or srun, and auto takes as many as these use"""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """auto: one device; ddp: DistributedDataParallel, every process has the whole model and its share of the batch; fsdp: a part
+    of every weight, too (for models that do not fit a device otherwise)"""
+    hang_seconds: Annotated[float, Field(gt=0)] | None = 45.0
+    """with several processes: the run fails if one of them makes no progress for so long; ten times as long before the first
+    step, and never less than three times the longest pause so far; null: they may hang"""
+    max_restarts: Annotated[int, Field(ge=0)] = 0
+    """how often the run is started again from its last checkpoint when a process raises an error, is killed, or hangs; with
+    torchrun use its --max-restarts"""
+    sync_batchnorm: bool = False
+    """BatchNorm's statistics over all devices' batches"""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """auto: measured on the run's own model and batch"""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """auto: measured on the run's own model and batch"""
+    max_epochs: Annotated[int, Field(ge=1)] = 30
+    """passes over the training images"""
+    max_time: Annotated[str, Field(pattern=r"^(\d+:)?\d{1,2}:\d{2}:\d{2}$")] | None = None
+    """[days:]hours:minutes:seconds after which the run stops with a checkpoint, to go on with --resume; null: when it is done"""
+    save_every_n_steps: Annotated[int, Field(ge=1)] | None = None
+    """steps between two checkpoints from which the run can go on, beside those at the ends of epochs, rounded up to the next log
+    point; null: by time only"""
+    save_every_minutes: Annotated[float, Field(gt=0)] | None = 5.0
+    """minutes between them; null: by steps only"""
+    log_every_n_steps: Annotated[int, Field(ge=1)] = 20
+    """steps between two readings of loss, accuracy, rate and gradient norm; between them nothing waits for the device"""
+    limit_batches: Annotated[int, Field(ge=1)] | None = None
+    """only so many batches per epoch of training, and per evaluation of a split: for a quick try; null: all"""
+    deterministic: bool = False
+    """only deterministic kernels, at a cost in speed; an operation that has none is an error"""
+    detect_anomaly: bool = False
+    """name the operation in which a NaN arose, at a great cost in speed"""
+
+    def circumstances(self) -> list[str]:
+        """What a technique may refuse to run under."""
+        return [self.precision, *["sync_batchnorm"] * self.sync_batchnorm, *["fsdp"] * (self.strategy == "fsdp")]
+
+    def per_node(self) -> int:
+        """How many processes train on every node."""
+        import torch
+
+        if self.devices != "auto":
+            return self.devices
+        process = process_environment()
+        return process.per_node if process.launcher else torch.cuda.device_count()
+
+    def nodes(self) -> int:
+        """How many machines train."""
+        return process_environment().nodes if self.num_nodes == "auto" else self.num_nodes
+
+    def max_seconds(self) -> float | None:
+        """`max_time` in seconds."""
+        if self.max_time is None:
+            return None
+        *days, hours, minutes, seconds = map(int, self.max_time.split(":"))
+        return float(86400 * sum(days) + 3600 * hours + 60 * minutes + seconds)
+
+    def processes(self) -> int:
+        """How many processes train."""
+        return self.per_node() * self.nodes()
+
+    def check(self) -> None:
+        """Compare what is asked for with what this machine has, and what a launcher has started. Raises Refused."""
+        import torch
+
+        problems = self._check_launcher(process_environment())
+        gpus, cpu = torch.cuda.device_count(), self.device().type == "cpu"
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            problems.append(Problem("trainer.accelerator", "this machine has no GPU that torch can use", "trainer=auto"))
+        elif self.accelerator == "mps" and not torch.backends.mps.is_available():
+            problems.append(Problem("trainer.accelerator", "this machine has no Apple GPU that torch can use", "trainer=auto"))
+        elif cpu and self.devices == "auto" and not process_environment().external_launcher:
+            problems.append(Problem("trainer.devices", "auto counts GPUs, and there is none", "trainer.devices=2"))
+        elif not cpu and self.per_node() > max(gpus, 1):
+            problems.append(Problem("trainer.devices", f"this machine has {gpus} GPUs", f"trainer.devices={max(gpus, 1)}"))
+        elif self.processes() > 1 and self.strategy == "auto":
+            problems.append(Problem("trainer.devices", "several devices need a strategy", "trainer=ddp or trainer=ddp_cpu"))
+        if cpu and self.precision == "16-mixed":
+            problems.append(Problem("trainer.precision", "16-mixed needs a GPU", "bf16-mixed or auto"))
+        if cpu and self.sync_batchnorm:
+            problems.append(Problem("trainer.sync_batchnorm", "torch has it on GPUs only", "false"))
+        if self.strategy == "fsdp" and self.precision == "16-mixed":
+            problems.append(Problem("trainer.precision", "the loss scaler does not see all of a sharded gradient", "bf16-mixed"))
+        if problems:
+            raise Refused(*problems)
+
+    def _check_launcher(self, process: ProcessEnvironment) -> list[Problem]:
+        """What does not fit the processes that torchrun or srun has started."""
+        if not process.external_launcher:
+            hint = "start it on every node with torchrun or srun: docs/distributed.md"
+            problem = Problem("trainer.num_nodes", f"nobody has started processes on {self.nodes()} nodes", hint)
+            return [problem] if self.nodes() > 1 else []
+        launcher, problems = process.launcher, []
+        counts = {"devices": (self.per_node(), process.per_node, "processes on every node")}
+        counts["num_nodes"] = (self.nodes(), process.nodes, "nodes")
+        for key, (configured, started, what) in counts.items():
+            if configured != started:
+                text = f"is {configured}, and {launcher} has started {started} {what}"
+                problems.append(Problem(f"trainer.{key}", text, f"trainer.{key}={started}"))
+        if self.max_restarts:
+            hint = {"torchrun": "torchrun --max-restarts", "srun": "sbatch --requeue"}[launcher]
+            problems.append(Problem("trainer.max_restarts", f"{launcher} starts the processes, and must restart them", hint))
+        return problems
+
+    @property
+    def needs_launcher(self) -> bool:
+        """Whether other processes than this one have to do the training."""
+        return not process_environment().launcher and (self.processes() > 1 or self.max_restarts > 0)
+
+    def device(self) -> Any:
+        """The torch device of this process."""
+        import torch
+
+        if self.accelerator == "cpu":
+            return torch.device("cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda", process_environment().local_rank)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

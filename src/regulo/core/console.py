@@ -1,0 +1,12 @@
+"""The terminal: one console and one style of tables."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+
+CONSOLE = Console(highlight=False, markup=False)
+if not CONSOLE.is_terminal:
+    CONSOLE = Console(highlight=False, markup=False, width=120)  # a log file has no width of its own
+
+STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False}

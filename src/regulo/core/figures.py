@@ -1,0 +1,18 @@
+"""Matplotlib figures without a display."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def figure(width: float, height: float) -> "Figure":
+    """An empty figure, in inches, that needs no display."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def short(text: str, length: int = 22) -> str:
+    """A label that leaves room for the figure."""
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,29 @@
+"""Files written whole or not at all, and file locks."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        with part.open("x", encoding="utf-8") as file:  # new: a link of that name, in a folder from elsewhere, is not followed
+            file.write(text)
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def locked(file: Path, wait: bool = True) -> Iterator[None]:
+    """Within: no other process has this lock file. Raises BlockingIOError if one has it now and we do not wait."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield

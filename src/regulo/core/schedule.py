@@ -1,0 +1,115 @@
+"""Strengths that change while a run goes on."""
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+
+import torch
+from pydantic import Discriminator, Field, Tag, model_validator
+from torch import Tensor, nn
+
+from regulo.core.ranges import Share
+from regulo.core.registry import Strict
+
+T = TypeVar("T", bound=float)
+
+
+class Ramp(Strict, Generic[T]):
+    """A strength that goes from `start` to `end` as the run goes from `begin` to `until`, both shares of its steps."""
+
+    start: T
+    """strength up to `begin`"""
+    end: T
+    """strength from `until` on"""
+    shape: Literal["linear", "cosine", "steps"] = "linear"
+    """the way between: a line, half a cosine, or equal stairs"""
+    begin: Share = 0.0
+    """share of the run at which the way begins"""
+    until: Share = 1.0
+    """share of the run at which it ends"""
+    steps: Annotated[int, Field(ge=1)] = 1
+    """stairs of `steps`; 1 is a jump at `until`"""
+
+    @model_validator(mode="after")
+    def _forwards(self) -> "Ramp[T]":
+        if self.begin > self.until:
+            raise ValueError(f"begin {self.begin} lies behind until {self.until}")
+        return self
+
+    def __reduce__(self) -> Any:  # a parametrised class has no name by which pickle would find it
+        return functools.partial(Ramp.model_construct, **dict(self)), ()
+
+    def at(self, progress: float) -> float:
+        """The strength at a progress in [0, 1], the share of the run's steps that are done."""
+        if progress >= self.until:
+            return float(self.end)
+        u = max(progress - self.begin, 0.0) / (self.until - self.begin) if self.until > self.begin else 0.0
+        if self.shape == "cosine":
+            u = (1 - math.cos(math.pi * u)) / 2
+        elif self.shape == "steps":
+            u = math.floor(u * self.steps) / self.steps
+        return self.start + (self.end - self.start) * u
+
+    def times(self, factor: float, highest: float) -> "Ramp[T]":
+        """The same way, `factor` times as high, but nowhere above `highest`."""
+        update = {k: min(getattr(self, k) * factor, highest) for k in ("start", "end")}
+        return self.model_copy(update=update)
+
+
+NUMBER, RAMP = "number", "ramp"
+"""the branches of a rampable field, as pydantic names them in the location of an error"""
+
+
+def _branch(value: Any) -> str:
+    """The branch that a value of a rampable field belongs to, so that it is checked against that one only."""
+    return RAMP if isinstance(value, Mapping | Ramp) else NUMBER
+
+
+class _AnyOf:
+    """Describes a tagged union in JSON Schema as a plain union: `anyOf`."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        described = handler(schema)
+        return {"anyOf": described.pop("oneOf"), **described}
+
+
+if TYPE_CHECKING:
+    Rampable = Annotated[T, "or a ramp"]  # in a hook it is the number
+else:
+
+    class Rampable:
+        """`Rampable[T]`: a number of type T, or a ramp between two of them."""
+
+        def __class_getitem__(cls, kind: Any) -> Any:
+            union = Annotated[kind, Tag(NUMBER)] | Annotated[Ramp[kind], Tag(RAMP)]
+            return Annotated[union, Discriminator(_branch), _AnyOf()]
+
+
+def value(strength: Any, progress: float) -> Any:
+    """A strength at a progress in [0, 1]: that of a ramp, or the constant itself."""
+    return strength.at(progress) if isinstance(strength, Ramp) else strength
+
+
+class Dial(nn.Module):
+    """A strength inside a model, as a scalar buffer: turning it neither waits for the device nor recompiles a compiled model."""
+
+    value: Tensor  # ()
+
+    def __init__(self, strength: Rampable[float]) -> None:
+        super().__init__()
+        self.ramp = strength if isinstance(strength, Ramp) else None
+        self.register_buffer("value", torch.tensor(float(value(strength, 0.0))), persistent=False)
+
+    def advance(self, progress: float) -> None:
+        """Turn to the strength at this progress."""
+        if self.ramp:
+            self.value.fill_(self.ramp.at(progress))
+
+
+def drop(x: Tensor, rate: Tensor | None, shape: tuple[int, ...] | None = None) -> Tensor:
+    """Inverted dropout of `x` at a rate () on its device, with one draw for each element of `shape`; None: the identity."""
+    if rate is None:
+        return x
+    keep = 1 - rate
+    return x * ((torch.rand(shape or x.shape, device=x.device) < keep) / keep).to(x.dtype)

@@ -1,0 +1,76 @@
+"""One split behind a loader: keys in, one uint8 batch out."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, get_worker_info
+
+from regulo.core.rng import sample_seed
+from regulo.core.types import Batch, Split
+from regulo.data.components.image_io import albumentations, strictly
+from regulo.data.components.sampler import Key
+
+Transforms = Sequence[Any] | Callable[[int], Sequence[Any]]
+
+
+class BatchedImages(Dataset[Batch]):
+    """Reads, transforms and stacks whole batches. The draws of an image depend on (seed, epoch, index, copy) alone.
+
+    `transforms` are those of every epoch, or a function that gives those of one.
+    """
+
+    def __init__(self, split: Split, transforms: Transforms, seed: int) -> None:
+        self.split, self.transforms, self.seed = split, transforms, seed
+        self._turn_to(0)
+
+    def _turn_to(self, epoch: int) -> None:
+        self.epoch, self.pipeline = epoch, None
+        wanted = self.transforms(epoch) if callable(self.transforms) else self.transforms
+        if wanted:
+            with strictly():
+                self.pipeline = albumentations().Compose(list(wanted), seed=self.seed)
+
+    def __len__(self) -> int:
+        return len(self.split.labels)
+
+    def __getitems__(self, keys: list[Key]) -> Batch:
+        places = np.array([index for _, index, _ in keys])
+        if callable(self.transforms) and keys[0][0] != self.epoch:
+            self._turn_to(keys[0][0])
+        if self.pipeline is None and isinstance(self.split.images, np.ndarray):
+            images = self.split.images[places]
+        else:
+            images = np.stack([self._image(*key) for key in keys])
+        tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        return Batch(tensor, torch.from_numpy(self.split.labels[places]), torch.from_numpy(places))
+
+    def _image(self, epoch: int, index: int, copy: int) -> np.ndarray:
+        image = self.split.images[index]
+        if self.pipeline is None:
+            return image
+        self.pipeline.set_random_seed(sample_seed(self.seed, epoch, index, copy))
+        image = self.pipeline(image=image)["image"]
+        return image if image.ndim == 3 else image[..., None]
+
+
+def whole(batch: Batch) -> Batch:
+    """The collate function: `__getitems__` has stacked the batch.
+
+    A loader process moves it to shared memory here. Its queue would do so in a thread whose errors nobody hears: where
+    /dev/shm is full, the run would wait forever.
+    """
+    if get_worker_info() is not None:
+        for tensor in batch:
+            tensor.share_memory_()
+    return batch
+
+
+def quiet_worker(worker: int) -> None:
+    """One thread per loader worker: they already run side by side. A signal to the run's process group is not for them."""
+    import cv2
+
+    os.setpgrp()
+    cv2.setNumThreads(0)

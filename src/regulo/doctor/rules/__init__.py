@@ -1,1 +1,0 @@
-"""One file per rule; `regulo.doctor.examination` discovers them by this folder."""

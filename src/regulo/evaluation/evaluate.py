@@ -1,0 +1,26 @@
+"""`regulo evaluate`: score a run again, from its folder alone."""
+
+import json
+
+from regulo.evaluation.restore import images_of
+from regulo.tracking.run_dir import SPLITS, RunFolder
+
+
+def evaluate(run: str, split: str | None) -> int:
+    """Rebuild the model from the run alone and print its scores on a split, or on all. Returns the exit code."""
+    folder = RunFolder.open(run)
+
+    from regulo.core import failures
+    from regulo.evaluation import summary
+    from regulo.evaluation.restore import restore
+
+    restored = restore(folder)
+    data = images_of(restored)
+    scores: dict[str, float] = {}
+    with failures.as_input_error(restored.config.data.batch_size):
+        for name in [split] if split else SPLITS:
+            measured = restored.answers(data.evaluation_loader(name)).scores()
+            scores |= {f"{name}/{key}": value for key, value in measured.items()}
+    summary.scores(scores, title=f"{folder.path.name}, weights of epoch {restored.epoch}")
+    print(json.dumps(scores))
+    return 0

@@ -1,0 +1,122 @@
+"""Sites: the places in a model where a regularizer may act, by kind and not by architecture.
+
+A model (or the adapter of somebody else's model) carries sites; surgery finds them by kind. A site has no parameters and is the
+identity until something is put into it, so state-dict keys are the same with and without surgery.
+
+    conv        the activation after a convolution, (B, C, H, W)
+    fc          a hidden activation of a fully connected part, or the features before the head, (B, …, D)
+    attention   the attention weights after their softmax, (B, heads, N, N)
+    residual    the branch of a residual block, before it is added to the shortcut, (B, C, H, W) or (B, N, D)
+    trunk       the whole hidden state between two blocks, which nothing bypasses, (B, C, H, W) or (B, N, D)
+    tokens      the tokens that enter a transformer, with their positions added, (B, N, D)
+
+The module that holds a `trunk` site is a block: the sites number the layers of the model from input to output.
+"""
+
+import weakref
+from typing import Any, Literal, get_args
+
+from torch import Tensor, nn
+
+from regulo.core.errors import Problem, Refused
+from regulo.core.schedule import Dial, Ramp, Rampable, value
+
+Kind = Literal["conv", "fc", "attention", "residual", "trunk", "tokens"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class Site(nn.Module):
+    """A place that passes an activation on, through whatever modules were put here."""
+
+    def __init__(self, kind: Kind, prefix: int = 0) -> None:
+        super().__init__()
+        self.kind = kind
+        self.prefix = prefix  # leading tokens that are no patches (the class token)
+        self.inner = nn.Sequential()
+
+    def put(self, module: nn.Module) -> None:
+        """Add a module that maps an activation to one of the same shape (`tokens`: it may leave tokens out)."""
+        self.inner.append(module)
+
+    def forward(self, activation: Tensor) -> Tensor:
+        """The identity, as long as nothing has been put here."""
+        for module in self.inner:
+            activation = module(activation)
+        return activation
+
+
+class RateSite(nn.Module):
+    """A place inside a fused kernel (attention), where only a dropout rate can be set, as an attribute of its owner.
+
+    `dials`: the owner takes a `Dial` there, too. Otherwise a ramp sets the number anew in every step.
+    """
+
+    def __init__(self, kind: Kind, owner: nn.Module, attribute: str, dials: bool = False) -> None:
+        super().__init__()
+        self.kind, self.dials = kind, dials
+        self._owner = weakref.ref(owner)  # the owner holds this site, and must not become its child
+        self._attribute = attribute
+        self._rate: Rampable[float] = 0.0
+
+    @property
+    def owner(self) -> nn.Module:
+        """The module whose rate this is."""
+        owner = self._owner()
+        if owner is None:
+            raise ReferenceError("the module that this site belongs to is gone")
+        return owner
+
+    def set_rate(self, p: Rampable[float]) -> None:
+        """Drop each weight with probability p in training."""
+        if self.dials and isinstance(p, Ramp):
+            setattr(self.owner, self._attribute, Dial(p))
+        else:
+            self._rate = p
+            self.advance(0.0)
+
+    def advance(self, progress: float) -> None:
+        """Turn to the rate at this progress."""
+        if not isinstance(getattr(self.owner, self._attribute), Dial):
+            setattr(self.owner, self._attribute, value(self._rate, progress))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """To be copied and pickled: within a model, the owner of the copy is then the copy of the owner."""
+        return self.__dict__ | {"_owner": self.owner}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state | {"_owner": weakref.ref(state["_owner"])})
+
+
+def sites(model: nn.Module, kind: Kind) -> list[Any]:
+    """All sites of one kind, in the order in which the model registers them."""
+    return [m for m in model.modules() if isinstance(m, Site | RateSite) and m.kind == kind]
+
+
+def need_sites(model: nn.Module, kind: Kind, key: str) -> list[Any]:
+    """All sites of one kind. Raises Refused, in the name of the technique or field `key`, if the model has none."""
+    found = sites(model, kind)
+    if not found:
+        has = ", ".join(k for k in KINDS if sites(model, k)) or "none"
+        what = f"this model has no site of the kind {kind!r}; it has: {has}"
+        technique = key.count(".") == 1
+        raise Refused(Problem(key, what, f"~{key}" if technique else f"set {key}=0"))
+    return found
+
+
+def replace(model: nn.Module, name: str, new: nn.Module) -> None:
+    """Put a module in the place of another one, with the sites that hang on that."""
+    old = model.get_submodule(name)
+    for child_name, child in old.named_children():
+        if isinstance(child, Site | RateSite):
+            new.add_module(child_name, child)
+    for hook in old._forward_hooks.values():
+        new.register_forward_hook(hook)
+    for pre_hook in old._forward_pre_hooks.values():
+        new.register_forward_pre_hook(pre_hook)
+    model.set_submodule(name, new)
+
+
+def layers(model: nn.Module) -> dict[str, int]:
+    """Names of the blocks, with their number from the input: 1 to L."""
+    blocks = [name.rpartition(".")[0] for name, m in model.named_modules() if isinstance(m, Site) and m.kind == "trunk"]
+    return {name: i + 1 for i, name in enumerate(blocks)}

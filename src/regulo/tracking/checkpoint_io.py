@@ -1,0 +1,100 @@
+"""Checkpoints: written whole or not at all, checked, and read without running anybody's code.
+
+`best.ckpt` is the best epoch by the monitor; `last.ckpt` is where the run can go on; `previous.ckpt` is the one before that.
+"""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from regulo.core import safe_io
+from regulo.core.errors import Problem, Refused, one_line
+from regulo.tracking.run_dir import BEST, LAST, PREVIOUS, RunFolder
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes to a temporary name and renames; keeps the last but one; reads plain data only."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        try:
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        if path.name == LAST and path.is_file():
+            path.replace(path.with_name(PREVIOUS))
+        part.replace(path)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return read(Path(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint on the host. Raises Refused if the file is torn or holds anything but plain data, none of which is run."""
+    safe_io.check_archive(path)
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch writes a checksum (CRC-32) of each record, and reads without looking
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # the reader of a torn or hostile file may raise anything
+        what = f"{path} is not a whole checkpoint of plain data: {' '.join(str(error).split())[:200]}"
+        raise Refused(Problem("RUN", what)) from error
+
+
+def latest(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
+    """Where the run can go on: the last checkpoint, or the one before if that is torn; None if it did not come so far as to
+    write one. Raises Refused if all are torn.
+    """
+    problems: list[Problem] = []
+    for name in (LAST, PREVIOUS):
+        path = folder.checkpoints / name
+        if not path.is_file():
+            continue
+        try:
+            kept = read(path)
+        except Refused as refusal:
+            problems += refusal.problems
+            continue
+        for problem in problems:
+            print(one_line(f"{problem.what}; going on from {name}"))
+        return path, kept
+    if problems:
+        raise Refused(*problems)
+    return None
+
+
+def file_id(path: Path) -> tuple[int, int] | None:
+    """Two files of the same name, one after the other, have different ids; None if there is no file."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def load_final_checkpoint(folder: RunFolder, use_best: bool) -> dict[str, Any]:
+    """The checkpoint with the run's final weights: of the best epoch, or of the last. Raises Refused if there is none yet."""
+    path = folder.checkpoints / (BEST if use_best else LAST)
+    if not path.is_file():
+        raise Refused(Problem("RUN", f"{folder.path} has no {path.name}: it did not finish an epoch"))
+    return read(path)
+
+
+def load_weights(classifier: torch.nn.Module, checkpoint: dict[str, Any]) -> None:
+    """The weights of the task's classifier, from the task's checkpoint."""
+    prefix = "classifier."
+    weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    classifier.load_state_dict(weights)

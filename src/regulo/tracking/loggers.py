@@ -1,0 +1,102 @@
+"""Loggers: metrics.csv always; W&B offline unless asked otherwise."""
+
+import http.client
+import netrc
+import os
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from regulo.core.errors import Problem, Refused
+from regulo.core.registry import Strict
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+
+class LoggerSpec(Strict):
+    """Where metrics go besides metrics.csv, which every run has."""
+
+    wandb: Literal["offline", "online", "off"] = "offline"
+    """offline: into the run folder, no account and no network (`make dashboard` shows it); online: to a W&B server"""
+    project: str = "regulo"
+    """W&B project"""
+    entity: str | None = None
+    """W&B user or team; null: the account's default"""
+    group: str | None = None
+    """W&B group of runs"""
+    tags: list[str] = []
+    """W&B tags"""
+
+    def preflight(self) -> None:
+        """Refuse, in one line that says what to do, when an online run cannot reach its server. Raises Refused."""
+        if self.wandb != "online":
+            return
+        import wandb
+
+        offline = "or use logger=wandb, which needs neither account nor network"
+        server = os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url
+        shown = re.sub("//[^/@]*@", "//", server)  # without a password
+        try:
+            host = urllib.parse.urlsplit(server).hostname or ""
+        except ValueError as error:
+            raise Refused(Problem("logger.wandb", f"the W&B server {shown} is no address: {error}", offline)) from error
+        if not (os.environ.get("WANDB_API_KEY") or _netrc_knows(host)):
+            what = f"there is no API key for the W&B server {shown}"
+            raise Refused(Problem("logger.wandb", what, f".venv/bin/wandb login, or set WANDB_API_KEY; {offline}"))
+        try:
+            urllib.request.urlopen(server, timeout=4).close()  # through the proxy, if the environment names one
+        except urllib.error.HTTPError:
+            pass  # it answers
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise Refused(Problem("logger.wandb", f"the W&B server {shown} does not answer: {error}", offline)) from error
+
+    @contextmanager
+    def opened(self, folder: Path, config: Mapping[str, Any], rows: int | None = None) -> "Iterator[list[Logger]]":
+        """Within: the open loggers. Only the first process of a run has any.
+
+        A run that goes on keeps its first `rows` of metrics.csv, and is the same run for W&B.
+        """
+        from regulo.tracking.csv_logger import MetricsFile
+        from regulo.tracking.wandb_logger import Dashboard, forgetting_paths, start_run
+
+        csv = MetricsFile(folder / "metrics.csv")
+        if rows is not None:
+            csv.keep(rows)
+        if self.wandb == "off":
+            yield [csv]
+        else:
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+            labels = {"project": self.project, "entity": self.entity, "group": self.group, "tags": self.tags}
+            with forgetting_paths(folder / "wandb"):
+                run = start_run(folder, self.wandb, name=folder.name, config=dict(config), **labels)
+                with Dashboard(run, csv).finished() as dashboard:
+                    for figure in sorted((folder / "figures").glob("*.png")):
+                        dashboard.log_image(figure.stem, [str(figure)])
+                    yield [csv, dashboard]
+
+
+def _netrc_knows(host: str) -> bool:
+    """Whether `wandb login` has left a key."""
+    files = [Path(os.environ["NETRC"])] if "NETRC" in os.environ else [Path.home() / n for n in (".netrc", "_netrc")]
+    try:
+        return any(netrc.netrc(file).authenticators(host) for file in files if file.is_file())
+    except (netrc.NetrcParseError, OSError, UnicodeDecodeError):
+        return False
+
+
+def publisher(loggers: "Sequence[Logger]") -> Callable[[str, Path], None]:
+    """Shows an image file on every dashboard that can."""
+    from lightning.pytorch.loggers import WandbLogger
+
+    def publish(name: str, path: Path) -> None:
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(name, [str(path)])
+
+    return publish

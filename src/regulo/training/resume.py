@@ -1,0 +1,224 @@
+"""`regulo train --resume RUN [key=value …]`: which run goes on, from which checkpoint, and what may be different from now on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regulo.config import compose, validate
+from regulo.config.schema import Config
+from regulo.core.errors import Diverged, Problem, Refused, one_line
+from regulo.distributed.environment import process_environment, restart_count
+from regulo.tracking import records
+from regulo.tracking.environment import environment
+from regulo.tracking.run_dir import BEST, LAST, RunFolder
+
+if TYPE_CHECKING:
+    from regulo.data.components.datamodule import ImageData
+
+OVERRIDABLE_ON_RESUME = (
+    "logger",
+    "callbacks",
+    "data.root",
+    "data.num_workers",
+    *(f"trainer.{key}" for key in ("max_time", "save_every_n_steps", "save_every_minutes", "hang_seconds", "max_restarts")),
+)
+"""keys, and groups of keys, on which nothing depends that is learned"""
+MEASURED = ("trainer.precision", "trainer.memory_format")
+"""what may have been asked for as auto"""
+
+
+@dataclass(frozen=True)
+class ResumableRun:
+    """A run that can go on."""
+
+    folder: RunFolder
+    config: Config
+    changes: tuple[str, ...]
+    """what is different from now on, for people"""
+    checkpoint: Path | None
+    """None: it was interrupted before it wrote one"""
+    state: Mapping[str, Any]
+    """what is in the checkpoint"""
+    file_id: tuple[int, int] | None
+    """of last.ckpt when it was read: each save makes another file"""
+
+    def config_without_input_checks(self) -> Config:
+        """The config to build from: the weights come from the checkpoint, if there is one."""
+        from regulo.evaluation.restore import trusting
+
+        return trusting(self.config) if self.checkpoint else self.config
+
+    def claim(self) -> None:
+        """Once the folder is locked: check that it is as it was read, and whole. Raises Refused."""
+        from regulo.tracking import checkpoint_io
+
+        best, last = (self.folder.checkpoints / name for name in (BEST, LAST))
+        if self.file_id != checkpoint_io.file_id(last):
+            raise Refused(Problem("RUN", f"{self.folder.path} went on meanwhile", "try again"))
+        if self.checkpoint and records.place(self.state, str(self.checkpoint)).place[0]:
+            try:
+                checkpoint_io.read(best)
+            except (OSError, Refused) as error:
+                what = f"{best}, which an earlier epoch has left, is missing or torn"
+                raise Refused(Problem("RUN", what, "copy it back, or begin a new run")) from error
+        if self.checkpoint and self.checkpoint != last:
+            last.unlink(missing_ok=True)  # it is torn, and would take the place of the good one before it
+
+    def resume_point(self, data: "ImageData") -> "ResumePoint":
+        """Let the data begin where the checkpoint was written. Raises Refused if they are others now."""
+        if not self.checkpoint:
+            return ResumePoint(None, 0, 0, 0, self.changes)
+        position = records.place(self.state, str(self.checkpoint))
+        if position.images != data.sizes() or records.facts(self.state, str(self.checkpoint)).classes != data.facts.classes:
+            raise Refused(Problem("data", f"{self.folder.path} was trained on other images", "go on with the same ones"))
+        data.begin = position.place
+        return ResumePoint(self.checkpoint, position.global_step, position.place[0], position.rows, self.changes)
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where training goes on."""
+
+    checkpoint: Path | None
+    step: int
+    """steps that are done"""
+    epoch: int
+    """epochs that are done"""
+    rows: int
+    """of metrics.csv that lie before it"""
+    changes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        where = (
+            f"from {self.checkpoint.name} at step {self.step:,}, in epoch {self.epoch + 1}" if self.checkpoint else "from nothing"
+        )
+        return "\n".join([f"going on {where}", *(f"changed: {change}" for change in self.changes)])
+
+
+def parse_resume(arguments: Sequence[str], restarted: Path | None = None) -> ResumableRun | None:
+    """The run that these arguments say should go on; None if they describe a new one. Raises Refused.
+
+    `--resume RUN` says so; or a cluster that starts the job of `run_dir=RUN` again with the same arguments; or a launcher that
+    has started the processes of the run in the folder `restarted` again.
+    """
+    if "--resume" in arguments:
+        return _parse_explicit(arguments)
+    if not (restarted or restart_count()):
+        return None
+    config = compose.load(arguments)
+    folder = restarted or (Path(config.run.run_dir) if config.run.run_dir else None)
+    if not folder or not (folder / "config.yaml").is_file():
+        return None
+    run = RunFolder.open(folder)
+    _check_restart(run)
+    return _resumable_run(run, run.config(), config.as_dict())
+
+
+def _parse_explicit(arguments: Sequence[str]) -> ResumableRun:
+    """`--resume RUN` with overrides around it."""
+    index = list(arguments).index("--resume")
+    value = arguments[index + 1 : index + 2]
+    if not value or ("=" in value[0] and not Path(value[0]).is_dir()):
+        raise Refused(Problem("--resume", "needs the folder of a run", "regulo train --resume runs/…"))
+    folder = RunFolder.open(value[0])
+    saved = folder.config()
+    tree = compose.changed(saved, [*arguments[:index], *arguments[index + 2 :]])
+    if tree.get("run_dir") != saved.get("run_dir"):
+        raise Refused(Problem("run_dir", f"{folder.path} goes on where it is", "leave run_dir out, or move the folder"))
+    return _resumable_run(folder, saved, tree)
+
+
+def _resumable_run(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[str, Any]) -> ResumableRun:
+    """The run of a folder, whose configuration was `saved` and is to be `tree` from now on. Raises Refused."""
+    from regulo.tracking import checkpoint_io
+
+    if records.result(folder).get("status") == "done":
+        hint = f"regulo evaluate {folder.path} scores it again"
+        raise Refused(Problem("RUN", f"{folder.path} is done: there is nothing to go on with", hint))
+    file_id = checkpoint_io.file_id(folder.checkpoints / LAST)
+    checkpoint, state = checkpoint_io.latest(folder) or (None, {})
+    before, after = _flat(saved), _flat(tree)
+    trained = _flat(records.weights(dict(state), str(checkpoint))["regulo"]["config"]) if checkpoint else before
+    problems = [*_edited_keys(before, trained, checkpoint), *_sharded(before), *_forbidden_changes(before, after)]
+    if problems:
+        raise Refused(*problems)
+    changes = (*_allowed_changes(before, after), *_changed_environment(folder))
+    measured = {key.removeprefix("trainer."): before[key] for key in MEASURED if key in before}
+    merged = {**tree, "run_dir": saved.get("run_dir"), "trainer": {**tree["trainer"], **measured}}
+    return ResumableRun(folder, validate.validate(merged), changes, checkpoint, state, file_id)
+
+
+# ---- what may be different, and what may not
+
+
+def _edited_keys(before: Mapping[str, Any], trained: Mapping[str, Any], checkpoint: Path | None) -> list[Problem]:
+    """Where config.yaml is not what the checkpoint was trained with."""
+    keys = [k for k in sorted(trained.keys() | before.keys()) if trained.get(k) != before.get(k)]
+    return [
+        Problem(
+            key, f"config.yaml has {before.get(key)!r}, and {checkpoint} was trained with {trained.get(key)!r}", "put it back"
+        )
+        for key in keys
+        if not _is_overridable(key) and key != "run_dir"
+    ]
+
+
+def _sharded(before: Mapping[str, Any]) -> list[Problem]:
+    """Lightning reads a sharded run's checkpoint past our checks."""
+    if before.get("trainer.strategy") != "fsdp":
+        return []
+    return [Problem("trainer.strategy", "a sharded run cannot go on yet", "regulo evaluate scores what it kept")]
+
+
+def _forbidden_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Problem]:
+    """Changed keys on which depends what is learned."""
+    return [
+        Problem(
+            key,
+            f"this run has {before.get(key)!r}, and what it learns depends on it",
+            f"go on without the change, or begin a new run with {key}={after.get(key)}",
+        )
+        for key in _changed_keys(before, after)
+        if not _is_overridable(key)
+    ]
+
+
+def _allowed_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The other changed keys, for people."""
+    changed = [key for key in _changed_keys(before, after) if _is_overridable(key)]
+    return [f"{key}: {after.get(key)!r} instead of {before.get(key)!r}" for key in changed]
+
+
+def _changed_environment(folder: RunFolder) -> list[str]:
+    """Other versions and hardware than when the run began, for people."""
+    now, then = environment(), records.environment(folder)
+    changed = {key: old for key, old in then.items() if now.get(key, old) != old}
+    return [one_line(f"{key}: {now[key]} instead of {old}, so that digits may differ") for key, old in changed.items()]
+
+
+def _changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    keys = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key) and key != "run_dir"]
+    return [key for key in keys if not (key in MEASURED and after.get(key) == "auto")]
+
+
+def _is_overridable(key: str) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in OVERRIDABLE_ON_RESUME)
+
+
+def _check_restart(folder: RunFolder) -> None:
+    """Torchrun starts everything again, also what was asked to stop or would fail again. Raises Refused."""
+    process, result = process_environment(), records.result(folder)
+    final = result.get("status") == "interrupted" or result.get("error_type") == Diverged.__name__
+    if final and process.launcher == "torchrun" and process.restarts:
+        raise Refused(Problem("torchrun", f"{folder.path} is not started again: {result.get('error', 'it was asked to stop')}"))
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            pairs |= _flat(value, f"{prefix}{key}.")
+        else:
+            pairs[f"{prefix}{key}"] = value
+    return pairs

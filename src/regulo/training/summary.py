@@ -1,0 +1,41 @@
+"""What a person reads in the terminal before training."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from regulo.optim.base import Optimizer
+    from regulo.training.autotune import Choice
+from regulo.core.console import CONSOLE, STYLE
+
+
+def plan(rows: Sequence[Mapping[str, str]], choice: "Choice") -> None:
+    """The resolved plan, and how the model will run."""
+    table = Table("", "technique", "hook", "strength", "source", **STYLE)
+    for row in rows:
+        table.add_row(*(row[key] for key in ("order", "technique", "hook", "strength", "source")))
+    if rows:
+        CONSOLE.print("regularization", style="bold")
+        CONSOLE.print(table)
+    else:
+        CONSOLE.print("regularization: none but what the architecture brings")
+    CONSOLE.print(f"running in {choice.precision}, {choice.memory_format}" + (", measured:" if choice.evidence else ""))
+    for trial in choice.evidence:
+        mark = "→" if (trial.precision, trial.memory_format) == (choice.precision, choice.memory_format) else " "
+        ratio = (choice.evidence[0].seconds or 0) / (trial.seconds or 1)
+        CONSOLE.print(
+            f" {mark} {trial.precision:10} {trial.memory_format:13} {1000 * (trial.seconds or 0):8.1f} ms a step, {ratio:4.2f}×"
+        )
+
+
+def rate(optim: "Optimizer", batch_size: int, processes: int, batch: int) -> None:
+    """Images per step over all processes, and the learning rate that goes with them."""
+    shown = f"{processes} × {batch_size} = {batch}" if processes > 1 and batch == processes * batch_size else f"{batch}"
+    if optim.lr_for_batch:
+        used = optim.for_batch(batch).lr
+        how = f"{used:.4g}: {optim.lr:g} for {optim.lr_for_batch} images, scaled linearly"
+    else:
+        how = f"{optim.lr:g} as written (not scaled)"
+    CONSOLE.print(f"global batch {shown}; lr {how}")

@@ -1,0 +1,392 @@
+"""`regulo train`: prepare the run, fit, evaluate. The one place that knows data, model, plan, task and Trainer."""
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from regulo.config import compose
+from regulo.config.schema import Config
+from regulo.core.errors import Diverged, Failed, Refused, exit_code
+from regulo.core.paths import without_home
+from regulo.distributed.environment import ProcessEnvironment, die_with_launcher, process_environment, restart_count
+from regulo.distributed.preemption import RunStoppedError, StopRequest, requeue
+from regulo.tracking.environment import environment
+from regulo.tracking.run_dir import BEST, SPLITS, RunFolder
+from regulo.training import resume
+from regulo.training.resume import ResumableRun, ResumePoint
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+    from regulo.distributed.peers import Peers
+    from regulo.models.components.classifier import Classifier
+    from regulo.training.autotune import Choice
+    from regulo.training.build import Parts
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the command line asks for."""
+
+    config: Config
+    resumable: ResumableRun | None
+
+    @classmethod
+    def parse(cls, arguments: Sequence[str], restarted: Path | None = None) -> "RunRequest":
+        """Raises Refused. `restarted`: the run's folder, if its processes are started again."""
+        resumable = resume.parse_resume(arguments, restarted)
+        return cls(resumable.config if resumable else compose.load(arguments), resumable)
+
+    def check(self) -> None:
+        """Compare it with this machine, before anything is spent on the run. Raises Refused."""
+        if not self.resumable:
+            RunFolder.check(self.config.run.run_dir)
+        self.config.trainer.check()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready to train in this process."""
+
+    config: Config
+    components: "Parts"
+    folder: RunFolder
+    resume_point: ResumePoint | None
+
+
+# ---- the processes of a run
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Train, and score the final weights; `--resume RUN` goes on with a run that was interrupted. Returns the exit code."""
+    process = process_environment()
+    if process.launcher:
+        return _run_process(arguments, process)
+    request = RunRequest.parse(arguments)
+    trainer = request.config.trainer
+    if not trainer.needs_launcher:
+        return _run_main(request)
+    request.check()  # what is wrong is reported fast, and once
+
+    from regulo.distributed.launch import launch
+
+    return launch(arguments, trainer.processes(), trainer.max_restarts)
+
+
+def _run_process(arguments: Sequence[str], process: ProcessEnvironment) -> int:
+    """Be one of the processes that a launcher has started."""
+    from regulo.distributed.peers import Peers
+
+    die_with_launcher()
+    peers = Peers(process)
+    if process.rank:
+        return _run_worker(arguments, peers)
+    try:
+        return _run_main(RunRequest.parse(arguments, peers.restarted_run()), peers)
+    except Failed:
+        if process.external_launcher:
+            raise
+        return _exit_now(1)  # our launcher reports the failure
+
+
+def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
+    """Be the only process of a run, or the first one: prepare, fit, evaluate."""
+    from regulo.evaluation import summary
+
+    request.check()
+    with StopRequest(request.config.trainer.max_seconds()) as stop:
+        components, autotuned = prepare(request)
+        resumable = request.resumable
+        folder = resumable.folder if resumable else RunFolder.create(request.config.run.run_dir, request.config.run.name)
+        with folder.taken():
+            run = start(request, components, autotuned, folder)
+            with record_status(run, peers) as result:
+                save_description(run, autotuned)
+                classifier = run.components.classifier()
+                unsharded = copy.deepcopy(classifier) if run.config.trainer.strategy == "fsdp" else classifier
+                with open_loggers(run) as loggers:
+                    if peers:
+                        peers.publish({"step": run.resume_point.step if run.resume_point else 0, **_speed_settings(autotuned)})
+                    result |= fit(run, classifier, loggers, stop)
+                    result |= final_evaluation(run, unsharded, loggers)
+    summary.scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
+    summary.where(folder.path)
+    return 0
+
+
+def _run_worker(arguments: Sequence[str], peers: "Peers") -> int:
+    """Be one of the other processes: fit, and leave the rest to the first one."""
+    from regulo.core import failures
+
+    try:
+        request = RunRequest.parse(arguments, peers.restarted_run())
+    except Refused as refusal:  # the first process refuses too, unless it sees other files
+        peers.join(str(refusal))
+        return 2
+    choices, folder = peers.receive()
+    try:
+        with StopRequest(request.config.trainer.max_seconds()) as stop:
+            run = join(request, choices, RunFolder(folder))
+            peers.join()
+            fit(run, run.components.classifier(), [], stop)
+    except (KeyboardInterrupt, SystemExit) as end:
+        return exit_code(end)
+    except Exception as error:
+        peers.report(failures.as_run_error(error, request.config.data.batch_size, folder))
+        _exit_now(1)
+    return 0
+
+
+# ---- before training
+
+
+def prepare(request: RunRequest) -> "tuple[Parts, Choice]":
+    """Data, plan and model, and how fast the model runs in which precision. Nothing is written yet. Raises Refused."""
+    from regulo.core import failures
+    from regulo.training import build
+
+    request.config.logger.preflight()
+    resumable = request.resumable
+    with failures.as_input_error(request.config.data.batch_size):
+        components = build.build(resumable.config_without_input_checks() if resumable else request.config)
+        return components, measure_speed(components)
+
+
+def measure_speed(components: "Parts") -> "Choice":
+    """Choose precision and memory format on one real batch."""
+    from regulo.core.types import soft_targets
+    from regulo.models.components.classifier import Classifier
+    from regulo.training import autotune
+
+    trainer, data = components.config.trainer, components.data
+    batch = data.example()
+    if "auto" not in (trainer.precision, trainer.memory_format):
+        return autotune.Choice(trainer.precision, trainer.memory_format)
+    device = trainer.device()
+    images = Classifier(components.model, data.facts, "contiguous").to(device).normalise(batch.images.to(device))
+    targets = soft_targets(batch.labels.to(device), data.facts.num_classes).repeat(len(images) // len(batch.labels), 1)
+    return autotune.choose(components.model, images, targets, trainer.precision, trainer.memory_format)
+
+
+def start(request: RunRequest, components: "Parts", autotuned: "Choice", folder: RunFolder) -> Run:
+    """The run in its folder, which is ours now. Raises Refused if another process went on with it."""
+    from regulo.training import build
+
+    resume_point = None
+    if request.resumable:
+        request.resumable.claim()
+        resume_point = request.resumable.resume_point(components.data)
+    config = build.settle(request.config, autotuned)
+    return Run(config, dataclasses.replace(components, config=config), folder, resume_point)
+
+
+def join(request: RunRequest, choices: dict[str, Any], folder: RunFolder) -> Run:
+    """The run that the first process has started, in another process. Raises Failed if they see different checkpoints."""
+    from regulo.evaluation.restore import trusting
+    from regulo.training import build
+    from regulo.training.autotune import Choice
+
+    config = request.config if request.config.trainer.strategy == "fsdp" else trusting(request.config)  # DDP copies weights
+    components = build.build(build.settle(config, Choice(choices["precision"], choices["memory_format"])))
+    resume_point = request.resumable.resume_point(components.data) if request.resumable else None
+    step = resume_point.step if resume_point else 0
+    if step != choices["step"]:
+        what = f"the first process goes on at step {choices['step']}, and this one would at {step}: they see other folders"
+        raise Failed(what)
+    return Run(components.config, components, folder, resume_point)
+
+
+def save_description(run: Run, autotuned: "Choice") -> None:
+    """Write down and print what is trained."""
+    from regulo.training import summary as training_summary
+
+    plan, trainer = run.components.plan.rows(), run.config.trainer
+    run.folder.save_config(run.config.as_dict())
+    run.folder.save_json("environment.json", environment())
+    run.folder.save_json("plan.json", {"regularizers": plan, "speed": autotuned.as_dict()})
+    training_summary.plan(plan, autotuned)
+    training_summary.rate(run.config.optim, run.config.data.batch_size, trainer.processes(), run.components.batch)
+    if run.resume_point:
+        print(run.resume_point)
+
+
+def open_loggers(run: Run) -> "contextlib.AbstractContextManager[list[Logger]]":
+    """The loggers of the run, which go on behind the rows before its checkpoint."""
+    description = run.config.as_dict() | {"plan": run.components.plan.rows()}
+    return run.config.logger.opened(run.folder.path, description, run.resume_point.rows if run.resume_point else None)
+
+
+def _speed_settings(autotuned: "Choice") -> dict[str, str]:
+    return {"precision": autotuned.precision, "memory_format": autotuned.memory_format}
+
+
+# ---- training
+
+
+def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: StopRequest) -> dict[str, Any]:
+    """Train to the end of the schedule, or until the plan stops it. Raises RunStoppedError if the run is asked to stop."""
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    from regulo.callbacks.base import Scene
+    from regulo.core import precision
+    from regulo.tracking import loggers as logs
+    from regulo.training.checkpointing import checkpoint_callbacks
+    from regulo.training.fsdp import ShardedClassification
+    from regulo.training.module import ImageClassification
+    from regulo.training.trainer import build_trainer
+
+    config, components = run.config, run.components
+    facts, goal = components.data.facts, config.run.goal
+    scene = Scene(facts, run.folder.figures, logs.publisher(loggers))
+    observers = [callback for observer in config.callbacks.values() for callback in observer.callbacks(scene)]
+    savers = checkpoint_callbacks(run.folder.checkpoints, goal, config.trainer, stop)
+    task_class = ShardedClassification if config.trainer.strategy == "fsdp" else ImageClassification
+    optim = config.optim.for_batch(components.batch)
+    task = task_class(classifier, facts, components.plan, optim, config.run.seed, config.trainer.log_every_n_steps)
+    task.extra = {"config": config.as_dict(), "facts": dataclasses.asdict(facts), "images": components.data.sizes()}
+    checkpoint = run.resume_point.checkpoint if run.resume_point else None
+    with watchdog(run) as watchdogs:
+        callbacks = [*components.plan.callbacks(goal), *observers, *savers, *watchdogs]
+        trainer = build_trainer(config.trainer, run.folder.path, loggers, callbacks)
+        try:
+            trainer.fit(task, components.data, ckpt_path=checkpoint, weights_only=True)
+        except RunStoppedError:
+            raise
+        except SIGTERMException:  # before the first step
+            raise RunStoppedError.by_signal(signal.SIGTERM) from None
+        except SystemExit:  # into which Lightning turns Ctrl-C, with the code of a failure
+            raise KeyboardInterrupt from None
+    stop.end_training()
+    return {
+        "epochs": round(trainer.global_step * config.trainer.max_epochs / task.steps),
+        "steps": trainer.global_step,
+        "fit_seconds": round(task.rate.seconds(), 2),
+        "images_per_second": round(task.rate.mean(), 1),
+        "epoch_seconds": round(task.rate.epoch(), 3),
+        "peak_memory_mb": round(precision.peak_memory(config.trainer.device()) / 1e6),
+        "params": sum(p.numel() for p in components.model.parameters()),
+    }
+
+
+@contextlib.contextmanager
+def watchdog(run: Run) -> Iterator[list[Any]]:
+    """Inside, a process that makes no progress ends, if somebody watches it. Yields the callbacks that report progress."""
+    process, timeout = process_environment(), run.config.trainer.hang_seconds
+    if not process.launcher or timeout is None:
+        yield []
+        return
+
+    from regulo.distributed.failure import traceback_file
+    from regulo.distributed.watchdog import WatchdogCallback
+
+    with WatchdogCallback(timeout, run.folder.path / traceback_file(process.rank), process.rank) as callback:
+        yield [callback]
+
+
+# ---- after training
+
+
+def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]") -> dict[str, Any]:
+    """Restore the final weights, and score them on one device."""
+    from regulo.callbacks.base import Scene
+    from regulo.core import affinity
+    from regulo.core.metrics import gaps
+    from regulo.evaluation import inference
+    from regulo.tracking import checkpoint_io, records
+    from regulo.tracking import loggers as logs
+
+    affinity.share(1)
+    plan, data, folder, trainer = run.components.plan, run.components.data, run.folder, run.config.trainer
+    checkpoint = checkpoint_io.load_final_checkpoint(folder, plan.keeps_best)
+    checkpoint_io.load_weights(classifier, checkpoint)
+    inference.restore_ramps(classifier, checkpoint)
+    result: dict[str, Any] = {
+        "best_epoch": checkpoint_io.read(folder.checkpoints / BEST)["epoch"] + 1,
+        "weights": "best" if plan.keeps_best else "last",
+        "weights_epoch": checkpoint["epoch"] + 1,
+    }
+    predict = functools.partial(
+        inference.run_inference, classifier, device=trainer.device(), precision=trainer.precision, plan=plan
+    )
+    if plan.calibrates:
+        val = predict(data.evaluation_loader("val"))
+        result["temperature"] = plan.calibrate(val.logits, val.labels)
+        folder.save_json("calibration.json", {"temperature": result["temperature"]})
+    for split in SPLITS:
+        outputs = predict(data.evaluation_loader(split), temperature=records.temperature(folder))
+        result |= {f"{split}/{key}": value for key, value in outputs.scores().items()}
+    result |= gaps(result)
+    scene = Scene(data.facts, folder.figures, logs.publisher(loggers))
+    for observer in run.config.callbacks.values():
+        observer.conclude(scene, outputs, data.evaluated["test"].split)
+    for logger in loggers:
+        logger.log_metrics({k: v for k, v in result.items() if k.startswith("test/")}, step=checkpoint["global_step"])
+        logger.save()
+    return result
+
+
+# ---- how it ends
+
+
+@contextlib.contextmanager
+def record_status(run: Run, peers: "Peers | None" = None) -> Iterator[dict[str, Any]]:
+    """Inside: a result to fill in. result.json says how the run ended, however it ends.
+
+    The one place where an error of the run becomes a message. Raises Failed for a known failure, or that of another process.
+    """
+    from regulo.core import failures
+
+    folder, result = run.folder, {"status": "running", "seed": run.config.run.seed, **_history(run)}
+    try:
+        if peers:
+            peers.set_folder(folder.path)
+        folder.save_json("result.json", result)
+        yield result
+        folder.save_json("result.json", result | {"status": "done"})
+    except BaseException as error:
+        failure = failures.as_run_error(error, run.config.data.batch_size, folder.path)
+        if peers and isinstance(failure, Exception):
+            failure = peers.diagnose(failure)
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        cause = failure.__cause__ if isinstance(failure, Failed) and failure.__cause__ else failure
+        status = {"status": "interrupted" if stopped else "failed", "error": without_home(failures.summary(failure))}
+        with contextlib.suppress(OSError):  # a disk that is full must not hide the error
+            folder.save_json("result.json", result | status | {"error_type": type(cause).__name__})
+        if isinstance(error, RunStoppedError):
+            _report_stop(error, folder)
+        elif not isinstance(failure, Diverged | SystemExit) and (hint := folder.how_to_go_on()):
+            failure.add_note(hint)
+        if failure is error:
+            raise
+        raise failure from failure.__cause__
+
+
+def _history(run: Run) -> dict[str, Any]:
+    """What the run went through before: at which steps it was resumed, and how often it was started again by a machine."""
+    from regulo.tracking import records
+
+    before = records.result(run.folder) if run.resume_point else {}
+    history = {"resumed_at": [*before.get("resumed_at", []), run.resume_point.step]} if run.resume_point else {}
+    restarts = max(before.get("restarts", 0) + bool(restart_count()), restart_count())
+    return history | ({"restarts": restarts} if restarts else {})
+
+
+def _report_stop(stop: RunStoppedError, folder: RunFolder) -> None:
+    print(f"regulo: stopped ({stop}); go on with: {folder.resuming()}", file=sys.stderr)
+    if stop.code == 128 + signal.SIGUSR1 and (message := requeue()):
+        print(f"regulo: {message}", file=sys.stderr)
+
+
+def _exit_now(code: int) -> NoReturn:
+    """End this process: at a normal exit torch may wait for processes that have gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
