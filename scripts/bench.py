@@ -20,39 +20,39 @@ import torch
 
 from regulo.config import compose, schema
 from regulo.core.precision import autocast
-from regulo.core.rng import Moment
+from regulo.core.rng import StepContext
 from regulo.core.types import soft_cross_entropy, soft_targets
 from regulo.core.warnings import ignore_harmless_warnings
-from regulo.training.build import build, settle
-from regulo.training.train import measure_speed, train
+from regulo.training.build import apply_autotune, build_components
+from regulo.training.train import autotune, train
 
 PAIRS, EPOCHS = 5, 4
 
 
 def bare(config: schema.Config) -> float:
     """Images/s of a plain training loop over the epochs after the first."""
-    parts = build(config)
+    parts = build_components(config)
     device = config.trainer.device()
     classifier = parts.classifier().to(device).train()
     optimizer = config.optim.build(parts.plan.param_groups(classifier.model), fused=True)
     loader = parts.data.train_dataloader()
-    rates = config.optim.rates(EPOCHS * len(loader))
+    rates = config.optim.lr_factors(EPOCHS * len(loader))
     step, seconds, images_seen = 0, 0.0, 0
     for epoch in range(EPOCHS):
         loader.batch_sampler.sampler.set_epoch(epoch)  # type: ignore[union-attr]
         start, counted = time.perf_counter(), 0
         for batch in loader:
-            images = classifier.normalise(batch.images.to(device, non_blocking=True))
+            images = classifier.normalize(batch.images.to(device, non_blocking=True))
             targets = soft_targets(batch.labels.to(device, non_blocking=True), parts.data.facts.num_classes)
-            images, targets = parts.plan.mix(images, targets, Moment(0, step=step))
+            images, targets = parts.plan.mix(images, targets, StepContext(0, step=step))
             with autocast(config.trainer.precision, device):
                 loss = soft_cross_entropy(classifier.model(images), targets).mean()
             for group in optimizer.param_groups:
                 group["lr"] = config.optim.lr * float(rates[step])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            if config.optim.clip:
-                torch.nn.utils.clip_grad_norm_(classifier.parameters(), config.optim.clip)
+            if config.optim.grad_clip_norm:
+                torch.nn.utils.clip_grad_norm_(classifier.parameters(), config.optim.grad_clip_norm)
             optimizer.step()
             step, counted = step + 1, counted + len(images)
         loss.item()
@@ -74,10 +74,10 @@ def main() -> None:
     """Run the pairs and print each ratio."""
     ignore_harmless_warnings()
     overrides = [*sys.argv[1:], f"trainer.max_epochs={EPOCHS}", "regularizer.early_stopping.patience=99"]
-    config = compose.load(overrides)
-    parts = build(config)
-    choice = measure_speed(parts)
-    config = settle(config, choice)
+    config = compose.load_config(overrides)
+    parts = build_components(config)
+    choice = autotune(parts)
+    config = apply_autotune(config, choice)
     overrides += [f"trainer.precision={choice.precision}", f"trainer.memory_format={choice.memory_format}"]
     print(f"{choice.precision}, {choice.memory_format}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     ratios = []

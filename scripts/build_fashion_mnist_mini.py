@@ -26,9 +26,9 @@ def build(folder: Path) -> bytes:
     train, test = (Split(fashion_mnist.read_images(folder, p), fashion_mnist.read_labels(folder, p)) for p in ("train", "t10k"))
     return fashion_mnist_mini.pack(
         {
-            "train": train.take(of_every_class(train.labels, 0, 500)),
-            "val": train.take(of_every_class(train.labels, 500, 600)),
-            "test": test.take(of_every_class(test.labels, 0, 500)),
+            "train": train.select(of_every_class(train.labels, 0, 500)),
+            "val": train.select(of_every_class(train.labels, 500, 600)),
+            "test": test.select(of_every_class(test.labels, 0, 500)),
         }
     )
 

@@ -20,19 +20,19 @@ from rich.progress import track
 
 from regulo.config import compose
 from regulo.core import registry
-from regulo.core.errors import Refused
-from regulo.core.files import write
+from regulo.core.errors import InputError
+from regulo.core.files import atomic_write
 from regulo.core.precision import autocast
-from regulo.core.rng import Moment
-from regulo.core.schedule import Dial
+from regulo.core.rng import StepContext
+from regulo.core.schedule import RampBuffer
 from regulo.core.types import Batch
 from regulo.core.warnings import ignore_harmless_warnings
 from regulo.models.components.classifier import Classifier
-from regulo.regularizers.base import hooks
-from regulo.training.autotune import Choice
-from regulo.training.build import build, settle
-from regulo.training.module import forward
-from regulo.training.train import measure_speed
+from regulo.regularizers.base import used_hooks
+from regulo.training.autotune import AutotuneResult
+from regulo.training.build import apply_autotune, build_components
+from regulo.training.module import compute_loss
+from regulo.training.train import autotune
 
 PAIRS, STEPS = 15, 3
 MODELS = ("resnet_small", "vit_tiny")
@@ -42,26 +42,26 @@ NO_STEP = {"transform", "sequence", "infer", "calibrate"}
 
 def overrides(model: str, name: str) -> list[str]:
     """A run with one technique and what it needs."""
-    plan = [name, *compose.companions(name)] if name else []
+    plan = [name, *compose.required_techniques(name)] if name else []
     return [f"model={model}", f"regularizer=[{','.join(plan)}]" if plan else "regularizer=none"]
 
 
-def stepper(model: str, name: str, choice: Choice) -> Callable[[], float]:
+def stepper(model: str, name: str, choice: AutotuneResult) -> Callable[[], float]:
     """A function that takes a few training steps and returns the seconds of one."""
-    parts = build(settle(compose.load(overrides(model, name)), choice))
+    parts = build_components(apply_autotune(compose.load_config(overrides(model, name)), choice))
     config, plan = parts.config, parts.plan
     device = config.trainer.device()
     classifier: Classifier = parts.classifier().to(device).train()
-    example, moment = parts.data.example(), Moment(0)
+    example, moment = parts.data.example_batch(), StepContext(0)
     batch = Batch(*(column.to(device) for column in example))
     groups = plan.param_groups(classifier.model)
     optimizer = plan.wrap_optimizer(config.optim.build(groups, fused=True), classifier.model, lambda: moment)
     averages = [c for c in plan.callbacks(config.run.goal) if hasattr(c, "take")]
-    dials = [m for m in classifier.modules() if isinstance(m, Dial)]
+    dials = [m for m in classifier.modules() if isinstance(m, RampBuffer)]
 
     def closure() -> torch.Tensor:
         with autocast(config.trainer.precision, device):
-            loss = forward(classifier, plan, batch, parts.data.facts.num_classes, moment).loss
+            loss = compute_loss(classifier, plan, batch, parts.data.facts.num_classes, moment).loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         return loss
@@ -70,9 +70,9 @@ def stepper(model: str, name: str, choice: Choice) -> Callable[[], float]:
         nonlocal moment
         start = time.perf_counter()
         for _ in range(STEPS):
-            moment = Moment(0, step=moment.step + 1)
+            moment = StepContext(0, step=moment.step + 1)
             for dial in dials:
-                dial.advance(0.0)
+                dial.update(0.0)
             optimizer.step(closure)  # type: ignore[arg-type]
             for average in averages:
                 if not average.per_epoch:  # type: ignore[attr-defined]
@@ -84,7 +84,7 @@ def stepper(model: str, name: str, choice: Choice) -> Callable[[], float]:
     return steps
 
 
-def ratios(model: str, name: str, choice: Choice) -> list[float]:
+def ratios(model: str, name: str, choice: AutotuneResult) -> list[float]:
     """Time of a step with the technique over that without, pair by pair."""
     plain, regular = stepper(model, "", choice), stepper(model, name, choice)
     for warm in (plain, regular, plain, regular):
@@ -103,7 +103,7 @@ def microseconds(name: str) -> float:
     """What the loader spends on an image more than without the technique."""
     times = []
     for names in ("", name):
-        data = build(compose.load(overrides("resnet_small", names))).data.train
+        data = build_components(compose.load_config(overrides("resnet_small", names))).data.train_dataset
         keys = [(0, i, 0) for i in range(200)]
         data.__getitems__(keys)
         start = time.perf_counter()
@@ -112,9 +112,9 @@ def microseconds(name: str) -> float:
     return 1e6 * (times[1] - times[0])
 
 
-def row(name: str, choices: dict[str, Choice]) -> str:
+def row(name: str, choices: dict[str, AutotuneResult]) -> str:
     """The technique's line of the table."""
-    used = hooks(registry.load("regularizer", name)())
+    used = used_hooks(registry.get_plugin("regularizer", name)())
     cells = []
     for model in MODELS:
         if set(used) <= NO_STEP or name == "early_stopping":
@@ -122,7 +122,7 @@ def row(name: str, choices: dict[str, Choice]) -> str:
             continue
         try:
             found = sorted(ratios(model, name, choices[model]))
-        except Refused:
+        except InputError:
             cells.append("no such site")
             continue
         low, _, high = statistics.quantiles(found, n=4)
@@ -134,8 +134,8 @@ def row(name: str, choices: dict[str, Choice]) -> str:
 def main() -> None:
     """Measure, and print or write the table."""
     ignore_harmless_warnings()
-    wanted = sys.argv[1:] or registry.names("regularizer")
-    choices = {model: measure_speed(build(compose.load(overrides(model, "")))) for model in MODELS}
+    wanted = sys.argv[1:] or registry.list_plugins("regularizer")
+    choices = {model: autotune(build_components(compose.load_config(overrides(model, "")))) for model in MODELS}
     head = [f"| technique | {' | '.join(MODELS)} | loader, µs per image |", "|---|---|---|---|"]
     rows = [row(name, choices) for name in track(wanted, "measuring")]
     print("\n".join([*head, *rows]))
@@ -153,7 +153,7 @@ def main() -> None:
             *head,
             *rows,
         ]
-        write(Path(__file__).parents[1] / "docs" / "cost.md", "\n".join(text) + "\n")
+        atomic_write(Path(__file__).parents[1] / "docs" / "cost.md", "\n".join(text) + "\n")
 
 
 if __name__ == "__main__":

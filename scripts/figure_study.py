@@ -26,7 +26,7 @@ def panel(ax: "object", study: Study, column: Column, labels: list[str]) -> None
         colour = COLOURS.get(d.mark(column), LIGHT["muted"])
         mean, low, high = (column.factor * (v or 0) for v in (d.mean, d.low, d.high))
         ax.plot([low, high], [place, place], color=colour, lw=1.8)  # type: ignore[attr-defined]
-        ax.plot([mean], [place], "o", color=colour, mfc=colour if d.clear else "white", ms=6)  # type: ignore[attr-defined]
+        ax.plot([mean], [place], "o", color=colour, mfc=colour if d.significant else "white", ms=6)  # type: ignore[attr-defined]
     ax.set_title(column.label, fontsize=10)  # type: ignore[attr-defined]
     ax.set_xlabel(f"difference to base, {column.step}", fontsize=9)  # type: ignore[attr-defined]
     ax.grid(True, axis="x", color="#e5e7eb")  # type: ignore[attr-defined]

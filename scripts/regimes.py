@@ -28,7 +28,7 @@ from regulo.analysis.doctor.examination import rules
 from regulo.analysis.doctor.features import Features, read
 from regulo.analysis.doctor.verdict import REGIMES, THRESHOLDS, classify
 from regulo.analysis.launchers import local
-from regulo.core.files import write
+from regulo.core.files import atomic_write
 from regulo.tracking.run_dir import RunFolder
 
 HERE = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ def epochs(n: int) -> list[str]:
 
 def images(n: int) -> list[str]:
     """Only n training images, in batches that make enough steps."""
-    return [f"data.train_images={n}", f"data.batch_size={32 if n < 1000 else 64}"]
+    return [f"data.max_train_images={n}", f"data.batch_size={32 if n < 1000 else 64}"]
 
 
 SETTINGS: dict[str, dict[str, list[str]]] = {
@@ -105,7 +105,7 @@ SETTINGS: dict[str, dict[str, list[str]]] = {
         "rate 100": [*CNN, *PLAIN, *epochs(6), "optim.lr=100"],
         "no norm, rate 10": [*CNN, "regularizer=norm", "regularizer.norm.kind=none", *epochs(6), "optim.lr=10"],
         "no norm, rate 30": [*CNN, "regularizer=[norm,augment]", "regularizer.norm.kind=none", *epochs(6), "optim.lr=30"],
-        "ViT, Adam at .5": [*VIT, *PLAIN, *epochs(6), "optim.lr=0.5", "optim.clip=null"],
+        "ViT, Adam at .5": [*VIT, *PLAIN, *epochs(6), "optim.lr=0.5", "optim.grad_clip_norm=null"],
         "ViT, SGD at 50": [*VIT, "optim=sgd", *PLAIN, *epochs(6), "optim.lr=50"],
     },
     # the run ends as soon as one epoch is not better by a third of a nat, long before its schedule
@@ -152,7 +152,7 @@ def known() -> Iterator[Known]:
 def train(run: Known, root: Path) -> None:
     """Train it, if that has not been done, and keep its features."""
     folder = RunFolder.open(experiments.train(run.overrides, root)["folder"])
-    write(root / f"{run.name}.json", json.dumps(dataclasses.asdict(read(folder))))
+    atomic_write(root / f"{run.name}.json", json.dumps(dataclasses.asdict(read(folder))))
 
 
 def measured(runs: Sequence[Known]) -> dict[Known, Features]:
@@ -162,7 +162,7 @@ def measured(runs: Sequence[Known]) -> dict[Known, Features]:
     broken = []
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("", total=len(wanted))
-        for event in local.run(wanted, local.places(), ROOT / "logs"):
+        for event in local.run_jobs(wanted, local.machine_slots(), ROOT / "logs"):
             if event.seconds is None:
                 progress.update(bar, description=event.name[:48].ljust(48))
             else:
@@ -259,7 +259,7 @@ def page(found: Mapping[Known, Features]) -> str:
         "| what is looked for | why | source |",
     ]
     lines += ["|---|---|---|"]
-    lines += [f"| {(r.__doc__ or '').rstrip('.')} | {r.why} | {r.source} |" for r in rules()]
+    lines += [f"| {(r.__doc__ or '').rstrip('.')} | {r.why} | {r.reference} |" for r in rules()]
     return "\n".join(lines) + "\n"
 
 
@@ -277,8 +277,8 @@ def main() -> None:
         show(found)
         for part in PARTS:
             print(f"{part}: {confusion(found, part)[1]:.1%} right")
-        write(JSON, committed(found))
-        write(PAGE, page(found))
+        atomic_write(JSON, committed(found))
+        atomic_write(PAGE, page(found))
 
 
 if __name__ == "__main__":

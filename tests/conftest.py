@@ -21,16 +21,16 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 from regulo.__main__ import main
 from regulo.config import compose as config_compose
 from regulo.core import affinity, registry
-from regulo.core.types import Facts, Split
+from regulo.core.types import DatasetInfo, Split
 from regulo.data import fashion_mnist_mini
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core each: tests are small, and threads would only wait for one another
-    place, mine = int(os.environ["PYTEST_XDIST_WORKER"][2:]), affinity.available()
-    affinity.keep_to([mine[place % len(mine)]])
+    place, mine = int(os.environ["PYTEST_XDIST_WORKER"][2:]), affinity.available_cores()
+    affinity.pin_to_cores([mine[place % len(mine)]])
 
 # ---- what never changes during the tests is computed once: Hydra takes .3 s to compose, bzip2 as long to unpack
 
-compose, unpack = config_compose.join, fashion_mnist_mini.unpack
+compose, unpack = config_compose.compose_groups, fashion_mnist_mini.unpack
 
 
 @functools.cache
@@ -55,27 +55,27 @@ def unpack_once(packed: bytes) -> dict[str, Split]:
     return splits
 
 
-config_compose.join, fashion_mnist_mini.unpack = compose_once, unpack_once
+config_compose.compose_groups, fashion_mnist_mini.unpack = compose_once, unpack_once
 
-GREY = Facts(1, 28, 28, tuple("abcdefghij"), (0.29,), (0.35,))
-COLOUR = Facts(3, 32, 32, tuple("abcde"), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
+GREY = DatasetInfo(1, 28, 28, tuple("abcdefghij"), (0.29,), (0.35,))
+COLOUR = DatasetInfo(3, 32, 32, tuple("abcde"), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
 SMALL = {"resnet_small": {"depth": 8, "width": 4}, "vit_tiny": {"width": 16, "depth": 2}, "torchvision": {"small_stem": False}}
 """every discovered model, small where it can be; a new model is tested with its defaults"""
 
 
 @functools.cache
-def initial_model(name: str, facts: Facts, **fields: Any) -> torch.nn.Module:
+def initial_model(name: str, facts: DatasetInfo, **fields: Any) -> torch.nn.Module:
     torch.manual_seed(0)
-    return registry.load("model", name)(**(SMALL.get(name, {}) | fields)).build(facts)
+    return registry.get_plugin("model", name)(**(SMALL.get(name, {}) | fields)).build(facts)
 
 
-def build_model(name: str, facts: Facts, **fields: Any) -> torch.nn.Module:
+def build_model(name: str, facts: DatasetInfo, **fields: Any) -> torch.nn.Module:
     """A model of one's own with the weights of seed 0; a copy, because drawing them takes longer."""
     torch.manual_seed(0)
     return copy.deepcopy(initial_model(name, facts, **fields))
 
 
-def images_of(facts: Facts, n: int = 4, seed: int = 0) -> torch.Tensor:
+def images_of(facts: DatasetInfo, n: int = 4, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, facts.channels, facts.height, facts.width, generator=torch.Generator().manual_seed(seed))
 
 

@@ -52,7 +52,7 @@ def train(words: list[str], blow: Blow | None = None, log: Path | None = None, r
 def _sit(words: list[str], blow: Blow | None, log: Path | None) -> None:
     from regulo.__main__ import main
     from regulo.training import train as trains
-    from regulo.training.module import ImageClassification as Task
+    from regulo.training.module import ClassificationModule as Task
 
     if log:
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -95,7 +95,7 @@ def differences(one: Path, other: Path) -> list[str]:
     """In what two finished runs differ: weights, optimizer, schedules, averages, every logged number, final scores."""
     found = []
     for name in ("last", "best"):
-        a, b = (checkpoint_io.read(folder / "checkpoints" / f"{name}.ckpt") for folder in (one, other))
+        a, b = (checkpoint_io.read_checkpoint(folder / "checkpoints" / f"{name}.ckpt") for folder in (one, other))
         for key in ("state_dict", "raw_state_dict", "averaged_states", "optimizer_states", "lr_schedulers", "callbacks", "loops"):
             if name == "last" or key == "state_dict":
                 found += [f"{name}.ckpt: {key}"] if not same(a.get(key), b.get(key)) else []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from regulo.tracking.checkpoint_io import AtomicCheckpoints, read
+from regulo.tracking.checkpoint_io import AtomicCheckpoints, read_checkpoint
 
 
 def test_a_checkpoint_reaches_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,8 +34,8 @@ def test_the_last_checkpoint_but_one_is_kept_and_a_failed_one_changes_nothing(tm
     save = AtomicCheckpoints().save_checkpoint
     for value in (1, 2, 3):
         save({"x": value}, tmp_path / "last.ckpt")
-    assert (read(tmp_path / "last.ckpt")["x"], read(tmp_path / "previous.ckpt")["x"]) == (3, 2)
+    assert (read_checkpoint(tmp_path / "last.ckpt")["x"], read_checkpoint(tmp_path / "previous.ckpt")["x"]) == (3, 2)
     with pytest.raises((TypeError, AttributeError, RuntimeError)):
         save({"x": 4, "thread": (number for number in "no checkpoint")}, tmp_path / "last.ckpt")
-    assert (read(tmp_path / "last.ckpt")["x"], read(tmp_path / "previous.ckpt")["x"]) == (3, 2)
+    assert (read_checkpoint(tmp_path / "last.ckpt")["x"], read_checkpoint(tmp_path / "previous.ckpt")["x"]) == (3, 2)
     assert sorted(os.listdir(tmp_path)) == ["last.ckpt", "previous.ckpt"]

@@ -12,7 +12,7 @@ import pytest
 from regulo import __version__
 from regulo.__main__ import attach_file, build_commands, main
 from regulo.core.arguments import ArgumentParser
-from regulo.core.errors import Refused
+from regulo.core.errors import InputError
 from regulo.core.text import definitions, wrap
 from tests.conftest import FAST
 
@@ -125,7 +125,7 @@ def test_options_may_stand_anywhere_and_fix_takes_only_a_yaml() -> None:
 def test_an_option_is_not_abbreviated() -> None:
     parser = ArgumentParser(prog="regulo x")
     parser.add_argument("--markdown", action="store_true")
-    with pytest.raises(Refused, match="did you mean --markdown"):
+    with pytest.raises(InputError, match="did you mean --markdown"):
         parser.parse(["--mark"])
 
 

@@ -32,17 +32,17 @@ def complete(line: str) -> list[str]:
 
 @pytest.mark.parametrize("group", registry.GROUPS)
 def test_fields_read_from_the_source_are_those_of_the_classes(group: str) -> None:
-    assert list_modules(registry.GROUPS[group]) == registry.names(group)
-    for name in registry.names(group):
-        assert list(read_fields(f"{registry.GROUPS[group]}.{name}")) == list(registry.load(group, name).model_fields), name
+    assert list_modules(registry.GROUPS[group]) == registry.list_plugins(group)
+    for name in registry.list_plugins(group):
+        assert list(read_fields(f"{registry.GROUPS[group]}.{name}")) == list(registry.get_plugin(group, name).model_fields), name
 
 
 def test_fields_of_sections_are_those_of_their_classes() -> None:
-    classes = {"": schema.Run, "study": Study, **schema.FIXED}
+    classes = {"": schema.RunConfig, "study": Study, **schema.SECTIONS}
     assert {section: list(cls.model_fields) for section, cls in classes.items()} == {
         section: list(read_fields(*place)) for section, place in CLASSES.items()
     }
-    assert schema.MANY == MULTIPLE
+    assert schema.MULTI == MULTIPLE
 
 
 # ---- candidates
@@ -55,7 +55,7 @@ def test_fields_of_sections_are_those_of_their_classes() -> None:
         ("regulo help eval", ["evaluate "]),
         ("regulo --ver", ["--version "]),
         ("regulo train model=", ["model=resnet_small ", "model=torchvision ", "model=vit_tiny "]),
-        ("regulo train optim.l", ["optim.lr=", "optim.lr_for_batch="]),
+        ("regulo train optim.l", ["optim.lr=", "optim.lr_base_batch="]),
         ("regulo train optim=sgd optim.n", ["optim.nesterov="]),
         ("regulo train optim=adamw optim.n", []),
         ("regulo train optim.schedule=o", ["optim.schedule=one_cycle "]),
@@ -88,9 +88,9 @@ def test_a_line_is_completed(line: str, expected: list[str]) -> None:
 def test_every_group_is_offered_as_a_choice_and_as_a_section() -> None:
     offered = complete("regulo train ")
     assert {f"{group}=" for group in yaml_files.list_groups()} | {
-        f"{section}." for section in (*registry.GROUPS, *schema.FIXED)
+        f"{section}." for section in (*registry.GROUPS, *schema.SECTIONS)
     } <= set(offered)
-    assert {f"{field}=" for field in schema.Run.model_fields} <= set(offered)
+    assert {f"{field}=" for field in schema.RunConfig.model_fields} <= set(offered)
 
 
 def test_runs_are_offered_where_a_run_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +173,7 @@ def test_fish_completes() -> None:
     script = "regulo completion fish | source; complete -C 'regulo train optim.l'; complete -C 'regulo trai'"
     words = [shell("fish"), "--no-config", "-c", script]
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment())
-    assert done.stdout.split() == ["optim.lr=", "optim.lr_for_batch=", "train"]
+    assert done.stdout.split() == ["optim.lr=", "optim.lr_base_batch=", "train"]
 
 
 def test_zsh_completes() -> None:

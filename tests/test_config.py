@@ -9,13 +9,13 @@ from regulo.__main__ import main
 from regulo.config import compose, validate
 from regulo.config import schema as config_schema
 from regulo.core import registry, yaml_files
-from regulo.core.errors import Refused
+from regulo.core.errors import InputError
 from tests.conftest import compose_files
 
 
 def problems(*overrides: str) -> list[str]:
-    with pytest.raises(Refused) as refused:
-        compose.load(overrides)
+    with pytest.raises(InputError) as refused:
+        compose.load_config(overrides)
     return [str(p) for p in refused.value.problems]
 
 
@@ -108,46 +108,46 @@ def test_a_refusal_imports_nothing_heavy_is_quick_and_exits_with_2() -> None:
 
 def test_these_tests_compose_each_choice_of_options_once() -> None:
     """Or they take ten minutes more."""
-    compose.load([])
+    compose.load_config([])
     before = compose_files.cache_info()
-    compose.load(["seed=1"])
+    compose.load_config(["seed=1"])
     after = compose_files.cache_info()
     assert (after.hits, after.misses) == (before.hits + 1, before.misses)
 
 
 def test_regularizers_are_chosen_added_taken_away_and_set() -> None:
-    names = lambda *o: list(compose.load(o).regularizer)  # noqa: E731
+    names = lambda *o: list(compose.load_config(o).regularizer)  # noqa: E731
     assert names("regularizer=[mixup,cutmix]") == ["mixup", "cutmix"]
     assert names("regularizer=mixup") == ["mixup"]
     assert names("regularizer=none") == names("regularizer=[]") == names("regularizer=null") == []
     assert "norm" in names("+regularizer=norm")
     assert set(names("+regularizer=[norm,label_smoothing]")) > {"norm", "label_smoothing", "mixup"}
     assert "mixup" not in names("~regularizer.mixup")
-    assert compose.load(["regularizer.mixup.alpha=0.7"]).regularizer["mixup"].alpha == 0.7  # type: ignore[attr-defined]
-    added = compose.load(["+regularizer=norm", "regularizer.norm.kind=group"])
+    assert compose.load_config(["regularizer.mixup.alpha=0.7"]).regularizer["mixup"].alpha == 0.7  # type: ignore[attr-defined]
+    added = compose.load_config(["+regularizer=norm", "regularizer.norm.kind=group"])
     assert added.regularizer["norm"].kind == "group"  # type: ignore[attr-defined]
 
 
 def test_a_model_may_choose_its_optimizer_and_the_command_line_has_the_last_word() -> None:
-    assert compose.load(["model=vit_tiny"]).optim.name == "adamw"
-    assert compose.load(["model=vit_tiny", "optim=sgd"]).optim.name == "sgd"
-    assert compose.load(["model=vit_tiny", "trainer.max_epochs=3"]).trainer.max_epochs == 3
+    assert compose.load_config(["model=vit_tiny"]).optim.name == "adamw"
+    assert compose.load_config(["model=vit_tiny", "optim=sgd"]).optim.name == "sgd"
+    assert compose.load_config(["model=vit_tiny", "trainer.max_epochs=3"]).trainer.max_epochs == 3
 
 
 @pytest.mark.parametrize("overrides", [[], ["model=vit_tiny"], ["regularizer=none"], ["+regularizer=[norm,rand_augment]"]])
 def test_a_config_survives_being_saved_and_read(overrides: list[str]) -> None:
     import yaml
 
-    first = compose.load(overrides)
-    again = validate.validate(yaml.safe_load(yaml.safe_dump(first.as_dict())))
+    first = compose.load_config(overrides)
+    again = validate.validate_config(yaml.safe_load(yaml.safe_dump(first.as_dict())))
     assert again == first
 
 
 @pytest.mark.parametrize("group", ["trainer", "logger", "regularizer", "callbacks"])
 @pytest.mark.parametrize("node", [[], "", 0, False])
 def test_a_section_that_is_no_mapping_is_refused_even_if_it_is_empty(group: str, node: Any) -> None:
-    with pytest.raises(Refused, match=f"^{group}"):
-        validate.validate(compose.load([]).as_dict() | {group: node})
+    with pytest.raises(InputError, match=f"^{group}"):
+        validate.validate_config(compose.load_config([]).as_dict() | {group: node})
 
 
 EVERY_OPTION = [(g, o) for g, options in yaml_files.list_groups().items() for o in options]
@@ -155,21 +155,21 @@ EVERY_OPTION = [(g, o) for g, options in yaml_files.list_groups().items() for o 
 
 @pytest.mark.parametrize(("group", "option"), EVERY_OPTION)
 def test_every_yaml_is_a_valid_run(group: str, option: str) -> None:
-    needed = compose.companions(option) if group == "regularizer" and option in registry.names(group) else []
-    compose.load([f"{group}=[{','.join([*needed, option])}]" if needed else f"{group}={option}"])
+    needed = compose.required_techniques(option) if group == "regularizer" and option in registry.list_plugins(group) else []
+    compose.load_config([f"{group}=[{','.join([*needed, option])}]" if needed else f"{group}={option}"])
 
 
 def bounded() -> list[Any]:
     """Every numeric bound of every extension and fixed section: (class, field, value on the wrong side)."""
-    from regulo.config.json_schema import fields
+    from regulo.config.json_schema import field_schemas
 
-    classes = [registry.load(g, n) for g in registry.GROUPS for n in registry.names(g)] + [
-        *config_schema.FIXED.values(),
-        config_schema.Run,
+    classes = [registry.get_plugin(g, n) for g in registry.GROUPS for n in registry.list_plugins(g)] + [
+        *config_schema.SECTIONS.values(),
+        config_schema.RunConfig,
     ]
     found = []
     for cls in classes:
-        for name, described in fields(cls).items():
+        for name, described in field_schemas(cls).items():
             for d in described.get("anyOf", [described]):
                 step = 1 if d.get("type") == "integer" else 1e-6
                 for key, off in (("minimum", -step), ("maximum", step), ("exclusiveMinimum", 0), ("exclusiveMaximum", 0)):
@@ -190,6 +190,6 @@ def test_json_schema_describes_every_technique(tmp_path: Path) -> None:
 
     assert main(["schema", str(tmp_path)]) == 0
     schema = json.loads((tmp_path / "run.json").read_text())
-    assert set(schema["properties"]["regularizer"]["properties"]) == set(registry.names("regularizer"))
+    assert set(schema["properties"]["regularizer"]["properties"]) == set(registry.list_plugins("regularizer"))
     assert schema["properties"]["regularizer"]["properties"]["dropout"]["properties"]["fc"]["anyOf"][0]["exclusiveMaximum"] == 1
     assert schema["additionalProperties"] is False

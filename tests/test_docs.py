@@ -31,7 +31,7 @@ def test_every_override_in_the_readme_is_valid(tmp_path: Path) -> None:
             overrides = [word.strip("'") for word in (found[1] or found[2] or "").split()]
             if {"--resume", "--help"} & set(overrides):
                 continue
-            compose.load([o for o in overrides if not o.startswith("-")])
+            compose.load_config([o for o in overrides if not o.startswith("-")])
             checked += 1
     assert checked >= 5
 

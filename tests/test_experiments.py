@@ -35,6 +35,6 @@ def photographs(folder: Path) -> Path:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_runs(name: str, tmp_path: Path) -> None:
     overrides = [f"experiment={name}", "debug=fast", "logger=csv", "data.num_workers=0", f"run_dir={tmp_path / 'run'}"]
-    if compose.load([f"experiment={name}", "data.root=photographs"]).data.name == "image_folder":
+    if compose.load_config([f"experiment={name}", "data.root=photographs"]).data.name == "image_folder":
         overrides += ["trainer=cpu", f"data.root={photographs(tmp_path)}", "data.image_size=32", "data.batch_size=6"]
     assert main(["train", *overrides]) == 0

@@ -19,9 +19,9 @@ def test_help_lists_every_group_option_and_field(capsys: pytest.CaptureFixture[s
         assert f"  {group} " in text
         assert set(options) <= set(text.replace(",", " ").split())
     for group in registry.GROUPS:
-        for name in registry.names(group):
-            prefix = f"{group}.{name}" if group in schema.MANY else group
-            for field in registry.load(group, name).model_fields:
+        for name in registry.list_plugins(group):
+            prefix = f"{group}.{name}" if group in schema.MULTI else group
+            for field in registry.get_plugin(group, name).model_fields:
                 assert f"  {prefix}.{field}=" in text, (group, name, field)
     assert "regularizer.mixup.alpha=0.2   number ≥ 0 or a ramp" in text
     assert "regularizer.mixup.p=0.5" in text, "as the YAML has it, not the class"
@@ -37,7 +37,7 @@ def test_help_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch, cap
 
 def test_a_field_that_all_options_share_is_explained_once() -> None:
     text = explain_keys()
-    for group in schema.NAMED:
+    for group in schema.SINGLE:
         first, *others = [section for section in SECTIONS if section.group == group]
         for name, field in first.fields.items():
             if all(section.fields.get(name) and section.fields[name].schema == field.schema for section in others):
@@ -45,7 +45,7 @@ def test_a_field_that_all_options_share_is_explained_once() -> None:
                     line for line in text.splitlines() if line.startswith(f"  {group}.{name}=") and "   " in line.strip()
                 ]
                 assert len(explained) == 1, (group, name)
-    assert text.count(schema.Run.model_json_schema()["properties"]["seed"]["description"][:30]) == 1
+    assert text.count(schema.RunConfig.model_json_schema()["properties"]["seed"]["description"][:30]) == 1
 
 
 def test_a_default_that_differs_from_the_shared_one_stands_with_its_option() -> None:
@@ -65,8 +65,8 @@ def test_a_default_that_differs_from_the_shared_one_stands_with_its_option() -> 
 
 def test_defaults_are_those_that_a_run_with_the_option_gets() -> None:
     for section in SECTIONS:
-        if section.group in schema.NAMED:
-            part = getattr(compose.load([f"{section.group}={section.name}"]), section.group)
+        if section.group in schema.SINGLE:
+            part = getattr(compose.load_config([f"{section.group}={section.name}"]), section.group)
             assert {n: f.value for n, f in section.fields.items()} == {n: getattr(part, n) for n in section.fields}, section.title
 
 
@@ -78,7 +78,7 @@ def test_defaults_are_those_that_a_run_with_the_option_gets() -> None:
         ("data", "data=image_folder:", "optim"),
         ("data=image_folder", "data.batch_size=64   integer", "data=cifar10"),
         ("optim.lr", "optim.lr=", "optim.momentum"),
-        ("lr_for_batch", "optim.lr_for_batch=", "optim.momentum"),
+        ("lr_base_batch", "optim.lr_base_batch=", "optim.momentum"),
         ("trainer", "trainer.max_epochs=28", "seed="),
         ("run", "seed=0", "trainer.max_epochs"),
     ],
@@ -92,7 +92,7 @@ def test_a_topic_narrows_the_help(topic: str, inside: str, outside: str, capsys:
 
 def test_help_composes_the_configuration_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    join = compose.join
-    monkeypatch.setattr(compose, "join", lambda choices: calls.append(choices) or join(choices))
+    join = compose.compose_groups
+    monkeypatch.setattr(compose, "compose_groups", lambda choices: calls.append(choices) or join(choices))
     explain_keys()
     assert len(calls) == 1, "each takes a tenth of a second, and there are fifty options"

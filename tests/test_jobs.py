@@ -22,7 +22,7 @@ def note(file: Path, text: str = "done") -> None:
 def threads_and_cores(file: Path) -> None:
     import torch
 
-    file.write_text(f"{torch.get_num_threads()} {len(affinity.available())} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}")
+    file.write_text(f"{torch.get_num_threads()} {len(affinity.available_cores())} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}")
 
 
 def raises() -> None:
@@ -45,7 +45,7 @@ def sleeps(file: Path, seconds: float = 120) -> None:
 def test_a_job_that_fails_or_is_killed_is_told_and_disturbs_no_other(tmp_path: Path) -> None:
     wanted = {"raises": raises, "killed": is_killed, "leaves": leaves}
     wanted |= {f"ok{i}": functools.partial(note, tmp_path / f"ok{i}") for i in range(3)}
-    events = list(local.run(wanted, local.places(2), tmp_path / "logs"))
+    events = list(local.run_jobs(wanted, local.machine_slots(2), tmp_path / "logs"))
     begun = [e.name for e in events if e.seconds is None]
     ended = {e.name: e.error for e in events if e.seconds is not None}
     assert begun == list(wanted)
@@ -61,14 +61,14 @@ def test_a_job_that_fails_or_is_killed_is_told_and_disturbs_no_other(tmp_path: P
 
 
 def test_the_cores_are_divided(tmp_path: Path) -> None:
-    mine = affinity.available()
+    mine = affinity.available_cores()
     for n in (1, 2):
-        parts = local.places(n)
+        parts = local.machine_slots(n)
         assert sorted(c for p in parts for c in p.cores) == mine
-    part = local.Place((mine[0],), "7")
-    list(local.run({"one": functools.partial(threads_and_cores, tmp_path / "said")}, [part], tmp_path))
+    part = local.Slot((mine[0],), "7")
+    list(local.run_jobs({"one": functools.partial(threads_and_cores, tmp_path / "said")}, [part], tmp_path))
     assert (tmp_path / "said").read_text() == "1 1 7"
-    assert affinity.available() == mine
+    assert affinity.available_cores() == mine
 
 
 def alive(pid: int) -> bool:
@@ -88,7 +88,7 @@ def until(what: object, seconds: float = 60) -> bool:
 
 
 def test_jobs_end_when_nobody_listens_any_more(tmp_path: Path) -> None:
-    events = local.run({"sleeps": functools.partial(sleeps, tmp_path / "pid")}, local.places(1), tmp_path)
+    events = local.run_jobs({"sleeps": functools.partial(sleeps, tmp_path / "pid")}, local.machine_slots(1), tmp_path)
     next(events)
     assert until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
     pid = int((tmp_path / "pid").read_text())
@@ -101,11 +101,11 @@ def test_jobs_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "study.py"
     script.write_text(
         "import functools, pathlib\n"
-        "from regulo import jobs\n"
+        "from regulo.analysis.launchers import local\n"
         "from tests.test_jobs import sleeps\n"
         "if __name__ == '__main__':\n"
         f"    here = pathlib.Path({str(tmp_path)!r})\n"
-        "    list(jobs.run({'sleeps': functools.partial(sleeps, here / 'pid')}, jobs.places(1), here))\n"
+        "    list(local.run_jobs({'sleeps': functools.partial(sleeps, here / 'pid')}, local.machine_slots(1), here))\n"
     )
     root = Path(__file__).parents[1]
     parent = subprocess.Popen([sys.executable, script], cwd=root, env=os.environ | {"PYTHONPATH": str(root)})

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from regulo.__main__ import main
-from regulo.core.errors import Refused
-from regulo.core.files import locked
+from regulo.core.errors import InputError
+from regulo.core.files import file_lock
 from regulo.distributed.preemption import RunStoppedError, StopRequest
 from regulo.tracking import checkpoint_io, records
 from regulo.tracking.run_dir import RunFolder
@@ -69,11 +69,11 @@ def test_a_run_that_was_stopped_ends_as_the_unbroken_one(blow: str, unbroken: Pa
     how, code = BLOWS[blow]
     assert train([*WORDS, f"run_dir={folder}"], how, log) == code
     if how.number != signal.SIGKILL:
-        assert records.result(RunFolder.open(folder))["status"] == "interrupted"
+        assert records.read_result(RunFolder.open(folder))["status"] == "interrupted"
         assert f"go on with: regulo train --resume {folder}" in log.read_text()
     assert train(["--resume", str(folder)]) == 0
     assert differences(unbroken, folder) == []
-    ended, result = records.result(RunFolder.open(unbroken)), records.result(RunFolder.open(folder))
+    ended, result = records.read_result(RunFolder.open(unbroken)), records.read_result(RunFolder.open(folder))
     times = {"fit_seconds", "images_per_second", "epoch_seconds", "peak_memory_mb"}
     assert {k: v for k, v in result.items() if k not in {*times, "resumed_at"}} == {
         k: v for k, v in ended.items() if k not in times
@@ -88,7 +88,7 @@ def test_a_run_can_be_stopped_again_and_again(unbroken: Path, tmp_path: Path) ->
         assert train(["--resume", str(folder)], Blow(signal.SIGKILL, step=step)) == -9
     assert train(["--resume", str(folder)]) == 0
     assert differences(unbroken, folder) == []
-    assert records.result(RunFolder.open(folder))["resumed_at"] == [2, 5, 10]
+    assert records.read_result(RunFolder.open(folder))["resumed_at"] == [2, 5, 10]
 
 
 def test_when_its_time_is_up_a_run_stops_with_a_checkpoint(unbroken: Path, tmp_path: Path) -> None:
@@ -103,14 +103,14 @@ def test_a_run_that_early_stopping_ended_is_only_scored_again(tmp_path: Path) ->
     words = [*WORDS, "optim.lr=1e-12", "regularizer.early_stopping.patience=1", "regularizer.early_stopping.min_delta=9"]
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert train([*words, f"run_dir={whole}"]) == 0
-    assert records.result(RunFolder.open(whole))["epochs"] == 2  # of 3
+    assert records.read_result(RunFolder.open(whole))["epochs"] == 2  # of 3
     shutil.copytree(whole, folder)
     (folder / "result.json").write_text('{"status": "running"}')  # killed while it was scored
     before = (folder / "metrics.csv").read_text()
     assert train(["--resume", str(folder)]) == 0
     assert (folder / "metrics.csv").read_text() == before
     assert differences(whole, folder) == []
-    assert records.result(RunFolder.open(folder))["epochs"] == 2
+    assert records.read_result(RunFolder.open(folder))["epochs"] == 2
 
 
 # ---- what may be different
@@ -120,7 +120,7 @@ def test_what_changes_nothing_that_is_learned_may_change_and_is_said(unbroken: P
     log = tmp_path / "log"
     assert train(["--resume", str(stopped), "trainer.save_every_minutes=1"], log=log) == 0
     assert "changed: trainer.save_every_minutes: 1 instead of 5.0" in log.read_text()
-    assert RunFolder.open(stopped).config()["trainer"]["save_every_minutes"] == 1
+    assert RunFolder.open(stopped).read_config()["trainer"]["save_every_minutes"] == 1
     assert differences(unbroken, stopped) == []
 
 
@@ -172,9 +172,9 @@ def test_a_run_that_went_on_meanwhile_is_refused(stopped: Path) -> None:
     assert found
     found.claim()
     file = stopped / "checkpoints" / "last.ckpt"
-    torch.save(checkpoint_io.read(file), file.with_suffix(".part"))
+    torch.save(checkpoint_io.read_checkpoint(file), file.with_suffix(".part"))
     file.with_suffix(".part").replace(file)
-    with pytest.raises(Refused, match="went on meanwhile"):
+    with pytest.raises(InputError, match="went on meanwhile"):
         found.claim()
 
 
@@ -193,7 +193,7 @@ def test_a_checkpoint_that_does_not_say_where_it_lies_is_refused(
     part: str, stopped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = stopped / "checkpoints" / "last.ckpt"
-    kept = checkpoint_io.read(file)
+    kept = checkpoint_io.read_checkpoint(file)
     kept["regulo"][part] = "\x1b[2J"
     torch.save(kept, file)
     assert main(["train", "--resume", str(stopped)]) == 2
@@ -210,15 +210,15 @@ def test_a_run_that_is_done_has_nothing_to_go_on_with(unbroken: Path, capsys: py
 def test_a_run_that_another_process_trains_is_refused(
     stopped: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("regulo.tracking.run_dir.LINGER", 0.2)
-    with locked(stopped / ".lock"):
+    monkeypatch.setattr("regulo.tracking.run_dir.LOCK_GRACE_SECONDS", 0.2)
+    with file_lock(stopped / ".lock"):
         assert main(["train", "--resume", str(stopped)]) == 2
     assert "is being trained by another process" in capsys.readouterr().err
 
 
 def test_other_images_are_refused(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = stopped / "checkpoints" / "last.ckpt"
-    kept = checkpoint_io.read(file)
+    kept = checkpoint_io.read_checkpoint(file)
     kept["regulo"]["images"][0] += 1
     torch.save(kept, file)
     assert main(["train", "--resume", str(stopped)]) == 2
@@ -271,11 +271,11 @@ def test_a_torn_checkpoint_is_recognised_and_the_one_before_is_used(
 
 def test_a_torn_checkpoint_does_not_take_the_place_of_the_one_before(unbroken: Path, stopped: Path) -> None:
     last, previous = (stopped / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous"))
-    step = checkpoint_io.read(previous)["global_step"]
+    step = checkpoint_io.read_checkpoint(previous)["global_step"]
     last.write_bytes(b"torn")
     assert train(["--resume", str(stopped)], Blow(signal.SIGKILL, step=step)) == -9
     assert not last.exists()
-    assert checkpoint_io.read(previous)["global_step"] == step
+    assert checkpoint_io.read_checkpoint(previous)["global_step"] == step
     assert train(["--resume", str(stopped)]) == 0
     assert differences(unbroken, stopped) == []
 
@@ -295,7 +295,7 @@ def test_a_torn_last_row_of_the_metrics_is_left_behind(unbroken: Path, stopped: 
 
 
 def test_the_best_checkpoint_remembers_its_score_and_no_path(killed: Path) -> None:
-    kept = checkpoint_io.read(killed / "checkpoints" / "last.ckpt")["callbacks"]
+    kept = checkpoint_io.read_checkpoint(killed / "checkpoints" / "last.ckpt")["callbacks"]
     (best,) = (state for name, state in kept.items() if name.startswith("Best"))
     assert set(best) == {"score"}
 
@@ -374,19 +374,19 @@ def test_wandb_hears_every_row_once(tmp_path: Path) -> None:
 def test_a_killed_run_is_read_as_crashed_and_one_that_trains_as_running(stopped: Path) -> None:
     folder = RunFolder.open(stopped)
     assert json.loads((stopped / "result.json").read_text())["status"] == "running"
-    assert records.result(folder)["status"] == "crashed"
-    with locked(stopped / ".lock"):
-        assert records.result(folder)["status"] == "running"
-        assert records.result(folder)["status"] == "running", "reading takes no lock away"
-    assert records.result(folder)["status"] == "crashed"
+    assert records.read_result(folder)["status"] == "crashed"
+    with file_lock(stopped / ".lock"):
+        assert records.read_result(folder)["status"] == "running"
+        assert records.read_result(folder)["status"] == "running", "reading takes no lock away"
+    assert records.read_result(folder)["status"] == "crashed"
     assert main(["report", str(stopped)]) == 0
     assert "This run crashed" in (stopped / "report.html").read_text()
 
 
 def test_reading_the_status_does_not_keep_a_run_from_beginning(stopped: Path) -> None:
     folder = RunFolder.open(stopped)
-    with folder.taken():
+    with folder.lock():
         assert folder.is_locked()
     assert not folder.is_locked()
-    with folder.taken():
+    with folder.lock():
         pass

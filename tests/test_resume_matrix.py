@@ -31,8 +31,8 @@ LOADED = ["augment", "trivial_augment", "rand_augment", "aug_mix", "repeated_aug
 
 def plans() -> Iterator[tuple[str, list[str]]]:
     """Each technique with what it needs; most of the lesson's at once."""
-    for name in registry.names("regularizer"):
-        yield name, [name, *compose.companions(name)]
+    for name in registry.list_plugins("regularizer"):
+        yield name, [name, *compose.required_techniques(name)]
     yield "together", TOGETHER
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from regulo.__main__ import main
-from regulo.core.errors import Refused
-from regulo.core.files import locked
+from regulo.core.errors import InputError
+from regulo.core.files import file_lock
 from regulo.tracking.run_dir import RunFolder
 from regulo.tracking.run_names import find_run, list_runs, resolve_resume
 
@@ -79,7 +79,7 @@ def test_resume_takes_the_newest_run_that_can_go_on(make: Any, capsys: pytest.Ca
     newer = make("newer", "failed")
     make("done")
     make("no_checkpoint", "interrupted", checkpoint="")
-    with locked(newer / ".lock"):
+    with file_lock(newer / ".lock"):
         assert newer.is_dir()
         assert resolve_resume(["--resume", "latest", "seed=1"]) == ["--resume", str(older), "seed=1"]
     assert resolve_resume(["seed=1", "--resume", "latest"]) == ["seed=1", "--resume", str(newer)]
@@ -100,7 +100,7 @@ def test_resume_says_when_no_run_can_go_on(make: Any, capsys: pytest.CaptureFixt
 def test_several_processes_do_not_look_for_the_latest_each(variable: str, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     make("failed", "failed")
     monkeypatch.setenv(variable, "2")
-    with pytest.raises(Refused, match="name the folder"):
+    with pytest.raises(InputError, match="name the folder"):
         resolve_resume(["--resume", "latest"])
     monkeypatch.setenv(variable, "1")
     assert resolve_resume(["--resume", "latest"]) == ["--resume", "runs/failed"]
@@ -110,6 +110,6 @@ def test_a_run_is_locked_while_a_process_trains_it(make: Any) -> None:
     folder = RunFolder(make("run"))
     assert not folder.is_locked()
     assert not (folder.path / ".lock").exists(), "asking leaves nothing"
-    with folder.taken():
+    with folder.lock():
         assert folder.is_locked()
     assert not folder.is_locked()

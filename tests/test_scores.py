@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from regulo.core.metrics import Evaluation, Meter, Tally, gaps
-from regulo.regularizers.components.weight_averaging import estimate_statistics
+from regulo.core.metrics import EvalMetrics, EvalOutput, TrainMetrics, generalization_gaps
+from regulo.regularizers.components.weight_averaging import update_bn
 from tests.over_ranks import over_ranks
 
 
@@ -17,10 +17,10 @@ def answers(n: int = 500, k: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_a_tally_over_batches_is_the_score_of_the_whole() -> None:
     logits, labels = answers()
-    tally = Tally(4, torch.device("cpu"))
+    tally = EvalMetrics(4, torch.device("cpu"))
     for part in range(0, 500, 64):
         tally.update(logits[part : part + 64], labels[part : part + 64])
-    read = tally.read()
+    read = tally.compute()
     assert abs(read["acc"] - (logits.argmax(1) == labels).double().mean().item()) < 1e-7
     assert abs(read["loss"] - F.cross_entropy(logits, labels).item()) < 1e-5
 
@@ -35,7 +35,7 @@ def test_scores_are_their_formulas_in_float64() -> None:
         inside = (top > b / 15) & (top <= (b + 1) / 15)
         if inside.any():
             ece += inside.double().mean().item() * abs(right[inside].mean().item() - top[inside].mean().item())
-    scores = Evaluation(logits, labels).scores()
+    scores = EvalOutput(logits, labels).scores()
     assert abs(scores["brier"] - brier) < 1e-6
     assert abs(scores["ece"] - ece) < 1e-6
     assert abs(scores["loss"] - -p[torch.arange(500), labels].log().mean().item()) < 1e-12
@@ -43,32 +43,32 @@ def test_scores_are_their_formulas_in_float64() -> None:
 
 def test_the_confusion_matrix_counts_rows_by_label() -> None:
     logits = F.one_hot(torch.tensor([0, 1, 1, 2]), 3).float()
-    matrix = Evaluation(logits, torch.tensor([0, 0, 1, 2])).confusion()
+    matrix = EvalOutput(logits, torch.tensor([0, 0, 1, 2])).confusion_matrix()
     assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
 
 
 def test_a_meter_is_the_mean_since_the_last_reading() -> None:
-    meter = Meter(torch.device("cpu"))
+    meter = TrainMetrics(torch.device("cpu"))
     for loss in (1.0, 3.0):
         meter.update({"data": torch.tensor(loss), "l1": torch.tensor(0.5)}, torch.eye(2), torch.eye(2))
-    assert meter.read() == (2.5, 1.0, {"l1": 0.5})
+    assert meter.compute() == (2.5, 1.0, {"l1": 0.5})
     meter.update({"data": torch.tensor(5.0)}, torch.eye(2), torch.eye(2).flip(0))
-    assert meter.read() == (5.0, 0.0, {})
+    assert meter.compute() == (5.0, 0.0, {})
 
 
 def test_both_gaps_are_positive_where_a_network_overfits() -> None:
     scores = {"train_clean/acc": 0.9, "val/acc": 0.7, "train_clean/loss": 0.2, "val/loss": 0.9}
-    assert gaps(scores) == pytest.approx({"gap/acc": 0.2, "gap/loss": 0.7})
+    assert generalization_gaps(scores) == pytest.approx({"gap/acc": 0.2, "gap/loss": 0.7})
 
 
 def scores_of_a_rank(rank: int) -> tuple[dict[str, float], tuple[float, float, dict[str, float]], list[float]]:
     """Each rank has every second answer; its training loss is its rank; its images have mean 10 · rank."""
     logits, labels = answers()
-    tally, meter, norm = Tally(4, torch.device("cpu")), Meter(torch.device("cpu")), nn.BatchNorm2d(1)
+    tally, meter, norm = EvalMetrics(4, torch.device("cpu")), TrainMetrics(torch.device("cpu")), nn.BatchNorm2d(1)
     tally.update(logits[rank::2], labels[rank::2])
     meter.update({"data": torch.tensor(float(rank)), "l1": torch.tensor(3.0 * rank)}, torch.eye(2), torch.eye(2).roll(rank, 0))
-    estimate_statistics(norm, [torch.full((2, 1, 3, 3), 10.0 * rank)])
-    return tally.read(), meter.read(), norm.running_mean.tolist()  # type: ignore[union-attr]
+    update_bn(norm, [torch.full((2, 1, 3, 3), 10.0 * rank)])
+    return tally.compute(), meter.compute(), norm.running_mean.tolist()  # type: ignore[union-attr]
 
 
 def test_what_ranks_measure_is_added_up_over_all_of_them(tmp_path: Path) -> None:

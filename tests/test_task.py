@@ -13,7 +13,7 @@ from regulo.models.components.classifier import Classifier
 from regulo.optim.adamw import AdamW
 from regulo.optim.sgd import SGD
 from regulo.regularizers.components.plan import Plan
-from regulo.training.module import ImageClassification
+from regulo.training.module import ClassificationModule
 from tests.conftest import GREY, build_model
 
 STEPS = 9
@@ -47,7 +47,7 @@ def trainer(**options: Any) -> Any:
     return Trainer(**(defaults | options))
 
 
-def fit(t: ImageClassification, batches: list[Batch], **options: Any) -> None:
+def fit(t: ClassificationModule, batches: list[Batch], **options: Any) -> None:
     train, val = (DataLoader(b, batch_size=None) for b in (batches, batches[:1]))  # type: ignore[arg-type]
     trainer(**options).fit(t, train, [val, val])
 
@@ -60,13 +60,17 @@ def batches(n: int = STEPS) -> list[Batch]:
     ]
 
 
-def task(names: str, optim: Any = None, log_every: int = 4) -> ImageClassification:
-    plan = Plan(compose.load([f"regularizer={names}"]).regularizer.values())
+def task(names: str, optim: Any = None, log_every: int = 4) -> ClassificationModule:
+    plan = Plan(compose.load_config([f"regularizer={names}"]).regularizer.values())
     model = plan.surgery(build_model("resnet_small", GREY), GREY)
-    return ImageClassification(Classifier(model, GREY, "contiguous"), GREY, plan, optim or SGD(lr=0.01, clip=1.0), 0, log_every)
+    return ClassificationModule(
+        Classifier(model, GREY, "contiguous"), GREY, plan, optim or SGD(lr=0.01, grad_clip_norm=1.0), 0, log_every
+    )
 
 
-@pytest.mark.parametrize("optim", [SGD(lr=0.01, clip=1.0), SGD(lr=0.01), AdamW(clip=1.0)], ids=["sgd", "sgd-unclipped", "adamw"])
+@pytest.mark.parametrize(
+    "optim", [SGD(lr=0.01, grad_clip_norm=1.0), SGD(lr=0.01), AdamW(grad_clip_norm=1.0)], ids=["sgd", "sgd-unclipped", "adamw"]
+)
 def test_nothing_waits_for_the_device_between_log_points(optim: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from lightning.pytorch import Callback
 
@@ -99,17 +103,17 @@ def test_nothing_waits_for_the_device_between_log_points(optim: Any, monkeypatch
 
 @pytest.mark.parametrize("poison", ["loss", "input"])
 def test_a_non_finite_loss_fails_the_run_with_a_remedy(poison: str) -> None:
-    from regulo.core.errors import Diverged
+    from regulo.core.errors import NonFiniteLossError
 
     t = task("none", SGD(lr=1e30))
     if poison == "input":
         t.classifier.mean.fill_(float("nan"))
-    with pytest.raises(Diverged, match=r"training loss is (nan|inf) in epoch 0.*optim\.lr"):
+    with pytest.raises(NonFiniteLossError, match=r"training loss is (nan|inf) in epoch 0.*optim\.lr"):
         fit(t, batches())
 
 
 def test_a_non_finite_validation_loss_fails_before_anything_is_called_best() -> None:
-    from regulo.core.errors import Diverged
+    from regulo.core.errors import NonFiniteLossError
 
     t = task("none", SGD(lr=1e-9), log_every=100)
 
@@ -118,7 +122,7 @@ def test_a_non_finite_validation_loss_fails_before_anything_is_called_best() -> 
             t.classifier.model.head.bias.fill_(float("nan"))  # type: ignore[union-attr, operator]
 
     t.on_validation_start = spoil  # type: ignore[method-assign]
-    with pytest.raises(Diverged, match="validation loss is nan in epoch 0"):
+    with pytest.raises(NonFiniteLossError, match="validation loss is nan in epoch 0"):
         fit(t, batches(2))
 
 
@@ -128,11 +132,11 @@ def test_draws_differ_between_ranks_and_steps_and_repeat_with_the_seed() -> None
     for rank in (0, 1):
         for step in (0, 1):
             monkey = pytest.MonkeyPatch()
-            monkey.setattr(ImageClassification, "global_rank", rank)
-            monkey.setattr(ImageClassification, "global_step", step)
+            monkey.setattr(ClassificationModule, "global_rank", rank)
+            monkey.setattr(ClassificationModule, "global_step", step)
             t.steps = 10
-            draws[rank, step] = t.now().draw("mixup").random()
-            assert t.now().draw("mixup").random() == draws[rank, step]
+            draws[rank, step] = t.step_context().rng("mixup").random()
+            assert t.step_context().rng("mixup").random() == draws[rank, step]
             monkey.undo()
     assert len(set(draws.values())) == 4
 
@@ -148,7 +152,7 @@ def test_clipping_bounds_the_gradient_with_fused_optimizers() -> None:
             if grads:
                 norms.append(float(torch.nn.utils.get_total_norm(grads)))
 
-    for optim in (SGD(lr=0.1, clip=0.05), AdamW(clip=0.05)):
+    for optim in (SGD(lr=0.1, grad_clip_norm=0.05), AdamW(grad_clip_norm=0.05)):
         for precision in ("32-true", "bf16-mixed"):
             norms.clear()
             fit(task("none", optim), batches(4), callbacks=[Look()], precision=precision)

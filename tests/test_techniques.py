@@ -10,7 +10,7 @@ from regulo.core import registry
 from regulo.regularizers.base import HOOKS, Regularizer
 
 ROOT = Path(__file__).parents[1]
-NAMES = registry.names("regularizer")
+NAMES = registry.list_plugins("regularizer")
 MARKED = formula_tests(TESTS)
 
 
@@ -54,13 +54,15 @@ def test_list_takes_nothing_but_markdown(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_how_a_technique_scales_is_told() -> None:
-    told = {name: scaling(registry.load("regularizer", name)()) for name in ("dropout", "early_stopping", "rand_augment")}
+    told = {name: scaling(registry.get_plugin("regularizer", name)()) for name in ("dropout", "early_stopping", "rand_augment")}
     assert told["dropout"] == "fc, conv, attention"
     assert told["early_stopping"] == "on or off"
     assert told["rand_augment"].startswith("The magnitude is multiplied")
     for name in NAMES:
-        cls = registry.load("regularizer", name)
-        assert cls.scaled is Regularizer.scaled or cls.scaled.__doc__, f"{name} scales in its own way, and says how"
+        cls = registry.get_plugin("regularizer", name)
+        assert cls.with_strength is Regularizer.with_strength or cls.with_strength.__doc__, (
+            f"{name} scales in its own way, and says how"
+        )
 
 
 def test_markdown_is_a_table_whose_cells_hold_no_bars() -> None:

@@ -40,7 +40,7 @@ COMMAND = [sys.executable, "-m", "regulo"]
 
 
 def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    return checkpoint_io.read(folder / "checkpoints" / f"{name}.ckpt")["state_dict"]
+    return checkpoint_io.read_checkpoint(folder / "checkpoints" / f"{name}.ckpt")["state_dict"]
 
 
 def test_a_run_leaves_its_folder_and_can_be_evaluated_to_the_last_digit(
@@ -69,8 +69,8 @@ def test_the_saved_config_is_the_resolved_one(finished_run: FinishedRun) -> None
     saved = yaml.safe_load((folder / "config.yaml").read_text())
     assert saved["seed"] == 3
     assert saved["trainer"]["precision"] != "auto"
-    assert validate.validate(saved).as_dict() == saved
-    assert checkpoint_io.read(folder / "checkpoints" / "best.ckpt")["regulo"]["config"] == saved
+    assert validate.validate_config(saved).as_dict() == saved
+    assert checkpoint_io.read_checkpoint(folder / "checkpoints" / "best.ckpt")["regulo"]["config"] == saved
 
 
 def test_one_seed_gives_one_result_with_any_number_of_workers_and_another_seed_another(
@@ -113,19 +113,19 @@ def test_without_early_stopping_the_last_weights_are_handed_on(run: Any, finishe
 def test_early_stopping_hands_on_the_weights_of_the_argmin(
     losses: list[float], best: int, stops_after: int, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from regulo.core.metrics import Tally
-    from regulo.training.module import ImageClassification
+    from regulo.core.metrics import EvalMetrics
+    from regulo.training.module import ClassificationModule
 
     kept: dict[int, Any] = {}
-    plain = ImageClassification.on_validation_epoch_end
+    plain = ClassificationModule.on_validation_epoch_end
 
     def note(self: Any) -> None:
         kept[self.current_epoch + 1] = {k: v.clone() for k, v in self.state_dict().items()}
         plain(self)
 
     script = iter([x for loss in losses for x in (loss, 0.0)])  # val, train_clean, val, …
-    monkeypatch.setattr(Tally, "read", lambda self: {"acc": 0.5, "loss": float(next(script))})
-    monkeypatch.setattr(ImageClassification, "on_validation_epoch_end", note)
+    monkeypatch.setattr(EvalMetrics, "compute", lambda self: {"acc": 0.5, "loss": float(next(script))})
+    monkeypatch.setattr(ClassificationModule, "on_validation_epoch_end", note)
     more = [f"trainer.max_epochs={len(losses)}", "regularizer.early_stopping.patience=2"]
     folder, result = run(*more)
     assert result["best_epoch"] == result["weights_epoch"] == best
@@ -175,9 +175,9 @@ def test_two_runs_in_one_second_get_two_folders(tmp_path: Path, monkeypatch: pyt
 def test_a_diverging_run_fails_with_1_says_why_and_keeps_the_last_finite_weights(
     run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from regulo.training.module import ImageClassification
+    from regulo.training.module import ClassificationModule
 
-    plain = ImageClassification.on_train_epoch_start
+    plain = ClassificationModule.on_train_epoch_start
 
     def spoil(self: Any) -> None:
         plain(self)
@@ -185,11 +185,11 @@ def test_a_diverging_run_fails_with_1_says_why_and_keeps_the_last_finite_weights
             with torch.no_grad():
                 self.classifier.model.head.weight.fill_(float("inf"))
 
-    monkeypatch.setattr(ImageClassification, "on_train_epoch_start", spoil)
+    monkeypatch.setattr(ClassificationModule, "on_train_epoch_start", spoil)
     folder, result = run(expect=1)
     assert result["status"] == "failed"
     assert "training loss is nan in epoch 1" in result["error"]
-    assert result["error_type"] == "Diverged"
+    assert result["error_type"] == "NonFiniteLossError"
     assert "the run failed: the training loss is nan" in capsys.readouterr().err
     for name in ("best", "last"):
         assert all(v.isfinite().all() for v in weights(folder, name).values())
@@ -274,15 +274,15 @@ def test_online_logging_is_refused_in_one_line_where_there_is_no_key(
 
 
 def test_the_dashboard_gathers_all_runs(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regulo.core.errors import Refused
-    from regulo.tracking.dashboard import gather
+    from regulo.core.errors import InputError
+    from regulo.tracking.dashboard import link_runs
 
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Refused, match="make train"):
-        gather(Path("runs"))
+    with pytest.raises(InputError, match="make train"):
+        link_runs(Path("runs"))
     for i in (1, 2):
         (tmp_path / f"runs/r{i}/wandb/offline-run-2026_{i}").mkdir(parents=True)
-    view = gather(Path("runs"))
+    view = link_runs(Path("runs"))
     assert sorted(p.name for p in view.iterdir()) == ["latest-run", "offline-run-2026_1", "offline-run-2026_2"]
     assert all(p.is_dir() for p in view.iterdir())
 
@@ -345,7 +345,7 @@ from regulo.evaluation import inference
 from regulo.regularizers import mixup
 
 seen = {"lambda": [], "indices": [], "tests": 0, "weights": 0.0}
-plain_mixup, plain_step, plain_answers = mixup.blend, task.ImageClassification.training_step, inference.run_inference
+plain_mixup, plain_step, plain_answers = mixup.blend, task.ClassificationModule.training_step, inference.run_inference
 
 def note_lambda(values, lam, mode):
     seen["lambda"].append(float(lam[0]))
@@ -363,8 +363,8 @@ def note_answers(*a, **k):
 def note_end(self):
     seen["weights"] = sum(p.double().abs().sum().item() for p in self.parameters())
 
-mixup.blend, task.ImageClassification.training_step, inference.run_inference = note_lambda, note_step, note_answers
-task.ImageClassification.on_train_end = note_end
+mixup.blend, task.ClassificationModule.training_step, inference.run_inference = note_lambda, note_step, note_answers
+task.ClassificationModule.on_train_end = note_end
 code = main(sys.argv[1:])
 Path(__file__).with_name(f"rank{os.environ.get('LOCAL_RANK', '0')}.json").write_text(json.dumps(seen))
 sys.exit(code)

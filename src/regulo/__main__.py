@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from regulo import __version__
 from regulo.core.arguments import ArgumentParser, Choice
-from regulo.core.errors import Failed, Problem, Refused, exit_code, nearest, one_line
+from regulo.core.errors import InputError, Problem, RunError, exit_code, nearest, one_line
 from regulo.core.output import safe_output
 from regulo.core.text import definitions
 from regulo.core.warnings import ignore_harmless_warnings
@@ -127,13 +127,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with safe_output(required=printing):
         try:
             return run(name, words, commands)
-        except Refused as refusal:
+        except InputError as refusal:
             n = len(refusal.problems)
             print(f"regulo: {n} problem{'s' * (n > 1)}, nothing was started", file=sys.stderr)
             for problem in refusal.problems:
                 print(f"  {problem}", file=sys.stderr)
             return exit_code(refusal)
-        except Failed as failure:
+        except RunError as failure:
             print_error("the run failed: " + one_line(str(failure)), failure)
             return exit_code(failure)
         except KeyboardInterrupt as interrupt:
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(name: str, words: list[str], commands: Mapping[str, Command]) -> int:
-    """Call the function of a command, or answer at once. Returns the exit code. Raises Refused."""
+    """Call the function of a command, or answer at once. Returns the exit code. Raises InputError."""
     if name == "--version":
         print(f"regulo {__version__}")
         return 0
@@ -152,7 +152,7 @@ def run(name: str, words: list[str], commands: Mapping[str, Command]) -> int:
         print(usage(commands))
         return 0
     if name not in commands:
-        raise Refused(Problem(name, "is not a command", nearest(name, [*commands, "help"])))
+        raise InputError(Problem(name, "is not a command", nearest(name, [*commands, "help"])))
     command = commands[name]
     if place := next((i for i, word in enumerate(words, 1) if word in HELP), None):
         print_help(name, command, words[place:])

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from regulo.analysis.ablation import command, runner, runs
-from regulo.analysis.ablation.cells import Cell
+from regulo.analysis.ablation.cells import StudyCell
 from regulo.analysis.ablation.command import ablate
-from regulo.analysis.ablation.runner import Course
+from regulo.analysis.ablation.runner import StudyProgress
 from regulo.analysis.ablation.runs import StudyRun
 from regulo.analysis.launchers import local
 from regulo.config import compose
-from regulo.core.errors import Refused
+from regulo.core.errors import InputError
 from regulo.evaluation import robustness
 from regulo.regularizers.base import Goal
 
@@ -34,7 +34,7 @@ KEYS = ("acc", "loss", "ece", "brier")
 
 def pretend(overrides: Sequence[str]) -> int:
     """What `regulo train` leaves, with numbers that the whole configuration draws."""
-    config = compose.load(overrides)
+    config = compose.load_config(overrides)
     assert config.run.run_dir
     folder = Path(config.run.run_dir)
     folder.mkdir()
@@ -57,9 +57,11 @@ def done(name: str) -> dict[str, Any]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are pretended."""
     monkeypatch.setattr("regulo.training.train.train", pretend)
-    monkeypatch.setattr("regulo.analysis.shared_settings.settled", lambda config, root: [])
-    monkeypatch.setattr(robustness, "measure", lambda folder, _: folder.save_json("measures.json", {"test/ece_scaled": 0.1}))
-    monkeypatch.setattr("regulo.analysis.ablation.cells.tried", lambda cells: None)
+    monkeypatch.setattr("regulo.analysis.shared_settings.pinned_overrides", lambda config, root: [])
+    monkeypatch.setattr(
+        robustness, "measure_robustness", lambda folder, _: folder.save_json("measures.json", {"test/ece_scaled": 0.1})
+    )
+    monkeypatch.setattr("regulo.analysis.ablation.cells.dry_run_cells", lambda cells: None)
 
 
 @pytest.fixture
@@ -70,19 +72,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def run(
         wanted: Mapping[str, Callable[[], object]], parts: object, logs: Path, go_on: Callable[[], bool]
-    ) -> Iterator[local.Event]:
+    ) -> Iterator[local.JobEvent]:
         for name, job in wanted.items():
             if not go_on():
                 return
             ran.append(name)
-            yield local.Event(name)
+            yield local.JobEvent(name)
             try:
                 job()
-                yield local.Event(name, 1.0)
+                yield local.JobEvent(name, 1.0)
             except Exception as error:
-                yield local.Event(name, 1.0, str(error).splitlines()[0])
+                yield local.JobEvent(name, 1.0, str(error).splitlines()[0])
 
-    monkeypatch.setattr(local, "run", run)
+    monkeypatch.setattr(local, "run_jobs", run)
     monkeypatch.setattr(command, "pages", lambda root: [])  # the page has tests of its own
     return ran
 
@@ -147,9 +149,9 @@ def test_a_run_that_breaks_is_tried_again_when_the_study_is(here: list[str], mon
     def breaks(run: StudyRun) -> None:
         if "weight_decay" in run.name:
             raise OSError("No space left on device")
-        runs.make(run)
+        runs.make_run(run)
 
-    monkeypatch.setattr(runner, "make", breaks)
+    monkeypatch.setattr(runner, "make_run", breaks)
     assert ablate(ONE) == 1
     assert study()["cells"][1]["runs"][0] | {"folder": ""} == {
         "seed": 0,
@@ -157,7 +159,7 @@ def test_a_run_that_breaks_is_tried_again_when_the_study_is(here: list[str], mon
         "status": "failed",
         "error": "No space left on device",
     }
-    monkeypatch.setattr(runner, "make", runs.make)
+    monkeypatch.setattr(runner, "make_run", runs.make_run)
     assert ablate(ONE) == 0
     assert [name.split("-")[0] for name in here] == ["base", "weight_decay", "weight_decay"]
 
@@ -221,13 +223,13 @@ def test_a_budget_that_is_spent_starts_no_run(here: list[str], capsys: pytest.Ca
 
 
 def test_the_budget_looks_ahead() -> None:
-    course = Course([], Goal("val/loss", "min"), 1, budget=1.0)
+    course = StudyProgress([], Goal("val/loss", "min"), 1, budget=1.0)
     assert course.go_on()
     course.running["a"] = 0.0
-    course.hear(local.Event("a", 59.0))
+    course.hear(local.JobEvent("a", 59.0))
     assert course.go_on()
     course.running["b"] = 0.0
-    course.hear(local.Event("b", 60.5))
+    course.hear(local.JobEvent("b", 60.5))
     assert not course.go_on()
 
 
@@ -243,12 +245,12 @@ def test_wrong_labels_have_a_column_and_runs_of_their_own(here: list[str]) -> No
 
 
 def test_one_process_at_a_time(here: list[str]) -> None:
-    with command.locked(ROOT / ".lock"), pytest.raises(Refused, match="another process"):
+    with command.file_lock(ROOT / ".lock"), pytest.raises(InputError, match="another process"):
         ablate(ONE)
 
 
 def test_a_technique_that_does_not_fit_the_model_is_refused_before_anything_is_run(here: list[str]) -> None:
-    with pytest.raises(Refused, match=r"cell 'drop': regularizer.dropout.attention"):
+    with pytest.raises(InputError, match=r"cell 'drop': regularizer.dropout.attention"):
         ablate(["study.techniques={drop: [+regularizer=dropout, regularizer.dropout.attention=0.1]}", *ONE[1:]])
     assert here == []
 
@@ -258,11 +260,11 @@ def test_the_best_so_far_is_the_best_mean_on_validation(tmp_path: Path) -> None:
         folder = tmp_path / f"{label}{seed}"
         folder.mkdir()
         (folder / "result.json").write_text(json.dumps(done(label) | {"val/loss": loss, "val/acc": loss}))
-        return StudyRun(Cell(label, (), ()), seed, None, False, folder, ())
+        return StudyRun(StudyCell(label, (), ()), seed, None, False, folder, ())
 
     some = [run("a", 0, 0.1), run("a", 1, 0.9), run("b", 0, 0.4)]
-    assert "b (val/loss 0.4000, n = 1)" in str(Course(some, Goal("val/loss", "min"), 1, None))
-    assert "a (val/acc 0.5000, n = 2)" in str(Course(some, Goal("val/acc", "max"), 1, None))
+    assert "b (val/loss 0.4000, n = 1)" in str(StudyProgress(some, Goal("val/loss", "min"), 1, None))
+    assert "a (val/acc 0.5000, n = 2)" in str(StudyProgress(some, Goal("val/acc", "max"), 1, None))
 
 
 SCRIPT = f"""
@@ -317,11 +319,11 @@ def test_the_same_study_runs_through_submitit(tmp_path: Path) -> None:
 )
 def test_a_wrong_launcher_is_refused(here: list[str], arguments: list[str], told: str) -> None:
     pytest.importorskip("submitit")
-    with pytest.raises(Refused, match=told):
+    with pytest.raises(InputError, match=told):
         ablate([*ONE, *arguments])
 
 
 def test_without_submitit_the_launcher_says_what_to_install(here: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(Refused, match=r"regulo\[slurm\]"):
+    with pytest.raises(InputError, match=r"regulo\[slurm\]"):
         ablate([*ONE, "launcher=slurm"])

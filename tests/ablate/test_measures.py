@@ -9,30 +9,30 @@ import torch
 from regulo.data.base import fixed_subset
 from regulo.evaluation import robustness
 from regulo.evaluation.corruptions import KINDS, SEVERITIES, corrupt
-from regulo.evaluation.restore import images_of, restore
+from regulo.evaluation.restore import load_run, open_run_data
 from regulo.tracking.run_dir import RunFolder
 
 
 def test_a_run_is_measured_from_its_folder_alone(run: Any) -> None:
     folder = RunFolder(run("regularizer=none")[0])
-    measured = robustness.measure(folder)
-    assert robustness.read(folder) == measured
+    measured = robustness.measure_robustness(folder)
+    assert robustness.read_robustness(folder) == measured
     each = {f"corrupted/{kind}/{severity}/acc" for kind in KINDS for severity in SEVERITIES}
     assert set(measured) == {"temperature", "test/ece_scaled", "corrupted/acc", *each}
     assert measured["corrupted/acc"] == pytest.approx(np.mean([measured[key] for key in each]))
 
-    finished = restore(folder)
-    split = images_of(finished).evaluated["test"].split
+    finished = load_run(folder)
+    split = open_run_data(finished).eval_datasets["test"].split
     places = np.concatenate(np.array_split(fixed_subset(5000, robustness.IMAGES), 16)[:2])  # debug=fast: two batches of ≤ 64
     for kind, severity in (("noise", 3), ("rotation", 1), ("contrast", 2)):
         images = np.stack([corrupt(split.images[i], kind, severity, int(i)) for i in places])
         with torch.inference_mode():
-            answers = finished.logits(torch.from_numpy(images).permute(0, 3, 1, 2)).argmax(1).numpy()
+            answers = finished.predict_logits(torch.from_numpy(images).permute(0, 3, 1, 2)).argmax(1).numpy()
         assert measured[f"corrupted/{kind}/{severity}/acc"] == pytest.approx((answers == split.labels[places]).mean())
 
-    plain = robustness.measure(folder, corruptions=False)
+    plain = robustness.measure_robustness(folder, corruptions=False)
     assert plain == {key: measured[key] for key in ("temperature", "test/ece_scaled")}
     scaled, result = run("regularizer=temperature_scaling", name="scaled")
     assert plain == pytest.approx({"temperature": result["temperature"], "test/ece_scaled": result["test/ece"]})
-    again = robustness.measure(RunFolder(scaled), corruptions=False)
+    again = robustness.measure_robustness(RunFolder(scaled), corruptions=False)
     assert again == pytest.approx(plain), "what a run has scaled itself is not scaled twice"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from regulo.analysis.ablation.statistics import ERROR, any_beyond, differences, dunnett, interactions
-from regulo.analysis.anova import noise
+from regulo.analysis.anova import residual_variance
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def test_one_row_is_students_t_also_far_in_the_tail(error: float, freedom: int) 
 def test_the_noise_is_that_of_the_two_way_analysis_of_variance() -> None:
     table = np.random.default_rng(0).standard_normal((4, 3)) + np.arange(3) * 10 + np.arange(4)[:, None] * 100
     left = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
-    variance, freedom = noise(table)
+    variance, freedom = residual_variance(table)
     assert freedom == 6
     assert variance == pytest.approx((left**2).sum() / 6)
     table[2, 1] = math.nan
-    assert noise(table)[1] == 5
-    assert math.isnan(noise(table[:1])[0])
-    assert noise(np.full((2, 2), math.nan))[1] == 0
+    assert residual_variance(table)[1] == 5
+    assert math.isnan(residual_variance(table[:1])[0])
+    assert residual_variance(np.full((2, 2), math.nan))[1] == 0
 
 
 def test_two_cells_are_the_paired_t_test() -> None:
@@ -75,11 +75,11 @@ def test_missing_seeds_pair_what_is_left() -> None:
 def test_one_seed_has_a_difference_and_no_interval_and_no_mark() -> None:
     (found,) = differences(np.array([[1.0], [3.0]]), 0.05)
     assert found is not None
-    assert (found.n, found.mean, found.low, found.high, found.clear) == (1, 2.0, None, None, False)
+    assert (found.n, found.mean, found.low, found.high, found.significant) == (1, 2.0, None, None, False)
 
 
 def test_numbers_that_are_all_alike_are_no_difference() -> None:
-    assert [d.clear for d in differences(np.ones((3, 3)) * [0.1, 0.2, 0.3], 0.05) if d] == [False, False]
+    assert [d.significant for d in differences(np.ones((3, 3)) * [0.1, 0.2, 0.3], 0.05) if d] == [False, False]
 
 
 def test_interactions_are_what_two_do_beyond_their_sum() -> None:
@@ -87,8 +87,8 @@ def test_interactions_are_what_two_do_beyond_their_sum() -> None:
     (found,) = interactions(table, [(1, 2, 3)], 0.05)
     assert found is not None
     assert found.mean == pytest.approx(np.mean(table[3] - table[1] - table[2] + table[0]))
-    assert found.clear
-    variance, freedom = noise(table)
+    assert found.significant
+    variance, freedom = residual_variance(table)
     from scipy.stats import t
 
     assert found.high is not None
@@ -104,7 +104,7 @@ def marked(effect: float, worlds: int, seed: int) -> float:
         for column in range(8):
             table = seeds + (common + draw.standard_normal((5, 3))) / math.sqrt(2)
             table[3] += effect * (column == 0)
-            if any(d is not None and d.clear for d in differences(table, ERROR / 8)):
+            if any(d is not None and d.significant for d in differences(table, ERROR / 8)):
                 count += 1
                 break
     return count / worlds

@@ -6,25 +6,25 @@ import pytest
 
 from regulo.__main__ import main
 from regulo.analysis.ablation import study as studies
-from regulo.analysis.ablation.cells import Cell, cells, checked
-from regulo.analysis.ablation.study import order
+from regulo.analysis.ablation.cells import StudyCell, check_cells, list_cells
+from regulo.analysis.ablation.study import parse_study_args
 from regulo.config import compose
 from regulo.core import registry, yaml_files
-from regulo.core.errors import Refused
+from regulo.core.errors import InputError
 
 ABC = "study.techniques={a: [+regularizer=mixup], b: [+regularizer=cutmix], c: [+regularizer=sam]}"
 PLAIN = "regularizer=none"
 
 
-def of(*arguments: str) -> list[Cell]:
-    return cells(order(arguments).study)
+def of(*arguments: str) -> list[StudyCell]:
+    return list_cells(parse_study_args(arguments).study)
 
 
-@pytest.mark.parametrize("name", sorted(file.stem for file in studies.folder().glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(file.stem for file in studies.studies_dir().glob("*.yaml")))
 def test_the_shipped_studies_are_valid_and_say_command_time_and_result(name: str) -> None:
-    found = checked(order([f"study={name}"]).study)
+    found = check_cells(parse_study_args([f"study={name}"]).study)
     assert len(found) > 2
-    head = (studies.folder() / f"{name}.yaml").read_text().split("title:")[0]
+    head = (studies.studies_dir() / f"{name}.yaml").read_text().split("title:")[0]
     for word in (f"study={name}", "time", "expected"):
         assert word in head
 
@@ -38,15 +38,17 @@ def test_the_designs() -> None:
     strengths = of(ABC, "study.design=strengths", "study.strengths=[2,0.5]")
     assert [(c.label, c.strength) for c in strengths] == [("strength 0.5", 0.5), ("strength 2", 2.0)]
     for cell in strengths:
-        run = compose.load(cell.overrides)
+        run = compose.load_config(cell.overrides)
         assert run.run.strength == cell.strength
         assert {"mixup", "cutmix", "sam"} <= set(run.regularizer)
 
 
 def test_every_technique_there_is_can_be_named_and_brings_what_it_needs() -> None:
     """Discovered, so that one that is added is tried without a word here."""
-    names = registry.names("regularizer")
-    found = checked(order([PLAIN, f"study.techniques=[{','.join(names)}]", "model=vit_tiny", "data=cifar10"]).study)
+    names = registry.list_plugins("regularizer")
+    found = check_cells(
+        parse_study_args([PLAIN, f"study.techniques=[{','.join(names)}]", "model=vit_tiny", "data=cifar10"]).study
+    )
     assert [c.techniques for c in found] == [(), *((n,) for n in names)]
     for cell, run in found.items():
         assert set(cell.techniques) <= set(run.regularizer)
@@ -65,13 +67,15 @@ def test_what_is_there_already_is_not_brought_again() -> None:
 def test_words_of_the_study_are_not_overrides_and_the_rest_is_of_the_base(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("techniques: [mixup]\nbase: [optim.lr=0.1]\nseeds: 5\n")
-    found = order([f"study={file}", "study.seeds=2", "at_once=3", "optim.lr=0.3", "launcher=local", "launcher.timeout_min=5"])
+    found = parse_study_args(
+        [f"study={file}", "study.seeds=2", "at_once=3", "optim.lr=0.3", "launcher=local", "launcher.timeout_min=5"]
+    )
     assert (found.name, found.study.seeds, found.at_once, found.launcher) == ("mine", 2, 3, "local")
     assert found.parameters == {"timeout_min": 5}
     assert found.study.base == ["optim.lr=0.1", "optim.lr=0.3"]
-    run = compose.load(cells(found.study)[0].overrides)
+    run = compose.load_config(list_cells(found.study)[0].overrides)
     assert (run.optim.model_dump()["lr"], run.logger.wandb, run.callbacks) == (0.3, "off", {})
-    assert compose.load(of("logger=wandb")[0].overrides).logger.wandb == "offline"
+    assert compose.load_config(of("logger=wandb")[0].overrides).logger.wandb == "offline"
 
 
 @pytest.mark.parametrize(
@@ -93,8 +97,8 @@ def test_words_of_the_study_are_not_overrides_and_the_rest_is_of_the_base(tmp_pa
     ],
 )
 def test_mistakes_are_refused_with_the_nearest_right_thing(arguments: list[str], told: list[str]) -> None:
-    with pytest.raises(Refused) as refusal:
-        checked(order([*arguments, *([PLAIN] if "study=quik" not in arguments else [])]).study)
+    with pytest.raises(InputError) as refusal:
+        check_cells(parse_study_args([*arguments, *([PLAIN] if "study=quik" not in arguments else [])]).study)
     for text in told:
         assert text in str(refusal.value)
 

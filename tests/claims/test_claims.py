@@ -10,12 +10,12 @@ import pytest
 
 from regulo.__main__ import main
 from regulo.analysis.claims import batch_norm_initialisation, early_stopping_argmin
-from regulo.analysis.claims.base import Claim, Numbers, Row, Trial
+from regulo.analysis.claims.base import Claim, ClaimRow, ClaimTrial, Numbers
 from regulo.analysis.claims.lab import command, report
 from regulo.analysis.claims.lab.comparison import Comparison, contrast, kept
 from regulo.analysis.launchers import local
-from regulo.core.errors import Refused
-from regulo.core.figures import figure
+from regulo.core.errors import InputError
+from regulo.core.figures import new_figure
 
 CLAIMS = command.discover()
 CONSTANT = 0
@@ -24,7 +24,7 @@ CONSTANT = 0
 def test_the_claims_are_numbered_and_each_says_what_is_claimed_and_what_would_refute_it() -> None:
     assert [c.number for c in CLAIMS.values()] == list(range(1, 16))
     for claim in CLAIMS.values():
-        for text in (claim.statement, claim.lesson, claim.source, claim.method):
+        for text in (claim.statement, claim.lesson, claim.reference, claim.method):
             assert len(text) > 20
         full, quick = claim.trials(False), claim.trials(True)
         assert 0 < len(quick) <= len(full)
@@ -35,7 +35,7 @@ def test_the_claims_are_numbered_and_each_says_what_is_claimed_and_what_would_re
 
 # ---- every verdict follows from the numbers: good ones confirm, bad ones refute
 
-Answer = Callable[[Trial], Numbers]
+Answer = Callable[[ClaimTrial], Numbers]
 
 
 def run_like(test: float, train: float = 0.9, nll: float = 0.4) -> Numbers:
@@ -55,18 +55,18 @@ def of(condition: Callable[[str], float]) -> Answer:
     return lambda t: run_like(condition(t["condition"]) + 0.001 * t["seed"])
 
 
-def calibration(t: Trial, logits: float) -> Numbers:
+def calibration(t: ClaimTrial, logits: float) -> Numbers:
     """Dropout of the logits has `logits` times the error of dropout of the features or none."""
     factor = logits if t["place"] == "logits" else 1.0
     return {"ece": 0.03 * factor, "loss": 0.4 * factor, "acc": 0.9, "overconfidence": 0.0}
 
 
-def maps(t: Trial, channels: float) -> Numbers:
+def maps(t: ClaimTrial, channels: float) -> Numbers:
     accuracy = (channels if t["unit"] == "channels" else 0.88) + 0.001 * t["seed"]
     return {"test/acc": accuracy, "val/acc": accuracy, "train/acc": 0.95}
 
 
-def up_to(t: Trial, rate: float) -> Numbers:
+def up_to(t: ClaimTrial, rate: float) -> Numbers:
     """Losses of a network that trains at all rates up to this one."""
     return {"losses": [1.0 if r <= rate else 1e9 for r in t["rates"]]}
 
@@ -75,7 +75,7 @@ def scales(n: int) -> Numbers:
     return {"losses": [1.0] * n + [2.3] * (len(batch_norm_initialisation.SCALES) - n)}
 
 
-def both_parts(t: Trial, adam: float, l2: float) -> Numbers:
+def both_parts(t: ClaimTrial, adam: float, l2: float) -> Numbers:
     if t["part"] == "exact":
         return {"difference": {"sgd": 1e-14, "momentum": 1e-3, "adam": adam}[t["rule"]]}
     return run_like((l2 if t["condition"].startswith("l2") else 0.88) + 0.001 * t["seed"])
@@ -91,7 +91,7 @@ def stops(shift: int) -> Numbers:
     return {"ends": ends}
 
 
-def norms(t: Trial, layer: float) -> Numbers:
+def norms(t: ClaimTrial, layer: float) -> Numbers:
     if t["part"] == "accuracy":
         return {"accuracy": 0.7}
     return {"training": 0.1 if t["norm"] == "batch" else layer, "inference": 0.0}
@@ -144,8 +144,8 @@ BAD: dict[str, Answer] = {
 }
 
 
-def tried(claim: Claim, answer: Answer, quick: bool = False) -> list[Trial]:
-    return [Trial(t.name, t.settings, answer(t)) for t in claim.trials(quick)]
+def tried(claim: Claim, answer: Answer, quick: bool = False) -> list[ClaimTrial]:
+    return [ClaimTrial(t.name, t.settings, answer(t)) for t in claim.trials(quick)]
 
 
 @pytest.mark.parametrize("quick", [False, True])
@@ -158,7 +158,7 @@ def test_the_numbers_decide(name: str, quick: bool) -> None:
     for finding in (good, bad):
         assert finding.number
         assert all(math.isfinite(v) for row in finding.rows for v in row.values)
-    claim.draw(tried(claim, GOOD[name], quick), figure(5, 3))
+    claim.draw(tried(claim, GOOD[name], quick), new_figure(5, 3))
 
 
 @pytest.mark.parametrize("name", ["conv_dropout", "attention_dropout", "augmentations", "combination", "too_much"])
@@ -171,7 +171,7 @@ def test_noise_alone_seldom_confirms(name: str) -> None:
         for t in claim.trials(False):
             accuracy = 0.88 + 0.004 * noise.standard_normal()
             trials.append(
-                Trial(t.name, t.settings, run_like(accuracy, 0.95 + 0.004 * noise.standard_normal()) | {"train/acc": 0.95})
+                ClaimTrial(t.name, t.settings, run_like(accuracy, 0.95 + 0.004 * noise.standard_normal()) | {"train/acc": 0.95})
             )
         verdicts.append(claim.judge(trials).verdict)
     assert verdicts.count("holds") <= 9, "one of twenty, and chance"
@@ -208,7 +208,7 @@ def test_no_regularization_being_best_shows_harm_and_not_a_right_amount() -> Non
 def test_a_contrast_takes_its_noise_from_all_conditions() -> None:
     """Against scipy's paired t-test, to which it reduces for two conditions."""
     values = {"a": (1.0, 2.0, 3.0), "b": (0.0, 0.5, 2.5)}
-    trials = [Trial("", {"condition": c, "seed": s}, {"x": v}) for c, some in values.items() for s, v in enumerate(some)]
+    trials = [ClaimTrial("", {"condition": c, "seed": s}, {"x": v}) for c, some in values.items() for s, v in enumerate(some)]
     found = contrast(trials, "x", "a", "b", factor=1)
     assert found.differences == (1.0, 1.5, 0.5)
     from scipy.stats import t, ttest_rel
@@ -222,8 +222,8 @@ def test_a_contrast_takes_its_noise_from_all_conditions() -> None:
 
 
 def test_a_row_gives_n_mean_and_spread() -> None:
-    assert Row("a", [1.0, 2.0, 3.0], ".1f").cells() == ("a", "3", "2.0", "1.0")
-    assert Row("a", [1.0], ".1f").cells() == ("a", "1", "1.0", "–")
+    assert ClaimRow("a", [1.0, 2.0, 3.0], ".1f").cells() == ("a", "3", "2.0", "1.0")
+    assert ClaimRow("a", [1.0], ".1f").cells() == ("a", "1", "1.0", "–")
 
 
 def test_a_finished_trial_is_not_repeated_unless_its_settings_or_constants_change(
@@ -232,14 +232,14 @@ def test_a_finished_trial_is_not_repeated_unless_its_settings_or_constants_chang
     calls = []
 
     class Counted(type(CLAIMS["too_much"])):  # type: ignore[misc]
-        def measure(self, trial: Trial, folder: Path) -> Numbers:
+        def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
             calls.append(trial.name)
             return {"x": 1.0}
 
     claim = Counted()
     for settings, constant, expected in (({"a": 1}, 1, 1), ({"a": 1}, 1, 1), ({"a": 2}, 1, 2), ({"a": 2}, 5, 3)):
         monkeypatch.setitem(globals(), "CONSTANT", constant)
-        assert command.done(claim, Trial("t", settings), tmp_path)["x"] == 1.0
+        assert command.done(claim, ClaimTrial("t", settings), tmp_path)["x"] == 1.0
         assert len(calls) == expected
 
 
@@ -259,22 +259,22 @@ def test_a_broken_trial_costs_neither_the_others_nor_the_page(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    def measure(self: Claim, trial: Trial, folder: Path) -> Numbers:
+    def measure(self: Claim, trial: ClaimTrial, folder: Path) -> Numbers:
         if trial.name == "seed0" or (self.name == "too_much" and broken):
             raise OSError("No space left on device")
         return GOOD[self.name](trial)
 
-    def here(wanted: Mapping[str, Callable[[], object]], *_: object) -> Iterator[local.Event]:
+    def here(wanted: Mapping[str, Callable[[], object]], *_: object) -> Iterator[local.JobEvent]:
         for name, job in wanted.items():
             try:
                 job()
-                yield local.Event(name, 1.0)
+                yield local.JobEvent(name, 1.0)
             except OSError as error:
-                yield local.Event(name, 1.0, str(error))
+                yield local.JobEvent(name, 1.0, str(error))
 
     for claim in CLAIMS.values():
         monkeypatch.setattr(type(claim), "measure", measure)
-    monkeypatch.setattr(local, "run", here)  # other processes would not see these measurements
+    monkeypatch.setattr(local, "run_jobs", here)  # other processes would not see these measurements
     broken = True
     assert main(["claims", "--quick", "too_much", "random_labels"]) == 1
     assert "not measured: too_much" in capsys.readouterr().err
@@ -288,7 +288,7 @@ def test_a_broken_trial_costs_neither_the_others_nor_the_page(
 
 
 def test_two_processes_do_not_try_claims_in_one_folder(tmp_path: Path) -> None:
-    with command.alone(tmp_path), pytest.raises(Refused, match="another process"), command.alone(tmp_path):
+    with command.alone(tmp_path), pytest.raises(InputError, match="another process"), command.alone(tmp_path):
         pass
 
 
@@ -320,5 +320,5 @@ def test_the_exact_claims_hold(name: str, trial: str, tmp_path: Path, monkeypatc
         monkeypatch.setattr("regulo.analysis.claims.dropout_expectation.STEPS", 20)
     (wanted,) = [t for t in claim.trials(True) if t.name == trial]
     measured = {trial: claim.measure(wanted, tmp_path)}
-    trials = [Trial(t.name, t.settings, measured.get(t.name, GOOD[name](t))) for t in claim.trials(True)]
+    trials = [ClaimTrial(t.name, t.settings, measured.get(t.name, GOOD[name](t))) for t in claim.trials(True)]
     assert claim.judge(trials).verdict != "fails"

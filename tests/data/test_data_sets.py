@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regulo.core.errors import Refused
+from regulo.core.errors import InputError
 from regulo.data import fashion_mnist, fashion_mnist_mini
 from regulo.data.cifar10 import Cifar10
 from regulo.data.cifar100 import Cifar100
@@ -33,7 +33,7 @@ def test_the_shipped_data_are_balanced_disjoint_and_small() -> None:
 
 def test_damaged_shipped_data_are_refused(tmp_path: Path) -> None:
     (tmp_path / fashion_mnist_mini.FILE.name).write_bytes(fashion_mnist_mini.FILE.read_bytes()[:-1])
-    with pytest.raises(Refused, match="checksum"):
+    with pytest.raises(InputError, match="checksum"):
         FashionMnistMini(root=str(tmp_path)).splits()
 
 
@@ -69,10 +69,10 @@ def test_fashion_mnist_is_read_from_root_and_a_changed_file_is_refused(tmp_path:
     splits = FashionMnist(root=str(tmp_path), val_fraction=0.2).splits()
     assert [len(s.labels) for s in (splits.train, splits.val, splits.test)] == [50, 10, 20]
     (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes(28)))
-    with pytest.raises(Refused, match=r"t10k-labels.*checksum"):
+    with pytest.raises(InputError, match=r"t10k-labels.*checksum"):
         FashionMnist(root=str(tmp_path)).splits()
     (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(b"no gzip")
-    with pytest.raises(Refused, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read"):
         FashionMnist(root=str(tmp_path)).splits()
 
 
@@ -85,9 +85,9 @@ def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "none")
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", offline)
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", offline)
-    with pytest.raises(Refused, match="dataset-fashion-mnist"):
+    with pytest.raises(InputError, match="dataset-fashion-mnist"):
         FashionMnist(root=str(tmp_path)).splits()
-    with pytest.raises(Refused, match="fashion_mnist_mini"):
+    with pytest.raises(InputError, match="fashion_mnist_mini"):
         Cifar10(root=str(tmp_path)).splits()
 
 
@@ -156,7 +156,7 @@ def test_train_val_and_test_folders_are_used_and_missing_ones_are_carved(tmp_pat
 
 
 def test_every_image_reaches_the_network_at_one_size(tmp_path: Path) -> None:
-    from regulo.data.components.datamodule import ImageData
+    from regulo.data.components.datamodule import ImageDataModule
     from regulo.regularizers.augment import Augment
 
     for c in "ab":
@@ -164,7 +164,7 @@ def test_every_image_reaches_the_network_at_one_size(tmp_path: Path) -> None:
             save(tmp_path / c / f"{i}.png", photo(i, *size))
     spec = ImageFolder(root=str(tmp_path), image_size=24, batch_size=4, num_workers=0)
     splits = spec.splits()
-    data = ImageData(spec, splits, 0, train_transforms=Augment().transform(spec.fit(), splits.facts))
+    data = ImageDataModule(spec, splits, 0, train_transforms=Augment().transform(spec.resize_transforms(), splits.facts))
     for loader in (data.train_dataloader(), data.evaluation_loader("val"), data.evaluation_loader("test")):
         assert {tuple(b.images.shape[1:]) for b in loader} == {(3, 24, 24)}
 
@@ -197,7 +197,7 @@ def test_every_unreadable_file_is_named_before_training(tmp_path: Path) -> None:
     (tmp_path / "b" / "empty.jpg").touch()
     whole = save(tmp_path / "b" / "torn.jpg", photo(1, 200, 200)).read_bytes()
     (tmp_path / "b" / "torn.jpg").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InputError) as refused:
         ImageFolder(root=str(tmp_path), image_size=16, test_fraction=0.01, val_fraction=0.01).splits()
     named = " ".join(str(p) for p in refused.value.problems)
     assert sum(name in named for name in ("text.png", "empty.jpg", "torn.jpg")) >= 1
@@ -218,10 +218,10 @@ def test_every_unreadable_file_is_named_before_training(tmp_path: Path) -> None:
 )
 def test_a_wrong_folder_is_refused_with_its_reason(make: object, message: str, tmp_path: Path) -> None:
     make(tmp_path / "images")  # type: ignore[operator]
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(InputError, match=message):
         ImageFolder(root=str(tmp_path / "images"), image_size=16).splits()
 
 
 def test_image_folder_needs_a_root() -> None:
-    with pytest.raises(Refused, match=r"data\.root=path"):
+    with pytest.raises(InputError, match=r"data\.root=path"):
         ImageFolder().splits()

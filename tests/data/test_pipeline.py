@@ -4,27 +4,27 @@ import numpy as np
 import pytest
 import torch
 
-from regulo.core.types import Facts, Split
-from regulo.data.base import DataSet, Splits, drawn_from, fixed_subset, moments, stratified
-from regulo.data.components.datamodule import ImageData
-from regulo.data.components.sampler import EvalBatches, TrainBatches
+from regulo.core.types import DatasetInfo, Split
+from regulo.data.base import DatasetConfig, Splits, channel_mean_std, fixed_subset, stratified_split, subsample_train
+from regulo.data.components.datamodule import ImageDataModule
+from regulo.data.components.sampler import EvalBatchSampler, TrainBatchSampler
 from regulo.regularizers.augment import Augment
 from tests.conftest import rng
 
-FACTS = Facts(3, 16, 16, ("a", "b"), (0.5,) * 3, (0.2,) * 3)
+FACTS = DatasetInfo(3, 16, 16, ("a", "b"), (0.5,) * 3, (0.2,) * 3)
 
 
 def split(n: int, seed: int = 0) -> Split:
     return Split(rng(seed).integers(0, 256, (n, 16, 16, 3), dtype="uint8"), np.arange(n) % 2)
 
 
-def module(workers: int, batch_size: int = 8, seed: int = 0, n: int = 50) -> ImageData:
+def module(workers: int, batch_size: int = 8, seed: int = 0, n: int = 50) -> ImageDataModule:
     splits = Splits(split(n), split(20, 1), split(30, 2), FACTS)
     transforms = Augment(padding=0.2).transform([], FACTS)
-    return ImageData(DataSet(batch_size=batch_size, num_workers=workers), splits, seed, train_transforms=transforms)
+    return ImageDataModule(DatasetConfig(batch_size=batch_size, num_workers=workers), splits, seed, train_transforms=transforms)
 
 
-def epoch(data: ImageData, number: int) -> list[torch.Tensor]:
+def epoch(data: ImageDataModule, number: int) -> list[torch.Tensor]:
     loader = data.train_dataloader()
     loader.batch_sampler.sampler.set_epoch(number)  # type: ignore[union-attr]
     return [b.images for b in loader]
@@ -79,8 +79,8 @@ def test_evaluation_is_not_augmented_and_in_order() -> None:
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_ranks_share_one_permutation_and_no_image(world: int) -> None:
-    one = [[k[1] for k in keys] for keys in TrainBatches(96, 4 * world, seed=0, rank=0, world=1)]
-    ranks = [[[k[1] for k in keys] for keys in TrainBatches(96, 4, 0, r, world)] for r in range(world)]
+    one = [[k[1] for k in keys] for keys in TrainBatchSampler(96, 4 * world, seed=0, rank=0, world=1)]
+    ranks = [[[k[1] for k in keys] for keys in TrainBatchSampler(96, 4, 0, r, world)] for r in range(world)]
     assert {len(r) for r in ranks} == {len(one)}
     for step, images in enumerate(one):
         together = [i for r in ranks for i in r[step]]
@@ -92,18 +92,18 @@ def test_ranks_share_one_permutation_and_no_image(world: int) -> None:
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
 @pytest.mark.parametrize("n", [8, 10, 23, 100])
 def test_evaluation_sees_every_image_once_on_any_number_of_ranks(n: int, world: int, batch_size: int) -> None:
-    ranks = [list(EvalBatches(n, batch_size, r, world)) for r in range(world)]
+    ranks = [list(EvalBatchSampler(n, batch_size, r, world)) for r in range(world)]
     assert sorted(i for r in ranks for keys in r for _, i, _ in keys) == list(range(n))
     assert len({len(r) for r in ranks}) == 1, "all ranks take part in every collective"
     assert all(0 < len(keys) <= batch_size for r in ranks for keys in r)
 
 
 def test_fewer_images_than_a_batch_make_one_batch() -> None:
-    assert [len(b) for b in TrainBatches(5, 128, 0, 0, 1)] == [5]
+    assert [len(b) for b in TrainBatchSampler(5, 128, 0, 0, 1)] == [5]
 
 
 def test_every_epoch_leaves_out_other_images() -> None:
-    batches = TrainBatches(10, 8, 0, 0, 1)
+    batches = TrainBatchSampler(10, 8, 0, 0, 1)
     left = []
     for number in range(20):
         batches.sampler.set_epoch(number)
@@ -113,17 +113,17 @@ def test_every_epoch_leaves_out_other_images() -> None:
 
 def test_splits_are_stratified_and_repeat() -> None:
     labels = np.repeat([0, 1, 2], [100, 50, 10])
-    rest, held = stratified(labels, 0.2, seed=0)
+    rest, held = stratified_split(labels, 0.2, seed=0)
     assert np.bincount(labels[held]).tolist() == [20, 10, 2]
     assert sorted([*rest, *held]) == list(range(160))
-    assert (stratified(labels, 0.2, seed=0)[1] == held).all()
-    assert not (stratified(labels, 0.2, seed=1)[1] == held).all()
+    assert (stratified_split(labels, 0.2, seed=0)[1] == held).all()
+    assert not (stratified_split(labels, 0.2, seed=1)[1] == held).all()
     assert len(fixed_subset(5, 1000)) == 5
 
 
 def test_moments_are_numpys() -> None:
     images = rng().integers(0, 256, (20, 5, 6, 3), dtype="uint8")
-    mean, std = moments(images)
+    mean, std = channel_mean_std(images)
     np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), atol=1e-6)
     np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), atol=1e-6)
 
@@ -131,31 +131,31 @@ def test_moments_are_numpys() -> None:
 def test_a_misspelt_transform_argument_is_an_error() -> None:
     import albumentations as A
 
-    from regulo.data.components.image_io import strictly
+    from regulo.data.components.image_io import strict_arguments
 
-    with pytest.raises(UserWarning, match="probability"), strictly():
+    with pytest.raises(UserWarning, match="probability"), strict_arguments():
         A.HorizontalFlip(probability=0.5)
 
 
 def test_the_agpl_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.metadata
 
-    from regulo.core.errors import Refused
-    from regulo.data.components.image_io import albumentations
+    from regulo.core.errors import InputError
+    from regulo.data.components.image_io import import_albumentations
 
     monkeypatch.setattr(importlib.metadata, "distribution", lambda name: object())
-    with pytest.raises(Refused, match="AGPL"):
-        albumentations()
+    with pytest.raises(InputError, match="AGPL"):
+        import_albumentations()
 
 
 def test_label_noise_spoils_a_share_of_the_training_labels_alone_and_fewer_images_keep_their_classes() -> None:
-    spec = DataSet(label_noise=0.4, train_images=500)
+    spec = DatasetConfig(label_noise=0.4, max_train_images=500)
     train = Split(np.zeros((2000, 4, 4, 1), "uint8"), np.arange(2000) % 10)
-    fewer = drawn_from(train, DataSet(train_images=500), 10, seed=3)
+    fewer = subsample_train(train, DatasetConfig(max_train_images=500), 10, seed=3)
     assert np.bincount(fewer.labels).tolist() == [50] * 10
-    noisy = drawn_from(train, spec, 10, seed=3)
+    noisy = subsample_train(train, spec, 10, seed=3)
     wrong = (noisy.labels != fewer.labels).mean()
     assert abs(wrong - 0.4 * 0.9) < 0.07, "a label drawn anew is the old one in one of ten cases"
-    assert (drawn_from(train, spec, 10, seed=3).labels == noisy.labels).all()
-    assert not (drawn_from(train, spec, 10, seed=4).labels == noisy.labels).all()
-    assert drawn_from(train, DataSet(), 10, seed=3) is train
+    assert (subsample_train(train, spec, 10, seed=3).labels == noisy.labels).all()
+    assert not (subsample_train(train, spec, 10, seed=4).labels == noisy.labels).all()
+    assert subsample_train(train, DatasetConfig(), 10, seed=3) is train

@@ -17,7 +17,7 @@ from regulo.training import module
 
 faults = [entry.split(":") for entry in sys.argv[1].split(",")]
 folder = Path(sys.argv[2])
-plain = module.ImageClassification.training_step
+plain = module.ClassificationModule.training_step
 
 
 def raises() -> None:
@@ -53,5 +53,5 @@ def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
     return plain(self, batch, batch_idx)
 
 
-module.ImageClassification.training_step = training_step  # type: ignore[method-assign]
+module.ClassificationModule.training_step = training_step  # type: ignore[method-assign]
 sys.exit(main(sys.argv[3:]))

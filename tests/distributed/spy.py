@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from regulo.__main__ import main
-from regulo.regularizers.components.replay import replaying
+from regulo.regularizers.components.replay import is_replay
 from regulo.training import module, train
 
 seen: dict[str, list[Any]] = {"images": [], "losses": [], "gradients": [], "measured": [], "weights": []}
-Task: Any = module.ImageClassification
+Task: Any = module.ClassificationModule
 plain_step, plain_clip, plain_end = Task.training_step, Task.configure_gradient_clipping, Task.on_validation_epoch_end
 
 
@@ -35,7 +35,7 @@ def flat(tensors: Any) -> Tensor:
 
 def note_step(self: Any, batch: Any, batch_idx: int) -> Any:
     done = plain_step(self, batch, batch_idx)
-    if replaying():
+    if is_replay():
         return done
     seen["images"].append(sorted(i for rank in over_ranks(batch.indices.tolist()) for i in rank))
     losses = over_ranks(done["loss"].item())

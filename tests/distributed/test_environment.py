@@ -2,8 +2,8 @@
 
 import pytest
 
-from regulo.config.compose import load
-from regulo.core.errors import Refused
+from regulo.config.compose import load_config
+from regulo.core.errors import InputError
 from regulo.distributed.environment import LAUNCHER_PID, ProcessEnvironment, first_host, process_environment
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
@@ -26,7 +26,7 @@ def test_a_process_is_what_its_launcher_says() -> None:
     assert (ours.launcher, ours.external_launcher) == ("regulo", False), "it may be started again"
     batch_script = {k: v for k, v in SRUN.items() if "STEP" not in k} | {"SLURM_NTASKS": "8"}
     assert process_environment(batch_script) == ProcessEnvironment(), "srun starts the others of a batch script"
-    with pytest.raises(Refused, match="srun has started 7 processes on 2 nodes — start as many on every node"):
+    with pytest.raises(InputError, match="srun has started 7 processes on 2 nodes — start as many on every node"):
         process_environment(SRUN | {"SLURM_STEP_NUM_TASKS": "7"})
 
 
@@ -75,21 +75,21 @@ def test_a_launcher_that_started_something_else_is_refused(
 ) -> None:
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    trainer = load(["trainer=ddp_cpu", *overrides]).trainer
+    trainer = load_config(["trainer=ddp_cpu", *overrides]).trainer
     assert not trainer.needs_launcher
     if not messages:
-        trainer.check()
-        assert (trainer.per_node(), trainer.nodes(), trainer.processes()) == (4, 2, 8)
+        trainer.check_machine()
+        assert (trainer.processes_per_node(), trainer.node_count(), trainer.world_size()) == (4, 2, 8)
         return
-    with pytest.raises(Refused) as refusal:
-        trainer.check()
+    with pytest.raises(InputError) as refusal:
+        trainer.check_machine()
     for text in messages:
         assert text in str(refusal.value)
 
 
 def test_several_nodes_without_a_launcher_are_refused() -> None:
-    with pytest.raises(Refused, match="nobody has started processes on 2 nodes — start it on every node"):
-        load(["trainer=ddp_cpu", "trainer.num_nodes=2"]).trainer.check()
+    with pytest.raises(InputError, match="nobody has started processes on 2 nodes — start it on every node"):
+        load_config(["trainer=ddp_cpu", "trainer.num_nodes=2"]).trainer.check_machine()
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_several_nodes_without_a_launcher_are_refused() -> None:
     [(["trainer=cpu"], False), (["trainer=cpu", "trainer.max_restarts=1"], True), (["trainer=ddp_cpu"], True)],
 )
 def test_a_run_of_one_process_needs_no_launcher_unless_it_may_be_restarted(overrides: list[str], needs: bool) -> None:
-    assert load(overrides).trainer.needs_launcher == needs
+    assert load_config(overrides).trainer.needs_launcher == needs

@@ -17,9 +17,14 @@ PLANS = {
         "model=vit_tiny",
         "model.width=16",
         "regularizer=[augment,label_smoothing,weight_decay,layer_decay,gradient_noise,max_norm,ema,lookahead]",
-        "optim.clip=1",
+        "optim.grad_clip_norm=1",
     ],
-    "vit_tiny, fsdp": ["model=vit_tiny", "model.width=16", "regularizer=[augment,weight_decay,layer_decay]", "optim.clip=1"],
+    "vit_tiny, fsdp": [
+        "model=vit_tiny",
+        "model.width=16",
+        "regularizer=[augment,weight_decay,layer_decay]",
+        "optim.grad_clip_norm=1",
+    ],
     "resnet_small, GroupNorm, SAM": [
         "model.width=4",
         "regularizer=[augment,norm,sam,l1]",
@@ -29,7 +34,7 @@ PLANS = {
     ],
 }
 COMMON = ["debug=fast", "data.num_workers=0", "logger=csv", "callbacks=none"]
-BATCH, SPLITS = 12, ["data.train_images=60", "data.clean_subset=47", "trainer.limit_batches=null", "trainer.max_epochs=2"]
+BATCH, SPLITS = 12, ["data.max_train_images=60", "data.clean_subset=47", "trainer.limit_batches=null", "trainer.max_epochs=2"]
 
 
 def seen(folder: Path, plan: str, ranks: int) -> dict[str, Any]:
@@ -84,5 +89,5 @@ def test_sharded_ranks_begin_with_the_same_pretrained_weights(tmp_path: Path) ->
     how = ["optim.lr=1e-12", "trainer=ddp_cpu", "trainer.strategy=fsdp", f"run_dir={folder}"]
     done = execute([sys.executable, "-m", "regulo", "train", *COMMON, *model, *how])
     assert done.code == 0, done.errors[-3000:]
-    learned = checkpoint_io.read(folder / "checkpoints" / "last.ckpt")["state_dict"]
+    learned = checkpoint_io.read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
     torch.testing.assert_close(learned["classifier.model.conv5.0.weight"], known["conv5.0.weight"], atol=1e-5, rtol=0)

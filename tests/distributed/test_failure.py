@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from regulo.core.errors import Diverged, Failed, Refused
+from regulo.core.errors import InputError, NonFiniteLossError, RunError
 from regulo.distributed.failure import FailureReport, PeerFailedError, find_cause, read_hang
 from regulo.distributed.watchdog import WatchdogCallback
 
@@ -61,16 +61,16 @@ def test_the_process_that_is_the_cause_is_named(
 def test_a_report_says_what_others_need_to_know() -> None:
     bug = FailureReport.of(ValueError("a\nb"), 1)
     assert (bug.message, bug.kind) == ("rank 1: ValueError: a (its traceback is in the run folder: rank1.txt)", "ValueError")
-    failure = Failed("disk full")
+    failure = RunError("disk full")
     failure.__cause__ = OSError()
     known = FailureReport.of(failure, 0)
     assert (known.message, known.kind) == ("rank 0: disk full (its traceback is in the run folder: rank0.txt)", "OSError")
     assert FailureReport.of(RuntimeError("[gloo/pair.cc:1] Connection closed by peer"), 1).is_echo
     assert not FailureReport.of(RuntimeError("shapes differ"), 1).is_echo
-    diverged = FailureReport.of(Diverged("the loss is nan"), 3)
-    assert (diverged.message, diverged.kind, diverged.is_final) == ("the loss is nan", "Diverged", True), "on all ranks"
+    diverged = FailureReport.of(NonFiniteLossError("the loss is nan"), 3)
+    assert (diverged.message, diverged.kind, diverged.is_final) == ("the loss is nan", "NonFiniteLossError", True), "on all ranks"
     assert FailureReport.of(PeerFailedError("rank 2: it is late"), 0).message == "rank 2: it is late"
-    assert FailureReport.of(Refused(), 1).is_final
+    assert FailureReport.of(InputError(), 1).is_final
 
 
 def test_a_real_stack_is_read(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def spoilt(folder: Path, what: str, rank: int, *overrides: str) -> tuple[Ended, 
 
 def is_resumable(run: Path, ended: Ended) -> None:
     """The last checkpoint is whole, that of the second epoch; and the run says how to go on."""
-    kept = checkpoint_io.read(run / "checkpoints" / "last.ckpt")
+    kept = checkpoint_io.read_checkpoint(run / "checkpoints" / "last.ckpt")
     assert kept["epoch"] == 1
     assert kept["global_step"] == 4
     assert ended.errors.count(f"regulo: when that is mended, go on with: regulo train --resume {run}") == 1
@@ -61,7 +61,7 @@ WAYS = {
 @pytest.mark.usefixtures("no_orphans")
 @pytest.mark.parametrize(("what", "rank"), WAYS)
 def test_a_rank_that_ends_or_hangs_ends_the_run_which_names_it(what: str, rank: int, tmp_path: Path) -> None:
-    ended, seconds = spoilt(tmp_path, what, rank, "trainer.hang_seconds=6", f"trainer.devices={max(rank + 1, 2)}")
+    ended, seconds = spoilt(tmp_path, what, rank, "trainer.hang_timeout=6", f"trainer.devices={max(rank + 1, 2)}")
     assert ended.code == 1
     assert WAYS[what, rank] in ended.line
     assert seconds < 30
@@ -82,7 +82,7 @@ def test_a_rank_that_ends_or_hangs_ends_the_run_which_names_it(what: str, rank: 
 def test_a_hang_ends_within_a_minute_by_default(what: str, tmp_path: Path) -> None:
     ended, seconds = spoilt(tmp_path, what, 1)
     assert ended.code == 1
-    print(f"| {what}, trainer.hang_seconds as it is | 1 | {seconds:.1f} s |")
+    print(f"| {what}, trainer.hang_timeout as it is | 1 | {seconds:.1f} s |")
     assert seconds < SECONDS
 
 
@@ -101,7 +101,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 )
 def test_under_torchrun_too(what: str, message: str, tmp_path: Path) -> None:
     python, *fault = script("fault.py", f"4:{what}:1", tmp_path, *training(tmp_path / "run", "trainer.max_epochs=4"))
-    ended = execute([python, *TORCHRUN, *fault, "trainer.hang_seconds=6"])
+    ended = execute([python, *TORCHRUN, *fault, "trainer.hang_timeout=6"])
     seconds = ended.at - float((tmp_path / "step4").read_text())
     print(f"| torchrun, {what} | 1 | {seconds:.1f} s |")
     assert ended.code == 1

@@ -60,7 +60,7 @@ def test_processes_are_started_again_so_often_and_each_restart_is_reported(
     script = (
         "import os, signal; print(os.environ['TORCHELASTIC_RESTART_COUNT'], flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    with pytest.raises(launch.Failed, match=r"^rank 0 was killed \(SIGKILL: the system does that when memory runs out\)$"):
+    with pytest.raises(launch.RunError, match=r"^rank 0 was killed \(SIGKILL: the system does that when memory runs out\)$"):
         started(monkeypatch, script, 1, max_restarts=2)
     said = capfd.readouterr()
     assert said.out.split() == ["0", "1", "2"]
@@ -73,7 +73,7 @@ def test_the_others_have_seconds_to_end_after_one_has_failed(monkeypatch: pytest
     monkeypatch.setattr(launch, "GRACE_SECONDS", 1.0)
     script = "import os, sys, time; time.sleep(0 if os.environ['RANK'] == '1' else 100); sys.exit(7)"
     since = time.monotonic()
-    with pytest.raises(launch.Failed, match=r"^rank 0 does not respond; rank 1 ended with exit code 7$"):
+    with pytest.raises(launch.RunError, match=r"^rank 0 does not respond; rank 1 ended with exit code 7$"):
         started(monkeypatch, script, 2)
     assert 1 < time.monotonic() - since < 20
 
@@ -138,7 +138,7 @@ def srun(folder: Path, *overrides: str, second: tuple[str, ...] = ()) -> list[tu
 @pytest.mark.long
 @pytest.mark.usefixtures("no_orphans")
 def test_srun_starts_a_run_and_scales_the_rate_if_asked_to(tmp_path: Path) -> None:
-    (code, said), (other, silence) = srun(tmp_path / "run", "optim.lr_for_batch=64", "optim.lr=0.05", "optim.schedule=constant")
+    (code, said), (other, silence) = srun(tmp_path / "run", "optim.lr_base_batch=64", "optim.lr=0.05", "optim.schedule=constant")
     assert (code, other) == (0, 0), said
     assert "lr 0.1: 0.05 for 64 images, scaled linearly" in said
     assert not silence

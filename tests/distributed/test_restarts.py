@@ -59,7 +59,7 @@ def test_a_run_that_is_killed_three_times_ends_as_the_unbroken_one(unbroken: Pat
 @pytest.mark.long
 @pytest.mark.usefixtures("no_orphans")
 def test_a_rank_that_raises_or_hangs_is_a_reason_to_start_again(unbroken: Path, tmp_path: Path) -> None:
-    overrides = ["trainer.max_restarts=2", "trainer.hang_seconds=6"]
+    overrides = ["trainer.max_restarts=2", "trainer.hang_timeout=6"]
     ended = killed_again_and_again(tmp_path, {4: ("hangs", 1), 11: ("raises", 0)}, words(tmp_path / "run", *overrides))
     assert ended.code == 0, ended.errors
     assert "regulo: rank 1 hangs at fault.py:" in ended.errors
@@ -106,7 +106,7 @@ def test_a_loss_that_is_no_number_would_come_again(tmp_path: Path) -> None:
     assert ended.code == 1
     assert "loss is nan" in ended.line or "loss is inf" in ended.line
     assert "restart" not in ended.errors
-    assert result(tmp_path / "run")["error_type"] == "Diverged"
+    assert result(tmp_path / "run")["error_type"] == "NonFiniteLossError"
 
 
 @pytest.mark.long
@@ -140,7 +140,7 @@ def test_who_stops_the_launcher_stops_the_run_which_can_go_on(number: int, unbro
     assert said.count(f"go on with: regulo train --resume {tmp_path / 'run'}") == 1, said
     assert "restart 1" not in said
     assert result(tmp_path / "run")["status"] == "interrupted"
-    assert checkpoint_io.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 6, "the next log point"
+    assert checkpoint_io.read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 6, "the next log point"
     again = execute([sys.executable, "-m", "regulo", "train", "--resume", str(tmp_path / "run")])
     assert again.code == 0, again.errors
     assert differences(unbroken, tmp_path / "run") == []

@@ -10,9 +10,9 @@ from regulo.__main__ import main
 from regulo.analysis.doctor.command import doctor
 from regulo.analysis.doctor.examination import examine
 from regulo.config import compose
-from regulo.config.overrides import Recipe
+from regulo.config.overrides import Overrides
 from regulo.core import yaml_files
-from regulo.core.errors import Refused
+from regulo.core.errors import InputError
 
 RUNS = [
     [],
@@ -31,13 +31,13 @@ RUNS = [
 
 @pytest.mark.parametrize("overrides", RUNS, ids=map(" ".join, RUNS))
 def test_a_recipe_is_the_run(overrides: list[str]) -> None:
-    config = compose.load(overrides)
-    assert compose.load(Recipe.of(config).words()) == config
+    config = compose.load_config(overrides)
+    assert compose.load_config(Overrides.from_config(config).to_args()) == config
 
 
 def test_a_recipe_says_no_more_than_needed() -> None:
-    assert Recipe.of(compose.load([])).words() == []
-    assert Recipe.of(compose.load(["model=vit_tiny", "seed=1"])).words() == ["model=vit_tiny", "seed=1"]
+    assert Overrides.from_config(compose.load_config([])).to_args() == []
+    assert Overrides.from_config(compose.load_config(["model=vit_tiny", "seed=1"])).to_args() == ["model=vit_tiny", "seed=1"]
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_fix_writes_a_run_of_which_nothing_is_left_to_warn(
     assert [f for f in examine(["experiment=doctor"]) if f.severity != "note"] == []
     fixes = [line.split("   # ")[0].removeprefix("#").split() for line in file.read_text().splitlines() if "   # " in line]
     words = [*overrides, *(word for fix in fixes for word in fix), "name=doctor"]
-    assert compose.load(["experiment=doctor"]) == compose.load(words)
+    assert compose.load_config(["experiment=doctor"]) == compose.load_config(words)
     for part in ("experiment=doctor", "time ", "expected "):  # what the tests want of every experiment
         assert part in file.read_text().split("defaults:")[0]
 
@@ -78,11 +78,11 @@ def test_fix_takes_a_file_and_overwrites_nothing(own_configs: Path, tmp_path: Pa
     assert main(["doctor", "regularizer.dropout.conv=0.1", "--fix", str(file)]) == 0
     assert yaml.safe_load(file.read_text())["name"] == "mine"
     before = file.read_text()
-    with pytest.raises(Refused, match="exists"):
+    with pytest.raises(InputError, match="exists"):
         doctor([], str(file), None)
-    with pytest.raises(Refused, match="no folder"):
+    with pytest.raises(InputError, match="no folder"):
         doctor([], str(tmp_path / "no" / "x.yaml"), None)
-    with pytest.raises(Refused, match=r"--fix: .*x is not a name"):
+    with pytest.raises(InputError, match=r"--fix: .*x is not a name"):
         doctor([], str(tmp_path / "x"), None)
     assert file.read_text() == before
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from regulo.analysis.doctor.base import Case, Finding
+from regulo.analysis.doctor.base import RuleFinding, RunCase
 from regulo.analysis.doctor.examination import examine, look, rules
 from regulo.analysis.doctor.rules.smoothing_with_mixing import smaller_share
 from regulo.config import compose
 from regulo.core import yaml_files
-from regulo.core.types import Facts
+from regulo.core.types import DatasetInfo
 from regulo.regularizers.components.plan import Plan
 from tests.conftest import rng
 
@@ -41,8 +41,8 @@ BAD = {
     "SmoothingUnderThreshold": ["optim=adamw", "+regularizer=[bce,label_smoothing]", "regularizer.bce.threshold=0.2"],
     "SmoothingWithMixing": ["+regularizer=label_smoothing", "regularizer.label_smoothing.epsilon=0.4"],
     "SWAUnderAnnealing": ["~regularizer.early_stopping", "+regularizer=swa"],
-    "TinyData": ["data.train_images=500", "regularizer=weight_decay"],
-    "TransformerClip": ["model=vit_tiny", "optim.clip=null"],
+    "TinyData": ["data.max_train_images=500", "regularizer=weight_decay"],
+    "TransformerClip": ["model=vit_tiny", "optim.grad_clip_norm=null"],
     "TransformerWarmup": ["model=vit_tiny", "optim.warmup=0.0"],
     "TwoSofteners": ["+regularizer=[label_smoothing,confidence_penalty]"],
     "ValidationSize": [PHOTOS, "data.root=plain"],
@@ -68,7 +68,7 @@ def folders(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photographs)
 
 
-def keys(found: list[Finding], rule: str) -> set[tuple[str, str]]:
+def keys(found: list[RuleFinding], rule: str) -> set[tuple[str, str]]:
     """What one rule found."""
     why = next(r.why for r in rules() if type(r).__name__ == rule)
     return {(f.key, f.what) for f in found if f.why == why}
@@ -76,7 +76,7 @@ def keys(found: list[Finding], rule: str) -> set[tuple[str, str]]:
 
 def test_every_rule_is_tried() -> None:
     assert {type(r).__name__ for r in rules()} == set(BAD)
-    assert all(r.__doc__ and r.why and r.source for r in rules())
+    assert all(r.__doc__ and r.why and r.reference for r in rules())
 
 
 @pytest.mark.parametrize("rule", BAD)
@@ -105,16 +105,16 @@ IMAGENET = {"train": 1_255_000, "val": 25_600, "test": 50_000}
 
 @pytest.mark.parametrize("name", yaml_files.list_groups()["experiment"])
 def test_a_shipped_recipe_deserves_no_warning(name: str) -> None:
-    config = compose.load([f"experiment={name}"])
+    config = compose.load_config([f"experiment={name}"])
     if config.data.name == "image_folder":
         side = config.data.image_size  # type: ignore[attr-defined]
-        facts = Facts(3, side, side, tuple(f"class {k}" for k in range(1000)), (0.5,) * 3, (0.2,) * 3)
+        facts = DatasetInfo(3, side, side, tuple(f"class {k}" for k in range(1000)), (0.5,) * 3, (0.2,) * 3)
         plan = Plan(config.regularizer.values())
         with torch.device("meta"):
             model = config.model.build(facts)
-        case = Case(config, plan, plan.surgery(model, facts), facts, **IMAGENET)
+        case = RunCase(config, plan, plan.surgery(model, facts), facts, **IMAGENET)
     else:
-        case = Case.of(config)
+        case = RunCase.of(config)
     assert [f for f in look(case) if f.severity != "note"] == []
 
 
@@ -146,12 +146,12 @@ def test_a_strength_counts_with_the_knob_and_so_does_its_fix() -> None:
     assert not keys(examine(quiet), "EMAHalfLife")
     loud = [*quiet, "strength=2.9"]
     (finding,) = [f for f in examine(loud) if f.key == "regularizer.ema.half_life"]
-    config = compose.load([*loud, *finding.fix])
+    config = compose.load_config([*loud, *finding.fix])
     assert config.regularizer["ema"].half_life * 2.9 == pytest.approx(0.02, rel=0.02)  # type: ignore[attr-defined]
 
 
 def test_digits_are_mentioned_and_asked_for_differences_are_warned_of() -> None:
-    case = Case.of(compose.load([]))
+    case = RunCase.of(compose.load_config([]))
     digits = dataclasses.replace(case, facts=dataclasses.replace(case.facts, classes=tuple("0123456789")))
     (finding,) = look(digits)
     assert (finding.severity, finding.key) == ("note", "regularizer.augment.flip")
@@ -165,7 +165,7 @@ def test_digits_are_mentioned_and_asked_for_differences_are_warned_of() -> None:
 def test_the_smaller_share_of_a_mixture_is_that_of_its_draws() -> None:
     for alpha in (0.2, 0.8, 1.0):
         lam = rng().beta(alpha, alpha, 400_000)
-        technique = compose.load([f"regularizer.mixup.alpha={alpha}"]).regularizer["mixup"]
+        technique = compose.load_config([f"regularizer.mixup.alpha={alpha}"]).regularizer["mixup"]
         assert smaller_share(technique) == pytest.approx(float((0.5 - abs(lam - 0.5)).mean()), rel=0.01)
 
 

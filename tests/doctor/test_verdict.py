@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from regulo.analysis.doctor.features import NAN, Features, dose, features, read, slope
-from regulo.analysis.doctor.verdict import NEXT, REGIMES, classify, commands, evidence, judge
+from regulo.analysis.doctor.features import NAN, Features, features, read, relative_strength, slope
+from regulo.analysis.doctor.verdict import NEXT, REGIMES, classify, commands, evidence, give_verdict
 from regulo.config import compose
-from regulo.core.errors import Refused
+from regulo.core.errors import InputError
 from regulo.tracking.run_dir import RunFolder
 from tests.conftest import FinishedRun
 
@@ -41,7 +41,7 @@ def curve(start: float, end: float, n: int = EPOCHS) -> list[float]:
 
 
 def seen(*args: Any, result: dict[str, Any] | None = None, overrides: list[str] | None = None, **fields: Any) -> Features:
-    config = compose.load([f"trainer.max_epochs={EPOCHS}", *(overrides or [])])
+    config = compose.load_config([f"trainer.max_epochs={EPOCHS}", *(overrides or [])])
     return features(rows(*args, **fields), {"status": "done"} | (result or {}), config, 10)
 
 
@@ -90,7 +90,7 @@ def test_numbers_that_no_run_writes_give_features_all_the_same(odd: float) -> No
 
 def test_a_loss_that_is_not_finite_is_unstable_and_a_full_disk_is_not() -> None:
     nothing: tuple[Any, ...] = ([], [], [])
-    assert classify(seen(*nothing, result={"status": "failed", "error_type": "Diverged"})) == "unstable"
+    assert classify(seen(*nothing, result={"status": "failed", "error_type": "NonFiniteLossError"})) == "unstable"
     full = seen(*CASES_OF_FITS, result={"status": "failed", "error_type": "OSError"})
     assert classify(full) == "fits"
 
@@ -99,10 +99,10 @@ CASES_OF_FITS: tuple[Any, ...] = (curve(2.2, 0.2), curve(2.2, 0.3), FLAT)
 
 
 def test_a_dose_is_a_multiple_of_the_usual_strength() -> None:
-    config = compose.load(["regularizer.dropout.fc=0.6", "strength=2"])
-    assert dose(config.regularizer["dropout"]) == pytest.approx(3)
-    assert seen(*CASES_OF_FITS, overrides=["regularizer.dropout.fc=0.6", "strength=2"]).dose == pytest.approx(6)
-    assert dose(config.regularizer["early_stopping"]) == 1
+    config = compose.load_config(["regularizer.dropout.fc=0.6", "strength=2"])
+    assert relative_strength(config.regularizer["dropout"]) == pytest.approx(3)
+    assert seen(*CASES_OF_FITS, overrides=["regularizer.dropout.fc=0.6", "strength=2"]).relative_strength == pytest.approx(6)
+    assert relative_strength(config.regularizer["early_stopping"]) == 1
 
 
 @pytest.mark.parametrize("regime", REGIMES)
@@ -112,17 +112,17 @@ def test_a_dose_is_a_multiple_of_the_usual_strength() -> None:
     ids=" ".join,
 )
 def test_every_command_is_valid_and_is_another_run(regime: str, overrides: list[str]) -> None:
-    config = compose.load(overrides)
+    config = compose.load_config(overrides)
     for command in commands(regime, config):
         words = shlex.split(re.fullmatch(r'make train ARGS="(.*)"', command)[1])  # type: ignore[index]
-        again = compose.load(words)
+        again = compose.load_config(words)
         assert again != config or (regime == "stopped too early" and "early_stopping" not in config.regularizer)
     assert set(NEXT) == set(REGIMES)
 
 
 def test_a_run_folder_is_judged(finished_run: FinishedRun) -> None:
     folder = finished_run.folder
-    verdict = judge(RunFolder.open(folder))
+    verdict = give_verdict(RunFolder.open(folder))
     assert verdict.regime == "underfits", "four steps teach nothing"
     assert verdict.evidence
     assert verdict.next
@@ -131,12 +131,12 @@ def test_a_run_folder_is_judged(finished_run: FinishedRun) -> None:
 
 def test_a_run_without_a_finished_epoch_is_not_judged_unless_its_loss_was_not_finite(tmp_path: Path) -> None:
     folder = RunFolder.create(str(tmp_path / "run"), "run")
-    folder.save_config(compose.load([]).as_dict())
+    folder.save_config(compose.load_config([]).as_dict())
     folder.save_json("result.json", {"status": "running"})
-    with pytest.raises(Refused, match="finished no epoch"):
-        judge(folder)
-    folder.save_json("result.json", {"status": "failed", "error": "the training loss is nan", "error_type": "Diverged"})
-    verdict = judge(folder)
+    with pytest.raises(InputError, match="finished no epoch"):
+        give_verdict(folder)
+    folder.save_json("result.json", {"status": "failed", "error": "the training loss is nan", "error_type": "NonFiniteLossError"})
+    verdict = give_verdict(folder)
     assert verdict.regime == "unstable"
     assert "not finite" in verdict.evidence[0]
     assert "optim.lr=0.067" in verdict.next[0]

@@ -110,7 +110,7 @@ def test_read_only_folder(fault: Fault, disk: Path) -> None:
 )
 def test_folder_becomes_read_only(fault: Fault, disk: Path, in_epoch_1: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     fault.folder = disk / "run"
-    monkeypatch.setattr(RunFolder, "taken", lambda self: nullcontext())  # mount would wait for its open file
+    monkeypatch.setattr(RunFolder, "lock", lambda self: nullcontext())  # mount would wait for its open file
     in_epoch_1(lambda _: subprocess.run(["mount", "-o", "remount,ro", disk], check=True))
     assert fault.strikes()["status"] == "running", "nobody can write what has become of it"
 
@@ -155,7 +155,7 @@ def test_runs_in_one_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         together.wait()
         try:
             made.append(run_dir.RunFolder.create(wanted, "x").path)
-        except run_dir.Refused as refusal:
+        except run_dir.InputError as refusal:
             refused.append(refusal)
 
     threads = [threading.Thread(target=start, args=(wanted,)) for wanted in [None] * 8 + ["wanted"] * 8]

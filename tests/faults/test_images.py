@@ -89,7 +89,7 @@ def test_damaged_during_training(
 
 
 @pytest.mark.fault(
-    "An image is truncated, and `data.check` does not look at it",
+    "An image is truncated, and `data.verify_images` does not look at it",
     says="data.root: cannot read '…07.jpg': image file is truncated… — repair, replace or remove it",
     code=2,
     keeps=NOTHING,
@@ -97,7 +97,7 @@ def test_damaged_during_training(
 @pytest.mark.parametrize("check", ["header", "none"])
 def test_truncated_and_not_checked(check: str, fault: Fault, tmp_path: Path) -> None:
     truncate(images(tmp_path / "images") / "a" / "07.jpg")
-    fault.strikes(*of(tmp_path / "images"), f"data.check={check}")
+    fault.strikes(*of(tmp_path / "images"), f"data.verify_images={check}")
 
 
 @pytest.mark.fault(

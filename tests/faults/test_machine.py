@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from regulo.training import autotune
-from regulo.training.module import ImageClassification
+from regulo.training.module import ClassificationModule
 from tests.conftest import FAST
 from tests.faults.conftest import EPOCH, SETTINGS, Fault, images, of
 
@@ -23,9 +23,9 @@ FULL_MEMORY = """
 import resource, sys
 from pathlib import Path
 from regulo.__main__ import main
-from regulo.training.module import ImageClassification
+from regulo.training.module import ClassificationModule
 
-plain = ImageClassification.on_train_epoch_start
+plain = ClassificationModule.on_train_epoch_start
 
 def begin(self):
     plain(self)
@@ -34,7 +34,7 @@ def begin(self):
         limit = pages * resource.getpagesize() + 2**25
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
-ImageClassification.on_train_epoch_start = begin
+ClassificationModule.on_train_epoch_start = begin
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -83,7 +83,7 @@ def test_out_of_memory_before_training(fault: Fault, monkeypatch: pytest.MonkeyP
     def choose(*_: Any) -> None:
         torch.empty(2**50)  # a petabyte, of a real allocator
 
-    monkeypatch.setattr(autotune, "choose", choose)
+    monkeypatch.setattr(autotune, "choose_fastest", choose)
     fault.strikes("trainer.precision=auto")
 
 
@@ -133,7 +133,7 @@ def test_a_bug(workers: int, fault: Fault, tmp_path: Path, monkeypatch: pytest.M
     def step(*_: Any) -> None:
         raise ZeroDivisionError("a bug\nof two lines")
 
-    in_epoch_1(lambda _: monkeypatch.setattr(ImageClassification, "training_step", step))
+    in_epoch_1(lambda _: monkeypatch.setattr(ClassificationModule, "training_step", step))
     with pytest.raises(ZeroDivisionError):  # which Python shows, and ends with 1
         fault.strikes(f"data.num_workers={workers}")
     fault.says = ""

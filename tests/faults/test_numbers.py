@@ -47,7 +47,12 @@ def test_loss(value: str, fault: Fault, in_epoch_1: Any, monkeypatch: pytest.Mon
 )
 @pytest.mark.parametrize(
     ("value", "more"),
-    [("nan", "optim.clip=1"), ("inf", "+regularizer=ema"), ("nan", "+regularizer=sam"), ("inf", "trainer.log_every_n_steps=50")],
+    [
+        ("nan", "optim.grad_clip_norm=1"),
+        ("inf", "+regularizer=ema"),
+        ("nan", "+regularizer=sam"),
+        ("inf", "trainer.log_every_n_steps=50"),
+    ],
 )
 def test_gradients(value: str, more: str, fault: Fault, in_epoch_1: Any) -> None:
     def inject(task: Any) -> None:

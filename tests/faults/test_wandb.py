@@ -87,7 +87,7 @@ def test_refuses(fault: Fault, server: Any) -> None:
     keeps=SETTINGS,
 )
 def test_hangs_at_the_beginning(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wandb_logger, "TO_BEGIN", 2.0)
+    monkeypatch.setattr(wandb_logger, "START_TIMEOUT", 2.0)
     with server("hangs at work"):
         fault.strikes("logger=wandb_online")
 
@@ -131,7 +131,7 @@ def test_its_process_is_killed(fault: Fault, in_epoch_1: Any) -> None:
 
 @pytest.mark.fault("W&B's server dies during the run", says=LOST, code=0, keeps=RUN)
 def test_dies(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epoch_1: Any) -> None:
-    monkeypatch.setattr(wandb_logger, "TO_END", 8.0)
+    monkeypatch.setattr(wandb_logger, "FINISH_TIMEOUT", 8.0)
     with server("well") as victim:
         in_epoch_1(lambda _: victim.die())
         start = time.perf_counter()
@@ -144,7 +144,7 @@ def test_dies(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epo
 @pytest.mark.long
 @pytest.mark.fault("W&B's server hangs during the run", says=LOST, code=0, keeps=RUN)
 def test_hangs_during(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epoch_1: Any) -> None:
-    monkeypatch.setattr(wandb_logger, "TO_END", 8.0)
+    monkeypatch.setattr(wandb_logger, "FINISH_TIMEOUT", 8.0)
     with server("well") as victim:
         in_epoch_1(lambda _: setattr(victim, "mood", "hangs"))
         start = time.perf_counter()

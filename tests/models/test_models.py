@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from regulo.core import registry
-from regulo.core.errors import Refused
-from regulo.core.types import Facts
-from regulo.models.components.sites import sites
+from regulo.core.errors import InputError
+from regulo.core.types import DatasetInfo
+from regulo.models.components.sites import find_sites
 from regulo.models.resnet_small import ResNetSmall
 from regulo.models.torchvision import Torchvision
 from regulo.models.vit_tiny import ViTTiny
@@ -19,18 +19,18 @@ from tests.conftest import COLOUR, GREY, SMALL, build_model, images_of
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("name", ["resnet_small", "vit_tiny"])
 def test_any_image_size_and_channel_count(name: str, channels: int, height: int, width: int) -> None:
-    facts = Facts(channels, height, width, ("a", "b", "c"), (0.5,) * channels, (0.2,) * channels)
+    facts = DatasetInfo(channels, height, width, ("a", "b", "c"), (0.5,) * channels, (0.2,) * channels)
     logits = build_model(name, facts)(images_of(facts, 2))
     assert logits.shape == (2, 3)
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("name", registry.names("model"))
+@pytest.mark.parametrize("name", registry.list_plugins("model"))
 def test_the_seed_decides_the_weights(name: str) -> None:
     models = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        models.append(registry.load("model", name)(**SMALL.get(name, {})).build(GREY))
+        models.append(registry.get_plugin("model", name)(**SMALL.get(name, {})).build(GREY))
     one, same, other = (list(model.parameters()) for model in models)
     assert all(a.equal(b) for a, b in zip(one, same, strict=True))
     assert any(not a.equal(b) for a, b in zip(one, other, strict=True))
@@ -38,7 +38,7 @@ def test_the_seed_decides_the_weights(name: str) -> None:
 
 def test_the_default_resnet_has_its_published_shape() -> None:
     """6 n + 2 layers; 272,474 parameters at depth 20, width 16 with projection shortcuts and 3 channels (0.27 M in the paper)."""
-    model = ResNetSmall(depth=20, width=16).build(Facts(3, 32, 32, tuple("abcdefghij"), (0.5,) * 3, (0.2,) * 3))
+    model = ResNetSmall(depth=20, width=16).build(DatasetInfo(3, 32, 32, tuple("abcdefghij"), (0.5,) * 3, (0.2,) * 3))
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
     assert len(layers) + 1 == 20
     assert abs(sum(p.numel() for p in model.parameters()) - 272_474) < 3_000
@@ -86,10 +86,10 @@ FAMILIES = {
 
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_torchvisions_families_get_a_head_a_stem_and_sites(architecture: str) -> None:
-    facts = Facts(1, 64, 64, ("a", "b", "c"), (0.5,), (0.2,))
+    facts = DatasetInfo(1, 64, 64, ("a", "b", "c"), (0.5,), (0.2,))
     model = Torchvision(architecture=architecture).build(facts)
     assert model.eval()(images_of(facts, 2)).shape == (2, 3)
-    assert tuple(k for k in ("conv", "fc", "attention") if sites(model, k)) == FAMILIES[architecture]  # type: ignore[arg-type]
+    assert tuple(k for k in ("conv", "fc", "attention") if find_sites(model, k)) == FAMILIES[architecture]  # type: ignore[arg-type]
     assert not any(m.p for m in model.modules() if isinstance(m, nn.Dropout)), "the plan alone regularizes"
 
 
@@ -106,8 +106,8 @@ def test_sites_leave_torchvisions_state_dict_keys_and_outputs_alone() -> None:
 def test_a_copied_model_acts_on_its_own_sites() -> None:
     model = Torchvision(small_stem=False).build(COLOUR)
     twin = copy.deepcopy(model)
-    for site in sites(twin, "fc"):
-        site.put(nn.Dropout(0.99))
+    for site in find_sites(twin, "fc"):
+        site.insert(nn.Dropout(0.99))
     x = images_of(COLOUR, 2)
     model.train()
     twin.train()
@@ -127,9 +127,9 @@ def test_small_images_keep_their_resolution_up_to_the_first_stage() -> None:
 
 
 def test_a_wrong_architecture_names_the_nearest() -> None:
-    with pytest.raises(Refused, match=r"model\.architecture.*resnet50"):
+    with pytest.raises(InputError, match=r"model\.architecture.*resnet50"):
         Torchvision(architecture="resnet5O").build(COLOUR)
-    with pytest.raises(Refused, match=r"model\.weights.*IMAGENET1K_V1"):
+    with pytest.raises(InputError, match=r"model\.weights.*IMAGENET1K_V1"):
         Torchvision(architecture="resnet18", weights="IMAGENET1K_V9").build(COLOUR)
 
 
@@ -162,7 +162,7 @@ def test_a_failed_download_of_weights_says_what_to_do(tmp_path: Path, monkeypatc
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(Refused, match=r"no network.*TORCH_HOME"):
+    with pytest.raises(InputError, match=r"no network.*TORCH_HOME"):
         Torchvision(weights="DEFAULT").build(COLOUR)
 
 
@@ -174,6 +174,6 @@ def test_a_hostile_weights_file_is_not_run(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "owned",))
 
     torch.save({"fc.weight": Payload()}, tmp_path / "bad.pth")
-    with pytest.raises((Refused, pickle.UnpicklingError)):
+    with pytest.raises((InputError, pickle.UnpicklingError)):
         Torchvision(weights=str(tmp_path / "bad.pth")).build(COLOUR)
     assert not (tmp_path / "owned").exists()

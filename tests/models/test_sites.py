@@ -12,7 +12,7 @@ from torchvision import models
 from torchvision.models import maxvit, swin_transformer, vision_transformer
 
 from regulo.models import torchvision
-from regulo.models.components.sites import RateSite, Site, sites
+from regulo.models.components.sites import RateSite, Site, find_sites
 from regulo.models.torchvision import Torchvision
 from tests.conftest import COLOUR, SMALL, build_model, images_of
 
@@ -68,11 +68,11 @@ class Zero(nn.Module):
 def test_a_block_without_its_branches_is_its_shortcut(name: str) -> None:
     build, count, projection, after = BLOCKS[name]
     model = build().eval()
-    branches = sites(model, "residual")
+    branches = find_sites(model, "residual")
     assert len(branches) == count
     met: list[nn.Module] = []
     for site in branches:
-        site.put(Zero())
+        site.insert(Zero())
         site.inner[0].register_forward_hook(lambda m, i, o: met.append(m))
     seen = []
     blocks = [m for m in model.modules() if any(isinstance(c, Site) and c.kind == "trunk" for c in m.children())]
@@ -91,7 +91,7 @@ def test_a_block_without_its_branches_is_its_shortcut(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "squeezenet1_1"])
 def test_what_adds_nothing_has_no_residual_site(name: str) -> None:
-    assert not sites(named(name)(), "residual")
+    assert not find_sites(named(name)(), "residual")
 
 
 @pytest.mark.parametrize("pool", ["mean", "class"])
@@ -105,7 +105,7 @@ def test_the_tokens_site_sees_every_patch_with_its_position_behind_the_prefix(na
         model = build_model(name, COLOUR, pool=pool)
         position, prefix, patches = model.position, int(pool == "class"), 16
         embed, class_token = model.embed, model.class_token
-    (site,) = sites(model, "tokens")
+    (site,) = find_sites(model, "tokens")
     seen: list[Tensor] = []
     site.register_forward_hook(lambda m, i, o: seen.append(o))
     x = images_of(COLOUR, 2)
@@ -143,11 +143,11 @@ def test_the_rate_site_of_a_copy_sets_the_rate_of_the_copy(duplicate: Any) -> No
     for attention in model:
         attention.add_module("site", RateSite("attention", attention, "dropout"))
     twin = duplicate(model)
-    for k, site in enumerate(sites(twin, "attention"), start=1):
+    for k, site in enumerate(find_sites(twin, "attention"), start=1):
         site.set_rate(k / 10)
     assert [attention.dropout for attention in twin] == [0.1, 0.2]
     assert [attention.dropout for attention in model] == [0.0, 0.0]
-    assert all(site.owner is attention for site, attention in zip(sites(twin, "attention"), twin, strict=True))
+    assert all(site.owner is attention for site, attention in zip(find_sites(twin, "attention"), twin, strict=True))
     assert list(twin.modules())[2] is not twin[1], "an owner is no child of its site"
 
 

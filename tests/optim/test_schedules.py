@@ -22,11 +22,11 @@ def test_one_cycle_is_torchs(warmup: float) -> None:
     theirs = through_torch(
         lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 1.0, total_steps=201, pct_start=warmup, cycle_momentum=False), 201
     )
-    np.testing.assert_allclose(SGD(schedule="one_cycle", warmup=warmup).rates(201), theirs, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(SGD(schedule="one_cycle", warmup=warmup).lr_factors(201), theirs, rtol=1e-9, atol=1e-12)
 
 
 def test_cosine_is_torchs_after_the_warm_up() -> None:
-    rates = SGD(schedule="cosine", warmup=0.1).rates(100)
+    rates = SGD(schedule="cosine", warmup=0.1).lr_factors(100)
     np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10)
     theirs = through_torch(lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 90), 90)
     np.testing.assert_allclose(rates[10:], theirs, rtol=1e-9, atol=1e-12)

@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from regulo.config import compose
 from regulo.core import registry, yaml_files
-from regulo.core.errors import Refused
-from regulo.core.rng import Moment
-from regulo.core.schedule import Dial
-from regulo.core.types import Facts, Split
+from regulo.core.errors import InputError
+from regulo.core.rng import StepContext
+from regulo.core.schedule import RampBuffer
+from regulo.core.types import DatasetInfo, Split
 from regulo.data.components.dataset import BatchedImages
 from regulo.models.components.classifier import Classifier
 from regulo.models.components.sites import RateSite
 from regulo.optim.sgd import SGD
 from regulo.regularizers.base import Regularizer
 from regulo.regularizers.components.plan import Plan
-from regulo.training.module import forward
+from regulo.training.module import compute_loss
 from tests.conftest import build_model, rng
 
 
@@ -34,20 +34,24 @@ def written(name: str) -> dict[str, Any]:
 
 def technique(name: str, **fields: Any) -> Regularizer:
     """As its YAML has it."""
-    return registry.load("regularizer", name).model_validate(written(name) | fields)
+    return registry.get_plugin("regularizer", name).model_validate(written(name) | fields)
 
 
 def rampable(name: str) -> list[str]:
     """Its fields that may be ramps."""
-    return [f for f, described in registry.load("regularizer", name).model_fields.items() if "Ramp[" in str(described.annotation)]
+    return [
+        f
+        for f, described in registry.get_plugin("regularizer", name).model_fields.items()
+        if "Ramp[" in str(described.annotation)
+    ]
 
 
 @functools.cache
 def needed(name: str) -> list[str]:
     """What it needs beside it, and what that needs."""
-    if not registry.load("regularizer", name).needs:
+    if not registry.get_plugin("regularizer", name).requires:
         return []
-    return [n for need in compose.companions(name) for n in (*needed(need), need)]
+    return [n for need in compose.required_techniques(name) for n in (*needed(need), need)]
 
 
 def company(*names: str, **fields: Any) -> list[Regularizer]:
@@ -56,47 +60,47 @@ def company(*names: str, **fields: Any) -> list[Regularizer]:
     return [technique(n, **(fields if n == names[-1] else {})) for n in whole]
 
 
-def operated(plan: Plan, model: nn.Module, facts: Facts) -> nn.Module | None:
+def operated(plan: Plan, model: nn.Module, facts: DatasetInfo) -> nn.Module | None:
     """The model after surgery, or nothing if a technique of the plan refuses it by its own name."""
     try:
         plan.surgery(model, facts)
         plan.param_groups(model)
         return model
-    except Refused as refusal:
+    except InputError as refusal:
         if not any(p.key.startswith(f"regularizer.{r.name}") for p in refusal.problems for r in plan.regularizers):
             raise
         return None
 
 
 def dials_of(model: nn.Module) -> list[Any]:
-    return [m for m in model.modules() if isinstance(m, Dial | RateSite)]
+    return [m for m in model.modules() if isinstance(m, RampBuffer | RateSite)]
 
 
-def images_and_labels(facts: Facts, n: int) -> Split:
+def images_and_labels(facts: DatasetInfo, n: int) -> Split:
     images = rng().integers(0, 256, (n, facts.height, facts.width, facts.channels), dtype="uint8")
     return Split(images, np.arange(n) % facts.num_classes)
 
 
-def train(plan: Plan, model: nn.Module, facts: Facts, steps: int = 2, size: int = 8) -> list[Tensor]:
+def train(plan: Plan, model: nn.Module, facts: DatasetInfo, steps: int = 2, size: int = 8) -> list[Tensor]:
     """A few steps with SGD on a model after surgery. Returns all that a technique could change, in flow order."""
     classifier = Classifier(model, facts, "contiguous").train()
-    split, at = images_and_labels(facts, size), [Moment(0)]
+    split, at = images_and_labels(facts, size), [StepContext(0)]
     base = SGD(lr=0.05)
     optimizer = plan.wrap_optimizer(base.build(plan.param_groups(model), fused=False), model, lambda: at[0])
     seen: list[Tensor] = []
     for step in range(steps):
-        now = at[0] = Moment(0, step=step, progress=step / steps)
+        now = at[0] = StepContext(0, step=step, progress=step / steps)
         data = BatchedImages(split, plan.transforms([], facts, now.progress), seed=0)
         batch = data.__getitems__([(step, int(i), copy) for copy, i in enumerate(plan.sequence(np.arange(size)))])
         for dial in dials_of(model):
-            dial.advance(now.progress)
-        if plan.regroups:
-            base.regroup(optimizer, plan.param_groups(model, now.progress))
+            dial.update(now.progress)
+        if plan.groups_change:
+            base.update_groups(optimizer, plan.param_groups(model, now.progress))
         torch.manual_seed(step)
 
-        def closure(batch: Any = batch, now: Moment = now) -> Tensor:
+        def closure(batch: Any = batch, now: StepContext = now) -> Tensor:
             optimizer.zero_grad()
-            done = forward(classifier, plan, batch, facts.num_classes, now)
+            done = compute_loss(classifier, plan, batch, facts.num_classes, now)
             done.loss.backward()
             seen.extend(t.detach().clone() for t in (done.images, done.targets, done.logits, done.loss))
             return done.loss
@@ -105,7 +109,7 @@ def train(plan: Plan, model: nn.Module, facts: Facts, steps: int = 2, size: int 
     return [*seen, *(v.detach().clone() for v in model.state_dict().values())]
 
 
-def family(plan: Plan, facts: Facts) -> tuple[str, nn.Module]:
+def family(plan: Plan, facts: DatasetInfo) -> tuple[str, nn.Module]:
     """The first small model that all techniques of the plan accept, by name and after surgery."""
     for name in ("resnet_small", "vit_tiny"):
         model = operated(plan, build_model(name, facts), facts)

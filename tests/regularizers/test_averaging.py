@@ -10,19 +10,19 @@ import torch
 from torch import nn
 
 from regulo.config import compose
-from regulo.config.trainer import TrainerSpec
-from regulo.core.errors import Refused
+from regulo.config.trainer import TrainerConfig
+from regulo.core.errors import InputError
 from regulo.core.types import Batch
 from regulo.distributed.preemption import StopRequest
 from regulo.optim.sgd import SGD
 from regulo.regularizers.base import Goal
 from regulo.regularizers.components.plan import Plan
-from regulo.regularizers.components.weight_averaging import PREFIX, Averaging, estimate_statistics
+from regulo.regularizers.components.weight_averaging import PREFIX, WeightAveragingCallback, update_bn
 from regulo.regularizers.ema import EMA
 from regulo.regularizers.swa import SWA
-from regulo.tracking.checkpoint_io import load_final_checkpoint, load_weights, read
+from regulo.tracking.checkpoint_io import load_final_checkpoint, load_weights, read_checkpoint
 from regulo.training.checkpointing import checkpoint_callbacks
-from regulo.training.module import ImageClassification
+from regulo.training.module import ClassificationModule
 from tests.conftest import GREY, build_model, images_of
 from tests.test_task import batches, fit, task
 
@@ -57,7 +57,7 @@ class Run:
         class Look(Callback):
             def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, *_: Any) -> None:
                 run.steps.append(snapshot(pl_module.classifier))
-                run.seen.append(pl_module.classifier.normalise(batch.images))
+                run.seen.append(pl_module.classifier.normalize(batch.images))
 
             def on_validation_batch_start(self, t: Any, pl_module: Any, b: Any, i: int, dataloader_idx: int = 0) -> None:
                 if dataloader_idx == 0:
@@ -71,13 +71,13 @@ class Run:
         self.plan = Plan([technique])
         self.task = task("none", SGD(lr=0.1, schedule="constant", warmup=0.0))
         self.task.plan = self.plan
-        self.task.extra = {"config": {"trainer": {"max_epochs": epochs}}}
+        self.task.checkpoint_extra = {"config": {"trainer": {"max_epochs": epochs}}}
         callbacks = self.plan.callbacks(GOAL)
         (self.averaging,) = callbacks
-        assert isinstance(self.averaging, Averaging)
-        callbacks = [*callbacks, Look(), *checkpoint_callbacks(folder, GOAL, TrainerSpec(), StopRequest(None))]
+        assert isinstance(self.averaging, WeightAveragingCallback)
+        callbacks = [*callbacks, Look(), *checkpoint_callbacks(folder, GOAL, TrainerConfig(), StopRequest(None))]
         fit(self.task, batches(per_epoch), callbacks=callbacks, max_epochs=epochs, enable_checkpointing=True, **options)
-        self.last, self.best = read(folder / "last.ckpt"), read(folder / "best.ckpt")
+        self.last, self.best = read_checkpoint(folder / "last.ckpt"), read_checkpoint(folder / "best.ckpt")
 
 
 def of(checkpoint: dict[str, Any], key: str = "state_dict") -> State:
@@ -103,7 +103,7 @@ def ema_by_hand(states: list[torch.Tensor], half_life_in_steps: float) -> torch.
 @pytest.mark.parametrize(("half_life", "steps"), [(0.02, 100), (0.1, 400), (1.0, 50)])
 def test_ema_is_its_weighted_sum_with_the_warm_up(half_life: float, steps: int) -> None:
     ema, model = EMA(half_life=half_life), nn.Linear(3, 2).double()
-    averaging = Averaging(ema.weight)
+    averaging = WeightAveragingCallback(ema.weight)
     states = []
     for t in range(steps):
         with torch.no_grad():
@@ -123,20 +123,20 @@ def test_after_the_warm_up_a_state_counts_half_after_the_half_life() -> None:
 
 
 def test_at_strength_0_the_average_is_the_last_state_bit_for_bit() -> None:
-    ema, model = EMA().scaled(0), build_model("resnet_small", GREY).train()
-    averaging = Averaging(ema.weight)  # type: ignore[union-attr]
+    ema, model = EMA().with_strength(0), build_model("resnet_small", GREY).train()
+    averaging = WeightAveragingCallback(ema.weight)  # type: ignore[union-attr]
     for _ in range(3):
         model(images_of(GREY))
         nn.init.normal_(model.head.weight)  # type: ignore[union-attr, arg-type]
         averaging.take(model, ema.weight(averaging.count, 0.1, 10))  # type: ignore[union-attr]
     assert all(t.equal(averaging.average[n]) for n, t in model.state_dict().items())
-    none = SWA().scaled(0)
+    none = SWA().with_strength(0)
     assert all(none.weight(0, p / 10, 10) is None for p in range(11))  # type: ignore[union-attr]
 
 
 def test_counters_are_copied_and_not_averaged() -> None:
     model = build_model("resnet_small", GREY).train()
-    averaging = Averaging(EMA(half_life=1.0).weight)
+    averaging = WeightAveragingCallback(EMA(half_life=1.0).weight)
     for t in range(20):
         model(images_of(GREY))
         averaging.take(model, EMA(half_life=1.0).weight(t, 0.5, 100))
@@ -183,12 +183,12 @@ def test_the_final_test_is_of_the_averaged_weights(run: Any, monkeypatch: pytest
 
     monkeypatch.setattr(inference, "run_inference", spy)
     folder, _ = run("regularizer=[ema]", "regularizer.ema.half_life=1.0", "optim.lr=0.5")
-    kept = read(folder / "checkpoints" / "last.ckpt")
+    kept = read_checkpoint(folder / "checkpoints" / "last.ckpt")
     assert len(tested) == 3
     for state in tested:
         same(state, of(kept), rtol=0, atol=0)
         assert not state["model.head.weight"].equal(of(kept, "raw_state_dict")["model.head.weight"])
-    restored = restore.restore(run_dir.RunFolder.open(folder))
+    restored = restore.load_run(run_dir.RunFolder.open(folder))
     same(snapshot(restored.classifier), of(kept), rtol=0, atol=0)
 
 
@@ -262,7 +262,7 @@ def test_estimating_statistics_changes_nothing_else() -> None:
     model = build_model("resnet_small", GREY).eval()
     frozen = {n: m.momentum for n, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)}
     before = snapshot(model)
-    estimate_statistics(model, [images_of(GREY, 8, seed=s) for s in range(3)])
+    update_bn(model, [images_of(GREY, 8, seed=s) for s in range(3)])
     after = snapshot(model)
     assert [n for n in before if not before[n].equal(after[n])] == [n for n in before if is_statistic(n)]
     assert not any(m.training for m in model.modules())
@@ -273,18 +273,18 @@ def test_a_model_without_batch_norm_needs_no_statistics() -> None:
     model = build_model("vit_tiny", GREY)
     before = snapshot(model)
     model.register_forward_hook(lambda *_: pytest.fail("no forward pass is needed"))
-    estimate_statistics(model, [images_of(GREY)])
+    update_bn(model, [images_of(GREY)])
     same(snapshot(model), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("other", ["early_stopping", "ema"])
 def test_swa_is_refused_beside_early_stopping_and_another_average(other: str) -> None:
-    with pytest.raises(Refused, match="cannot run beside"):
-        compose.load([f"regularizer=[swa,{other}]"])
+    with pytest.raises(InputError, match="cannot run beside"):
+        compose.load_config([f"regularizer=[swa,{other}]"])
 
 
 def test_ema_runs_beside_early_stopping() -> None:
-    plan = compose.load(["regularizer=[ema,early_stopping]"]).regularizer
+    plan = compose.load_config(["regularizer=[ema,early_stopping]"]).regularizer
     assert Plan(plan.values()).keeps_best
 
 
@@ -292,7 +292,7 @@ def test_ema_runs_beside_early_stopping() -> None:
 
 
 def test_averaging_does_not_touch_training(ema: Run, swa: Run) -> None:
-    alone: ImageClassification = task("none", SGD(lr=0.1, schedule="constant", warmup=0.0))
+    alone: ClassificationModule = task("none", SGD(lr=0.1, schedule="constant", warmup=0.0))
     fit(alone, batches(3), max_epochs=3)
     for run in (ema, swa):  # of 3 and 4 epochs
         same(run.steps[8], snapshot(alone.classifier), rtol=1e-3, atol=1e-5)  # sums may be ordered otherwise
@@ -303,7 +303,7 @@ def test_averaging_waits_for_nothing() -> None:
     from tests.test_task import Waits
 
     model = build_model("resnet_small", GREY)
-    averaging = Averaging(EMA().weight)
+    averaging = WeightAveragingCallback(EMA().weight)
     with Waits() as waits:
         for t in range(3):
             averaging.take(model, EMA().weight(t, 0.1, 100))

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from regulo.core.errors import Refused
-from regulo.core.rng import Moment
-from regulo.core.schedule import Dial
-from regulo.core.types import Facts, soft_targets
+from regulo.core.errors import InputError
+from regulo.core.rng import StepContext
+from regulo.core.schedule import RampBuffer
+from regulo.core.types import DatasetInfo, soft_targets
 from regulo.models.components.sites import Site
-from regulo.regularizers.components.boxes import within
+from regulo.regularizers.components.boxes import boxes_within
 from regulo.regularizers.components.plan import Plan
 from regulo.regularizers.cutmix import CutMix
 from regulo.regularizers.ghost_batch_norm import GhostBatchNorm
@@ -67,7 +67,7 @@ def test_the_erased_rectangle_is_torchvisions(area: tuple[float, float], ratio: 
         possible = np.array([size]) - found + 1
         places = (np.array([[params["i"], params["j"]]]) + 0.5) / possible
         box = [params["i"], params["i"] + params["h"], params["j"], params["j"] + params["w"]]
-        assert within(places, found, size).tolist() == [box]
+        assert boxes_within(places, found, size).tolist() == [box]
 
 
 def test_erasing_zeroes_one_rectangle_of_a_share_p_of_the_images_with_torchvisions_areas() -> None:
@@ -130,7 +130,7 @@ def test_erasing_takes_any_size_and_strength_zero_changes_nothing(size: tuple[in
     technique = RandomErasing(p=1.0, **fields)
     for seed in range(20):
         assert technique.mix(images, targets, rng(seed))[0].isfinite().all()
-        none = technique.scaled(0)
+        none = technique.with_strength(0)
         assert none
         assert none.mix(images, targets, rng(seed))[0] is images
 
@@ -192,7 +192,7 @@ def shares(model: nn.Module) -> list[float]:
     return [m.share.value.item() for m in model.modules() if isinstance(m, Mixer)]
 
 
-def bound(technique: ManifoldMixup, model: nn.Module, facts: Facts) -> ManifoldMixup:
+def bound(technique: ManifoldMixup, model: nn.Module, facts: DatasetInfo) -> ManifoldMixup:
     """The technique that knows its mixers in the model."""
     result = technique.surgery(model, facts)
     assert result is not None
@@ -205,7 +205,7 @@ def test_plans_of_one_technique_act_each_on_its_own_model_and_a_technique_withou
     for plan, model in zip(plans, models, strict=True):
         plan.surgery(model, GREY)
     for seed in range(20):
-        plans[0].mix(images_of(GREY), torch.eye(4), Moment(seed))
+        plans[0].mix(images_of(GREY), torch.eye(4), StepContext(seed))
     assert any(shares(models[0]))
     assert not any(shares(models[1]))
     assert all(ghosts in plan.regularizers for plan in plans)
@@ -220,7 +220,7 @@ def test_manifold_mixup_mixes_one_hidden_state_as_by_hand_and_the_targets_alike(
     images, targets = torch.randn(5, 1, 2, 3, dtype=torch.float64), torch.eye(5, dtype=torch.float64)
     layers = []
     for seed in range(60):
-        mixed, t = technique.at(0.5).mix(images, targets, rng(seed))
+        mixed, t = technique.resolve(0.5).mix(images, targets, rng(seed))
         lam = t[0, 0].item()
         assert sorted(t[0].tolist()) == pytest.approx(sorted([lam, 1 - lam, 0, 0, 0])), "an image and one partner"
         layer = next((k for k, share in enumerate(shares(model), start=1) if share), 0)
@@ -265,8 +265,8 @@ def test_a_mixer_rests_until_it_is_its_turn_in_a_step(name: str) -> None:
     model.load_state_dict(plain.state_dict())
     assert model.eval()(x).equal(plain.eval()(x)), "in inference it is the identity, too"
     model.train()
-    for dial in (m for m in model.modules() if isinstance(m, Dial)):
-        dial.advance(0.5)  # what the task does when a step begins
+    for dial in (m for m in model.modules() if isinstance(m, RampBuffer)):
+        dial.update(0.5)  # what the task does when a step begins
     assert model(x).equal(plain.train()(x))
     technique.mix(x, targets, rng(seed))
     none = technique.model_copy(update={"p": 0.0})
@@ -285,7 +285,7 @@ def test_a_mixed_hidden_state_keeps_its_type() -> None:
 
 def test_a_model_without_blocks_is_refused_and_at_strength_zero_left_alone() -> None:
     plain = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
-    with pytest.raises(Refused, match="manifold_mixup"):
+    with pytest.raises(InputError, match="manifold_mixup"):
         ManifoldMixup().surgery(plain, GREY)
     Plan([ManifoldMixup()], strength=0.0).surgery(plain, GREY)
 
@@ -296,7 +296,7 @@ def test_both_passes_of_sam_mix_alike_and_another_techniques_turn_finds_the_mixe
     seen: list[tuple[int, float, float]] = []
     loss = Plan.loss
 
-    def spy(self: Plan, model: nn.Module, images: Tensor, targets: Tensor, logits: Tensor, now: Moment) -> Any:
+    def spy(self: Plan, model: nn.Module, images: Tensor, targets: Tensor, logits: Tensor, now: StepContext) -> Any:
         own = targets.max(1).values.min().item()
         seen.append((now.step, sum(shares(model)), own))
         return loss(self, model, images, targets, logits, now)

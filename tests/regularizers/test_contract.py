@@ -13,28 +13,28 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from regulo.config import compose
-from regulo.config.json_schema import fields
+from regulo.config.json_schema import field_schemas
 from regulo.core import registry
-from regulo.core.errors import Refused
-from regulo.core.rng import Moment
-from regulo.core.schedule import Dial, Ramp
-from regulo.core.types import Facts, Split, soft_targets
+from regulo.core.errors import InputError
+from regulo.core.rng import StepContext
+from regulo.core.schedule import Ramp, RampBuffer
+from regulo.core.types import DatasetInfo, Split, soft_targets
 from regulo.data.components.dataset import BatchedImages
-from regulo.regularizers.base import HOOKS, Goal, Regularizer, hooks
-from regulo.regularizers.components.plan import Plan, conflicts, named_parameters, suppliers
-from regulo.regularizers.components.weight_averaging import Averaging
+from regulo.regularizers.base import HOOKS, Goal, Regularizer, used_hooks
+from regulo.regularizers.components.plan import Plan, find_conflicts, find_providers, named_parameters
+from regulo.regularizers.components.weight_averaging import WeightAveragingCallback
 from tests.conftest import COLOUR, GREY, build_model, images_of, rng
 from tests.regularizers.flow import company, dials_of, family, needed, operated, rampable, technique, train, written
 
-TECHNIQUES = registry.names("regularizer")
-MODELS = registry.names("model")
+TECHNIQUES = registry.list_plugins("regularizer")
+MODELS = registry.list_plugins("model")
 FACTS = pytest.mark.parametrize("facts", [GREY, COLOUR], ids=["grey", "colour"])
 CHANGES_THE_FUNCTION = {"norm", "weight_standardization"}
 """they replace what a layer computes, in inference too"""
 
 
 def using(hook: str) -> list[str]:
-    return [n for n in TECHNIQUES if hook in hooks(registry.load("regularizer", n)())]
+    return [n for n in TECHNIQUES if hook in used_hooks(registry.get_plugin("regularizer", n)())]
 
 
 RAMPABLE = [(n, f) for n in TECHNIQUES for f in rampable(n)]
@@ -58,20 +58,20 @@ def same(one: list[Tensor], other: list[Tensor]) -> bool:
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_it_uses_a_hook_and_says_where_it_comes_from(name: str) -> None:
     r = technique(name)
-    assert hooks(r)
-    assert set(hooks(r)) <= set(HOOKS)
-    assert {row["technique"] for row in Plan([r]).rows()} == {name}
+    assert used_hooks(r)
+    assert set(used_hooks(r)) <= set(HOOKS)
+    assert {row["technique"] for row in Plan([r]).as_rows()} == {name}
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_what_it_scales_and_refuses_and_needs_exists(name: str) -> None:
-    cls = registry.load("regularizer", name)
-    assert set(cls.scales) <= set(cls.model_fields)
-    assert not (cls.scales and cls.scaled is not Regularizer.scaled), "one rule of scaling, not two"
-    roles = {role for n in TECHNIQUES for role in registry.load("regularizer", n).roles}
-    assert all(suppliers(word) for word in cls.needs)
-    assert set(cls.refuses) <= {*TECHNIQUES, *roles, "16-mixed", "bf16-mixed", "32-true", "sync_batchnorm", "fsdp"}
-    assert all(len(reason) > 10 for reason in (*cls.needs.values(), *cls.refuses.values()))
+    cls = registry.get_plugin("regularizer", name)
+    assert set(cls.strength_fields) <= set(cls.model_fields)
+    assert not (cls.strength_fields and cls.with_strength is not Regularizer.with_strength), "one rule of scaling, not two"
+    roles = {role for n in TECHNIQUES for role in registry.get_plugin("regularizer", n).tags}
+    assert all(find_providers(word) for word in cls.requires)
+    assert set(cls.incompatible) <= {*TECHNIQUES, *roles, "16-mixed", "bf16-mixed", "32-true", "sync_batchnorm", "fsdp"}
+    assert all(len(reason) > 10 for reason in (*cls.requires.values(), *cls.incompatible.values()))
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
@@ -79,12 +79,12 @@ def test_its_yaml_lists_exactly_its_fields_and_survives_being_saved(name: str) -
     r = technique(name)
     assert set(written(name)) == set(type(r).model_fields)
     assert type(r).model_validate(yaml.safe_load(yaml.safe_dump(r.model_dump()))) == r
-    assert compose.load([f"regularizer=[{','.join([*needed(name), name])}]"]).regularizer[name] == r
+    assert compose.load_config([f"regularizer=[{','.join([*needed(name), name])}]"]).regularizer[name] == r
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_every_number_has_a_range_and_is_refused_just_outside_of_it(name: str) -> None:
-    cls = registry.load("regularizer", name)
+    cls = registry.get_plugin("regularizer", name)
 
     def out_of_range(field: str, value: Any) -> bool:
         try:
@@ -94,7 +94,7 @@ def test_every_number_has_a_range_and_is_refused_just_outside_of_it(name: str) -
             return any(e["type"] in kinds and e["loc"][0] == field for e in error.errors())
         return False
 
-    for field, described in fields(cls).items():
+    for field, described in field_schemas(cls).items():
         for kind in described.get("anyOf", [described]):
             if kind.get("type") not in ("number", "integer"):
                 continue
@@ -157,17 +157,17 @@ def test_surgery_keeps_keys_and_parameters_and_inference_stays_what_it_was(name:
 # ---- the batch
 
 
-def mixed(plan: Plan, facts: Facts, n: int, now: Moment) -> tuple[Tensor, Tensor]:
+def mixed(plan: Plan, facts: DatasetInfo, n: int, now: StepContext) -> tuple[Tensor, Tensor]:
     return plan.mix(images_of(facts, n), soft_targets(torch.arange(n) % facts.num_classes, facts.num_classes), now)
 
 
 @FACTS
 @pytest.mark.parametrize("name", using("mix"))
-def test_mixed_target_rows_sum_to_one_whatever_the_size_of_the_batch(name: str, facts: Facts) -> None:
+def test_mixed_target_rows_sum_to_one_whatever_the_size_of_the_batch(name: str, facts: DatasetInfo) -> None:
     plan = Plan(company(name))
     family(plan, facts)
     for step, n in itertools.product(range(12), (1, 2, 7, 16)):
-        x, t = mixed(plan, facts, n, Moment(0, step=step))
+        x, t = mixed(plan, facts, n, StepContext(0, step=step))
         assert x.shape == images_of(facts, n).shape
         assert x.isfinite().all()
         torch.testing.assert_close(t.sum(1), torch.ones(n))
@@ -180,11 +180,11 @@ def test_a_batch_repeats_with_the_seed_and_what_is_drawn_differs_by_rank_and_ste
     family(plan, GREY)
 
     def drawn(seed: int, rank: int, first: int = 0) -> list[Tensor]:
-        return [t for step in range(first, first + 8) for t in mixed(plan, GREY, 16, Moment(seed, rank, step))]
+        return [t for step in range(first, first + 8) for t in mixed(plan, GREY, 16, StepContext(seed, rank, step))]
 
     one = drawn(0, 0)
     assert same(one, drawn(0, 0))
-    plain = [t for _ in range(8) for t in mixed(Plan([]), GREY, 16, Moment(0))]
+    plain = [t for _ in range(8) for t in mixed(Plan([]), GREY, 16, StepContext(0))]
     assert not same(one, plain), "it does something"
     draws = any(not same(one[:2], one[i : i + 2]) for i in range(2, 16, 2))
     for other in (drawn(1, 0), drawn(0, 1), drawn(0, 0, first=8)):
@@ -198,7 +198,7 @@ def test_mixing_leaves_its_arguments_alone(name: str) -> None:
     images, targets = images_of(GREY, 8), soft_targets(torch.arange(8), 10)
     kept = images.clone(), targets.clone()
     for step in range(10):
-        plan.mix(images, targets, Moment(0, step=step))
+        plan.mix(images, targets, StepContext(0, step=step))
     assert images.equal(kept[0])
     assert targets.equal(kept[1])
 
@@ -208,7 +208,7 @@ def test_mixing_leaves_its_arguments_alone(name: str) -> None:
 
 @FACTS
 @pytest.mark.parametrize("name", using("transform"))
-def test_transforms_keep_shape_and_type_and_depend_on_seed_epoch_and_index_alone(name: str, facts: Facts) -> None:
+def test_transforms_keep_shape_and_type_and_depend_on_seed_epoch_and_index_alone(name: str, facts: DatasetInfo) -> None:
     images = rng().integers(0, 256, (6, facts.height, facts.width, facts.channels), dtype="uint8")
     split = Split(images, torch.arange(6).numpy())
     make = lambda: BatchedImages(split, technique(name).transform([], facts), seed=3)  # noqa: E731
@@ -265,7 +265,7 @@ def nothing_but(plan: Plan, other: Plan) -> None:
     assert plan.infer(one, x).keys() == other.infer(two, x).keys()
     assert plan.infer(one, x)["logits"].equal(other.infer(two, x)["logits"])
     for callback in plan.callbacks(Goal("val/loss", "min")):
-        if isinstance(callback, Averaging):
+        if isinstance(callback, WeightAveragingCallback):
             weights = {callback.weight(count, progress, 100) for count, progress in ((0, 0.01), (5, 0.5), (99, 1.0))}
             assert weights <= {None, 1.0}, "the average is the last state, or there is none"
 
@@ -278,10 +278,10 @@ def test_strength_0_is_absence_bit_for_bit(name: str) -> None:
     assert not plan.calibrates
 
 
-@pytest.mark.parametrize("name", [n for n in TECHNIQUES if registry.load("regularizer", n).scales])
+@pytest.mark.parametrize("name", [n for n in TECHNIQUES if registry.get_plugin("regularizer", n).scales])
 def test_with_all_that_it_scales_at_0_it_does_nothing_bit_for_bit(name: str) -> None:
     r = technique(name)
-    zeros = {f: type(getattr(r, f))(0) for f in r.scales if getattr(r, f) is not None}
+    zeros = {f: type(getattr(r, f))(0) for f in r.strength_fields if getattr(r, f) is not None}
     nothing_but(Plan(company(name, **zeros)), Plan([technique(n) for n in needed(name)]))
 
 
@@ -291,7 +291,7 @@ def test_any_strength_gives_a_technique_within_its_ranges(name: str) -> None:
     for r in (technique(name), *(technique(name, **{f: ramp.model_dump()}) for f, ramp in ramps.items())):
         assert Plan([r], strength=1.0).regularizers == [r], "what is written"
         for strength in (0.01, 0.5, 2.0, 10.0):
-            scaled = r.scaled(strength)
+            scaled = r.with_strength(strength)
             assert scaled is not None, "only 0 is absence"
             assert type(r).model_validate(scaled.model_dump()) == scaled
 
@@ -308,9 +308,9 @@ def end(name: str, field: str) -> float:
 def test_every_strength_takes_a_ramp_from_the_command_line_and_follows_it(name: str) -> None:
     ends = {f: end(name, f) for f in rampable(name)}
     given = [f"regularizer.{name}.{f}={{start:{v / 2},end:{v}}}" for f, v in ends.items()]
-    r = compose.load([f"regularizer=[{','.join([*needed(name), name])}]", *given]).regularizer[name]
+    r = compose.load_config([f"regularizer=[{','.join([*needed(name), name])}]", *given]).regularizer[name]
     for progress, share in ((0.0, 0.5), (0.5, 0.75), (1.0, 1.0)):
-        now = r.at(progress)
+        now = r.resolve(progress)
         assert {f: getattr(now, f) for f in ends} == pytest.approx({f: share * v for f, v in ends.items()})
     assert all(isinstance(getattr(r, f), Ramp) for f in ends), "the ramp itself stays"
 
@@ -320,13 +320,13 @@ def ramped(name: str, field: str) -> nn.Module:
     return family(Plan(company(name, **{field: {"start": v / 4, "end": v}})), GREY)[1]
 
 
-@pytest.mark.parametrize(("name", "field"), [(n, f) for n, f in RAMPABLE if hooks(technique(n)) == ("surgery",)])
+@pytest.mark.parametrize(("name", "field"), [(n, f) for n, f in RAMPABLE if used_hooks(technique(n)) == ("surgery",)])
 def test_a_ramp_inside_the_model_is_turned_by_dials(name: str, field: str) -> None:
-    dials = [d for d in dials_of(ramped(name, field)) if isinstance(d, Dial)]
+    dials = [d for d in dials_of(ramped(name, field)) if isinstance(d, RampBuffer)]
 
     def values(progress: float) -> np.ndarray:
         for dial in dials:
-            dial.advance(progress)
+            dial.update(progress)
         return np.array([float(d.value) for d in dials])
 
     first, middle, last = (values(p) for p in (0.0, 0.5, 1.0))
@@ -334,7 +334,7 @@ def test_a_ramp_inside_the_model_is_turned_by_dials(name: str, field: str) -> No
     np.testing.assert_allclose(middle, (first + last) / 2, rtol=1e-5)
 
 
-IN_MODELS = [(n, f) for n, f in RAMPABLE if "surgery" in hooks(technique(n))]
+IN_MODELS = [(n, f) for n, f in RAMPABLE if "surgery" in used_hooks(technique(n))]
 COMPILED = ["resnet_small", "vit_tiny"]
 
 
@@ -351,7 +351,7 @@ def ramps_in(model_name: str) -> dict[str, dict[str, Any]]:
 def groups_that_run_together(ramps: dict[str, dict[str, Any]]) -> list[list[str]]:
     groups: list[list[str]] = []
     for name in ramps:
-        fitting = next((group for group in groups if not conflicts(company(*group, name))), None)
+        fitting = next((group for group in groups if not find_conflicts(company(*group, name))), None)
         if fitting:
             fitting.append(name)
         else:
@@ -375,7 +375,7 @@ def test_a_compiled_model_is_compiled_once_while_dials_turn(model_name: str) -> 
         x, counts = images_of(GREY), []
         for step in range(10):
             for dial in dials:
-                dial.advance(step / 10)
+                dial.update(step / 10)
             compiled(x)
             counts.append(counter.frame_count)
         torch._dynamo.reset()
@@ -413,15 +413,15 @@ def test_of_techniques_that_take_turns_one_is_drawn_per_batch_each_as_often() ->
     images, targets = images_of(GREY, 8), soft_targets(torch.arange(8), 10)
     kinds = []
     for step in range(400):
-        x, _ = plan.mix(images, targets, Moment(0, step=step))
+        x, _ = plan.mix(images, targets, StepContext(0, step=step))
         kept = (x == images).flatten(1).float().mean().item()
         kinds.append("mixup" if kept < 1e-3 else "cutmix")
     assert 160 < kinds.count("mixup") < 240  # 200 ± 4 standard deviations
-    assert [row["hook"] for row in plan.rows()] == ["mix, one per batch"] * 2
+    assert [row["hook"] for row in plan.as_rows()] == ["mix, one per batch"] * 2
 
 
 def test_dropout_where_a_model_has_no_such_site_is_refused_by_name() -> None:
     from regulo.regularizers.dropout import Dropout
 
-    with pytest.raises(Refused, match=r"regularizer.dropout.conv: .*'conv'.*fc, attention"):
+    with pytest.raises(InputError, match=r"regularizer.dropout.conv: .*'conv'.*fc, attention"):
         Dropout(conv=0.1).surgery(build_model("vit_tiny", GREY), GREY)

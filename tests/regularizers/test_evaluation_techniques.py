@@ -16,15 +16,15 @@ from torch.utils.data import DataLoader
 from regulo.__main__ import main
 from regulo.config import compose
 from regulo.core import registry
-from regulo.core.errors import Refused
+from regulo.core.errors import InputError
 from regulo.core.schedule import Ramp
 from regulo.core.types import Batch
 from regulo.evaluation.inference import restore_ramps, run_inference
-from regulo.evaluation.restore import restore
+from regulo.evaluation.restore import load_run
 from regulo.models.components.classifier import Classifier
-from regulo.models.components.sites import RateSite, Site, sites
-from regulo.regularizers.base import Goal, hooks
-from regulo.regularizers.components.plan import Plan, conflicts
+from regulo.models.components.sites import RateSite, Site, find_sites
+from regulo.regularizers.base import Goal, used_hooks
+from regulo.regularizers.components.plan import Plan, find_conflicts
 from regulo.regularizers.dropout import Dropout
 from regulo.regularizers.early_stopping import EarlyStopping
 from regulo.regularizers.mc_dropout import MCDropout, summary
@@ -44,7 +44,7 @@ def tiny_net() -> nn.Sequential:
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, FEATURES), nn.ReLU(), Site("fc"), nn.Linear(FEATURES, 3)).eval()
     with torch.no_grad():
         net[4].weight.mul_(4)  # type: ignore[union-attr, operator]
-    sites(net, "fc")[0].put(nn.Dropout(P))
+    find_sites(net, "fc")[0].insert(nn.Dropout(P))
     return net
 
 
@@ -141,7 +141,7 @@ def test_every_place_of_dropout_draws(name: str, fields: dict[str, Any]) -> None
             def __init__(self) -> None:
                 super().__init__()
                 self.attention, self.site, self.head = attention, Site("fc"), nn.Linear(8, 5)
-                self.site.put(nn.Dropout(fields.get("fc", 0.0)))
+                self.site.insert(nn.Dropout(fields.get("fc", 0.0)))
 
             def forward(self, x: torch.Tensor) -> torch.Tensor:
                 tokens = x.flatten(1)[:, :64].view(-1, 8, 8)
@@ -167,19 +167,19 @@ def test_repeated_answers_are_equal_to_the_last_digit_whatever_was_drawn_before(
         given.append(run_inference(classifier, loader, torch.device("cpu"), "32-true", plan))
         assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(seed)), "the run's draws go on"
     assert given[0].logits.equal(given[1].logits)
-    assert set(given[0].further) == {"entropy", "mutual_information"}
-    assert all(v.equal(given[1].further[k]) and v.shape == (6,) for k, v in given[0].further.items())
+    assert set(given[0].extras) == {"entropy", "mutual_information"}
+    assert all(v.equal(given[1].extras[k]) and v.shape == (6,) for k, v in given[0].extras.items())
     assert given[0].scores()["mutual_information"] > 0
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in registry.names("regularizer") if "surgery" in hooks(registry.load("regularizer", n)())]
+    "name", [n for n in registry.list_plugins("regularizer") if "surgery" in used_hooks(registry.get_plugin("regularizer", n)())]
 )
 def test_a_model_that_has_trained_draws_the_answers_of_the_one_rebuilt_from_its_weights(name: str) -> None:
     checkpoint = {"epoch": 0, "regulo": {"config": {"trainer": {"max_epochs": 2}}}}
     ramps = {f: {"start": 0.0, "end": v} for f in rampable(name) if (v := getattr(technique(name), f))}
     both = [technique(name, **ramps), technique("mc_dropout", samples=2), *([technique("dropout")] if name != "dropout" else [])]
-    if conflicts(both):
+    if find_conflicts(both):
         pytest.skip("the plan refuses it")
     plan = Plan(both)
     model_name, trained = family(plan, GREY)
@@ -194,12 +194,12 @@ def test_a_model_that_has_trained_draws_the_answers_of_the_one_rebuilt_from_its_
         restore_ramps(classifier, checkpoint)
         given.append(run_inference(classifier, loader, torch.device("cpu"), "32-true", plan))
     assert given[0].logits.equal(given[1].logits)
-    assert given[0].further["mutual_information"].equal(given[1].further["mutual_information"])
+    assert given[0].extras["mutual_information"].equal(given[1].extras["mutual_information"])
 
 
 def test_mc_dropout_without_dropout_is_refused() -> None:
-    with pytest.raises(Refused, match=r"regularizer.mc_dropout: .*none draws.*\+regularizer=dropout"):
-        compose.load(["regularizer=[mc_dropout]"])
+    with pytest.raises(InputError, match=r"regularizer.mc_dropout: .*none draws.*\+regularizer=dropout"):
+        compose.load_config(["regularizer=[mc_dropout]"])
 
 
 # ---- temperature
@@ -308,8 +308,8 @@ def test_a_run_with_both_is_scored_again_to_the_last_digit_and_predicts_as_it_sc
     assert 0.05 <= t <= 20
     assert t != 1
 
-    run_again = restore(RunFolder.open(folder))
-    site = sites(run_again.classifier.model, "fc")[0]
+    run_again = load_run(RunFolder.open(folder))
+    site = find_sites(run_again.classifier.model, "fc")[0]
     assert float(site.inner[0].rate.value) == pytest.approx(0.6), "the ramp stands where the handed-on weights were trained"
     images = rng().integers(0, 256, (2, 28, 28), dtype="uint8")
     for i, image in enumerate(images):
@@ -319,7 +319,7 @@ def test_a_run_with_both_is_scored_again_to_the_last_digit_and_predicts_as_it_sc
     torch.manual_seed(0)
     with torch.inference_mode():
         given = run_again.plan.infer(
-            run_again.classifier.model, run_again.classifier.normalise(torch.from_numpy(images)[:, None])
+            run_again.classifier.model, run_again.classifier.normalize(torch.from_numpy(images)[:, None])
         )
     expected = (given["logits"] / t).softmax(1).amax(1).tolist()
     assert printed == pytest.approx(expected, abs=1e-4)
@@ -331,7 +331,7 @@ def test_the_temperature_is_fitted_on_validation_lowers_its_nll_and_touches_no_w
     assert scaled["val/loss"] < plain["val/loss"]
     for split in ("train_clean", "val", "test"):
         assert scaled[f"{split}/acc"] == plain[f"{split}/acc"]
-    states = [checkpoint_io.read(f / "checkpoints" / "last.ckpt")["state_dict"] for f in (plain_folder, folder)]
+    states = [checkpoint_io.read_checkpoint(f / "checkpoints" / "last.ckpt")["state_dict"] for f in (plain_folder, folder)]
     assert all(v.equal(states[1][k]) for k, v in states[0].items())
     assert not (plain_folder / "calibration.json").exists()
     assert "temperature" not in plain

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from regulo.core.types import soft_targets
-from regulo.models.components.sites import RateSite, Site, sites
+from regulo.models.components.sites import RateSite, Site, find_sites
 from regulo.optim.adamw import AdamW
 from regulo.optim.components.param_groups import NamedParameter
 from regulo.optim.sgd import SGD
 from regulo.regularizers.augment import Augment
-from regulo.regularizers.components.boxes import around
+from regulo.regularizers.components.boxes import boxes_around
 from regulo.regularizers.components.mixing import blend
 from regulo.regularizers.components.plan import Plan
 from regulo.regularizers.cutmix import CutMix
@@ -30,7 +30,7 @@ from tests.conftest import COLOUR, GREY, build_model, images_of, rng
 def test_dropout_keeps_the_expectation_and_is_the_identity_in_inference() -> None:
     model = build_model("resnet_small", GREY)
     Dropout(fc=0.3).surgery(model, GREY)
-    (site,) = sites(model, "fc")
+    (site,) = find_sites(model, "fc")
     x = torch.rand(200_000) + 0.5
     dropped = site.train()(x)
     kept = dropped != 0
@@ -44,8 +44,8 @@ def test_dropout_keeps_the_expectation_and_is_the_identity_in_inference() -> Non
 def test_convolutional_maps_lose_whole_channels() -> None:
     model = build_model("resnet_small", GREY)
     Dropout(fc=0, conv=0.5).surgery(model, GREY)
-    assert len(sites(model, "conv")) == 3
-    y = sites(model, "conv")[0].train()(torch.ones(64, 8, 5, 5))
+    assert len(find_sites(model, "conv")) == 3
+    y = find_sites(model, "conv")[0].train()(torch.ones(64, 8, 5, 5))
     per_channel = y.flatten(2)
     assert ((per_channel == 0).all(2) | (per_channel == 2).all(2)).all()
     assert 0.35 < (per_channel[..., 0] == 0).float().mean() < 0.65
@@ -123,7 +123,7 @@ def test_the_cutmix_box_is_torchvisions() -> None:
         lam = float(theirs._dist.sample(()))
         x, y = torch.randint(width, (1,)).item(), torch.randint(height, (1,)).item()
         centre = np.array([[(y + 0.5) / height, (x + 0.5) / width]])
-        assert around(centre, np.array([1 - lam]), (height, width)).tolist() == [[top, bottom, left, right]]
+        assert boxes_around(centre, np.array([1 - lam]), (height, width)).tolist() == [[top, bottom, left, right]]
         assert params["lam_adjusted"] == pytest.approx(1 - (bottom - top) * (right - left) / (height * width))
 
 
@@ -287,12 +287,12 @@ def test_bias_norm_and_embedding_do_not_decay_by_default(name: str) -> None:
 
 
 def test_skip_takes_patterns_and_refuses_one_that_matches_nothing() -> None:
-    from regulo.core.errors import Refused
+    from regulo.core.errors import InputError
 
     model = build_model("resnet_small", GREY)
     groups = Plan([WeightDecay(skip=["head.*"])]).param_groups(model)
     assert {m.name for g in groups for m in g.members if not g.weight_decay} == {"head.weight", "head.bias"}
-    with pytest.raises(Refused, match="haed"):
+    with pytest.raises(InputError, match="haed"):
         Plan([WeightDecay(skip=["haed.*"])]).param_groups(model)
 
 

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from regulo.core.rng import Moment
+from regulo.core.rng import StepContext
 from regulo.core.schedule import Ramp
-from regulo.core.types import Step, soft_cross_entropy, soft_targets
+from regulo.core.types import LossInputs, soft_cross_entropy, soft_targets
 from regulo.regularizers.bce import BCE
 from regulo.regularizers.components.entropy import entropy
-from regulo.regularizers.components.plan import Plan, conflicts
+from regulo.regularizers.components.plan import Plan, find_conflicts
 from regulo.regularizers.confidence_penalty import ConfidencePenalty
 from regulo.regularizers.dropout import Dropout
 from regulo.regularizers.focal_loss import FocalLoss, focal_loss
@@ -35,8 +35,8 @@ def logits_of(n: int, k: int, scale: float = 3.0) -> torch.Tensor:
     return scale * torch.randn(n, k, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def step_of(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, criterion: Any = soft_cross_entropy) -> Step:
-    return Step(model, images, targets, model(images), criterion)
+def step_of(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, criterion: Any = soft_cross_entropy) -> LossInputs:
+    return LossInputs(model, images, targets, model(images), criterion)
 
 
 # ---- binary cross-entropy
@@ -74,7 +74,7 @@ def test_bce_sees_smoothing_and_lambda() -> None:
 
 
 def test_there_is_one_criterion() -> None:
-    assert len(conflicts([BCE(), FocalLoss()])) == 1
+    assert len(find_conflicts([BCE(), FocalLoss()])) == 1
     assert Plan([BCE()], strength=0.0).regularizers == []
 
 
@@ -104,7 +104,7 @@ def test_two_classes_give_torchvisions_focal_loss() -> None:
 
 def test_focal_loss_without_focus_is_cross_entropy_bit_for_bit() -> None:
     z, t = logits_of(6, 4).float(), soft(6, 4).float()
-    assert FocalLoss().scaled(0).criterion(z, t).equal(soft_cross_entropy(z, t))  # type: ignore[union-attr]
+    assert FocalLoss().with_strength(0).criterion(z, t).equal(soft_cross_entropy(z, t))  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("gamma", [0.01, 0.5, 2.0])
@@ -125,7 +125,7 @@ def test_the_confidence_penalty_is_minus_beta_times_the_entropy() -> None:
     torch.testing.assert_close(entropy(torch.zeros(1, 8).log_softmax(1)), torch.tensor([math.log(8)]))
     model = nn.Identity()
     two_views = torch.cat([z.float(), 100 * z.float()])
-    step = Step(model, two_views, soft(7, 5).float(), two_views, soft_cross_entropy)
+    step = LossInputs(model, two_views, soft(7, 5).float(), two_views, soft_cross_entropy)
     expected = -0.3 * torch.distributions.Categorical(logits=z).entropy().mean()
     torch.testing.assert_close(ConfidencePenalty(beta=0.3).penalty(step), expected.float())
     assert entropy(torch.tensor([[500.0, 0.0]]).log_softmax(1)).item() == 0.0
@@ -186,7 +186,7 @@ def test_at_strength_0_there_is_no_second_pass() -> None:
     model = nn.Flatten()
     model.register_forward_hook(lambda *_: calls.append(1))
     step = step_of(model, torch.randn(2, 1, 1, 3), torch.eye(3)[:2])
-    assert RDrop().scaled(0).penalty(step).item() == 0  # type: ignore[union-attr]
+    assert RDrop().with_strength(0).penalty(step).item() == 0  # type: ignore[union-attr]
     assert len(calls) == 1
     RDrop().penalty(step)
     assert len(calls) == 2
@@ -199,7 +199,7 @@ def test_at_strength_0_there_is_no_second_pass() -> None:
 @pytest.mark.parametrize("name", ["resnet_small", "vit_tiny", "torchvision"])
 def test_l1_is_the_sum_over_matrices_and_kernels(name: str) -> None:
     model = build_model(name, COLOUR)
-    step = Step(model, *[torch.zeros(0)] * 3, soft_cross_entropy)
+    step = LossInputs(model, *[torch.zeros(0)] * 3, soft_cross_entropy)
     penalty = L1(rate=0.01).penalty(step)
     penalty.backward()
     total = 0.0
@@ -217,7 +217,7 @@ def test_l1_is_the_sum_over_matrices_and_kernels(name: str) -> None:
 def test_l1_at_a_zero_weight_is_finite_and_leaves_it_there() -> None:
     model = nn.Linear(2, 2)
     nn.init.zeros_(model.weight)
-    L1(rate=1.0).penalty(Step(model, *[torch.zeros(0)] * 3, soft_cross_entropy)).backward()
+    L1(rate=1.0).penalty(LossInputs(model, *[torch.zeros(0)] * 3, soft_cross_entropy)).backward()
     assert model.weight.grad is not None
     assert model.weight.grad.equal(torch.zeros(2, 2))
 
@@ -225,7 +225,7 @@ def test_l1_at_a_zero_weight_is_finite_and_leaves_it_there() -> None:
 def test_frozen_and_shared_weights_are_not_penalised_twice() -> None:
     shared, frozen = nn.Linear(2, 2, bias=False), nn.Linear(2, 2).requires_grad_(False)
     model = nn.Sequential(shared, frozen, shared)
-    step = Step(model, *[torch.zeros(0)] * 3, soft_cross_entropy)
+    step = LossInputs(model, *[torch.zeros(0)] * 3, soft_cross_entropy)
     assert L1(rate=1.0).penalty(step).item() == pytest.approx(shared.weight.abs().sum().item())
     torch.testing.assert_close(Orthogonality(rate=1.0).penalty(step), deviation(shared.weight[None]))
 
@@ -251,7 +251,7 @@ def test_orthogonality_of_a_network_goes_over_all_its_layers_and_groups() -> Non
     model = nn.Sequential(
         nn.Conv2d(4, 6, 3, groups=2), nn.BatchNorm2d(6), nn.Linear(6, 3), nn.MultiheadAttention(4, 2), nn.Embedding(3, 4)
     )
-    penalty = Orthogonality(rate=0.5).penalty(Step(model, *[torch.zeros(0)] * 3, soft_cross_entropy))
+    penalty = Orthogonality(rate=0.5).penalty(LossInputs(model, *[torch.zeros(0)] * 3, soft_cross_entropy))
     a = model[3]
     halves = [h.flatten(1) for h in model[0].weight.chunk(2)]  # type: ignore[union-attr, operator]
     total = sum(
@@ -279,7 +279,7 @@ def test_strength_0_is_absence_bit_for_bit(r: Any) -> None:
     gradients = []
     for plan in (Plan([]), Plan([r], strength=0.0), Plan([r])):
         model = build_model("resnet_small", GREY).train()
-        loss, _ = plan.loss(model, images, targets, model(images), Moment(0))
+        loss, _ = plan.loss(model, images, targets, model(images), StepContext(0))
         loss.backward()
         gradients.append([p.grad for p in model.parameters()])
     assert all(a.equal(b) for a, b in zip(*gradients[:2], strict=True))
@@ -291,7 +291,7 @@ def test_a_single_image_in_bf16_has_a_finite_loss_in_float32(r: Any) -> None:
     model = build_model("vit_tiny", COLOUR).train()
     images, targets = images_of(COLOUR, 1), soft_targets(torch.tensor([2]), 5)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, parts = Plan([r]).loss(model, images, targets, model(images), Moment(0))
+        loss, parts = Plan([r]).loss(model, images, targets, model(images), StepContext(0))
     assert loss.dtype == torch.float32
     assert loss.isfinite()
     assert set(parts) <= {"data", r.name}
@@ -299,7 +299,7 @@ def test_a_single_image_in_bf16_has_a_finite_loss_in_float32(r: Any) -> None:
 
 @pytest.mark.parametrize("r", PENALTIES, ids=lambda r: r.name)
 def test_each_strength_may_be_a_ramp(r: Any) -> None:
-    (name,) = r.scales
+    (name,) = r.strength_fields
     ramped = type(r).model_validate({name: Ramp[float](start=0.0, end=getattr(r, name))})
-    assert getattr(ramped.at(0.5), name) == pytest.approx(getattr(r, name) / 2)
-    assert ramped.at(1.0) == r
+    assert getattr(ramped.resolve(0.5), name) == pytest.approx(getattr(r, name) / 2)
+    assert ramped.resolve(1.0) == r

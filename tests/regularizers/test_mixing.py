@@ -9,17 +9,17 @@ from torch import Tensor
 
 from regulo.config import compose
 from regulo.core import registry
-from regulo.core.rng import Moment
+from regulo.core.rng import StepContext
 from regulo.core.schedule import Ramp
 from regulo.core.types import soft_targets
-from regulo.regularizers.base import Regularizer, hooks
+from regulo.regularizers.base import Regularizer, used_hooks
 from regulo.regularizers.components.mixing import Mode, partners
-from regulo.regularizers.components.plan import Plan, conflicts
+from regulo.regularizers.components.plan import Plan, find_conflicts
 from regulo.regularizers.cutmix import CutMix
 from regulo.regularizers.mixup import Mixup
 from tests.conftest import rng
 
-MIXING = [n for n in registry.names("regularizer") if "mix" in hooks(registry.load("regularizer", n)())]
+MIXING = [n for n in registry.list_plugins("regularizer") if "mix" in used_hooks(registry.get_plugin("regularizer", n)())]
 MODES: tuple[Mode, ...] = ("batch", "pair", "element")
 SIZE = (11, 14)
 
@@ -86,7 +86,9 @@ def test_mixing_ends_where_its_ramp_says_although_loader_workers_persist() -> No
     p = Ramp[float](start=0.5, end=0.0, shape="steps", until=0.9)
     plan = Plan([Mixup(alpha=1.0, p=p), CutMix(p=p)])  # type: ignore[arg-type]
     images, targets = batch(4)
-    mixed = np.array([not plan.mix(images, targets, Moment(0, step=s, progress=s / 1000))[1].equal(targets) for s in range(1000)])
+    mixed = np.array(
+        [not plan.mix(images, targets, StepContext(0, step=s, progress=s / 1000))[1].equal(targets) for s in range(1000)]
+    )
     assert abs(mixed[:900].mean() - 0.5) < 5 * (0.25 / 900) ** 0.5
     assert not mixed[900:].any()
 
@@ -96,7 +98,7 @@ def test_mixing_ends_where_its_ramp_says_although_loader_workers_persist() -> No
 
 def technique(name: str) -> Regularizer:
     """As its YAML has it."""
-    return compose.load([f"regularizer=[{name}]"]).regularizer[name]
+    return compose.load_config([f"regularizer=[{name}]"]).regularizer[name]
 
 
 def spread(r: Regularizer) -> float:
@@ -113,13 +115,13 @@ def spread(r: Regularizer) -> float:
 def test_no_pair_of_techniques_mislabels(one: str, two: str) -> None:
     """The mass of each class is what the pixels show of it: exactly where nothing was erased, else on the average."""
     pair = [technique(one), technique(two)]
-    if conflicts(pair):
+    if find_conflicts(pair):
         pytest.skip("refused")
     plan, (images, targets) = Plan(pair), batch(6)
     epsilon = 1 - float(np.prod([1 - spread(r) for r in pair]))
     off, seen = [], []
     for step in range(200):
-        x, t = plan.mix(images, targets, Moment(1, step=step))
+        x, t = plan.mix(images, targets, StepContext(1, step=step))
         shown = content(x)
         seen.append(shown.sum(1, keepdim=True))
         off.append(t - (1 - epsilon) * shown / seen[-1] - epsilon / 6)

@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regulo.core.errors import Refused
-from regulo.core.rng import Moment
-from regulo.core.schedule import Dial, Ramp
-from regulo.core.types import Facts
-from regulo.models.components.sites import sites
-from regulo.optim.components.param_groups import weights
+from regulo.core.errors import InputError
+from regulo.core.rng import StepContext
+from regulo.core.schedule import Ramp, RampBuffer
+from regulo.core.types import DatasetInfo
+from regulo.models.components.sites import find_sites
+from regulo.optim.components.param_groups import weight_matrices
 from regulo.regularizers.base import Regularizer
-from regulo.regularizers.components.plan import Plan, conflicts
-from regulo.regularizers.components.replay import replay
+from regulo.regularizers.components.plan import Plan, find_conflicts
+from regulo.regularizers.components.replay import frozen_bn_stats
 from regulo.regularizers.drop_block import DropBlock, DropBlocks, drop_blocks
 from regulo.regularizers.ghost_batch_norm import GhostBatchNorm, GhostBatchNorm2d
 from regulo.regularizers.max_norm import MaxNorm, project
@@ -62,11 +62,11 @@ def test_strength_zero_is_a_no_op_bit_for_bit(technique: type[Regularizer], name
 @pytest.mark.parametrize(("technique", "name"), LAYERS)
 @pytest.mark.parametrize("n", [1, 5])
 def test_any_batch_in_bf16_keeps_its_type(technique: type[Regularizer], name: str, n: int) -> None:
-    facts = Facts(4, 19, 30, ("a", "b", "c"), (0.5,) * 4, (0.2,) * 4)
+    facts = DatasetInfo(4, 19, 30, ("a", "b", "c"), (0.5,) * 4, (0.2,) * 4)
     model = Plan([technique()]).surgery(build_model(name, facts), facts).train()
     seen = []
     for kind in ("residual", "conv", "tokens"):
-        for site in sites(model, kind):
+        for site in find_sites(model, kind):
             site.register_forward_hook(lambda m, i, o: seen.append((i[0].dtype, o.dtype)))
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(images_of(facts, n))
@@ -79,11 +79,11 @@ def test_any_batch_in_bf16_keeps_its_type(technique: type[Regularizer], name: st
 def test_a_ramp_turns_the_dials(technique: Any) -> None:
     model = build_model("resnet_small", GREY)
     technique(p=Ramp[float](start=0.0, end=0.4)).surgery(model, GREY)
-    dials = [m for m in model.modules() if isinstance(m, Dial)]
+    dials = [m for m in model.modules() if isinstance(m, RampBuffer)]
     assert len(dials) == 3
     for progress in (0.0, 0.5, 1.0):
         for dial in dials:
-            dial.advance(progress)
+            dial.update(progress)
             assert dial.value.item() == pytest.approx(0.4 * progress)
 
 
@@ -91,7 +91,7 @@ def test_a_ramp_turns_the_dials(technique: Any) -> None:
     ("technique", "name"), [(DropBlock, "vit_tiny"), (GhostBatchNorm, "vit_tiny"), (PatchDropout, "resnet_small")]
 )
 def test_a_model_without_the_place_is_refused_by_name(technique: type[Regularizer], name: str) -> None:
-    with pytest.raises(Refused, match=rf"regularizer\.{technique().name}: .*~regularizer"):
+    with pytest.raises(InputError, match=rf"regularizer\.{technique().name}: .*~regularizer"):
         technique().surgery(build_model(name, GREY), GREY)
 
 
@@ -99,7 +99,7 @@ def test_a_model_without_the_place_is_refused_by_name(technique: type[Regularize
     "technique", [StochasticDepth, ShakeDrop, DropBlock, PatchDropout, GhostBatchNorm, WeightStandardization]
 )
 def test_a_plain_network_is_refused_by_name(technique: type[Regularizer]) -> None:
-    with pytest.raises(Refused, match=rf"regularizer\.{technique().name}: "):
+    with pytest.raises(InputError, match=rf"regularizer\.{technique().name}: "):
         technique().surgery(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), GREY)
 
 
@@ -123,7 +123,7 @@ def test_the_rate_is_linear_over_depth_and_the_expectation_is_kept() -> None:
     model = build_model("resnet_small", GREY)
     model = Plan([StochasticDepth(p=0.6)]).surgery(model, GREY)
     x = torch.ones(100_000, 1, 1, 1)
-    for place, site in enumerate(sites(model, "residual"), start=1):
+    for place, site in enumerate(find_sites(model, "residual"), start=1):
         y = site.train()(x)
         p = 0.6 * place / 3
         torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / (1 - p)))
@@ -217,7 +217,7 @@ def test_shake_drop_draws_what_its_equation_says() -> None:
 def test_shake_drop_is_linear_over_depth_and_each_image_has_its_own_factor() -> None:
     model = build_model("vit_tiny", GREY)
     Plan([ShakeDrop(p=0.8)]).surgery(model, GREY)
-    for place, site in enumerate(sites(model, "residual"), start=1):
+    for place, site in enumerate(find_sites(model, "residual"), start=1):
         p = 0.8 * place / 4
         y = site.train()(torch.ones(4000, 2, 3)) * (1 - p)
         assert y.flatten(1).std(1).max() < 1e-6
@@ -226,7 +226,7 @@ def test_shake_drop_is_linear_over_depth_and_each_image_has_its_own_factor() -> 
 
 
 def test_shake_drop_is_refused_beside_stochastic_depth() -> None:
-    (problem,) = conflicts([StochasticDepth(), ShakeDrop()])
+    (problem,) = find_conflicts([StochasticDepth(), ShakeDrop()])
     assert "same residual branches" in str(problem)
 
 
@@ -241,7 +241,7 @@ def test_stochastic_layers_compile_into_one_graph_that_turning_the_dial_keeps() 
     compiled = torch.compile(layers, backend=backend, fullgraph=True)
     x = torch.randn(2, 3, 6, 6)
     for p in (0.2, 0.0, 0.7):
-        for dial in (m for m in layers.modules() if isinstance(m, Dial)):
+        for dial in (m for m in layers.modules() if isinstance(m, RampBuffer)):
             dial.value.fill_(p)
         torch.testing.assert_close(seeded(3, lambda: compiled(x)), seeded(3, lambda: layers(x)))
     assert len(graphs) == 1
@@ -296,7 +296,7 @@ def test_every_convolution_is_standardised_but_single_weights() -> None:
     net = nn.Sequential(nn.Conv2d(4, 4, 1, groups=4), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1))
     WeightStandardization().surgery(net, COLOUR)
     assert [type(m) is StandardizedConv2d for m in net] == [False, True, True]
-    with pytest.raises(Refused, match="weight_standardization"):
+    with pytest.raises(InputError, match="weight_standardization"):
         WeightStandardization().surgery(nn.Sequential(nn.Conv2d(4, 4, 1, groups=4)), COLOUR)
 
 
@@ -337,7 +337,7 @@ def test_each_chunk_is_normalised_by_itself_and_the_statistics_follow_the_paper(
 
 
 def test_ghost_statistics_rest_in_a_replay_and_can_be_estimated_anew() -> None:
-    from regulo.regularizers.components.weight_averaging import estimate_statistics
+    from regulo.regularizers.components.weight_averaging import update_bn
 
     model = build_model("resnet_small", GREY)
     names, parameters = list(model.state_dict()), [id(p) for p in model.parameters()]
@@ -347,11 +347,11 @@ def test_ghost_statistics_rest_in_a_replay_and_can_be_estimated_anew() -> None:
     kept = {k: v.clone() for k, v in model.state_dict().items()}
     x = images_of(GREY, 8)
     model.train()
-    with replay(model):
+    with frozen_bn_stats(model):
         replayed = model(x)
     assert all(v.equal(kept[k]) for k, v in model.state_dict().items())
     assert model(x).equal(replayed)
-    estimate_statistics(model, [x, x])
+    update_bn(model, [x, x])
     stem = model.conv(x)  # type: ignore[operator]
     torch.testing.assert_close(model.norm.running_mean, stem.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)  # type: ignore[union-attr]
 
@@ -361,21 +361,21 @@ def test_ghosts_come_after_the_norm_that_was_chosen_and_leave_tokens_alone() -> 
     Plan([GhostBatchNorm(), Norm(kind="batch")]).surgery(model, GREY)
     assert all(type(m) is GhostBatchNorm2d for m in model.modules() if isinstance(m, nn.BatchNorm2d))
     for kind in ("group", "none"):
-        with pytest.raises(Refused, match="ghost_batch_norm"):
+        with pytest.raises(InputError, match="ghost_batch_norm"):
             Plan([GhostBatchNorm(), Norm(kind=kind)]).surgery(build_model("resnet_small", GREY), GREY)  # type: ignore[arg-type]
-    with pytest.raises(Refused, match="ghost_batch_norm"):
+    with pytest.raises(InputError, match="ghost_batch_norm"):
         Plan([GhostBatchNorm(), Norm(kind="batch")]).surgery(build_model("vit_tiny", GREY), GREY)
 
 
 def test_norms_that_carry_sites_keep_them() -> None:
     model = build_model("torchvision", COLOUR)
-    count = len(sites(model, "residual"))
+    count = len(find_sites(model, "residual"))
     Plan([GhostBatchNorm(size=2), StochasticDepth(p=0.99)]).surgery(model, COLOUR)
     block = model.layer1[1].train()  # type: ignore[index, union-attr]
     seen = []
     block.bn2.residual.register_forward_hook(lambda m, i, o: seen.append(o))
     block(torch.randn(4, 64, 4, 4))
-    assert len(sites(model, "residual")) == count
+    assert len(find_sites(model, "residual")) == count
     assert len(seen) == 1
 
 
@@ -402,19 +402,19 @@ def test_the_projection_is_torchs_renorm(shape: tuple[int, ...]) -> None:
 def test_only_weights_are_bounded() -> None:
     for name, free in (("resnet_small", {"norm", "bias"}), ("vit_tiny", {"norm", "bias", "position"})):
         model = build_model(name, COLOUR)
-        bounded = {id(p) for p in weights(model)}
+        bounded = {id(p) for p in weight_matrices(model)}
         for key, p in model.named_parameters():
             assert (id(p) in bounded) == (p.ndim > 1 and not any(word in key for word in free)), key
     attention = nn.MultiheadAttention(8, 2, add_bias_kv=True)
-    assert {id(p) for p in weights(attention)} == {id(attention.in_proj_weight), id(attention.out_proj.weight)}
+    assert {id(p) for p in weight_matrices(attention)} == {id(attention.in_proj_weight), id(attention.out_proj.weight)}
     layer = nn.Linear(2, 2)
-    assert len(weights(nn.Sequential(layer, layer))) == 1
+    assert len(weight_matrices(nn.Sequential(layer, layer))) == 1
 
 
 def stepped(plan: Plan, progress: float = 0.0) -> nn.Linear:
     torch.manual_seed(0)
     layer = nn.Linear(3, 2)
-    optimizer = plan.wrap_optimizer(torch.optim.SGD(layer.parameters(), lr=1.0), layer, lambda: Moment(0, progress=progress))
+    optimizer = plan.wrap_optimizer(torch.optim.SGD(layer.parameters(), lr=1.0), layer, lambda: StepContext(0, progress=progress))
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -434,10 +434,10 @@ def test_weights_are_in_the_ball_after_each_step_and_biases_are_free(others: lis
 
 
 def test_a_stronger_max_norm_has_a_smaller_ball() -> None:
-    assert MaxNorm(c=4.0).scaled(0) is None
-    assert MaxNorm(c=4.0).scaled(2.0) == MaxNorm(c=2.0)
+    assert MaxNorm(c=4.0).with_strength(0) is None
+    assert MaxNorm(c=4.0).with_strength(2.0) == MaxNorm(c=2.0)
     ramp = Ramp[float](start=4.0, end=2.0)
-    half = MaxNorm(c=ramp).scaled(0.5)
+    half = MaxNorm(c=ramp).with_strength(0.5)
     assert half is not None
     assert half.c == Ramp[float](start=8.0, end=4.0)
     weight = stepped(Plan([MaxNorm(c=ramp)]), progress=0.5).weight

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from regulo.config.trainer import TrainerSpec
-from regulo.core.errors import Refused
-from regulo.core.rng import Moment
+from regulo.config.trainer import TrainerConfig
+from regulo.core.errors import InputError
+from regulo.core.rng import StepContext
 from regulo.core.schedule import Ramp
 from regulo.core.types import Batch, soft_targets
 from regulo.optim.adamw import AdamW
@@ -58,8 +58,8 @@ class Descent:
         base = optim.build(plan.param_groups(self.model), fused=False)
         self.optimizer = plan.wrap_optimizer(base, self.model, self.now)
 
-    def now(self) -> Moment:
-        return Moment(self.seed, self.rank, self.step_number, self.progress)
+    def now(self) -> StepContext:
+        return StepContext(self.seed, self.rank, self.step_number, self.progress)
 
     def closure(self) -> torch.Tensor:
         self.optimizer.zero_grad()
@@ -152,7 +152,7 @@ def test_sam_puts_the_parameters_back_exactly() -> None:
         model = nn.Linear(50, 50).to(dtype)
         before = [p.detach().clone() for p in model.parameters()]
         base = torch.optim.SGD(model.parameters(), lr=0.0)
-        sharp = SAM(rho=3.0).wrap_optimizer(base, model, lambda: (SAM(rho=3.0), Moment(0)))
+        sharp = SAM(rho=3.0).wrap_optimizer(base, model, lambda: (SAM(rho=3.0), StepContext(0)))
         seen = []
 
         def closure(model: Any = model, seen: Any = seen, dtype: Any = dtype) -> torch.Tensor:
@@ -168,7 +168,7 @@ def test_sam_puts_the_parameters_back_exactly() -> None:
         assert all(p.equal(b) for p, b in zip(model.parameters(), before, strict=True))
 
 
-@pytest.mark.parametrize("optim", [SGD(lr=0.3, clip=0.05), AdamW(lr=0.01)], ids=["sgd-clipped", "adamw"])
+@pytest.mark.parametrize("optim", [SGD(lr=0.3, grad_clip_norm=0.05), AdamW(lr=0.01)], ids=["sgd-clipped", "adamw"])
 def test_in_a_run_sam_logs_the_clean_loss_and_updates_statistics_once_per_step(optim: Any) -> None:
     from lightning.pytorch import Callback
 
@@ -195,7 +195,7 @@ def test_in_a_run_sam_logs_the_clean_loss_and_updates_statistics_once_per_step(o
 
     fit(t, batches(4), callbacks=[Look()], log_every_n_steps=1)
     assert len(logged) == 4
-    assert not optim.clip or max(norms) <= optim.clip * 1.001
+    assert not optim.grad_clip_norm or max(norms) <= optim.grad_clip_norm * 1.001
     for name, b in twin.named_buffers():
         torch.testing.assert_close(t.classifier.get_buffer(name), b, msg=name)
     assert t.classifier.model.norm.num_batches_tracked == 4  # type: ignore[union-attr]
@@ -251,7 +251,7 @@ def test_layer_decay_is_beits(name: str, blocks: int) -> None:
 def test_a_schedule_keeps_the_ratios_of_the_layers() -> None:
     groups = Plan([LayerDecay(decay=0.7), WeightDecay()]).param_groups(build_model("vit_tiny", GREY))
     optim = AdamW(lr=0.1, schedule="cosine", warmup=0.3)
-    optimizer, rates = optim.build(groups, fused=False), optim.rates(10)
+    optimizer, rates = optim.build(groups, fused=False), optim.lr_factors(10)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(rates[step]))
     for step in range(9):
         for mine, group in zip(optimizer.param_groups, groups, strict=True):
@@ -261,10 +261,10 @@ def test_a_schedule_keeps_the_ratios_of_the_layers() -> None:
 
 
 def test_strength_is_an_exponent_and_a_model_without_blocks_is_refused() -> None:
-    assert LayerDecay(decay=0.5).scaled(0) is None
-    assert LayerDecay(decay=0.5).scaled(2) == LayerDecay(decay=0.25)
+    assert LayerDecay(decay=0.5).with_strength(0) is None
+    assert LayerDecay(decay=0.5).with_strength(2) == LayerDecay(decay=0.25)
     layer = nn.Linear(2, 2)
-    with pytest.raises(Refused, match=r"layer_decay: .*blocks"):
+    with pytest.raises(InputError, match=r"layer_decay: .*blocks"):
         Plan([LayerDecay()]).param_groups(layer)
     scaled = [ParamGroup((NamedParameter("a", layer.weight, layer, 0), NamedParameter("b", layer.bias, layer, 2)), lr_scale=0.1)]
     assert [g.lr_scale for g in LayerDecay(decay=0.5).param_groups(scaled)] == [0.1, 0.025], "it multiplies what is there"
@@ -281,7 +281,7 @@ def test_gradient_noise_has_the_papers_variance_and_comes_after_the_gradient() -
     n = 100_000
     p = nn.Parameter(torch.zeros(n))
     base = torch.optim.SGD([p], lr=1.0)
-    noisy = noise.wrap_optimizer(base, nn.Identity(), lambda: (noise, Moment(0, step=7)))
+    noisy = noise.wrap_optimizer(base, nn.Identity(), lambda: (noise, StepContext(0, step=7)))
 
     def closure() -> None:
         p.grad = torch.full((n,), 2.0)
@@ -311,7 +311,7 @@ def test_noise_leaves_the_global_generator_alone_and_is_absent_at_strength_0() -
     state = torch.random.get_rng_state()
     assert not Descent(SGD(), GradientNoise()).go(2).equal(Descent(SGD()).go(2))
     assert torch.random.get_rng_state().equal(state)
-    assert Descent(SGD(), GradientNoise().scaled(0)).go(3).equal(Descent(SGD()).go(3))
+    assert Descent(SGD(), GradientNoise().with_strength(0)).go(3).equal(Descent(SGD()).go(3))
 
 
 def test_noise_lies_on_the_gradient_that_sam_follows_and_not_on_the_one_it_climbs() -> None:
@@ -383,10 +383,10 @@ def test_a_parameter_without_a_gradient_stays_out() -> None:
 def test_lookahead_at_strength_0_and_at_alpha_1_is_the_optimizer_alone() -> None:
     alone = Descent(SGD()).go(7)
     assert Descent(SGD(), Lookahead(k=2, alpha=1.0)).go(7).equal(alone)
-    assert Lookahead().scaled(0) is None
-    assert Lookahead(alpha=0.5).scaled(2) == Lookahead(alpha=0.25)
+    assert Lookahead().with_strength(0) is None
+    assert Lookahead(alpha=0.5).with_strength(2) == Lookahead(alpha=0.25)
     ramp = Lookahead.model_validate({"alpha": Ramp[float](start=0.5, end=1.0)})
-    assert ramp.scaled(2).at(0.5).alpha == pytest.approx((0.25 + 1) / 2)  # type: ignore[union-attr]
+    assert ramp.with_strength(2).resolve(0.5).alpha == pytest.approx((0.25 + 1) / 2)  # type: ignore[union-attr]
 
 
 def test_lookahead_goes_around_sam() -> None:
@@ -419,7 +419,7 @@ def test_nothing_waits_for_the_device_between_log_points() -> None:
             waits.__exit__(None, None, None)
             per_step.append(waits.count)
 
-    t = task(EVERYTHING, AdamW(clip=1.0))
+    t = task(EVERYTHING, AdamW(grad_clip_norm=1.0))
     fit(t, batches(6), callbacks=[Begin(), *t.plan.callbacks(Goal("val/loss", "min")), End()], log_every_n_steps=4)
     assert [n > 0 for n in per_step] == [False, False, False, True, False, True], "the log points alone"
 
@@ -427,7 +427,7 @@ def test_nothing_waits_for_the_device_between_log_points() -> None:
 def test_the_trainer_writes_the_slow_weights_into_its_checkpoint(tmp_path: Path) -> None:
     from regulo.distributed.preemption import StopRequest
     from regulo.regularizers.base import Goal
-    from regulo.tracking.checkpoint_io import read
+    from regulo.tracking.checkpoint_io import read_checkpoint
     from regulo.training.checkpointing import checkpoint_callbacks
 
     t = task("[lookahead]", AdamW())
@@ -435,8 +435,8 @@ def test_the_trainer_writes_the_slow_weights_into_its_checkpoint(tmp_path: Path)
         t,
         batches(4),
         enable_checkpointing=True,
-        callbacks=checkpoint_callbacks(tmp_path, Goal("val/loss", "min"), TrainerSpec(), StopRequest(None)),
+        callbacks=checkpoint_callbacks(tmp_path, Goal("val/loss", "min"), TrainerConfig(), StopRequest(None)),
     )
-    (state,) = read(tmp_path / "last.ckpt")["optimizer_states"]
+    (state,) = read_checkpoint(tmp_path / "last.ckpt")["optimizer_states"]
     assert all("slow" in s for s in state["state"].values())
     assert len(state["state"]) == len(list(t.classifier.parameters()))

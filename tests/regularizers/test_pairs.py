@@ -7,20 +7,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regulo.config.trainer import TrainerSpec
+from regulo.config.trainer import TrainerConfig
 from regulo.core import registry
-from regulo.core.types import Facts
+from regulo.core.types import DatasetInfo
 from regulo.models.components.sites import RateSite, Site
 from regulo.regularizers.base import Goal, Regularizer
-from regulo.regularizers.components.plan import Plan, conflicts
+from regulo.regularizers.components.plan import Plan, find_conflicts
 from tests.conftest import GREY, build_model, images_of
 from tests.regularizers.flow import company, operated, train
 
-TECHNIQUES = registry.names("regularizer")
+TECHNIQUES = registry.list_plugins("regularizer")
 CIRCUMSTANCES = ["auto", "32-true", "bf16-mixed", "16-mixed", "sync_batchnorm", "fsdp"]
-USUAL = TrainerSpec(precision="32-true").circumstances()
+USUAL = TrainerConfig(precision="32-true").run_conditions()
 PAIRS = list(itertools.combinations(TECHNIQUES, 2))
-ALLOWED = [pair for pair in PAIRS if not conflicts(company(*pair), USUAL)]
+ALLOWED = [pair for pair in PAIRS if not find_conflicts(company(*pair), USUAL)]
 
 
 def covering(names: list[str], allowed: list[tuple[str, str]], size: int) -> list[tuple[str, ...]]:
@@ -49,7 +49,7 @@ PLANS = covering(TECHNIQUES, ALLOWED, size=8)
 class Hybrid(nn.Module):
     """Convolutions and attention in one network, with a site of every kind: for pairs of which each needs another family."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: DatasetInfo) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.conv1, self.norm1 = nn.Conv2d(facts.channels, 8, 7, 7, bias=False), nn.BatchNorm2d(8)
@@ -84,7 +84,7 @@ def accepting(plan: Plan) -> nn.Module:
 
 def refused(regularizers: list[Regularizer]) -> bool:
     """Whether the plan refuses them; it then names two of them and says why."""
-    problems = conflicts(regularizers, USUAL)
+    problems = find_conflicts(regularizers, USUAL)
     for problem in problems:
         words = str(problem)
         assert sum(r.name in words for r in regularizers) >= 2, words
@@ -102,16 +102,16 @@ def test_every_pair_is_refused_or_allowed_in_whichever_order_it_is_written() -> 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_a_technique_is_refused_under_exactly_the_circumstances_that_it_names(name: str) -> None:
-    refuses = registry.load("regularizer", name).refuses
+    refuses = registry.get_plugin("regularizer", name).refuses
     for word in CIRCUMSTANCES:
-        problems = conflicts(company(name), [word])
+        problems = find_conflicts(company(name), [word])
         expected = [f"regularizer.{name}: cannot run under {word}: {refuses[word]}"] if word in refuses else []
         assert [str(problem).partition(" — ")[0] for problem in problems] == expected
 
 
 def test_all_circumstances_of_the_trainer_are_tried() -> None:
     every = [
-        TrainerSpec(precision=precision, sync_batchnorm=True, strategy="fsdp").circumstances()
+        TrainerConfig(precision=precision, sync_batchnorm=True, strategy="fsdp").run_conditions()
         for precision in ("auto", "32-true", "bf16-mixed", "16-mixed")
     ]
     assert set(CIRCUMSTANCES) == {word for words in every for word in words}
@@ -121,14 +121,14 @@ def test_what_one_hook_can_hold_only_once_is_refused() -> None:
     from regulo.regularizers.ema import EMA
     from regulo.regularizers.swa import SWA
 
-    assert any("only one average" in str(p) for p in conflicts([EMA(), SWA()], USUAL))
+    assert any("only one average" in str(p) for p in find_conflicts([EMA(), SWA()], USUAL))
 
 
 def test_the_hybrid_has_a_site_of_every_kind() -> None:
-    from regulo.models.components.sites import KINDS, sites
+    from regulo.models.components.sites import KINDS, find_sites
 
     model = Hybrid(GREY)
-    assert all(sites(model, kind) for kind in KINDS)
+    assert all(find_sites(model, kind) for kind in KINDS)
     assert model(images_of(GREY)).shape == (4, 10)
 
 
@@ -151,7 +151,7 @@ def check_training(names: tuple[str, ...]) -> None:
 def test_the_plans_cover_every_allowed_pair_and_are_not_refused() -> None:
     covered = {frozenset(pair) for plan in PLANS for pair in itertools.combinations(plan, 2)}
     assert covered == set(map(frozenset, ALLOWED))
-    assert not any(conflicts(company(*plan), USUAL) for plan in PLANS)
+    assert not any(find_conflicts(company(*plan), USUAL) for plan in PLANS)
     assert len(PLANS) < len(ALLOWED) / 10
 
 

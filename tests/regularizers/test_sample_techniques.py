@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from regulo.config import compose
-from regulo.core.errors import Refused
+from regulo.core.errors import InputError
 from regulo.core.schedule import Ramp
-from regulo.core.types import Facts, Split, Step, soft_cross_entropy, soft_targets
+from regulo.core.types import DatasetInfo, LossInputs, Split, soft_cross_entropy, soft_targets
 from regulo.data.components.dataset import BatchedImages
-from regulo.data.components.sampler import TrainBatches
+from regulo.data.components.sampler import TrainBatchSampler
 from regulo.models.components.classifier import Classifier
 from regulo.regularizers.aug_mix import AugMix, jensen_shannon
-from regulo.regularizers.components.plan import Plan, conflicts
+from regulo.regularizers.components.plan import Plan, find_conflicts
 from regulo.regularizers.manifold_mixup import ManifoldMixup
 from regulo.regularizers.repeated_augmentation import RepeatedAugmentation
 from regulo.regularizers.resizemix import ResizeMix
@@ -29,7 +29,7 @@ from tests.conftest import COLOUR, GREY, rng
 FACTS = pytest.mark.parametrize("facts", [GREY, COLOUR], ids=["grey", "colour"])
 
 
-def photograph(facts: Facts, seed: int = 0) -> np.ndarray:
+def photograph(facts: DatasetInfo, seed: int = 0) -> np.ndarray:
     return rng(seed).integers(0, 256, (facts.height, facts.width, facts.channels), dtype="uint8")
 
 
@@ -38,7 +38,7 @@ def photograph(facts: Facts, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.formula("trivial_augment")
 @FACTS
-def test_trivial_augment_is_torchvisions(facts: Facts) -> None:
+def test_trivial_augment_is_torchvisions(facts: DatasetInfo) -> None:
     from torchvision.transforms import v2
 
     image = photograph(facts)
@@ -56,7 +56,7 @@ def test_trivial_augment_acts_on_a_share_p_and_not_at_all_at_strength_zero() -> 
     image = photograph(COLOUR)
     changed = {}
     for p in (0.0, 0.5, 1.0):
-        none = TrivialAugment().scaled(p)
+        none = TrivialAugment().with_strength(p)
         assert none
         (transform,) = none.transform([], COLOUR)
         changed[p] = np.mean([not (transform.apply(image, seed=s) == image).all() for s in range(300)])
@@ -69,7 +69,7 @@ def test_trivial_augment_acts_on_a_share_p_and_not_at_all_at_strength_zero() -> 
 
 @pytest.mark.formula("aug_mix")
 @FACTS
-def test_augmix_stacks_the_clean_image_and_two_draws_of_torchvisions_augmix(facts: Facts) -> None:
+def test_augmix_stacks_the_clean_image_and_two_draws_of_torchvisions_augmix(facts: DatasetInfo) -> None:
     from torchvision.transforms import v2
 
     image, c = photograph(facts), facts.channels
@@ -89,12 +89,12 @@ def test_augmix_stacks_the_clean_image_and_two_draws_of_torchvisions_augmix(fact
 
 
 @FACTS
-def test_the_views_come_out_normalised_one_after_the_other(facts: Facts) -> None:
+def test_the_views_come_out_normalised_one_after_the_other(facts: DatasetInfo) -> None:
     images = np.stack([photograph(facts, s) for s in range(3)])
     data = BatchedImages(Split(images, np.arange(3)), AugMix().transform([], facts), seed=0)
     batch = data.__getitems__([(0, i, 0) for i in range(3)])
     assert batch.images.shape == (3, 3 * facts.channels, facts.height, facts.width)
-    views = Classifier(nn.Identity(), facts, "contiguous").normalise(batch.images)
+    views = Classifier(nn.Identity(), facts, "contiguous").normalize(batch.images)
     assert views.shape == (9, facts.channels, facts.height, facts.width)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
     shape = (1, facts.channels, 1, 1)
@@ -115,7 +115,7 @@ def test_the_jensen_shannon_term_is_that_of_the_papers_code() -> None:
     torch.manual_seed(0)
     logits = (3 * torch.randn(18, 5)).requires_grad_()
     targets = soft_targets(torch.arange(6) % 5, 5)
-    step = Step(nn.Identity(), torch.zeros(18, 1, 2, 2), targets, logits, soft_cross_entropy)
+    step = LossInputs(nn.Identity(), torch.zeros(18, 1, 2, 2), targets, logits, soft_cross_entropy)
     ours = AugMix(jsd=12.0).penalty(step)
     expected = 12 * reference_jsd(list(logits.double().split(6)))
     torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=1e-6)
@@ -135,31 +135,31 @@ def test_the_jensen_shannon_term_lies_between_zero_and_log_3_and_survives_certai
 
 
 def test_augmix_scales_its_severity_and_its_weight_and_is_absent_at_zero() -> None:
-    half, none = AugMix(severity=6, jsd=12.0).scaled(0.5), AugMix().scaled(0)
+    half, none = AugMix(severity=6, jsd=12.0).with_strength(0.5), AugMix().with_strength(0)
     assert half
     assert (half.severity, half.jsd) == (3, 6.0)
     assert none is None
-    ramped = AugMix(jsd=Ramp[float](start=0.0, end=12.0)).scaled(2)  # type: ignore[arg-type]
+    ramped = AugMix(jsd=Ramp[float](start=0.0, end=12.0)).with_strength(2)  # type: ignore[arg-type]
     assert ramped
-    assert ramped.at(1.0).jsd == 24.0
+    assert ramped.resolve(1.0).jsd == 24.0
     assert ramped.severity == 6
 
 
 def test_augmix_stands_last_and_refuses_what_mixes_one_of_its_views() -> None:
     assert Plan([AugMix(), TrivialAugment(), ThreeAugment()]).regularizers[-1].name == "aug_mix"
     for other in (ManifoldMixup(), ResizeMix()):
-        (problem,) = conflicts([AugMix(), other])
+        (problem,) = find_conflicts([AugMix(), other])
         assert "same image" in str(problem)
-    with pytest.raises(Refused, match="mixup"):
-        compose.load(["regularizer=[aug_mix,mixup]"])
+    with pytest.raises(InputError, match="mixup"):
+        compose.load_config(["regularizer=[aug_mix,mixup]"])
 
 
 def test_a_run_with_three_views_trains_and_is_measured_on_them(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, tuple[int, ...]] = {}
 
-    def measured(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *_: Any) -> autotune.Choice:
+    def measured(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *_: Any) -> autotune.AutotuneResult:
         seen["measured"] = (*images.shape, len(targets))
-        return autotune.Choice("32-true", "contiguous")
+        return autotune.AutotuneResult("32-true", "contiguous")
 
     loss = Plan.loss
 
@@ -170,7 +170,7 @@ def test_a_run_with_three_views_trains_and_is_measured_on_them(run: Any, monkeyp
         assert 0 < parts["aug_mix"].item() < 12 * np.log(3)
         return total, parts
 
-    monkeypatch.setattr(autotune, "choose", measured)
+    monkeypatch.setattr(autotune, "choose_fastest", measured)
     monkeypatch.setattr(Plan, "loss", spy)
     _, result = run("regularizer=[augment,aug_mix,label_smoothing]", "trainer.precision=auto", "data.batch_size=16")
     assert result["status"] == "done"
@@ -181,7 +181,7 @@ def test_a_run_with_three_views_trains_and_is_measured_on_them(run: Any, monkeyp
 
 
 def variants(image: np.ndarray, n: int = 300) -> list[np.ndarray]:
-    facts = Facts(image.shape[2], *image.shape[:2], ("a", "b"), (0.5,) * image.shape[2], (0.5,) * image.shape[2])
+    facts = DatasetInfo(image.shape[2], *image.shape[:2], ("a", "b"), (0.5,) * image.shape[2], (0.5,) * image.shape[2])
     data = BatchedImages(Split(image[None], np.zeros(1, int)), ThreeAugment().transform([], facts), seed=0)
     batch = data.__getitems__([(0, 0, copy) for copy in range(n)])
     return list(batch.images.permute(0, 2, 3, 1).numpy())
@@ -242,7 +242,7 @@ def test_an_epoch_keeps_its_length_and_visits_each_image_that_it_visits_in_a_row
 
 def test_copies_are_numbered_dealt_out_over_ranks_and_augmented_differently() -> None:
     plan = Plan([RepeatedAugmentation(repeats=3), TrivialAugment()])
-    ranks = [[k for keys in TrainBatches(36, 4, 0, r, 3, plan.sequence) for k in keys] for r in range(3)]
+    ranks = [[k for keys in TrainBatchSampler(36, 4, 0, r, 3, plan.sequence) for k in keys] for r in range(3)]
     for together in zip(*ranks, strict=True):
         assert len({index for _, index, _ in together}) == 1, "each rank has one copy of the same image"
         assert {copy for *_, copy in together} == {0, 1, 2}

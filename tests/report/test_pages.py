@@ -20,17 +20,17 @@ from regulo.analysis.report.page import Figures, Page, Table
 from regulo.analysis.report.study_content import Column, Difference
 from regulo.callbacks.mistakes import worst
 from regulo.config import compose
-from regulo.core.errors import Refused
-from regulo.core.metrics import Evaluation
+from regulo.core.errors import InputError
+from regulo.core.metrics import EvalOutput
 from regulo.tracking.run_dir import RunFolder
 from tests.report import studies
 
 # ---- a run
 
 
-def made_up(n: int = 500, k: int = 5, seed: int = 0) -> Evaluation:
+def made_up(n: int = 500, k: int = 5, seed: int = 0) -> EvalOutput:
     g = torch.Generator().manual_seed(seed)
-    return Evaluation(3 * torch.randn(n, k, generator=g), torch.randint(k, (n,), generator=g))
+    return EvalOutput(3 * torch.randn(n, k, generator=g), torch.randint(k, (n,), generator=g))
 
 
 def test_the_calibration_diagram_shows_the_expected_calibration_error() -> None:
@@ -53,9 +53,9 @@ def test_its_intervals_are_wilsons() -> None:
 
 def test_the_most_frequent_mistakes_are_those_off_the_diagonal() -> None:
     logits = torch.eye(3)[[0, 1, 1, 1, 2, 0]]
-    test = Evaluation(logits, torch.tensor([0, 0, 0, 1, 1, 2]))
+    test = EvalOutput(logits, torch.tensor([0, 0, 0, 1, 1, 2]))
     assert run_figures.confusions(test, "abc") == [("a", "b", 2, pytest.approx(2 / 3)), ("b", "c", 1, 0.5), ("c", "a", 1, 1.0)]
-    perfect = Evaluation(torch.eye(3), torch.arange(3))
+    perfect = EvalOutput(torch.eye(3), torch.arange(3))
     assert run_figures.confusions(perfect, "abc") == []
     assert worst(perfect, 4) == []
 
@@ -113,11 +113,11 @@ RUNS = (
 @pytest.mark.parametrize("overrides", RUNS, ids=" ".join)
 def test_the_command_makes_the_same_configuration_behind_make_and_the_shell(overrides: list[str], tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text('train:\n\t@python3 -c "import json, sys; print(json.dumps(sys.argv[1:]))" $(ARGS)\n')
-    saved = compose.load([*overrides, "run_dir=somewhere"]).as_dict()
+    saved = compose.load_config([*overrides, "run_dir=somewhere"]).as_dict()
     told = repeat.command(saved)
     alone = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}  # the tests may be run by a make, too
     said = subprocess.run(told, shell=True, cwd=tmp_path, env=alone, capture_output=True, text=True, check=True)
-    assert compose.load(json.loads(said.stdout)).as_dict() == saved | {"run_dir": None}
+    assert compose.load_config(json.loads(said.stdout)).as_dict() == saved | {"run_dir": None}
     assert overrides or told == "make train"
 
 
@@ -264,5 +264,5 @@ def test_without_an_account_wandb_is_refused_before_anything_is_done(monkeypatch
 
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    with pytest.raises(Refused, match="there is no API key"):
+    with pytest.raises(InputError, match="there is no API key"):
         wandb_report.preflight()

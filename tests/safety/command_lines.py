@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from regulo.config import schema
-from regulo.config.json_schema import fields
+from regulo.config.json_schema import field_schemas
 from regulo.core import registry, yaml_files
 
 # fmt: off
@@ -39,24 +39,24 @@ number = st.one_of(st.integers(), st.floats(), st.integers(-3, 3)).map(str)
 
 
 def _keys() -> list[str]:
-    found = [*schema.Run.model_fields, *yaml_files.list_groups(), *schema.MANY]
-    for group in (*schema.NAMED, *schema.MANY):
-        for name in registry.names(group):
-            prefix = f"{group}.{name}" if group in schema.MANY else group
-            found += [prefix, *(f"{prefix}.{field}" for field in registry.load(group, name).model_fields)]
-    found += [f"{group}.{field}" for group, cls in schema.FIXED.items() for field in cls.model_fields]
+    found = [*schema.RunConfig.model_fields, *yaml_files.list_groups(), *schema.MULTI]
+    for group in (*schema.SINGLE, *schema.MULTI):
+        for name in registry.list_plugins(group):
+            prefix = f"{group}.{name}" if group in schema.MULTI else group
+            found += [prefix, *(f"{prefix}.{field}" for field in registry.get_plugin(group, name).model_fields)]
+    found += [f"{group}.{field}" for group, cls in schema.SECTIONS.items() for field in cls.model_fields]
     return sorted(set(found))
 
 
 def _bounds() -> dict[str, list[str]]:
     """By the last part of a key, the numbers at and around the borders of its range, and its choices."""
-    classes: list[Any] = [registry.load(g, n) for g in registry.GROUPS for n in registry.names(g)] + [
-        *schema.FIXED.values(),
-        schema.Run,
+    classes: list[Any] = [registry.get_plugin(g, n) for g in registry.GROUPS for n in registry.list_plugins(g)] + [
+        *schema.SECTIONS.values(),
+        schema.RunConfig,
     ]
     found: dict[str, list[str]] = {}
     for cls in classes:
-        for name, described in fields(cls).items():
+        for name, described in field_schemas(cls).items():
             for branch in described.get("anyOf", [described]):
                 step = 1 if branch.get("type") == "integer" else 1e-6
                 for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):

@@ -55,7 +55,7 @@ def refused(arguments: Sequence[str], *names: str) -> str:
 def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The folders of options and techniques are listed once: they do not change."""
     monkeypatch.setattr(yaml_files, "list_groups", functools.cache(yaml_files.list_groups))
-    monkeypatch.setattr(compose.spec, "names", functools.cache(compose.spec.names))
+    monkeypatch.setattr(compose.spec, "list_plugins", functools.cache(compose.spec.names))
 
 
 @pytest.fixture
@@ -84,12 +84,12 @@ def stopped(remembered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         monkeypatch.setenv(name, str(tmp_path))
     for name in ("WANDB_API_KEY", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(regulo.training.build, "build", start)
-    monkeypatch.setattr(regulo.analysis.ablation.cells, "tried", start)
+    monkeypatch.setattr(regulo.training.build, "build_components", start)
+    monkeypatch.setattr(regulo.analysis.ablation.cells, "dry_run_cells", start)
     monkeypatch.setattr(regulo.analysis.ablation.runner, "run_all", start)
-    monkeypatch.setattr(regulo.analysis.doctor.autofix, "mend", start)
+    monkeypatch.setattr(regulo.analysis.doctor.autofix, "apply_fixes", start)
     monkeypatch.setattr(regulo.analysis.claims.lab.command, "attempt", start)
-    monkeypatch.setattr(regulo.evaluate, "images_of", start)
+    monkeypatch.setattr(regulo.evaluate, "open_run_data", start)
     monkeypatch.setattr(regulo.config.catalog, "rows", start)
-    monkeypatch.setattr(regulo.config.json_schema, "write", start)
+    monkeypatch.setattr(regulo.config.json_schema, "atomic_write", start)
     monkeypatch.setattr(subprocess, "run", start)

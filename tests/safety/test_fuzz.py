@@ -108,12 +108,14 @@ def test_every_file_of_a_run_is_read_or_refused_by_name(
     size: int, run_copy: Path, remembered: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     from regulo.analysis.doctor import examination
-    from regulo.analysis.doctor.base import Case
+    from regulo.analysis.doctor.base import RunCase
     from regulo.analysis.report import predictions
 
-    monkeypatch.setattr(predictions, "again", lambda folder: "not here")  # which builds the model: done for the checkpoints
+    monkeypatch.setattr(
+        predictions, "predict_again", lambda folder: "not here"
+    )  # which builds the model: done for the checkpoints
     monkeypatch.setattr(examination, "look", lambda case: [])
-    monkeypatch.setattr(Case, "of", lambda config: config)
+    monkeypatch.setattr(RunCase, "of", lambda config: config)
     (run_copy / "measures.json").write_text(json.dumps({"temperature": 1.1, "test/ece_scaled": 0.1}))
     (run_copy / "calibration.json").write_text(json.dumps({"temperature": 1.1}))
     whole = {name: (run_copy / name).read_text() for name in FILES}
@@ -171,7 +173,7 @@ def _spoilt(data: st.DataObject, name: str, text: str) -> str:
         return repr(content)
 
 
-TINY = ["trainer=cpu", "trainer.limit_batches=2", "trainer.max_epochs=1", "data=fashion_mnist_mini", "data.train_images=128"]
+TINY = ["trainer=cpu", "trainer.limit_batches=2", "trainer.max_epochs=1", "data=fashion_mnist_mini", "data.max_train_images=128"]
 SMALL = {"resnet_small": ["model.width=4", "model.depth=8"], "vit_tiny": ["model.width=16", "model.depth=2"], "torchvision": []}
 TINY += ["data.batch_size=16", "data.clean_subset=32", "data.num_workers=0", "logger=csv", "callbacks=none"]
 TINY += ["trainer.precision=32-true", "trainer.memory_format=contiguous"]  # measuring them takes longer than two steps
@@ -181,7 +183,7 @@ TINY += ["trainer.precision=32-true", "trainer.memory_format=contiguous"]  # mea
 def test_what_is_accepted_trains_two_steps(size: int, tmp_path: Path, capsys: Any) -> None:
     """Or is refused once the model is built, or fails in one line because its loss is not finite."""
     from regulo.config import compose
-    from regulo.core.errors import Refused
+    from regulo.core.errors import InputError
 
     seen: collections.Counter[str] = collections.Counter()
 
@@ -190,10 +192,10 @@ def test_what_is_accepted_trains_two_steps(size: int, tmp_path: Path, capsys: An
     def each(words: list[str]) -> None:
         folder = tmp_path / f"run{seen.total()}"
         try:
-            chosen = compose.load([*words, *TINY])
+            chosen = compose.load_config([*words, *TINY])
             words = [*words, *TINY, *SMALL[chosen.model.name], f"run_dir={folder}"]
-            compose.load(words)
-        except Refused:  # together with what makes it small
+            compose.load_config(words)
+        except InputError:  # together with what makes it small
             seen["refused"] += 1
             return
         code, _, err = answer(["train", *words])
@@ -209,10 +211,10 @@ def test_what_is_accepted_trains_two_steps(size: int, tmp_path: Path, capsys: An
 
 def _accepted(words: list[str]) -> bool:
     from regulo.config import compose
-    from regulo.core.errors import Refused
+    from regulo.core.errors import InputError
 
     try:
-        compose.load(words)
-    except Refused:
+        compose.load_config(words)
+    except InputError:
         return False
     return True

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from regulo.core import registry
-from regulo.core.errors import Refused
+from regulo.core.errors import InputError
 from tests.safety.conftest import answer
 from tests.safety.test_hostile_runs import Payload
 
@@ -41,8 +41,8 @@ def test_a_swapped_archive_is_not_unpacked(member: str, tmp_path: Path, no_netwo
         else:
             info.size = 1
             archive.addfile(info, io.BytesIO(b"x"))
-    with pytest.raises(Refused, match="CIFAR10"):
-        registry.load("data", "cifar10")(root=str(root)).splits()
+    with pytest.raises(InputError, match="CIFAR10"):
+        registry.get_plugin("data", "cifar10")(root=str(root)).splits()
     assert not (tmp_path / "outside").exists()
     assert not Path("/tmp/regulo-outside").exists()
     assert [p.name for p in root.iterdir() if p.is_symlink() or p.is_dir()] == []
@@ -55,8 +55,8 @@ def test_swapped_batches_which_are_pickles_are_not_unpickled(name: str, tmp_path
     bomb = pickle.dumps(Payload(tmp_path / "owned"))
     for file in ("data_batch_1", "data_batch_2", "test_batch", "batches.meta", "train", "test", "meta"):
         (folder / file).write_bytes(bomb)
-    with pytest.raises(Refused):
-        registry.load("data", name)(root=str(tmp_path / "root")).splits()
+    with pytest.raises(InputError):
+        registry.get_plugin("data", name)(root=str(tmp_path / "root")).splits()
     assert not (tmp_path / "owned").exists()
 
 
@@ -67,11 +67,11 @@ def test_swapped_idx_files_are_refused_by_their_checksum(tmp_path: Path, no_netw
 
     for name in SHA256:
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"x" * 1000))
-    with pytest.raises(Refused, match="checksum differs"):
-        registry.load("data", "fashion_mnist")(root=str(tmp_path)).splits()
+    with pytest.raises(InputError, match="checksum differs"):
+        registry.get_plugin("data", "fashion_mnist")(root=str(tmp_path)).splits()
     (tmp_path / "fashion_mnist_mini.bz2").write_bytes(b"x")
-    with pytest.raises(Refused, match="checksum differs"):
-        registry.load("data", "fashion_mnist_mini")(root=str(tmp_path)).splits()
+    with pytest.raises(InputError, match="checksum differs"):
+        registry.get_plugin("data", "fashion_mnist_mini")(root=str(tmp_path)).splits()
 
 
 def images(root: Path, *classes: str) -> Path:
@@ -83,7 +83,7 @@ def images(root: Path, *classes: str) -> Path:
 
 
 def opened(root: Path, **more: Any) -> Any:
-    return registry.load("data", "image_folder")(
+    return registry.get_plugin("data", "image_folder")(
         root=str(root), image_size=8, val_fraction=0.25, test_fraction=0.25, **more
     ).splits()
 
@@ -110,8 +110,8 @@ STRANGE: dict[str, Callable[[Path], object]] = {
 def test_what_is_named_like_an_image_and_is_none_is_refused_and_not_waited_for(name: str, check: str, tmp_path: Path) -> None:
     root = images(tmp_path / "images", "a", "b")
     STRANGE[name](root / "a" / name)
-    with pytest.raises(Refused) as refused:
-        opened(root, check=check)
+    with pytest.raises(InputError) as refused:
+        opened(root, verify_images=check)
     (said,) = map(str, refused.value.problems)
     assert name.replace("\n", "\\n") in said
     assert said.isprintable()
@@ -142,6 +142,6 @@ def test_classes_of_any_name_train_and_their_page_is_only_text(run: Any, tmp_pat
 
 @pytest.mark.parametrize("name", ["\x1b[2J", "two\nlines", "\x7f"])
 def test_a_class_whose_name_cannot_be_shown_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="no readable name") as refused:
+    with pytest.raises(InputError, match="no readable name") as refused:
         opened(images(tmp_path / "images", "a", "b", name))
     assert str(refused.value).isprintable()

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from regulo.core import safe_io, yaml_files
-from regulo.core.errors import Refused
+from regulo.core.errors import InputError
 from regulo.tracking import checkpoint_io
 from tests.conftest import FinishedRun
 from tests.safety.conftest import answer, refused
@@ -217,7 +217,7 @@ def test_a_pipe_is_refused_and_not_waited_for(run_copy: Path) -> None:
     (run_copy / "metrics.csv").unlink()
     os.mkfifo(run_copy / "metrics.csv")
     refused(["report", str(run_copy)], "metrics.csv")
-    with pytest.raises(Refused, match="regular"):
+    with pytest.raises(InputError, match="regular"):
         safe_io.read_text(run_copy / "metrics.csv")
 
 
@@ -248,8 +248,8 @@ def test_where_a_run_says_it_was_made_is_not_written_to_and_its_data_are_not_fet
     saved["data"] = {"name": "cifar10", "root": str(target)}
     (run_copy / "config.yaml").write_text(yaml.safe_dump(saved))
     allowed: list[bool] = []
-    plain = regulo.data.base.may_download
-    monkeypatch.setattr("regulo.data.cifar10.may_download", lambda: allowed.append(plain()) or allowed[-1])
+    plain = regulo.data.base.downloads_allowed
+    monkeypatch.setattr("regulo.data.cifar10.downloads_allowed", lambda: allowed.append(plain()) or allowed[-1])
     refused(["evaluate", str(run_copy)], "data.root")
     assert allowed == [False]
     assert not list(target.iterdir())
@@ -305,7 +305,7 @@ def test_a_command_that_is_shown_runs_nothing_else_when_it_is_copied(
     root: str, run_copy: Path, tmp_path: Path, capsys: Any
 ) -> None:
     """For real: the shown line is given to a shell, with a Makefile like ours before it."""
-    from regulo.analysis.doctor.verdict import judge
+    from regulo.analysis.doctor.verdict import give_verdict
     from regulo.analysis.report import repeat
 
     saved = yaml.safe_load((run_copy / "config.yaml").read_text())
@@ -313,7 +313,7 @@ def test_a_command_that_is_shown_runs_nothing_else_when_it_is_copied(
     (run_copy / "config.yaml").write_text(yaml.safe_dump(saved))
     from regulo.tracking.run_dir import RunFolder
 
-    shown = [repeat.command(saved), *judge(RunFolder.open(run_copy)).next]
+    shown = [repeat.command(saved), *give_verdict(RunFolder.open(run_copy)).next]
     work = tmp_path / "work"
     work.mkdir()
     (work / "Makefile").write_text("train:\n\t@printf '%s\\n' $(ARGS)\n")
@@ -368,15 +368,15 @@ def test_a_sound_checkpoint_passes_the_same_door(finished_run: FinishedRun) -> N
     files = list((finished_run.folder / "checkpoints").iterdir())
     assert len(files) >= 2
     for file in files:
-        assert "state_dict" in checkpoint_io.read(file)
+        assert "state_dict" in checkpoint_io.read_checkpoint(file)
 
 
 def test_wandbs_logs_are_not_removed_behind_a_link(tmp_path: Path) -> None:
-    from regulo.tracking.wandb_logger import forgetting_paths
+    from regulo.tracking.wandb_logger import remove_local_paths
 
     (tmp_path / "outside" / "logs").mkdir(parents=True)
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb" / "run-x").symlink_to(tmp_path / "outside")
-    with forgetting_paths(tmp_path / "wandb"):
+    with remove_local_paths(tmp_path / "wandb"):
         pass
     assert (tmp_path / "outside" / "logs").is_dir()

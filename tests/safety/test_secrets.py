@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from regulo.config import compose
-from regulo.core.paths import expanded, without_home
+from regulo.core.paths import expand_path, redact_home
 from tests.conftest import FAST
 
 KEY, TOKEN, REMOTE = "0planted1wandb2key3" * 2 + "45", "planted-foo-token", "planted-git-password"
@@ -95,13 +95,15 @@ def test_a_path_in_the_home_is_said_with_a_tilde_and_found_again(tmp_path: Path,
     home = tmp_path / "me"
     (home / "data").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
-    given = compose.load([f"data.root={home}/data", f"run_dir={home}", "model=torchvision", f"model.weights={home}/w.pth"])
+    given = compose.load_config([f"data.root={home}/data", f"run_dir={home}", "model=torchvision", f"model.weights={home}/w.pth"])
     assert given.data.root == "~/data"
     assert given.run.run_dir == "~"
     assert given.model.weights == "~/w.pth"  # type: ignore[attr-defined]
-    assert expanded("~/data") == home / "data"
-    assert compose.load([f"data.root={tmp_path}/meadow"]).data.root == f"{tmp_path}/meadow", "another folder that begins alike"
-    assert without_home(f"no room in '{home}/x', {home}: /mnt{home}/y") == f"no room in '~/x', ~: /mnt{home}/y"
+    assert expand_path("~/data") == home / "data"
+    assert compose.load_config([f"data.root={tmp_path}/meadow"]).data.root == f"{tmp_path}/meadow", (
+        "another folder that begins alike"
+    )
+    assert redact_home(f"no room in '{home}/x', {home}: /mnt{home}/y") == f"no room in '~/x', ~: /mnt{home}/y"
     monkeypatch.setenv("HOME", "/")
-    assert without_home("/data") == "/data"
-    assert expanded("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
+    assert redact_home("/data") == "/data"
+    assert expand_path("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")

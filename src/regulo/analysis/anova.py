@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def noise(table: np.ndarray) -> tuple[float, int]:
+def residual_variance(table: np.ndarray) -> tuple[float, int]:
     """The noise's variance and its degrees of freedom, from numbers (conditions, seeds), nan where one is missing.
 
     It is what least squares leave of the numbers without an effect for each condition and one for each seed (two-way analysis of

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 from regulo.config.schema import Config
-from regulo.core.files import locked, write
+from regulo.core.files import atomic_write, file_lock
 
 
-def settled(config: Config, root: Path) -> list[str]:
+def pinned_overrides(config: Config, root: Path) -> list[str]:
     """Overrides that fix what a run would else measure for itself; kept in `root`/speed.json, for all runs there."""
     chosen = [config.trainer.precision, config.trainer.memory_format]
     model = {"name": config.model.name, **config.model.model_dump()}
@@ -17,13 +17,13 @@ def settled(config: Config, root: Path) -> list[str]:
         sort_keys=True,
     )
     file = root / "speed.json"
-    with locked(root / ".speed.lock"):
+    with file_lock(root / ".speed.lock"):
         known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         if key not in known:
-            from regulo.training.build import build
-            from regulo.training.train import measure_speed
+            from regulo.training.build import build_components
+            from regulo.training.train import autotune
 
-            choice = measure_speed(build(dataclasses.replace(config, regularizer={})))
+            choice = autotune(build_components(dataclasses.replace(config, regularizer={})))
             known[key] = [f"trainer.precision={choice.precision}", f"trainer.memory_format={choice.memory_format}"]
-            write(file, json.dumps(known, indent=1) + "\n")
+            atomic_write(file, json.dumps(known, indent=1) + "\n")
     return list(known[key])

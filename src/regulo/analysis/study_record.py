@@ -7,9 +7,9 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from regulo.analysis.ablation.study import Design
-from regulo.core.errors import Problem, Refused
+from regulo.core.errors import InputError, Problem
 from regulo.core.safe_io import read_json
-from regulo.tracking.records import Number, Text, checked
+from regulo.tracking.records import Number, Text, validate_record
 
 Seeds = Annotated[int, Field(ge=0, le=10_000)]
 
@@ -76,11 +76,11 @@ ALWAYS = ("label", "techniques", "strength", "overrides", "runs", "noisy_runs", 
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The content of a study's study.json. Raises Refused if there is none, or it is not what a study writes."""
+    """The content of a study's study.json. Raises InputError if there is none, or it is not what a study writes."""
     file = folder / "study.json"
     if not file.is_file():
-        raise Refused(Problem("STUDY", f"{folder} has no study.json", "make ablate makes one"))
-    told: dict[str, Any] = checked(_Study, read_json(file, "STUDY"), str(file), "STUDY")
+        raise InputError(Problem("STUDY", f"{folder} has no study.json", "make ablate makes one"))
+    told: dict[str, Any] = validate_record(_Study, read_json(file, "STUDY"), str(file), "STUDY")
     wrong = [f"cell {i} has no {key}" for i, cell in enumerate(told["cells"]) for key in ALWAYS if key not in cell]
     if not wrong:
         if told["base"] not in [cell["label"] for cell in told["cells"]]:
@@ -88,5 +88,5 @@ def read(folder: Path) -> dict[str, Any]:
         runs = [run for cell in told["cells"] for run in (*cell["runs"], *cell["noisy_runs"])]
         wrong += [f"{run['folder']!r} is not a run's folder" for run in runs if not run["folder"].strip(".")]
     if wrong:
-        raise Refused(Problem("STUDY", f"{file} is not what Regulo writes: {wrong[0]}"))
+        raise InputError(Problem("STUDY", f"{file} is not what Regulo writes: {wrong[0]}"))
     return told

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.core.metrics import Evaluation
-from regulo.core.registry import Spec
-from regulo.core.types import Facts, Split
+from regulo.core.metrics import EvalOutput
+from regulo.core.registry import PluginConfig
+from regulo.core.types import DatasetInfo, Split
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scene:
+class FigureContext:
     """What an observer may look at and where it may draw."""
 
-    facts: Facts
+    facts: DatasetInfo
     figures: Path
     publish: Callable[[str, Path], None]
     """show a finished figure on the dashboards, under a name"""
 
-    def draw(self, name: str, figure: "Figure") -> None:
+    def save_figure(self, name: str, figure: "Figure") -> None:
         """Save a figure as `figures/<name>.png` and publish it."""
         from matplotlib.text import Text
 
@@ -37,12 +37,12 @@ class Scene:
         self.publish(name, path)
 
 
-class Observer(Spec):
+class CallbackConfig(PluginConfig):
     """Overrides one or both of the places from which a run can be watched."""
 
-    def callbacks(self, scene: Scene) -> "list[Callback]":
+    def callbacks(self, context: FigureContext) -> "list[Callback]":
         """Lightning callbacks that watch the fit."""
         return []
 
-    def conclude(self, scene: Scene, test: Evaluation, split: Split) -> None:
+    def after_evaluation(self, context: FigureContext, test: EvalOutput, split: Split) -> None:
         """Look at the final answers on the test split."""

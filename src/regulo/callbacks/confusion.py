@@ -1,20 +1,20 @@
 """The confusion matrix on the test split."""
 
-from regulo.callbacks.base import Observer, Scene
-from regulo.core.figures import figure, short
-from regulo.core.metrics import Evaluation
+from regulo.callbacks.base import CallbackConfig, FigureContext
+from regulo.core.figures import new_figure, shorten
+from regulo.core.metrics import EvalOutput
 from regulo.core.types import Split
 
 
-class Confusion(Observer):
+class Confusion(CallbackConfig):
     """Rows are labels, columns are answers; shares of each row in percent."""
 
-    def conclude(self, scene: Scene, test: Evaluation, split: Split) -> None:
-        counts = test.confusion().double()
+    def after_evaluation(self, context: FigureContext, test: EvalOutput, split: Split) -> None:
+        counts = test.confusion_matrix().double()
         share = 100 * counts / counts.sum(1, keepdim=True).clamp(min=1)
-        names, k = [short(name) for name in scene.facts.classes], len(scene.facts.classes)
+        names, k = [shorten(name) for name in context.facts.classes], len(context.facts.classes)
         size = min(14.0, 2.5 + 0.45 * k)
-        drawing = figure(size, size)
+        drawing = new_figure(size, size)
         ax = drawing.subplots()
         ax.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=100)
         if k <= 30:
@@ -26,4 +26,4 @@ class Confusion(Observer):
         ax.set_xlabel("answer")
         ax.set_ylabel("label")
         ax.set_title(f"test, % of each label (n = {len(test.labels):,})", fontsize=10)
-        scene.draw("confusion", drawing)
+        context.save_figure("confusion", drawing)

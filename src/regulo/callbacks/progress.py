@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from regulo.callbacks.base import Observer, Scene
+from regulo.callbacks.base import CallbackConfig, FigureContext
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
 
-class Progress(Observer):
+class Progress(CallbackConfig):
     """Loss, accuracy and rate while training, without waiting for the device in between."""
 
-    def callbacks(self, scene: Scene) -> "list[Callback]":
+    def callbacks(self, context: FigureContext) -> "list[Callback]":
         from lightning import LightningModule, Trainer
         from lightning.pytorch import Callback
         from rich.console import Console

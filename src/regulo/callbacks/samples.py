@@ -6,20 +6,20 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from regulo.callbacks.base import Observer, Scene
-from regulo.core.figures import figure
+from regulo.callbacks.base import CallbackConfig, FigureContext
+from regulo.core.figures import new_figure
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
 
-class Samples(Observer):
+class Samples(CallbackConfig):
     """A look at the first four batches, which shows wrong labels and unreadable augmentation before they cost a run."""
 
     count: Annotated[int, Field(ge=1, le=64)] = 16
     """images, from the first four batches together"""
 
-    def callbacks(self, scene: Scene) -> "list[Callback]":
+    def callbacks(self, context: FigureContext) -> "list[Callback]":
         from lightning import LightningModule, Trainer
         from lightning.pytorch import Callback
 
@@ -37,7 +37,7 @@ class Samples(Observer):
                     self.images.append(outputs["images"][:each].float().cpu())
                     self.targets.append(outputs["targets"][:each].cpu())
                     if batch_idx + 1 == min(BATCHES, trainer.num_training_batches):
-                        draw(scene, self.images, self.targets)
+                        draw(context, self.images, self.targets)
 
         return [Look()]
 
@@ -45,16 +45,16 @@ class Samples(Observer):
 BATCHES = 4
 
 
-def draw(scene: Scene, batches: list[Tensor], their_targets: list[Tensor]) -> None:
+def draw(context: FigureContext, batches: list[Tensor], their_targets: list[Tensor]) -> None:
     """Batches of images (n, C, H, W), normalised, and of soft targets (n, K)."""
     images, targets = torch.cat(batches), torch.cat(their_targets)
 
-    facts = scene.facts
+    facts = context.facts
     shape = (1, facts.channels, 1, 1)
     shown = (images * torch.tensor(facts.std).view(shape) + torch.tensor(facts.mean).view(shape)).clamp(0, 1)
     columns = min(8, len(shown))
     rows = -(-len(shown) // columns)
-    grid = figure(1.5 * columns, 1.9 * rows)
+    grid = new_figure(1.5 * columns, 1.9 * rows)
     for ax, image, target in zip(grid.subplots(rows, columns, squeeze=False).flat, shown, targets, strict=False):
         picture = image.permute(1, 2, 0) if facts.channels == 3 else image[0]
         ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1)
@@ -63,4 +63,4 @@ def draw(scene: Scene, batches: list[Tensor], their_targets: list[Tensor]) -> No
         ax.set_title("\n".join(parts), fontsize=7)
     for ax in grid.axes:
         ax.axis("off")
-    scene.draw("samples", grid)
+    context.save_figure("samples", grid)

@@ -7,7 +7,7 @@ from pathlib import Path
 from regulo.core import registry
 from regulo.core.text import definitions
 from regulo.core.yaml_files import PACKAGE
-from regulo.regularizers.base import Regularizer, hooks
+from regulo.regularizers.base import Regularizer, used_hooks
 
 COLUMNS = ("technique", "hooks", "what", "strength", "source", "formula test")
 TESTS = PACKAGE.parents[1] / "tests"
@@ -31,18 +31,25 @@ def describe(row: Sequence[str]) -> str:
 def rows() -> Iterator[tuple[str, ...]]:
     """Of each technique what `COLUMNS` says, by name."""
     tests = formula_tests(TESTS)
-    for name in registry.names("regularizer"):
-        technique: Regularizer = registry.load("regularizer", name)()
+    for name in registry.list_plugins("regularizer"):
+        technique: Regularizer = registry.get_plugin("regularizer", name)()
         what = (technique.__doc__ or "").splitlines()[0].rstrip(".")
-        yield name, ", ".join(hooks(technique)), what, scaling(technique), technique.source, ", ".join(tests.get(name, ()))
+        yield (
+            name,
+            ", ".join(used_hooks(technique)),
+            what,
+            scaling(technique),
+            technique.reference,
+            ", ".join(tests.get(name, ())),
+        )
 
 
 def scaling(technique: Regularizer) -> str:
     """What a recipe's `strength` does to it."""
     cls = type(technique)
-    if cls.scaled is not Regularizer.scaled:
-        return (cls.scaled.__doc__ or "").splitlines()[0].rstrip(".")
-    return ", ".join(cls.scales) or "on or off"
+    if cls.with_strength is not Regularizer.with_strength:
+        return (cls.with_strength.__doc__ or "").splitlines()[0].rstrip(".")
+    return ", ".join(cls.strength_fields) or "on or off"
 
 
 def markdown_table(table: Iterable[Sequence[str]]) -> str:

@@ -8,55 +8,55 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from regulo.config.origins import Origins
-from regulo.config.schema import FIXED, MANY, NAMED, Config, Run
-from regulo.config.validate import build_part, validate
+from regulo.config.origins import ValueOrigins
+from regulo.config.schema import MULTI, SECTIONS, SINGLE, Config, RunConfig
+from regulo.config.validate import build_section, validate_config
 from regulo.core import registry, yaml_files
-from regulo.core.errors import Problem, Refused, nearest
+from regulo.core.errors import InputError, Problem, nearest
 from regulo.core.nested import texts
-from regulo.regularizers.components.plan import suppliers
+from regulo.regularizers.components.plan import find_providers
 
 MANY_RUNS = "regulo ablate makes many: study=quick"
 
 
-def companions(technique: str) -> list[str]:
+def required_techniques(technique: str) -> list[str]:
     """Techniques that supply what one needs: of several, the one that is in the default plan."""
-    usual = load([]).regularizer
-    choices = [suppliers(need) for need in registry.load("regularizer", technique).needs]
+    usual = load_config([]).regularizer
+    choices = [find_providers(need) for need in registry.get_plugin("regularizer", technique).requires]
     return [next((n for n in names if n in usual), names[0]) for names in choices]
 
 
-def load(arguments: Sequence[str]) -> Config:
-    """The valid run that these command-line overrides describe. Raises Refused with every problem found."""
-    tree, problems = compose(arguments)
-    origins = Origins(arguments, tree)
+def load_config(arguments: Sequence[str]) -> Config:
+    """The valid run that these command-line overrides describe. Raises InputError with every problem found."""
+    tree, problems = compose_tree(arguments)
+    origins = ValueOrigins(arguments, tree)
     try:
-        config = validate(tree, origins)
-    except Refused as refusal:
-        raise Refused(*problems, *(p for p in refusal.problems if p not in problems)) from None
+        config = validate_config(tree, origins)
+    except InputError as refusal:
+        raise InputError(*problems, *(p for p in refusal.problems if p not in problems)) from None
     if problems:
-        raise Refused(*problems)
+        raise InputError(*problems)
     return config
 
 
-def compose(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
+def compose_tree(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
     """The tree of all values, and the overrides that could not be followed (which are left out of it)."""
     overrides = ParsedOverrides(arguments)
     problems = overrides.problems
     try:
-        tree = join(overrides.choices)
-    except Refused as refusal:
-        raise Refused(*problems, *refusal.problems) from None
+        tree = compose_groups(overrides.choices)
+    except InputError as refusal:
+        raise InputError(*problems, *refusal.problems) from None
     for group, file in overrides.additions:
         tree[group] = OmegaConf.merge(tree[group], OmegaConf.load(file))
     for override in overrides.values:
         problems += _set_or_refuse(tree, override)
-    if asking := _asking(tree):
-        raise Refused(*problems, *asking)
+    if asking := _find_resolver_calls(tree):
+        raise InputError(*problems, *asking)
     try:
         plain: Any = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:
-        raise Refused(*problems, Problem(str(error.full_key or "configs"), str(error.msg).splitlines()[0])) from None
+        raise InputError(*problems, Problem(str(error.full_key or "configs"), str(error.msg).splitlines()[0])) from None
     return plain, problems
 
 
@@ -88,13 +88,13 @@ class ParsedOverrides:
         requested = value if isinstance(value, list) else [] if value is None else [value]
         valid = [o for o in requested if o in options]
         self.problems += [Problem(group, f"has no option {o!r}", nearest(str(o), options)) for o in requested if o not in options]
-        if group in MANY and override.is_add():
+        if group in MULTI and override.is_add():
             self.additions += [(group, yaml_files.config_dir() / group / f"{o}.yaml") for o in valid]
-        elif group in MANY:
+        elif group in MULTI:
             self.choices.append(f"{group}=[{','.join(valid or ['none'])}]")
         elif len(valid) > 1:
             self.problems.append(Problem(group, f"takes one option, not {len(valid)}"))
-        elif value is None and group in (*NAMED, *FIXED):
+        elif value is None and group in (*SINGLE, *SECTIONS):
             self.problems.append(Problem(group, "cannot be left out", nearest("", options)))
         elif valid:
             self.choices.append(f"{group}={valid[0]}")
@@ -111,23 +111,23 @@ def _parse(argument: str) -> Any:
         return None
 
 
-def changed(saved: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
-    """A saved tree with `key=value` set on top. Raises Refused with every argument that is something else."""
+def override_saved(saved: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """A saved tree with `key=value` set on top. Raises InputError with every argument that is something else."""
     tree, problems, options = OmegaConf.create(dict(saved)), [], yaml_files.list_groups()
     for argument in arguments:
         override = _parse(argument)
         if override is None or override.is_sweep_override() or override.is_delete() or override.key_or_group in options:
-            problems.append(Problem(argument, "is no change of one value", "write key=value, for example logger.wandb=off"))
+            problems.append(Problem(argument, "is no change of one value", "write key=value, for example logger.wandb=disabled"))
         else:
             problems += _set(tree, override)
     if problems:
-        raise Refused(*problems)
+        raise InputError(*problems)
     plain: Any = OmegaConf.to_container(tree, resolve=False)  # it may be a stranger's
     return plain
 
 
-def join(choices: Sequence[str]) -> DictConfig:
-    """The tree of configs/train.yaml with these options of groups, as Hydra composes it. Raises Refused."""
+def compose_groups(choices: Sequence[str]) -> DictConfig:
+    """The tree of configs/train.yaml with these options of groups, as Hydra composes it. Raises InputError."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import ConfigCompositionException, MissingConfigException
@@ -138,16 +138,16 @@ def join(choices: Sequence[str]) -> DictConfig:
     except MissingConfigException as error:
         missing = str(error.missing_cfg_file or "")
         group, _, option = missing.rpartition("/")
-        raise Refused(
+        raise InputError(
             Problem(group or missing, f"has no option {option!r}", nearest(option, yaml_files.list_groups().get(group, ())))
         ) from None
     except (ConfigCompositionException, OmegaConfBaseException, YAMLError) as error:
-        raise Refused(Problem("configs", " ".join(str(error).split()))) from None
+        raise InputError(Problem("configs", " ".join(str(error).split()))) from None
     OmegaConf.set_struct(tree, False)
     return tree
 
 
-def _asking(tree: DictConfig) -> list[Problem]:
+def _find_resolver_calls(tree: DictConfig) -> list[Problem]:
     """The texts that call one of OmegaConf's resolvers, as `${oc.env:TOKEN}` does: a configuration that somebody sent, or
     one that will be sent, must not read environment variables or files. References to other keys, `${optim.lr}`, are fine.
     """
@@ -163,7 +163,7 @@ def _set_or_refuse(tree: DictConfig, override: Any) -> list[Problem]:
         return _set(tree, override)
     except (OmegaConfBaseException, AttributeError, TypeError, ValueError):
         key = override.key_or_group
-        near = nearest(key.partition(".")[0], [*Run.model_fields, *NAMED, *MANY, *FIXED])
+        near = nearest(key.partition(".")[0], [*RunConfig.model_fields, *SINGLE, *MULTI, *SECTIONS])
         return [Problem(key, "leads nowhere", near)]
 
 
@@ -174,7 +174,7 @@ def _set(tree: DictConfig, override: Any) -> list[Problem]:
     if override.is_delete():
         return _delete(tree, key)
     node = tree.get(group)
-    if group in MANY and rest and isinstance(node, DictConfig) and rest[0] not in node and not override.is_add():
+    if group in MULTI and rest and isinstance(node, DictConfig) and rest[0] not in node and not override.is_add():
         return _absent(group, rest, list(map(str, node)), override.value())
     OmegaConf.update(tree, key, override.value(), force_add=True)
     return []
@@ -194,17 +194,17 @@ def _delete(tree: DictConfig, key: str) -> list[Problem]:
 def _absent(group: str, rest: list[str], present: list[str], value: Any) -> list[Problem]:
     """What is wrong with setting a field of an extension that the run does not have."""
     name = rest[0]
-    if name not in registry.names(group):
+    if name not in registry.list_plugins(group):
         key = ".".join([group, *rest])
-        return [Problem(key, f"there is no {group} {name!r}", nearest(name, registry.names(group)))]
+        return [Problem(key, f"there is no {group} {name!r}", nearest(name, registry.list_plugins(group)))]
     what = f"{name} is not part of this run, which has: {', '.join(present) or 'none'}"
     return [Problem(f"{group}.{name}", what, f"+{group}={name} adds it"), *_check_field(group, rest, value)]
 
 
 def _check_field(group: str, rest: list[str], value: Any) -> list[Problem]:
     """What would be wrong with the field if the technique were part of the run."""
-    cls = registry.load(group, rest[0])
+    cls = registry.get_plugin(group, rest[0])
     if len(rest) < 2:
         return []
-    _, problems = build_part(cls, {rest[1]: value}, f"{group}.{rest[0]}", Origins([], {}))
+    _, problems = build_section(cls, {rest[1]: value}, f"{group}.{rest[0]}", ValueOrigins([], {}))
     return [p for p in problems if p.key.endswith(rest[1])]

@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 
-from regulo.config.compose import load
-from regulo.config.json_schema import fields
-from regulo.config.schema import FIXED, MANY, NAMED
+from regulo.config.compose import load_config
+from regulo.config.json_schema import field_schemas
+from regulo.config.schema import MULTI, SECTIONS, SINGLE
 from regulo.core import registry, yaml_files
-from regulo.core.errors import Problem, Refused, nearest
-from regulo.core.registry import Strict
+from regulo.core.errors import InputError, Problem, nearest
+from regulo.core.registry import StrictConfig
 from regulo.core.text import definitions, wrap
 
 SYNTAX = """\
@@ -58,7 +58,7 @@ class Section:
         """As it stands on the command line."""
         if not self.name:
             return self.group
-        return f"{self.group}.{self.name}" if self.group in MANY else f"{self.group}={self.name}"
+        return f"{self.group}.{self.name}" if self.group in MULTI else f"{self.group}={self.name}"
 
     def text(self) -> str:
         """All fields."""
@@ -66,7 +66,7 @@ class Section:
 
 
 def explain_keys(topics: Sequence[str] = ()) -> str:
-    """The help text of all keys, or of those that the topics name. Raises Refused for a topic that names none."""
+    """The help text of all keys, or of those that the topics name. Raises InputError for a topic that names none."""
     sections = list(list_sections())
     if topics:
         return wrap("\n\n".join(_explain(topic, sections) for topic in topics))
@@ -74,7 +74,7 @@ def explain_keys(topics: Sequence[str] = ()) -> str:
     parts.append(
         "groups and their options:\n" + definitions((n, ", ".join(options)) for n, options in yaml_files.list_groups().items())
     )
-    for group in ("run", *NAMED, *MANY, *FIXED):
+    for group in ("run", *SINGLE, *MULTI, *SECTIONS):
         parts += _explain_group([section for section in sections if section.group == group])
     return wrap("\n\n".join(parts))
 
@@ -88,7 +88,7 @@ def _explain(topic: str, sections: Sequence[Section]) -> str:
     if found := [field for key, field in every.items() if topic in (key, key.rpartition(".")[2])]:
         return "\n".join(field.text() for field in found)
     names = {name for section in sections for name in (section.group, section.name, *section.fields)} - {""}
-    raise Refused(Problem(topic, "is no group, option or key", nearest(topic, {*names, *every})))
+    raise InputError(Problem(topic, "is no group, option or key", nearest(topic, {*names, *every})))
 
 
 def _explain_group(sections: Sequence[Section]) -> list[str]:
@@ -127,24 +127,24 @@ def _differs(field: Field, shared: Field | None) -> bool:
 
 def list_sections() -> Iterator[Section]:
     """Of all classes, in the order of the page."""
-    default = load([])
+    default = load_config([])
     yield _section("run", "", default.run, "")
-    for group in (*NAMED, *MANY):
-        for name in registry.names(group):
-            cls: type[Strict] = registry.load(group, name)
+    for group in (*SINGLE, *MULTI):
+        for name in registry.list_plugins(group):
+            cls: type[StrictConfig] = registry.get_plugin(group, name)
             part = cls.model_construct(**(_defaults(cls) | _written(group, name)))
-            yield _section(group, name, part, f"{group}.{name}." if group in MANY else f"{group}.")
-    for group in FIXED:
+            yield _section(group, name, part, f"{group}.{name}." if group in MULTI else f"{group}.")
+    for group in SECTIONS:
         yield _section(group, "", getattr(default, group), f"{group}.")
 
 
-def _section(group: str, name: str, part: Strict, prefix: str) -> Section:
+def _section(group: str, name: str, part: StrictConfig, prefix: str) -> Section:
     cls = type(part)
     summary = (cls.__doc__ or "").splitlines()[0]
-    return Section(group, name, summary, {n: Field(prefix + n, getattr(part, n), s) for n, s in fields(cls).items()})
+    return Section(group, name, summary, {n: Field(prefix + n, getattr(part, n), s) for n, s in field_schemas(cls).items()})
 
 
-def _defaults(cls: type[Strict]) -> dict[str, Any]:
+def _defaults(cls: type[StrictConfig]) -> dict[str, Any]:
     return {name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()}
 
 
@@ -153,7 +153,7 @@ def _written(group: str, name: str) -> dict[str, Any]:
     file = yaml_files.config_dir() / group / f"{name}.yaml"
     content: Any = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     content = content.get(group, content)  # a YAML of the whole run, `# @package _global_`
-    content = content.get(name) if group in MANY else content
+    content = content.get(name) if group in MULTI else content
     return {key: value for key, value in (content or {}).items() if key not in ("name", "defaults")}
 
 

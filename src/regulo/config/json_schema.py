@@ -3,17 +3,17 @@
 import json
 from typing import Any
 
-from regulo.config.schema import FIXED, MANY, NAMED, Run
+from regulo.config.schema import MULTI, SECTIONS, SINGLE, RunConfig
 from regulo.core import registry, yaml_files
-from regulo.core.errors import Problem, Refused
-from regulo.core.files import write
-from regulo.core.paths import expanded
-from regulo.core.registry import Strict
+from regulo.core.errors import InputError, Problem
+from regulo.core.files import atomic_write
+from regulo.core.paths import expand_path
+from regulo.core.registry import StrictConfig
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def fields(cls: type[Strict]) -> dict[str, Any]:
+def field_schemas(cls: type[StrictConfig]) -> dict[str, Any]:
     """The JSON Schema of an extension's fields, by name."""
     schema = cls.model_json_schema()
     return _inlined(schema.get("properties", {}), schema.get("$defs", {}))
@@ -30,44 +30,48 @@ def _inlined(node: Any, definitions: Any) -> Any:
     return {key: _inlined(part, definitions) for key, part in node.items()}
 
 
-def closed(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
+def closed_object(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
     """An object with these keys and no others; none is required, because every key has a default somewhere."""
     return {"type": "object", "properties": properties, "additionalProperties": False, **more}
 
 
-def group(name: str) -> dict[str, Any]:
+def group_schema(name: str) -> dict[str, Any]:
     """The JSON Schema of one config group."""
-    if name in FIXED:
-        return closed(fields(FIXED[name]))
-    classes = {n: registry.load(name, n) for n in registry.names(name)}
-    if name in MANY:
-        return closed({n: closed(fields(cls), description=_summary(cls)) for n, cls in classes.items()})
-    return {"oneOf": [closed({"name": {"const": n}, **fields(cls)}, description=_summary(cls)) for n, cls in classes.items()]}
+    if name in SECTIONS:
+        return closed_object(field_schemas(SECTIONS[name]))
+    classes = {n: registry.get_plugin(name, n) for n in registry.list_plugins(name)}
+    if name in MULTI:
+        return closed_object({n: closed_object(field_schemas(cls), description=_summary(cls)) for n, cls in classes.items()})
+    return {
+        "oneOf": [
+            closed_object({"name": {"const": n}, **field_schemas(cls)}, description=_summary(cls)) for n, cls in classes.items()
+        ]
+    }
 
 
-def group_file(name: str) -> dict[str, Any]:
+def group_file_schema(name: str) -> dict[str, Any]:
     """The JSON Schema of a YAML of this group, which may also set keys of the whole run (`# @package _global_`)."""
-    return {"anyOf": [group(name), run()]} if name in NAMED else group(name)
+    return {"anyOf": [group_schema(name), run_schema()]} if name in SINGLE else group_schema(name)
 
 
-def run() -> dict[str, Any]:
+def run_schema() -> dict[str, Any]:
     """The JSON Schema of a whole run, as an experiment describes it."""
-    groups = {name: group(name) for name in (*NAMED, *MANY, *FIXED)}
-    return closed({"defaults": {"type": "array"}, **fields(Run), **groups})
+    groups = {name: group_schema(name) for name in (*SINGLE, *MULTI, *SECTIONS)}
+    return closed_object({"defaults": {"type": "array"}, **field_schemas(RunConfig), **groups})
 
 
 def _summary(cls: type) -> str:
     return (cls.__doc__ or "").splitlines()[0]
 
 
-def schema(folder: str | None) -> int:
+def write_schemas(folder: str | None) -> int:
     """Write run.json and one file per group, for editors. Returns the exit code."""
-    target = expanded(folder) if folder is not None else yaml_files.config_dir().parent / ".schema"
+    target = expand_path(folder) if folder is not None else yaml_files.config_dir().parent / ".schema"
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for name, content in {"run": run(), **{g: group_file(g) for g in (*NAMED, *MANY, *FIXED)}}.items():
-            write(target / f"{name}.json", json.dumps({"$schema": DRAFT, **content}, indent=1, ensure_ascii=False) + "\n")
+        for name, content in {"run": run_schema(), **{g: group_file_schema(g) for g in (*SINGLE, *MULTI, *SECTIONS)}}.items():
+            atomic_write(target / f"{name}.json", json.dumps({"$schema": DRAFT, **content}, indent=1, ensure_ascii=False) + "\n")
     except (OSError, ValueError) as error:
-        raise Refused(Problem("regulo schema", f"cannot write into {target}: {error}")) from error
+        raise InputError(Problem("regulo schema", f"cannot write into {target}: {error}")) from error
     print(f"JSON Schema of the configuration: {target}")
     return 0

@@ -5,18 +5,18 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from regulo.config.schema import NAMED
+from regulo.config.schema import SINGLE
 from regulo.core import yaml_files
 
 
-class Origins:
+class ValueOrigins:
     """Says which file or override a key came from."""
 
     def __init__(self, arguments: Sequence[str], tree: Mapping[str, Any]) -> None:
         self.arguments = [a.lstrip("+~") for a in arguments]
-        said = {g: node.get("name") for g in NAMED if isinstance(node := tree.get(g), Mapping)}
+        said = {g: node.get("name") for g in SINGLE if isinstance(node := tree.get(g), Mapping)}
         said |= dict(a.split("=", 1) for a in self.arguments if "=" in a)
-        wanted = [(g, said.get(g)) for g in ("experiment", "debug", *NAMED)]
+        wanted = [(g, said.get(g)) for g in ("experiment", "debug", *SINGLE)]
         self.files = [
             yaml_files.config_dir() / g / f"{option}.yaml"
             for g, option in wanted
@@ -24,7 +24,7 @@ class Origins:
         ]
         self.files += [yaml_files.config_dir() / "train.yaml"]
 
-    def of(self, key: str) -> str:
+    def describe(self, key: str) -> str:
         """A phrase, or nothing if it cannot be told."""
         if key in (argument.split("=", 1)[0] for argument in self.arguments):
             return "on the command line"

@@ -4,12 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from regulo.core.errors import Problem, Refused
-from regulo.core.registry import Strict
+from regulo.core.errors import InputError, Problem
+from regulo.core.registry import StrictConfig
 from regulo.distributed.environment import ProcessEnvironment, process_environment
 
 
-class TrainerSpec(Strict):
+class TrainerConfig(StrictConfig):
     """Where and how long to train."""
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
@@ -21,7 +21,7 @@ class TrainerSpec(Strict):
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """auto: one device; ddp: DistributedDataParallel, every process has the whole model and its share of the batch; fsdp: a part
     of every weight, too (for models that do not fit a device otherwise)"""
-    hang_seconds: Annotated[float, Field(gt=0)] | None = 45.0
+    hang_timeout: Annotated[float, Field(gt=0)] | None = 45.0
     """with several processes: the run fails if one of them makes no progress for so long; ten times as long before the first
     step, and never less than three times the longest pause so far; null: they may hang"""
     max_restarts: Annotated[int, Field(ge=0)] = 0
@@ -51,11 +51,11 @@ class TrainerSpec(Strict):
     detect_anomaly: bool = False
     """name the operation in which a NaN arose, at a great cost in speed"""
 
-    def circumstances(self) -> list[str]:
+    def run_conditions(self) -> list[str]:
         """What a technique may refuse to run under."""
         return [self.precision, *["sync_batchnorm"] * self.sync_batchnorm, *["fsdp"] * (self.strategy == "fsdp")]
 
-    def per_node(self) -> int:
+    def processes_per_node(self) -> int:
         """How many processes train on every node."""
         import torch
 
@@ -64,7 +64,7 @@ class TrainerSpec(Strict):
         process = process_environment()
         return process.per_node if process.launcher else torch.cuda.device_count()
 
-    def nodes(self) -> int:
+    def node_count(self) -> int:
         """How many machines train."""
         return process_environment().nodes if self.num_nodes == "auto" else self.num_nodes
 
@@ -75,12 +75,12 @@ class TrainerSpec(Strict):
         *days, hours, minutes, seconds = map(int, self.max_time.split(":"))
         return float(86400 * sum(days) + 3600 * hours + 60 * minutes + seconds)
 
-    def processes(self) -> int:
+    def world_size(self) -> int:
         """How many processes train."""
-        return self.per_node() * self.nodes()
+        return self.processes_per_node() * self.node_count()
 
-    def check(self) -> None:
-        """Compare what is asked for with what this machine has, and what a launcher has started. Raises Refused."""
+    def check_machine(self) -> None:
+        """Compare what is asked for with what this machine has, and what a launcher has started. Raises InputError."""
         import torch
 
         problems = self._check_launcher(process_environment())
@@ -91,9 +91,9 @@ class TrainerSpec(Strict):
             problems.append(Problem("trainer.accelerator", "this machine has no Apple GPU that torch can use", "trainer=auto"))
         elif cpu and self.devices == "auto" and not process_environment().external_launcher:
             problems.append(Problem("trainer.devices", "auto counts GPUs, and there is none", "trainer.devices=2"))
-        elif not cpu and self.per_node() > max(gpus, 1):
+        elif not cpu and self.processes_per_node() > max(gpus, 1):
             problems.append(Problem("trainer.devices", f"this machine has {gpus} GPUs", f"trainer.devices={max(gpus, 1)}"))
-        elif self.processes() > 1 and self.strategy == "auto":
+        elif self.world_size() > 1 and self.strategy == "auto":
             problems.append(Problem("trainer.devices", "several devices need a strategy", "trainer=ddp or trainer=ddp_cpu"))
         if cpu and self.precision == "16-mixed":
             problems.append(Problem("trainer.precision", "16-mixed needs a GPU", "bf16-mixed or auto"))
@@ -102,17 +102,17 @@ class TrainerSpec(Strict):
         if self.strategy == "fsdp" and self.precision == "16-mixed":
             problems.append(Problem("trainer.precision", "the loss scaler does not see all of a sharded gradient", "bf16-mixed"))
         if problems:
-            raise Refused(*problems)
+            raise InputError(*problems)
 
     def _check_launcher(self, process: ProcessEnvironment) -> list[Problem]:
         """What does not fit the processes that torchrun or srun has started."""
         if not process.external_launcher:
             hint = "start it on every node with torchrun or srun: docs/distributed.md"
-            problem = Problem("trainer.num_nodes", f"nobody has started processes on {self.nodes()} nodes", hint)
-            return [problem] if self.nodes() > 1 else []
+            problem = Problem("trainer.num_nodes", f"nobody has started processes on {self.node_count()} nodes", hint)
+            return [problem] if self.node_count() > 1 else []
         launcher, problems = process.launcher, []
-        counts = {"devices": (self.per_node(), process.per_node, "processes on every node")}
-        counts["num_nodes"] = (self.nodes(), process.nodes, "nodes")
+        counts = {"devices": (self.processes_per_node(), process.per_node, "processes on every node")}
+        counts["num_nodes"] = (self.node_count(), process.nodes, "nodes")
         for key, (configured, started, what) in counts.items():
             if configured != started:
                 text = f"is {configured}, and {launcher} has started {started} {what}"
@@ -125,7 +125,7 @@ class TrainerSpec(Strict):
     @property
     def needs_launcher(self) -> bool:
         """Whether other processes than this one have to do the training."""
-        return not process_environment().launcher and (self.processes() > 1 or self.max_restarts > 0)
+        return not process_environment().launcher and (self.world_size() > 1 or self.max_restarts > 0)
 
     def device(self) -> Any:
         """The torch device of this process."""

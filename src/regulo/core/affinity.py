@@ -6,17 +6,17 @@ from collections.abc import Sequence
 import torch
 
 
-def available() -> list[int]:
+def available_cores() -> list[int]:
     """The cores of this process: those it has been bound to, or all of the machine."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
-def share(processes: int) -> None:
+def limit_threads(processes: int) -> None:
     """Let this process compute on its part of the cores, where `processes` compute at once."""
-    torch.set_num_threads(max(1, len(available()) // processes))
+    torch.set_num_threads(max(1, len(available_cores()) // processes))
 
 
-def keep_to(some: Sequence[int]) -> None:
+def pin_to_cores(some: Sequence[int]) -> None:
     """Bind this process, and those it starts, to some cores."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, some)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from regulo.core.errors import Problem, Refused, nearest
+from regulo.core.errors import InputError, Problem, nearest
 from regulo.core.text import terminal_width, wrap
 
 
@@ -19,31 +19,31 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Raises Refused for arguments that it does not take."""
+    """Raises InputError for arguments that it does not take."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **settings)
         self.color = False  # of Python 3.14, whose escapes would end up in messages
 
     def error(self, message: str) -> NoReturn:
-        """Raise Refused."""
-        raise Refused(Problem(self.prog, message, self.format_usage().strip()))
+        """Raise InputError."""
+        raise InputError(Problem(self.prog, message, self.format_usage().strip()))
 
     def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
-        """The values by name; options may stand before, between and after the others. Raises Refused."""
+        """The values by name; options may stand before, between and after the others. Raises InputError."""
         values, unknown = self.parse_known_intermixed_args(list(arguments))
         if unknown:
             word = unknown[0]
             hint = nearest(word.partition("=")[0], self.options()) if word.startswith("-") else ""
-            raise Refused(Problem(self.prog, f"takes no {word!r}", hint or self.format_usage().strip()))
+            raise InputError(Problem(self.prog, f"takes no {word!r}", hint or self.format_usage().strip()))
         return vars(values)
 
     def check_options(self, words: Sequence[str]) -> None:
-        """See that words like --resume are options, where the others are read elsewhere. Raises Refused."""
+        """See that words like --resume are options, where the others are read elsewhere. Raises InputError."""
         for word in words:
             name = word.partition("=")[0]
             if name.startswith("--") and name not in (*self.options(), "--multirun"):  # Hydra's, which has a hint of its own
-                raise Refused(Problem(word, f"is not an option of {self.prog}", nearest(name, self.options())))
+                raise InputError(Problem(word, f"is not an option of {self.prog}", nearest(name, self.options())))
 
     def options(self) -> list[str]:
         """The names of all options, such as --help."""
@@ -58,7 +58,7 @@ class Choice:
         self.options = options
 
     def __call__(self, text: str) -> str:
-        """The text, if it is one of them. Raises Refused."""
+        """The text, if it is one of them. Raises InputError."""
         if text not in self.options:
-            raise Refused(Problem(self.what, f"there is no {self.what} {text!r}", nearest(text, self.options)))
+            raise InputError(Problem(self.what, f"there is no {self.what} {text!r}", nearest(text, self.options)))
         return text

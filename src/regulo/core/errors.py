@@ -26,7 +26,7 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-class Refused(Exception):
+class InputError(Exception):
     """Configuration or data that cannot be trained on. Raised before training; exit code 2."""
 
     def __init__(self, *problems: Problem) -> None:
@@ -34,11 +34,11 @@ class Refused(Exception):
         self.problems = problems
 
 
-class Failed(Exception):
+class RunError(Exception):
     """A run that started and could not go on. Exit code 1."""
 
 
-class Diverged(Failed):
+class NonFiniteLossError(RunError):
     """The loss is no number any more. Nothing but the outside of a run can be mended: this one would do it again."""
 
 
@@ -46,11 +46,11 @@ def exit_code(error: BaseException | None) -> int:
     """The exit code of a process that ends with this error, or well without one."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(bool(error.code))
-    known = {type(None): 0, KeyboardInterrupt: 130, Refused: 2}
+    known = {type(None): 0, KeyboardInterrupt: 130, InputError: 2}
     return known.get(type(error), 1)
 
 
-def legible(name: str) -> bool:
+def is_printable(name: str) -> bool:
     """Whether a name can be shown on one line: it has no control characters, and no bytes that are not UTF-8."""
     return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
@@ -64,5 +64,5 @@ def nearest(word: str, choices: Iterable[str], n: int = 3) -> str:
     return "valid: " + ", ".join(choices) if len(choices) <= 20 else ""
 
 
-class Unreadable(Exception):
+class UnreadableImageError(Exception):
     """An image that was whole when the run began, or was not looked at, cannot be read. The message names it."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from regulo.core.errors import Failed, Problem, Refused, Unreadable
+from regulo.core.errors import InputError, Problem, RunError, UnreadableImageError
 
 DISK = {
     errno.ENOSPC: "make room",
@@ -48,12 +48,12 @@ def explain(error: BaseException, batch_size: int, folder: Path | None = None) -
 
 def as_run_error(error: BaseException, batch_size: int, folder: Path) -> BaseException:
     """A known failure as the error that says in one line why the run ends here; anything else as it is."""
-    if not isinstance(error, Exception) or isinstance(error, Failed | Refused):
+    if not isinstance(error, Exception) or isinstance(error, RunError | InputError):
         return error
     problem = explain(error, batch_size, folder)
     if problem is None:
         return error
-    failure = Failed(str(problem))
+    failure = RunError(str(problem))
     failure.__cause__ = error
     return failure
 
@@ -63,13 +63,13 @@ def as_input_error(batch_size: int) -> Iterator[None]:
     """Inside, where nothing has been started yet, a known failure is a refusal."""
     try:
         yield
-    except Refused:
+    except InputError:
         raise
     except Exception as error:
         problem = explain(error, batch_size)
         if problem is None:
             raise
-        raise Refused(problem) from error
+        raise InputError(problem) from error
 
 
 def summary(error: BaseException) -> str:
@@ -89,7 +89,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _file(error: BaseException) -> Problem | None:
-    if not isinstance(error, Unreadable):
+    if not isinstance(error, UnreadableImageError):
         return None
     return Problem("data.root", summary(error).removeprefix("regulo.core.errors.Unreadable: "), "repair, replace or remove it")
 

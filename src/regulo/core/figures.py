@@ -6,13 +6,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
     """An empty figure, in inches, that needs no display."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def short(text: str, length: int = 22) -> str:
+def shorten(text: str, length: int = 22) -> str:
     """A label that leaves room for the figure."""
     return text if len(text) <= length else text[: length - 1] + "…"

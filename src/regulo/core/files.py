@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-def write(path: Path, text: str) -> None:
+def atomic_write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
@@ -21,7 +21,7 @@ def write(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(file: Path, wait: bool = True) -> Iterator[None]:
+def file_lock(file: Path, wait: bool = True) -> Iterator[None]:
     """Within: no other process has this lock file. Raises BlockingIOError if one has it now and we do not wait."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as lock:

@@ -12,29 +12,29 @@ from torch import Tensor
 from regulo.core.collectives import mean_over_ranks, sum_over_ranks
 
 
-class Tally:
+class EvalMetrics:
     """Loss and confusion matrix over a split, added up on the device; nothing waits for it until `read`."""
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
-        self.k = num_classes
+        self.num_classes = num_classes
         self.loss = torch.zeros((), device=device)
         self.confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: logits (B, K) and labels (B,)."""
         self.loss += F.cross_entropy(logits.float(), labels, reduction="sum")
-        cells = labels * self.k + logits.argmax(1)
+        cells = labels * self.num_classes + logits.argmax(1)
         self.confusion.index_add_(0, cells, torch.ones_like(cells))
 
-    def read(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """{acc, loss} over all ranks: the share of right answers and the mean negative log-likelihood in nats."""
         sum_over_ranks(self.loss, self.confusion)
-        matrix = self.confusion.view(self.k, self.k)
+        matrix = self.confusion.view(self.num_classes, self.num_classes)
         n = matrix.sum()
         return {"acc": (matrix.trace() / n).item(), "loss": (self.loss / n).item()}
 
 
-class Meter:
+class TrainMetrics:
     """Training loss and accuracy since the last reading, added up on the device."""
 
     def __init__(self, device: torch.device) -> None:
@@ -51,7 +51,7 @@ class Meter:
             self.sums[name] = self.sums[name] + total if name in self.sums else total
         self.steps += 1
 
-    def read(self) -> tuple[float, float, dict[str, float]]:
+    def compute(self) -> tuple[float, float, dict[str, float]]:
         """(mean loss, mean accuracy, mean of each penalty) since the last reading, over all ranks. Waits for the device once."""
         means = torch.stack(list(self.sums.values())) / self.steps
         mean_over_ranks(means)  # so that all ranks see the same loss, and a bad one fails them all
@@ -60,17 +60,17 @@ class Meter:
         right, data = read.pop("right"), read.pop("data")
         return data + sum(read.values()), right, read
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What has been added up, as plain data."""
         return {"sums": {name: total.cpu() for name, total in self.sums.items()}, "steps": self.steps}
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on adding."""
         self.sums = {name: total.to(self.device) for name, total in state["sums"].items()}
         self.steps = state["steps"]
 
 
-def gaps(scores: dict[str, float]) -> dict[str, float]:
+def generalization_gaps(scores: dict[str, float]) -> dict[str, float]:
     """{gap/acc, gap/loss} between clean train and val, both positive when a network overfits."""
     return {
         "gap/acc": scores["train_clean/acc"] - scores["val/acc"],
@@ -79,12 +79,12 @@ def gaps(scores: dict[str, float]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvalOutput:
     """A model's answers on one split, in its order."""
 
     logits: Tensor  # (n, K) float32 on the host
     labels: Tensor  # (n,) int64 on the host
-    further: dict[str, Tensor] = field(default_factory=dict)  # (n,) by name: what the plan's inference says beside the logits
+    extras: dict[str, Tensor] = field(default_factory=dict)  # (n,) by name: what the plan's inference says beside the logits
 
     def scores(self) -> dict[str, float]:
         """acc, loss (mean NLL, nats), ece (15 equal bins, top label; arXiv:1706.04599), brier (Σ_k (p_k − y_k)², 0 to 2).
@@ -101,60 +101,60 @@ class Evaluation:
             "loss": F.cross_entropy(self.logits.double(), self.labels).item(),
             "ece": ece.item(),
             "brier": (p.double() - F.one_hot(self.labels, k)).square().sum(1).mean().item(),
-            **{name: values.double().mean().item() for name, values in self.further.items()},
+            **{name: values.double().mean().item() for name, values in self.extras.items()},
         }
 
-    def confusion(self) -> Tensor:
+    def confusion_matrix(self) -> Tensor:
         """(K, K) counts: rows are labels, columns are answers."""
         k = self.logits.shape[1]
         return torch.bincount(self.labels * k + self.logits.argmax(1), minlength=k * k).view(k, k)
 
 
-class Rate:
+class Throughput:
     """Training images per second, over all devices, without the time that validation takes."""
 
     def __init__(self) -> None:
         self.past_images, self.past_seconds, self.began = 0, 0.0, time.perf_counter()
         self.epochs: list[float] = []  # seconds of each
-        self.begin()
+        self.start_epoch()
 
-    def begin(self) -> None:
+    def start_epoch(self) -> None:
         """Begin an epoch."""
         self.images, self.start = 0, time.perf_counter()
 
-    def read(self) -> float:
+    def images_per_second(self) -> float:
         """The rate since the epoch began. Call it where the device has just been waited for."""
         return self.images / (time.perf_counter() - self.start)
 
-    def end(self) -> None:
+    def end_epoch(self) -> None:
         """End an epoch's training."""
         self.past_images += self.images
         self.epochs.append(time.perf_counter() - self.start)
         self.images = 0
 
-    def mean(self) -> float:
+    def mean_images_per_second(self) -> float:
         """The rate over all epochs."""
         return self.past_images / sum(self.epochs) if self.epochs else 0.0
 
-    def epoch(self) -> float:
+    def median_epoch_seconds(self) -> float:
         """The median seconds of an epoch."""
         return statistics.median(self.epochs) if self.epochs else 0.0
 
-    def seconds(self) -> float:
+    def fit_seconds(self) -> float:
         """Since the fit began, validation included; those of earlier sittings, too."""
         return self.past_seconds + time.perf_counter() - self.began
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What is known of this run's speed, as plain data; of the present epoch, if it has not ended, what is done."""
         under_way = self.images > 0
         return {
             "images": self.past_images,
-            "seconds": self.seconds(),
+            "seconds": self.fit_seconds(),
             "epochs": list(self.epochs),
             "under_way": [self.images, time.perf_counter() - self.start] if under_way else [0, 0.0],
         }
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on counting."""
         self.past_images, self.epochs = state["images"], list(state["epochs"])
         self.past_seconds = state["seconds"]

@@ -6,18 +6,18 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from regulo.core.errors import Problem, Refused
+from regulo.core.errors import InputError, Problem
 
 
-def without_home(text: str) -> str:
+def redact_home(text: str) -> str:
     """The text with `~` for the home folder, wherever a path in it begins with that."""
     for home in {str(Path.home()), str(Path.home().resolve())} - {"/"}:
         text = re.sub(rf"(?<![\w/.-]){re.escape(home)}(?![\w.-])", "~", text)
     return text
 
 
-def expanded(path: str) -> Path:
-    """The path that such a text means; a `~` is that of whoever reads it. Raises Refused for what can be no path."""
+def expand_path(path: str) -> Path:
+    """The path that such a text means; a `~` is that of whoever reads it. Raises InputError for what can be no path."""
     try:
         found = Path(path).expanduser()
     except (RuntimeError, ValueError):  # ~nobody
@@ -28,9 +28,9 @@ def expanded(path: str) -> Path:
         pass
     except (OSError, ValueError) as error:  # too long, a loop of links, a null character
         why = error.strerror if isinstance(error, OSError) else str(error)
-        raise Refused(Problem("PATH", f"{path[:60]!r} cannot be a path: {why}")) from error
+        raise InputError(Problem("PATH", f"{path[:60]!r} cannot be a path: {why}")) from error
     return found
 
 
-Place = Annotated[str, AfterValidator(without_home)]
+PathStr = Annotated[str, AfterValidator(redact_home)]
 """a path in a configuration, which travels: config.yaml, checkpoints, W&B"""

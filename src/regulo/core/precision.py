@@ -5,13 +5,13 @@ import sys
 
 import torch
 
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+AUTOCAST_DTYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """The context in which a model of this precision runs."""
-    dtype = AUTOCAST[precision]
+    dtype = AUTOCAST_DTYPES[precision]
     return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
 

@@ -22,7 +22,7 @@ GROUPS = {
 }
 
 
-class Strict(BaseModel):
+class StrictConfig(BaseModel):
     """Fields are checked strictly, unknown ones are refused, and nothing changes after that."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -36,10 +36,10 @@ class Strict(BaseModel):
         return value
 
 
-class Spec(Strict):
+class PluginConfig(StrictConfig):
     """An extension. Its fields are its hyper-parameters, with their valid ranges: the class *is* the schema of its YAML."""
 
-    source: ClassVar[str] = ""
+    reference: ClassVar[str] = ""
     """Where it comes from: paper and equation, or the package that implements it."""
 
     @property
@@ -48,15 +48,15 @@ class Spec(Strict):
         return type(self).__module__.rpartition(".")[2]
 
 
-def names(group: str) -> list[str]:
+def list_plugins(group: str) -> list[str]:
     """Names of all extensions in a group. Nothing is imported but the group's package."""
     return list_modules(GROUPS[group])
 
 
-def load(group: str, name: str) -> type[Any]:
+def get_plugin(group: str, name: str) -> type[Any]:
     """The extension class `name` of a group. Only its own module is imported, so a refusal stays quick."""
     module = f"{GROUPS[group]}.{name}"
-    classes = classes_in(module, Spec)
+    classes = classes_in(module, PluginConfig)
     if len(classes) != 1:
         raise TypeError(f"{module} must define exactly one Spec, and defines {len(classes)}")
     return classes[0]

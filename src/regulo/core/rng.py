@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-EVERY_RANK = 2**31
+ALL_RANKS = 2**31
 """stands in for the rank where all processes must draw the same"""
 
 
-def generator(seed: int, rank: int, step: int, name: str) -> np.random.Generator:
+def make_rng(seed: int, rank: int, step: int, name: str) -> np.random.Generator:
     """The generator of the technique `name` in training step `step` on process `rank`.
 
     It lives on the host: a technique draws a few numbers per batch, which then ride along with the kernels, so the device
@@ -22,7 +22,7 @@ def generator(seed: int, rank: int, step: int, name: str) -> np.random.Generator
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepContext:
     """Where a run is: what its draws and its ramps depend on."""
 
     seed: int
@@ -30,13 +30,13 @@ class Moment:
     step: int = 0
     progress: float = 0.0  # share of the run's steps that are done, in [0, 1)
 
-    def draw(self, name: str) -> np.random.Generator:
+    def rng(self, name: str) -> np.random.Generator:
         """The generator of the technique `name`, different on every rank."""
-        return generator(self.seed, self.rank, self.step, name)
+        return make_rng(self.seed, self.rank, self.step, name)
 
-    def draw_in_common(self, name: str) -> np.random.Generator:
+    def shared_rng(self, name: str) -> np.random.Generator:
         """The generator of the technique `name`, the same on every rank: for what acts on the weights, which ranks share."""
-        return generator(self.seed, EVERY_RANK, self.step, name)
+        return make_rng(self.seed, ALL_RANKS, self.step, name)
 
 
 def sample_seed(seed: int, epoch: int, index: int, copy: int = 0) -> int:

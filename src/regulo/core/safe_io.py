@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from regulo.core.errors import Problem, Refused
+from regulo.core.errors import InputError, Problem
 
 YAML_LIMIT = 1 << 20
 """bytes; the largest that Regulo writes has 6 KB"""
@@ -32,7 +32,7 @@ class PlainLoader(yaml.SafeLoader):
 
 
 def read_text(file: Path, limit: int = TEXT_LIMIT, key: str = "RUN") -> str:
-    """The text of a regular file. Raises Refused, about `key`, if it is none, is no UTF-8, or has more bytes than the limit."""
+    """The text of a regular file. Raises InputError, about `key`, if it is none, is no UTF-8, or has more bytes than the limit."""
     try:
         number = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would be waited for
         with open(number, "rb") as opened:
@@ -50,11 +50,11 @@ def read_text(file: Path, limit: int = TEXT_LIMIT, key: str = "RUN") -> str:
 
 
 def read_yaml(file: Path, key: str = "RUN") -> Any:
-    """What a YAML file holds. Raises Refused."""
+    """What a YAML file holds. Raises InputError."""
     return parse_yaml(read_text(file, YAML_LIMIT, key), lambda why: _broken(key, file, why))
 
 
-def parse_yaml(text: str, refuse: Callable[[str], Refused]) -> Any:
+def parse_yaml(text: str, refuse: Callable[[str], InputError]) -> Any:
     """Plain data from YAML. Raises what `refuse` makes of the reason."""
     try:
         return yaml.load(text, PlainLoader)
@@ -65,7 +65,7 @@ def parse_yaml(text: str, refuse: Callable[[str], Refused]) -> Any:
 
 
 def read_json(file: Path, key: str = "RUN") -> dict[str, Any]:
-    """The object that a JSON file holds. Raises Refused."""
+    """The object that a JSON file holds. Raises InputError."""
     try:
         content = json.loads(read_text(file, key=key))
     except RecursionError:
@@ -85,9 +85,9 @@ def check_folder(folder: Path, *below: str) -> None:
             continue  # told when its parent was looked through
         for entry in sorted(place.iterdir()) if place.is_dir() else ():
             if entry.is_symlink() and not entry.resolve().is_relative_to(inside):
-                raise Refused(Problem("RUN", f"{entry} is a link that leads out of the folder", "remove it"))
+                raise InputError(Problem("RUN", f"{entry} is a link that leads out of the folder", "remove it"))
             if not entry.is_symlink() and not (entry.is_dir() or entry.is_file()):
-                raise Refused(Problem("RUN", f"{entry} is neither a file nor a folder", "remove it"))
+                raise InputError(Problem("RUN", f"{entry} is neither a file nor a folder", "remove it"))
 
 
 def check_archive(file: Path) -> None:
@@ -102,9 +102,9 @@ def check_archive(file: Path) -> None:
         raise _not_whole(file, "it claims more bytes than it has")
 
 
-def _not_whole(file: Path, why: str) -> Refused:
-    return Refused(Problem("RUN", f"{file} is not a whole checkpoint of plain data: {why}"))
+def _not_whole(file: Path, why: str) -> InputError:
+    return InputError(Problem("RUN", f"{file} is not a whole checkpoint of plain data: {why}"))
 
 
-def _broken(key: str, file: Path, why: str) -> Refused:
-    return Refused(Problem(key, f"{file} cannot be read: {' '.join(why.split())[:300]}"))
+def _broken(key: str, file: Path, why: str) -> InputError:
+    return InputError(Problem(key, f"{file} cannot be read: {' '.join(why.split())[:300]}"))

@@ -10,12 +10,12 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from torch import Tensor, nn
 
 from regulo.core.ranges import Share
-from regulo.core.registry import Strict
+from regulo.core.registry import StrictConfig
 
 T = TypeVar("T", bound=float)
 
 
-class Ramp(Strict, Generic[T]):
+class Ramp(StrictConfig, Generic[T]):
     """A strength that goes from `start` to `end` as the run goes from `begin` to `until`, both shares of its steps."""
 
     start: T
@@ -40,7 +40,7 @@ class Ramp(Strict, Generic[T]):
     def __reduce__(self) -> Any:  # a parametrised class has no name by which pickle would find it
         return functools.partial(Ramp.model_construct, **dict(self)), ()
 
-    def at(self, progress: float) -> float:
+    def value_at(self, progress: float) -> float:
         """The strength at a progress in [0, 1], the share of the run's steps that are done."""
         if progress >= self.until:
             return float(self.end)
@@ -51,7 +51,7 @@ class Ramp(Strict, Generic[T]):
             u = math.floor(u * self.steps) / self.steps
         return self.start + (self.end - self.start) * u
 
-    def times(self, factor: float, highest: float) -> "Ramp[T]":
+    def scale(self, factor: float, highest: float) -> "Ramp[T]":
         """The same way, `factor` times as high, but nowhere above `highest`."""
         update = {k: min(getattr(self, k) * factor, highest) for k in ("start", "end")}
         return self.model_copy(update=update)
@@ -86,12 +86,12 @@ else:
             return Annotated[union, Discriminator(_branch), _AnyOf()]
 
 
-def value(strength: Any, progress: float) -> Any:
+def resolve(strength: Any, progress: float) -> Any:
     """A strength at a progress in [0, 1]: that of a ramp, or the constant itself."""
-    return strength.at(progress) if isinstance(strength, Ramp) else strength
+    return strength.value_at(progress) if isinstance(strength, Ramp) else strength
 
 
-class Dial(nn.Module):
+class RampBuffer(nn.Module):
     """A strength inside a model, as a scalar buffer: turning it neither waits for the device nor recompiles a compiled model."""
 
     value: Tensor  # ()
@@ -99,15 +99,15 @@ class Dial(nn.Module):
     def __init__(self, strength: Rampable[float]) -> None:
         super().__init__()
         self.ramp = strength if isinstance(strength, Ramp) else None
-        self.register_buffer("value", torch.tensor(float(value(strength, 0.0))), persistent=False)
+        self.register_buffer("value", torch.tensor(float(resolve(strength, 0.0))), persistent=False)
 
-    def advance(self, progress: float) -> None:
+    def update(self, progress: float) -> None:
         """Turn to the strength at this progress."""
         if self.ramp:
-            self.value.fill_(self.ramp.at(progress))
+            self.value.fill_(self.ramp.value_at(progress))
 
 
-def drop(x: Tensor, rate: Tensor | None, shape: tuple[int, ...] | None = None) -> Tensor:
+def inverted_dropout(x: Tensor, rate: Tensor | None, shape: tuple[int, ...] | None = None) -> Tensor:
     """Inverted dropout of `x` at a rate () on its device, with one draw for each element of `shape`; None: the identity."""
     if rate is None:
         return x

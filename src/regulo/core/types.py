@@ -40,13 +40,13 @@ class Split:
     images: Images
     labels: np.ndarray
 
-    def take(self, indices: np.ndarray) -> "Split":
+    def select(self, indices: np.ndarray) -> "Split":
         """The part of the split at these places, in this order."""
         return Split(self.images[indices], self.labels[indices])
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetInfo:
     """What a data set says of its images. It flows from the data to the model, so nobody types it twice."""
 
     channels: int
@@ -74,7 +74,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Step:
+class LossInputs:
     """One forward pass in training, as penalties see it."""
 
     model: nn.Module

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from regulo.core.errors import Problem, Refused
-from regulo.core.paths import Place
+from regulo.core.errors import InputError, Problem
+from regulo.core.paths import PathStr
 from regulo.core.ranges import Share
-from regulo.core.registry import Spec
-from regulo.core.types import Facts, Split
+from regulo.core.registry import PluginConfig
+from regulo.core.types import DatasetInfo, Split
 
 
 @dataclass(frozen=True)
@@ -23,30 +23,30 @@ class Splits:
     train: Split
     val: Split
     test: Split
-    facts: Facts
+    facts: DatasetInfo
 
 
-def checked(splits: Splits) -> Splits:
-    """The splits, if a run can be made of them. Raises Refused for empty ones, and for labels that are not those of a class."""
+def check_splits(splits: Splits) -> Splits:
+    """The splits, if a run can be made of them. Raises InputError for empty ones, and for labels that are not those of a class."""
     for name, split in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
         if not len(split.labels):
-            raise missing("data", f"the {name} split has no image", "a run needs images to train, validate and test on")
+            raise data_error("data", f"the {name} split has no image", "a run needs images to train, validate and test on")
         if len(split.images) != len(split.labels):
             what = f"the {name} split has {len(split.images)} images and {len(split.labels)} labels"
-            raise missing("data", what, "each image needs its label")
+            raise data_error("data", what, "each image needs its label")
         wrong = np.flatnonzero((split.labels < 0) | (split.labels >= splits.facts.num_classes))
         if len(wrong):
             what = f"image {wrong[0]} of the {name} split has the label {split.labels[wrong[0]]}"
             more = f", and {len(wrong) - 1} more are wrong" if len(wrong) > 1 else ""
             hint = f"there are {splits.facts.num_classes} classes: labels are 0 to {splits.facts.num_classes - 1}"
-            raise missing("data", what + more, hint)
+            raise data_error("data", what + more, hint)
     return splits
 
 
-class DataSet(Spec):
+class DatasetConfig(PluginConfig):
     """A data set. Its loaders hand out whole batches as uint8."""
 
-    root: Place | None = None
+    root: PathStr | None = None
     """folder of the files; null: the data set's own default"""
     batch_size: Annotated[int, Field(ge=1)] = 128
     """images per training step and device"""
@@ -55,17 +55,17 @@ class DataSet(Spec):
     clean_subset: Annotated[int, Field(ge=1)] = 1000
     """training images, fixed and not augmented, on which training accuracy and the gap are measured"""
 
-    train_images: Annotated[int, Field(ge=1)] | None = None
+    max_train_images: Annotated[int, Field(ge=1)] | None = None
     """train on so many images only, of every class its share, drawn with the seed; null: all"""
     label_noise: Share = 0.0
     """share of the training labels that are replaced by uniformly drawn ones (arXiv:1611.03530); the training accuracy then says
     how much of that is memorised. Validation and test keep theirs"""
 
     def splits(self) -> Splits:
-        """Read or open the files. Raises Refused if they are missing or damaged."""
+        """Read or open the files. Raises InputError if they are missing or damaged."""
         raise NotImplementedError
 
-    def fit(self) -> list[Any]:
+    def resize_transforms(self) -> list[Any]:
         """Albumentations transforms that bring an image of any size to that of the facts, in evaluation and before augmentation.
 
         None, if all images have it already.
@@ -77,7 +77,7 @@ _DOWNLOADS = ContextVar("downloads", default=True)
 
 
 @contextmanager
-def downloads(allowed: bool) -> Iterator[None]:
+def allow_downloads(allowed: bool) -> Iterator[None]:
     """Within: whether a data set that is not on this machine may be fetched."""
     before = _DOWNLOADS.set(allowed)
     try:
@@ -86,16 +86,16 @@ def downloads(allowed: bool) -> Iterator[None]:
         _DOWNLOADS.reset(before)
 
 
-def may_download() -> bool:
+def downloads_allowed() -> bool:
     """Whether a data set that is not on this machine may be fetched now."""
     return _DOWNLOADS.get()
 
 
-def drawn_from(train: Split, spec: DataSet, num_classes: int, seed: int) -> Split:
+def subsample_train(train: Split, spec: DatasetConfig, num_classes: int, seed: int) -> Split:
     """What is trained on: the training split, cut down and with its labels spoilt as the spec says."""
-    if spec.train_images is not None and spec.train_images < len(train.labels):
-        fraction = spec.train_images / len(train.labels)
-        train = train.take(stratified(train.labels, fraction, seed)[1])
+    if spec.max_train_images is not None and spec.max_train_images < len(train.labels):
+        fraction = spec.max_train_images / len(train.labels)
+        train = train.select(stratified_split(train.labels, fraction, seed)[1])
     if spec.label_noise:
         rng = np.random.default_rng(seed)
         wrong = rng.random(len(train.labels)) < spec.label_noise
@@ -114,7 +114,7 @@ def fixed_subset(n: int, size: int, seed: int = 0) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(n)[:size])
 
 
-def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Places (rest, held) such that `held` has round(fraction · n_k) images of every class k, and at least one."""
     rng = np.random.default_rng(seed)
     held = []
@@ -126,7 +126,7 @@ def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarr
     return np.flatnonzero(~mask), np.flatnonzero(mask)
 
 
-def moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_mean_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of images (n, H, W, C) uint8, scaled to [0, 1]."""
     flat = images.reshape(-1, images.shape[-1])
     counts = [np.bincount(flat[:, c], minlength=256) / len(flat) for c in range(flat.shape[1])]
@@ -136,6 +136,6 @@ def moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(round(m, 6) for m in means), tuple(max(round(s, 6), 1e-3) for s in stds)
 
 
-def missing(key: str, what: str, hint: str) -> Refused:
+def data_error(key: str, what: str, hint: str) -> InputError:
     """A data set that cannot be read."""
-    return Refused(Problem(key, what, hint))
+    return InputError(Problem(key, what, hint))

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from regulo.core.paths import Place, expanded
-from regulo.core.types import Facts, Split
-from regulo.data.base import DataSet, Splits, may_download, missing, moments, stratified
+from regulo.core.paths import PathStr, expand_path
+from regulo.core.types import DatasetInfo, Split
+from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error, downloads_allowed, stratified_split
 
 SHA256 = {  # of the decompressed files: packagers compress them again
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -22,12 +22,12 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # the package dataset-fashio
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
-class FashionMnist(DataSet):
+class FashionMnist(DatasetConfig):
     """The whole data set, from `root`, else from Debian's package, else by torchvision's download; checksums are verified."""
 
-    source: ClassVar[str] = "arXiv:1708.07747"
+    reference: ClassVar[str] = "arXiv:1708.07747"
 
-    root: Place | None = "data"
+    root: PathStr | None = "data"
     """folder with the four IDX files, or where to download them to"""
     val_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     """share of the training set that is held out for validation, stratified by class, the same in every run"""
@@ -36,13 +36,13 @@ class FashionMnist(DataSet):
         folder = self._folder()
         train = Split(read_images(folder, "train"), read_labels(folder, "train"))
         test = Split(read_images(folder, "t10k"), read_labels(folder, "t10k"))
-        rest, held = stratified(train.labels, self.val_fraction, seed=0)
-        fitted = train.take(rest)
-        mean, std = moments(np.asarray(fitted.images))
-        return Splits(fitted, train.take(held), test, Facts(1, 28, 28, CLASSES, mean, std))
+        rest, held = stratified_split(train.labels, self.val_fraction, seed=0)
+        fitted = train.select(rest)
+        mean, std = channel_mean_std(np.asarray(fitted.images))
+        return Splits(fitted, train.select(held), test, DatasetInfo(1, 28, 28, CLASSES, mean, std))
 
     def _folder(self) -> Path:
-        root = expanded(self.root or "data")
+        root = expand_path(self.root or "data")
         downloaded = root / "FashionMNIST" / "raw"
         for folder in (root, downloaded, DEBIAN):
             if all((folder / f"{name}.gz").is_file() for name in SHA256):
@@ -50,10 +50,10 @@ class FashionMnist(DataSet):
         from torchvision.datasets import FashionMNIST
 
         try:
-            FashionMNIST(str(root), download=may_download())
+            FashionMNIST(str(root), download=downloads_allowed())
         except (OSError, RuntimeError) as error:
             what = f"Fashion-MNIST is neither in {root} nor in {DEBIAN} and cannot be had: {error}"
-            raise missing("data.root", what, "apt install dataset-fashion-mnist, or use data=fashion_mnist_mini") from error
+            raise data_error("data.root", what, "apt install dataset-fashion-mnist, or use data=fashion_mnist_mini") from error
         return downloaded
 
 
@@ -72,7 +72,7 @@ def _content(folder: Path, name: str) -> bytes:
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError) as error:
-        raise missing("data.root", f"{path} cannot be read: {error}", "remove it and run again") from error
+        raise data_error("data.root", f"{path} cannot be read: {error}", "remove it and run again") from error
     if hashlib.sha256(content).hexdigest() != SHA256[name]:
-        raise missing("data.root", f"{path} is not the published file: its checksum differs", "remove it and run again")
+        raise data_error("data.root", f"{path} is not the published file: its checksum differs", "remove it and run again")
     return content

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from regulo.core.paths import expanded
-from regulo.core.types import Facts, Split
-from regulo.data.base import DataSet, Splits, missing, moments
+from regulo.core.paths import expand_path
+from regulo.core.types import DatasetInfo, Split
+from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error
 from regulo.data.fashion_mnist import CLASSES
 
 FILE = Path(__file__).parent / "assets" / "fashion_mnist_mini.bz2"
@@ -20,21 +20,25 @@ SHA256 = "7b10f8ea93b7b55b25224ce08a0730be78b14b59df1a5fd9d816bfe50ea5bbe4"
 SIZES = {"train": 5000, "val": 1000, "test": 5000}
 
 
-class FashionMnistMini(DataSet):
+class FashionMnistMini(DatasetConfig):
     """Grey 28 × 28 images of 10 kinds of clothing, class-balanced; validation comes from the official training set."""
 
-    source: ClassVar[str] = "arXiv:1708.07747"
+    reference: ClassVar[str] = "arXiv:1708.07747"
 
     def splits(self) -> Splits:
-        path = (expanded(self.root) if self.root else FILE.parent) / FILE.name
+        path = (expand_path(self.root) if self.root else FILE.parent) / FILE.name
         if not path.is_file():
-            raise missing("data.root", f"there is no {FILE.name} in {path.parent}", "leave data.root out: it is in the package")
+            raise data_error(
+                "data.root", f"there is no {FILE.name} in {path.parent}", "leave data.root out: it is in the package"
+            )
         packed = path.read_bytes()
         if hashlib.sha256(packed).hexdigest() != SHA256:
-            raise missing("data.root", f"{path} is damaged: its checksum differs", "python scripts/build_fashion_mnist_mini.py")
+            raise data_error(
+                "data.root", f"{path} is damaged: its checksum differs", "python scripts/build_fashion_mnist_mini.py"
+            )
         parts = unpack(packed)
-        mean, std = moments(np.asarray(parts["train"].images))
-        return Splits(parts["train"], parts["val"], parts["test"], Facts(1, 28, 28, CLASSES, mean, std))
+        mean, std = channel_mean_std(np.asarray(parts["train"].images))
+        return Splits(parts["train"], parts["val"], parts["test"], DatasetInfo(1, 28, 28, CLASSES, mean, std))
 
 
 def pack(splits: dict[str, Split]) -> bytes:

@@ -9,21 +9,21 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from regulo.core.errors import Problem, Refused, Unreadable, legible, nearest
-from regulo.core.paths import Place, expanded
-from regulo.core.types import Facts, Split
-from regulo.data.base import DataSet, Splits, fixed_subset, missing, moments, stratified
-from regulo.data.components.image_io import ENDINGS, albumentations, open_image, read_image
+from regulo.core.errors import InputError, Problem, UnreadableImageError, is_printable, nearest
+from regulo.core.paths import PathStr, expand_path
+from regulo.core.types import DatasetInfo, Split
+from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error, fixed_subset, stratified_split
+from regulo.data.components.image_io import EXTENSIONS, import_albumentations, open_image, read_image
 
 NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
-class ImageFolder(DataSet):
+class ImageFolder(DatasetConfig):
     """Class folders of images in any common format; grey, RGBA, palette, 16-bit and EXIF-rotated files are read right."""
 
-    source: ClassVar[str] = "your files"
+    reference: ClassVar[str] = "your files"
 
-    root: Place | None = None
+    root: PathStr | None = None
     """the folder; required"""
     image_size: Annotated[int, Field(ge=8, le=4096)] = 64
     """H = W in pixels: the shorter side is brought to 8/7 of it, and the centre is cut out"""
@@ -35,7 +35,7 @@ class ImageFolder(DataSet):
     """share of each class that is held out for the test where there is no `test/`"""
     split_seed: Annotated[int, Field(ge=0)] = 0
     """draws the held-out files; apart from `seed`, so that repeated runs share their splits"""
-    check: Literal["full", "header", "none"] = "full"
+    verify_images: Literal["full", "header", "none"] = "full"
     """before training, decode every file, or read only its header (millions of files), or trust all"""
 
     def splits(self) -> Splits:
@@ -47,31 +47,31 @@ class ImageFolder(DataSet):
                 paths, labels = found["train"]
                 # the fraction is of the whole folder, also when the other part has been taken away
                 taken = fraction / (1 - self.test_fraction) if part == "val" and "test" not in folders else fraction
-                rest, held = stratified(labels, taken, self.split_seed)
+                rest, held = stratified_split(labels, taken, self.split_seed)
                 found["train"], found[part] = (paths[rest], labels[rest]), (paths[held], labels[held])
         for part, (paths, labels) in found.items():
             empty = [name for k, name in enumerate(classes) if not (labels == k).any()]
             if empty and part == "train":
-                raise missing("data.root", f"too few images for training in the classes {', '.join(empty)}", "add some")
-            if self.check != "none":
+                raise data_error("data.root", f"too few images for training in the classes {', '.join(empty)}", "add some")
+            if self.verify_images != "none":
                 self._check(paths, part)
         files = {part: Split(Files(paths, self.channels), labels) for part, (paths, labels) in found.items()}
         mean, std = self._moments(files["train"])
-        facts = Facts(self.channels, self.image_size, self.image_size, tuple(classes), mean, std)
+        facts = DatasetInfo(self.channels, self.image_size, self.image_size, tuple(classes), mean, std)
         return Splits(files["train"], files["val"], files["test"], facts)
 
     def _folders(self) -> dict[str, Path]:
         if self.root is None:
-            raise missing("data.root", "image_folder needs the folder of your images", "data.root=path/to/images")
-        root = expanded(self.root)
+            raise data_error("data.root", "image_folder needs the folder of your images", "data.root=path/to/images")
+        root = expand_path(self.root)
         if not root.is_dir():
             near = nearest(root.name, [p.name for p in root.parent.iterdir() if p.is_dir()]) if root.parent.is_dir() else ""
-            raise missing("data.root", f"there is no folder {root}", near)
+            raise data_error("data.root", f"there is no folder {root}", near)
         parts = {part: root / n for part, options in NAMES.items() for n in options if (root / n).is_dir()}
         return parts if "train" in parts else {"train": root}
 
-    def fit(self) -> list[Any]:
-        A = albumentations()
+    def resize_transforms(self) -> list[Any]:
+        A = import_albumentations()
         import cv2
 
         return [
@@ -85,7 +85,7 @@ class ImageFolder(DataSet):
 
         def look(raw: bytes) -> str:
             try:
-                read_image(raw, self.channels) if self.check == "full" else open_image(raw).close()
+                read_image(raw, self.channels) if self.verify_images == "full" else open_image(raw).close()
             except Exception as error:  # a decoder may raise anything on a damaged file
                 return fault(raw, error)
             return ""
@@ -96,12 +96,12 @@ class ImageFolder(DataSet):
             bad = [f for f in seen if f]
         if bad:
             shown = [Problem("data.root", f, "repair or remove it") for f in bad[:20]]
-            raise Refused(*shown, *([Problem("data.root", f"… and {len(bad) - 20} more")] if len(bad) > 20 else []))
+            raise InputError(*shown, *([Problem("data.root", f"… and {len(bad) - 20} more")] if len(bad) > 20 else []))
 
     def _moments(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        pipeline = albumentations().Compose(self.fit())
+        pipeline = import_albumentations().Compose(self.resize_transforms())
         chosen = fixed_subset(len(train.labels), 500)
-        return moments(np.stack([pipeline(image=train.images[i])["image"] for i in chosen]))
+        return channel_mean_std(np.stack([pipeline(image=train.images[i])["image"] for i in chosen]))
 
 
 class Files:
@@ -121,7 +121,7 @@ class Files:
         except MemoryError:
             raise
         except Exception as error:  # a decoder may raise anything on a damaged file
-            raise Unreadable(fault(self.paths[index], error)) from error
+            raise UnreadableImageError(fault(self.paths[index], error)) from error
 
 
 def fault(raw: bytes, error: Exception) -> str:
@@ -132,14 +132,14 @@ def fault(raw: bytes, error: Exception) -> str:
 
 
 def class_names(folder: Path) -> list[str]:
-    """Names of the class folders, sorted. Raises Refused if there are fewer than two."""
+    """Names of the class folders, sorted. Raises InputError if there are fewer than two."""
     names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(names) < 2:
         what = f"{folder} has {len(names)} class folders, and a classifier needs at least two"
-        raise missing("data.root", what, "one sub-folder per class, its images inside")
+        raise data_error("data.root", what, "one sub-folder per class, its images inside")
     for name in names:
-        if not legible(name):
-            raise missing("data.root", f"the class folder {name!r} has no readable name", "rename it")
+        if not is_printable(name):
+            raise data_error("data.root", f"the class folder {name!r} has no readable name", "rename it")
     return names
 
 
@@ -147,12 +147,12 @@ def list_images(folder: Path, classes: list[str]) -> tuple[np.ndarray, np.ndarra
     """Paths (n,) bytes and labels (n,) int64 of all images below the class folders, sorted."""
     unknown = [p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in classes]
     if unknown:
-        raise missing("data.root", f"{folder} has the class {unknown[0]!r}, which train has not", nearest(unknown[0], classes))
+        raise data_error("data.root", f"{folder} has the class {unknown[0]!r}, which train has not", nearest(unknown[0], classes))
     paths, labels = [], []
     for label, name in enumerate(classes):
-        below = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in ENDINGS)
+        below = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in EXTENSIONS)
         paths += [os.fsencode(p) for p in below]
         labels += [label] * len(below)
     if not paths:
-        raise missing("data.root", f"there is no image below {folder}", "endings: " + " ".join(ENDINGS))
+        raise data_error("data.root", f"there is no image below {folder}", "endings: " + " ".join(EXTENSIONS))
     return np.array(paths), np.array(labels, np.int64)

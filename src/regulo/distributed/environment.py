@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regulo.core.errors import Problem, Refused
+from regulo.core.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from lightning.fabric.plugins import ClusterEnvironment
@@ -57,7 +57,7 @@ class ProcessEnvironment:
 
 
 def process_environment(environ: Mapping[str, str] = os.environ) -> ProcessEnvironment:
-    """What the launcher of this process says. Raises Refused if nodes have different numbers of processes."""
+    """What the launcher of this process says. Raises InputError if nodes have different numbers of processes."""
     if "TORCHELASTIC_RUN_ID" in environ:
         process = _from_elastic(environ)
     elif "SLURM_STEP_NUM_TASKS" in environ and "SLURM_PROCID" in environ:  # srun; a bare batch script has no such step
@@ -68,7 +68,7 @@ def process_environment(environ: Mapping[str, str] = os.environ) -> ProcessEnvir
         return ProcessEnvironment()
     if process.world_size % process.nodes:
         what = f"{process.launcher} has started {process.world_size} processes on {process.nodes} nodes"
-        raise Refused(Problem("trainer.devices", what, "start as many on every node"))
+        raise InputError(Problem("trainer.devices", what, "start as many on every node"))
     return process
 
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from regulo.core.errors import Diverged, Failed, Refused
-from regulo.core.files import write
-from regulo.core.paths import without_home
+from regulo.core.errors import InputError, NonFiniteLossError, RunError
+from regulo.core.files import atomic_write
+from regulo.core.paths import redact_home
 
 COLLECTIVES = ("torch/distributed/", "torch/autograd/graph.py")
 """where a rank waits for others: in a collective operation, or in the backward pass, where DDP has them"""
@@ -20,7 +20,7 @@ TIMEOUT = re.compile(r"Timeout \(([\d:.]+)\)!")
 FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)$', re.MULTILINE)
 
 
-class PeerFailedError(Failed):
+class PeerFailedError(RunError):
     """Another process of the run can't go on; the message says which."""
 
 
@@ -30,7 +30,7 @@ class FailureReport:
 
     message: str
     """for people; it names the rank"""
-    kind: str = Failed.__name__
+    kind: str = RunError.__name__
     """of the exception"""
     is_echo: bool = False
     """it only says that another process has gone"""
@@ -42,14 +42,18 @@ class FailureReport:
     def of(cls, error: BaseException, rank: int) -> "FailureReport":
         """The report of an exception."""
         first_line = next(iter(str(error).splitlines()), "")
-        cause = error.__cause__ if isinstance(error, Failed) and error.__cause__ else error
-        if isinstance(error, PeerFailedError | Diverged | Refused):  # the first names a rank, and all ranks have the others
+        cause = error.__cause__ if isinstance(error, RunError) and error.__cause__ else error
+        if isinstance(
+            error, PeerFailedError | NonFiniteLossError | InputError
+        ):  # the first names a rank, and all ranks have the others
             message = first_line
         else:
-            name = "" if isinstance(error, Failed) else type(error).__name__
+            name = "" if isinstance(error, RunError) else type(error).__name__
             text = ": ".join(part for part in (name, first_line) if part)
             message = f"rank {rank}: {text} (its traceback is in the run folder: {traceback_file(rank)})"
-        return cls(message, type(cause).__name__, _is_echo(error), isinstance(error, Diverged | Refused), time.time())
+        return cls(
+            message, type(cause).__name__, _is_echo(error), isinstance(error, NonFiniteLossError | InputError), time.time()
+        )
 
     def save(self, store: Any, rank: int) -> None:
         """Let the other processes and the launcher know."""
@@ -73,7 +77,7 @@ def find_cause(reports: Mapping[int, FailureReport], unresponsive: Mapping[int, 
     silent = [f"rank {rank} {problem}" for rank, problem in sorted(unresponsive.items()) if rank not in hangs]
     if hangs and (culprits or not silent):
         where = "; ".join(f"rank {rank} hangs at {hang.location}" for rank, hang in (culprits or hangs).items())
-        return FailureReport(f"{where}: no progress for {next(iter(hangs.values())).seconds} (trainer.hang_seconds)")
+        return FailureReport(f"{where}: no progress for {next(iter(hangs.values())).seconds} (trainer.hang_timeout)")
     return FailureReport("; ".join(silent)) if silent else min(reports.values(), key=lambda report: report.time)
 
 
@@ -114,7 +118,7 @@ def traceback_file(rank: int | str) -> str:
 def save_traceback(folder: Path, rank: int, error: BaseException) -> None:
     """Keep the traceback of an error in the run folder."""
     with suppress(OSError):  # a disk that is full must not hide the error
-        write(folder / traceback_file(rank), without_home("".join(traceback.format_exception(error))))
+        atomic_write(folder / traceback_file(rank), redact_home("".join(traceback.format_exception(error))))
 
 
 def tidy_tracebacks(folder: Path) -> None:
@@ -122,7 +126,7 @@ def tidy_tracebacks(folder: Path) -> None:
     for file in folder.glob(traceback_file("*")):
         text = file.read_text(encoding="utf-8")
         if text:
-            write(file, without_home(text))
+            atomic_write(file, redact_home(text))
         else:
             file.unlink()
 

@@ -23,7 +23,7 @@ from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElas
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 
-from regulo.core.errors import Failed, Refused
+from regulo.core.errors import InputError, RunError
 from regulo.distributed.environment import LAUNCHER_PID
 from regulo.distributed.failure import FailureReport, find_cause, load_reports, tidy_tracebacks
 from regulo.distributed.peers import GRACE_SECONDS, RUN_DIR, attempt_store
@@ -217,7 +217,7 @@ class Agent(LocalElasticAgent):
         return Path(store.get(RUN_DIR).decode()) if store and store.check([RUN_DIR]) else None
 
     def exit_code(self) -> int:
-        """The exit code of the run. Raises Failed, with the cause, if it failed, and writes it into result.json."""
+        """The exit code of the run. Raises RunError, with the cause, if it failed, and writes it into result.json."""
         if not any(self.exit_codes.values()):
             return 0
         codes = [self.exit_codes[rank] for rank in sorted(self.exit_codes)]
@@ -227,14 +227,14 @@ class Agent(LocalElasticAgent):
         if self.signal and {*codes} <= {0, -self.signal}:  # it came before they listened
             return 128 + self.signal
         assert self.cause
-        failure = Failed(self.cause.message)
+        failure = RunError(self.cause.message)
         if path := self.folder():
             folder = RunFolder(path)
             status = {"status": "failed", "error": self.cause.message, "error_type": self.cause.kind}
-            with suppress(OSError, Refused):
+            with suppress(OSError, InputError):
                 tidy_tracebacks(path)
-                folder.save_json("result.json", records.result(folder) | status)
-            if not self.cause.is_final and (hint := folder.how_to_go_on()):
+                folder.save_json("result.json", records.read_result(folder) | status)
+            if not self.cause.is_final and (hint := folder.resume_hint()):
                 failure.add_note(hint)
         raise failure
 

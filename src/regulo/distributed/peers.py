@@ -13,7 +13,7 @@ from torch.distributed import DistStoreError, PrefixStore, TCPStore  # type: ign
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from torch.distributed.rendezvous import rendezvous
 
-from regulo.core.errors import Failed
+from regulo.core.errors import RunError
 from regulo.distributed.environment import ProcessEnvironment
 from regulo.distributed.failure import FailureReport, PeerFailedError, find_cause, load_reports, save_traceback, traceback_file
 
@@ -109,7 +109,7 @@ class Peers:
             return error
         if report.is_echo and self.process.external_launcher:  # our own launcher knows more
             report = self._find_cause()
-        failure = Failed(report.message)
+        failure = RunError(report.message)
         failure.__cause__ = error.__cause__ or error
         return failure
 

@@ -94,7 +94,7 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def requeue() -> str:
+def requeue_slurm_job() -> str:
     """Put this SLURM job into the queue again, if it is one. Returns what came of it, for people."""
     job = os.environ.get("SLURM_ARRAY_JOB_ID")
     job = f"{job}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}" if job else os.environ.get("SLURM_JOB_ID")

@@ -2,7 +2,7 @@
 
 import json
 
-from regulo.evaluation.restore import images_of
+from regulo.evaluation.restore import open_run_data
 from regulo.tracking.run_dir import SPLITS, RunFolder
 
 
@@ -12,15 +12,15 @@ def evaluate(run: str, split: str | None) -> int:
 
     from regulo.core import failures
     from regulo.evaluation import summary
-    from regulo.evaluation.restore import restore
+    from regulo.evaluation.restore import load_run
 
-    restored = restore(folder)
-    data = images_of(restored)
+    restored = load_run(folder)
+    data = open_run_data(restored)
     scores: dict[str, float] = {}
     with failures.as_input_error(restored.config.data.batch_size):
         for name in [split] if split else SPLITS:
-            measured = restored.answers(data.evaluation_loader(name)).scores()
+            measured = restored.predict(data.evaluation_loader(name)).scores()
             scores |= {f"{name}/{key}": value for key, value in measured.items()}
-    summary.scores(scores, title=f"{folder.path.name}, weights of epoch {restored.epoch}")
+    summary.print_scores(scores, title=f"{folder.path.name}, weights of epoch {restored.epoch}")
     print(json.dumps(scores))
     return 0

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from regulo.core.metrics import Evaluation
+from regulo.core.metrics import EvalOutput
 from regulo.core.precision import autocast
-from regulo.core.schedule import Dial
+from regulo.core.schedule import RampBuffer
 from regulo.core.types import Batch
 from regulo.models.components.classifier import Classifier
 from regulo.models.components.sites import RateSite
@@ -19,8 +19,8 @@ def restore_ramps(classifier: Classifier, checkpoint: dict[str, Any]) -> None:
     """Set strengths inside the model to those at the end of the checkpoint's epoch: predictions that are drawn need them."""
     progress = (checkpoint["epoch"] + 1) / checkpoint["regulo"]["config"]["trainer"]["max_epochs"]
     for module in classifier.modules():
-        if isinstance(module, Dial | RateSite):
-            module.advance(progress)
+        if isinstance(module, RampBuffer | RateSite):
+            module.update(progress)
 
 
 @contextmanager
@@ -34,13 +34,13 @@ def fixed_seed(device: torch.device) -> Iterator[None]:
 def predict_batch(classifier: Classifier, images: torch.Tensor, precision: str, plan: Plan) -> dict[str, torch.Tensor]:
     """The plan's inference on uint8 images (B, C, H, W): "logits" (B, K), and further quantities (B,) by name."""
     with autocast(precision, images.device):
-        return plan.infer(classifier.model, classifier.normalise(images))
+        return plan.infer(classifier.model, classifier.normalize(images))
 
 
 @torch.inference_mode()
 def run_inference(
     classifier: Classifier, loader: Iterable[Batch], device: torch.device, precision: str, plan: Plan, temperature: float = 1.0
-) -> Evaluation:
+) -> EvalOutput:
     """The final predictions on all images of a loader, in inference mode: the same whenever it is called."""
     classifier = classifier.to(device).eval()
     columns: dict[str, list[torch.Tensor]] = {"labels": []}
@@ -50,4 +50,4 @@ def run_inference(
                 columns.setdefault(name, []).append(column.float().cpu())
             columns["labels"].append(batch.labels)
     outputs = {name: torch.cat(parts) for name, parts in columns.items()}
-    return Evaluation(outputs.pop("logits") / temperature, outputs.pop("labels"), outputs)
+    return EvalOutput(outputs.pop("logits") / temperature, outputs.pop("labels"), outputs)

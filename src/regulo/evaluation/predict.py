@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from regulo.core.errors import Problem, Refused
-from regulo.core.paths import expanded
-from regulo.data.components.image_io import ENDINGS, albumentations, read_image
+from regulo.core.errors import InputError, Problem
+from regulo.core.paths import expand_path
+from regulo.data.components.image_io import EXTENSIONS, import_albumentations, read_image
 from regulo.tracking.run_dir import RunFolder
 
 BATCH = 64
@@ -22,12 +22,12 @@ def predict(run: str, paths: Sequence[str]) -> int:
     """Print the classes of files, or of all images below folders, as CSV. Returns the exit code."""
     folder, files = RunFolder.open(run), image_files(paths)
 
-    from regulo.evaluation.restore import restore
+    from regulo.evaluation.restore import load_run
 
-    restored = restore(folder)
+    restored = load_run(folder)
     facts = restored.facts
-    A = albumentations()
-    fit = A.Compose(restored.config.data.fit() or [A.Resize(facts.height, facts.width)])
+    A = import_albumentations()
+    fit = A.Compose(restored.config.data.resize_transforms() or [A.Resize(facts.height, facts.width)])
     write = csv.writer(sys.stdout)
     write.writerow(["path", "class", "probability"])
     unreadable = []
@@ -42,7 +42,7 @@ def predict(run: str, paths: Sequence[str]) -> int:
             readable.append(path)
             images.append(image.reshape(facts.height, facts.width, facts.channels).transpose(2, 0, 1))
         if readable:
-            logits = restored.logits(torch.from_numpy(np.stack(images)))
+            logits = restored.predict_logits(torch.from_numpy(np.stack(images)))
             for path, p, k in zip(readable, *logits.softmax(1).max(1), strict=True):
                 write.writerow([path, facts.classes[int(k)], f"{float(p):.4f}"])
     for line in unreadable:
@@ -51,15 +51,15 @@ def predict(run: str, paths: Sequence[str]) -> int:
 
 
 def image_files(paths: Sequence[str]) -> list[Path]:
-    """The files, and all images below the folders, sorted. Raises Refused for what is not there."""
+    """The files, and all images below the folders, sorted. Raises InputError for what is not there."""
     found: list[Path] = []
-    for path in map(expanded, paths):
+    for path in map(expand_path, paths):
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS)
+            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
         elif path.is_file():
             found.append(path)
         else:
-            raise Refused(Problem("PATH", f"there is no {path}"))
+            raise InputError(Problem("PATH", f"there is no {path}"))
     if not found:
-        raise Refused(Problem("PATH", "there is no image below the folders", "endings: " + " ".join(ENDINGS)))
+        raise InputError(Problem("PATH", "there is no image below the folders", "endings: " + " ".join(EXTENSIONS)))
     return found

@@ -15,13 +15,13 @@ IMAGES = 1000
 """test images, the same in every run, that are corrupted in each way: 21,000 answers"""
 
 
-def read(folder: RunFolder) -> dict[str, float]:
+def read_robustness(folder: RunFolder) -> dict[str, float]:
     """What has been measured on a run; empty, if nothing has."""
-    return records.measures(folder)
+    return records.read_measures(folder)
 
 
-def measure(folder: RunFolder, corruptions: bool = True) -> dict[str, float]:
-    """Measure a finished run, and write measures.json. Raises Refused if the run cannot be restored.
+def measure_robustness(folder: RunFolder, corruptions: bool = True) -> dict[str, float]:
+    """Measure a finished run, and write measures.json. Raises InputError if the run cannot be restored.
 
     temperature                         by which the network's logits are divided, fitted on validation (arXiv:1706.04599)
     test/ece_scaled                     expected calibration error of the test split after that
@@ -30,25 +30,25 @@ def measure(folder: RunFolder, corruptions: bool = True) -> dict[str, float]:
     """
     import numpy as np
 
-    from regulo.core.metrics import Evaluation
+    from regulo.core.metrics import EvalOutput
     from regulo.data.base import fixed_subset
     from regulo.data.components.dataset import BatchedImages
-    from regulo.evaluation.restore import images_of, restore
+    from regulo.evaluation.restore import load_run, open_run_data
     from regulo.regularizers.temperature_scaling import temperature
 
-    run = restore(folder)
-    data = images_of(run)
-    val, test = (run.answers(data.evaluation_loader(split)) for split in ("val", "test"))
+    run = load_run(folder)
+    data = open_run_data(run)
+    val, test = (run.predict(data.evaluation_loader(split)) for split in ("val", "test"))
     fitted = temperature(val.logits * run.temperature, val.labels)  # of the network's own logits, if the run scales them itself
-    scaled = Evaluation(test.logits * run.temperature / fitted, test.labels)
+    scaled = EvalOutput(test.logits * run.temperature / fitted, test.labels)
     measured = {"temperature": fitted, "test/ece_scaled": scaled.scores()["ece"]}
     if corruptions:
-        whole = data.evaluated["test"]
+        whole = data.eval_datasets["test"]
         places = fixed_subset(len(whole), IMAGES)
-        data.evaluated["some"] = BatchedImages(whole.split.take(places), data.spec.fit(), whole.seed)
+        data.eval_datasets["some"] = BatchedImages(whole.split.select(places), data.spec.resize_transforms(), whole.seed)
         clean = [b._replace(indices=b.indices.new_tensor(places[np.asarray(b.indices)])) for b in data.evaluation_loader("some")]
         each = {
-            f"corrupted/{kind}/{severity}/acc": run.answers(corrupted(clean, kind, severity)).scores()["acc"]
+            f"corrupted/{kind}/{severity}/acc": run.predict(corrupt_batches(clean, kind, severity)).scores()["acc"]
             for kind in KINDS
             for severity in SEVERITIES
         }
@@ -57,7 +57,7 @@ def measure(folder: RunFolder, corruptions: bool = True) -> dict[str, float]:
     return measured
 
 
-def corrupted(batches: "Iterable[Batch]", kind: str, severity: int) -> "Iterator[Batch]":
+def corrupt_batches(batches: "Iterable[Batch]", kind: str, severity: int) -> "Iterator[Batch]":
     """The same batches, every image corrupted."""
     import numpy as np
     import torch

@@ -9,7 +9,7 @@ from rich.table import Table
 from regulo.core.console import CONSOLE, STYLE
 
 
-def scores(result: Mapping[str, Any], title: str) -> None:
+def print_scores(result: Mapping[str, Any], title: str) -> None:
     """Accuracy, NLL and calibration by split, and the gap."""
     CONSOLE.print(title, style="bold", soft_wrap=True)
     table = Table("", "accuracy", "NLL", "ECE", "Brier", **STYLE)
@@ -23,7 +23,7 @@ def scores(result: Mapping[str, Any], title: str) -> None:
     CONSOLE.print(table)
 
 
-def where(path: Path) -> None:
+def print_run_folder(path: Path) -> None:
     """The run folder, and what to do next."""
     path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     CONSOLE.print(f"run folder: {path}", soft_wrap=True)

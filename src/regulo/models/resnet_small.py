@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from regulo.core.types import Facts
-from regulo.models.base import Model
+from regulo.core.types import DatasetInfo
+from regulo.models.base import ModelConfig
 from regulo.models.components.sites import Site
 
 
@@ -18,17 +18,17 @@ def _three_stages(depth: int) -> int:
     return depth
 
 
-class ResNetSmall(Model):
+class ResNetSmall(ModelConfig):
     """conv stem → 3 stages of n residual blocks at w, 2w, 4w channels → global mean → linear. Any image size."""
 
-    source: ClassVar[str] = "arXiv:1512.03385"
+    reference: ClassVar[str] = "arXiv:1512.03385"
 
     depth: Annotated[int, Field(ge=8, le=1202), AfterValidator(_three_stages)] = 8
     """layers that have weights: 6 n + 2, so 8, 14, 20, …"""
     width: Annotated[int, Field(ge=1, le=1024)] = 32
     """channels w of the first stage"""
 
-    def build(self, facts: Facts) -> nn.Module:
+    def build(self, facts: DatasetInfo) -> nn.Module:
         return ResNet(facts, blocks=(self.depth - 2) // 6, width=self.width)
 
 
@@ -56,7 +56,7 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """Images (B, C, H, W) to logits (B, K)."""
 
-    def __init__(self, facts: Facts, blocks: int, width: int) -> None:
+    def __init__(self, facts: DatasetInfo, blocks: int, width: int) -> None:
         super().__init__()
         side = max(facts.height, facts.width)
         stride = 1 if side <= 64 else 2 if side <= 128 else 4  # stages see at most 64 pixels, as they were made for

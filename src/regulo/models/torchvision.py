@@ -10,42 +10,42 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from regulo.core.errors import Problem, Refused, nearest
-from regulo.core.paths import Place, expanded
-from regulo.core.types import Facts
-from regulo.models.base import Model
+from regulo.core.errors import InputError, Problem, nearest
+from regulo.core.paths import PathStr, expand_path
+from regulo.core.types import DatasetInfo
+from regulo.models.base import ModelConfig
 from regulo.models.components.sites import RateSite, Site
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.ELU, nn.LeakyReLU)
 
 
-class Torchvision(Model):
+class Torchvision(ModelConfig):
     """A torchvision model with its own dropout and stochastic depth switched off, so that the plan alone regularizes it."""
 
-    source: ClassVar[str] = "torchvision.models"
+    reference: ClassVar[str] = "torchvision.models"
 
     architecture: Annotated[str, Field(min_length=1)] = "resnet18"
     """a name that torchvision.models.list_models() knows"""
-    weights: Place | None = None
+    weights: PathStr | None = None
     """pretrained: DEFAULT or another of the model's weights (downloaded), or the path of a state-dict file; null: none"""
     small_stem: bool | None = None
     """no down-sampling before the first stage (as CIFAR networks have it); null: where images have at most 64 pixels"""
 
-    def build(self, facts: Facts) -> nn.Module:
+    def build(self, facts: DatasetInfo) -> nn.Module:
         from torchvision import models
 
         known = models.list_models(module=models)
         if self.architecture not in known:
             what = f"torchvision has no classification model {self.architecture!r}"
-            raise Refused(Problem("model.architecture", what, nearest(self.architecture, known)))
+            raise InputError(Problem("model.architecture", what, nearest(self.architecture, known)))
         try:
             return self._adapted(facts)
         except (AssertionError, IndexError, KeyError, RuntimeError, ValueError) as error:
             size = f"{facts.channels} × {facts.height} × {facts.width}"
             what = f"torchvision cannot build {self.architecture} for {size} images: {str(error).splitlines()[0]}"
-            raise Refused(Problem("model.architecture", what, "a convolutional one takes any size")) from error
+            raise InputError(Problem("model.architecture", what, "a convolutional one takes any size")) from error
 
-    def _adapted(self, facts: Facts) -> nn.Module:
+    def _adapted(self, facts: DatasetInfo) -> nn.Module:
         model = self._load(facts)
         _switch_off_own_regularization(model)
         small = max(facts.height, facts.width) <= 64 if self.small_stem is None else self.small_stem
@@ -54,7 +54,7 @@ class Torchvision(Model):
         _mark_sites(model, head, facts)
         return model
 
-    def _load(self, facts: Facts) -> nn.Module:
+    def _load(self, facts: DatasetInfo) -> nn.Module:
         from torchvision import models
 
         builder = models.get_model_builder(self.architecture)
@@ -75,7 +75,7 @@ class Torchvision(Model):
 
         if self.weights is None:
             return builder(weights=None, **options)
-        file = expanded(self.weights)
+        file = expand_path(self.weights)
         if file.is_file():
             model = builder(weights=None, **options)
             model.load_state_dict(_read(file))
@@ -83,7 +83,7 @@ class Torchvision(Model):
         kinds = models.get_model_weights(self.architecture)
         if self.weights not in kinds.__members__:
             what = f"{self.architecture} has no weights {self.weights!r}, nor is that a file"
-            raise Refused(Problem("model.weights", what, nearest(self.weights, kinds.__members__)))
+            raise InputError(Problem("model.weights", what, nearest(self.weights, kinds.__members__)))
         options.pop("init_weights", None)
         if "aux_logits" in options:  # the file holds the auxiliary heads: load them, then take them off
             options["aux_logits"] = True
@@ -91,7 +91,7 @@ class Torchvision(Model):
             model = builder(weights=kinds[self.weights], **options)
         except URLError as error:
             hint = "place the file in TORCH_HOME/hub/checkpoints, or give its path as model.weights"
-            raise Refused(Problem("model.weights", f"the download failed: {error.reason}", hint)) from error
+            raise InputError(Problem("model.weights", f"the download failed: {error.reason}", hint)) from error
         if "aux_logits" in options:
             model.aux_logits = False
             for auxiliary in ("aux1", "aux2", "AuxLogits"):
@@ -101,12 +101,12 @@ class Torchvision(Model):
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """A state dict from a file. Raises Refused if that is torn or holds anything but plain data."""
+    """A state dict from a file. Raises InputError if that is torn or holds anything but plain data."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader of a torn file may raise anything
         what = f"{path} is not a whole file of weights: {' '.join(str(error).split())[:200] or 'it ends too soon'}"
-        raise Refused(Problem("model.weights", what, "copy or download it again")) from error
+        raise InputError(Problem("model.weights", what, "copy or download it again")) from error
 
 
 def _switch_off_own_regularization(model: nn.Module) -> None:
@@ -150,7 +150,7 @@ def _adapt_head(model: nn.Module, num_classes: int) -> nn.Module:
     return new
 
 
-def _mark_sites(model: nn.Module, head: nn.Module, facts: Facts) -> None:
+def _mark_sites(model: nn.Module, head: nn.Module, facts: DatasetInfo) -> None:
     """Hang sites on the model as parameterless children with forward hooks, so that its state-dict keys stay torchvision's."""
     for name, kind in _activation_sites(model, facts).items():
         module = model.get_submodule(name)
@@ -222,7 +222,7 @@ def _site_before(module: nn.Module, args: Any) -> tuple[Tensor]:
     return (module.site(args[0]),)  # type: ignore[operator]
 
 
-def _activation_sites(model: nn.Module, facts: Facts) -> dict[str, str]:
+def _activation_sites(model: nn.Module, facts: DatasetInfo) -> dict[str, str]:
     """Names of the activation modules with the kind of layer whose output they see, found by a forward pass without data."""
     copied = copy.deepcopy(model).to("meta").eval()
     probe = ActivationProbe(copied)

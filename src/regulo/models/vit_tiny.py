@@ -8,16 +8,16 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from regulo.core.ranges import Positive
-from regulo.core.schedule import Dial, drop
-from regulo.core.types import Facts
-from regulo.models.base import Model
+from regulo.core.schedule import RampBuffer, inverted_dropout
+from regulo.core.types import DatasetInfo
+from regulo.models.base import ModelConfig
 from regulo.models.components.sites import RateSite, Site
 
 
-class ViTTiny(Model):
+class ViTTiny(ModelConfig):
     """patches → linear embedding + position → encoder blocks → norm → pooled token → linear. Any image size."""
 
-    source: ClassVar[str] = "arXiv:2010.11929"
+    reference: ClassVar[str] = "arXiv:2010.11929"
 
     patch_size: Annotated[int, Field(ge=1)] | None = None
     """pixels; null: a quarter of the side (16 tokens) up to 64 pixels, else 16. Images are padded to a multiple"""
@@ -41,7 +41,7 @@ class ViTTiny(Model):
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}; the nearest is {near}")
         return self
 
-    def build(self, facts: Facts) -> nn.Module:
+    def build(self, facts: DatasetInfo) -> nn.Module:
         return ViT(facts, self)
 
 
@@ -51,15 +51,17 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.dropout: float | Dial = 0.0  # of the attention weights, in training; set through the site
+        self.dropout: float | RampBuffer = 0.0  # of the attention weights, in training; set through the site
         self.site = RateSite("attention", self, "dropout", dials=True)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if isinstance(self.dropout, Dial):  # at a rate that changes, which the fused kernel takes as a constant
-            weights = drop((q @ k.mT * q.shape[-1] ** -0.5).softmax(-1), self.dropout.value if self.training else None)
+        if isinstance(self.dropout, RampBuffer):  # at a rate that changes, which the fused kernel takes as a constant
+            weights = inverted_dropout(
+                (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1), self.dropout.value if self.training else None
+            )
             mixed = weights @ v
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
@@ -88,7 +90,7 @@ class Block(nn.Module):
 class ViT(nn.Module):
     """Images (B, C, H, W) to logits (B, K)."""
 
-    def __init__(self, facts: Facts, spec: ViTTiny) -> None:
+    def __init__(self, facts: DatasetInfo, spec: ViTTiny) -> None:
         super().__init__()
         side = max(facts.height, facts.width)
         patch = spec.patch_size or (-(-side // 4) if side <= 64 else 16)

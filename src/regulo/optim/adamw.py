@@ -16,7 +16,7 @@ from regulo.optim.components.param_groups import ParamGroup
 class AdamW(AdamOptimizer):
     """torch's Adam, where each parameter group says whether its decay is decoupled (AdamW) or l2 (Adam as first published)."""
 
-    source: ClassVar[str] = "torch.optim.Adam"
+    reference: ClassVar[str] = "torch.optim.Adam"
 
     lr: Positive = 1e-3
     """η, the highest learning rate of the run"""

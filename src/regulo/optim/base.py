@@ -8,28 +8,28 @@ import torch
 from pydantic import Field
 
 from regulo.core.ranges import Positive, ProperShare
-from regulo.core.registry import Spec
+from regulo.core.registry import PluginConfig
 from regulo.optim.components.param_groups import ParamGroup
 
 
-class Optimizer(Spec):
+class OptimizerConfig(PluginConfig):
     """An optimizer and its schedule. Weight decay is a regularizer, and reaches it through the parameter groups."""
 
     lr: Positive = 0.1
     """η, the highest learning rate of the run"""
-    lr_for_batch: Annotated[int, Field(ge=1)] | None = None
-    """images per step, over all devices, for which lr is meant: another batch gets lr · batch / lr_for_batch, the linear scaling
+    lr_base_batch: Annotated[int, Field(ge=1)] | None = None
+    """images per step, over all devices, for which lr is meant: another batch gets lr · batch / lr_base_batch, the linear scaling
     rule of Goyal et al., 2017, arXiv:1706.02677, section 2.1; null: lr as written, whatever the batch"""
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     """shape of the rate over the run's steps, after or with the warm-up"""
     warmup: ProperShare = 0.2
     """share of the steps in which the rate rises"""
-    clip: Positive | None = None
+    grad_clip_norm: Positive | None = None
     """largest norm of the whole gradient; null: no clipping"""
 
-    def for_batch(self, batch: int) -> Self:
+    def for_batch_size(self, batch: int) -> Self:
         """The same with the learning rate that is used for `batch` images per step."""
-        return self.model_copy(update={"lr": self.lr * batch / self.lr_for_batch}) if self.lr_for_batch else self
+        return self.model_copy(update={"lr": self.lr * batch / self.lr_base_batch}) if self.lr_base_batch else self
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
         """The torch optimizer over these groups; `fused` where the device has fused kernels."""
@@ -43,17 +43,17 @@ class Optimizer(Spec):
         """The groups as torch wants them."""
         return [{"params": [m.parameter for m in g.members], "lr": self.lr * g.lr_scale, **self.options(g)} for g in groups]
 
-    def regroup(self, optimizer: torch.optim.Optimizer, groups: Sequence[ParamGroup]) -> None:
+    def update_groups(self, optimizer: torch.optim.Optimizer, groups: Sequence[ParamGroup]) -> None:
         """Follow groups whose members are those the optimizer was built with, and whose decay has changed."""
         for mine, group in zip(optimizer.param_groups, groups, strict=True):
             mine.update(self.options(group))
 
-    def rates(self, steps: int) -> np.ndarray:
+    def lr_factors(self, steps: int) -> np.ndarray:
         """The learning rate before each of `steps` steps, as a share of `lr`: (steps,) in [0, 1]."""
         return SCHEDULES[self.schedule](steps, self.warmup)
 
 
-class AdamOptimizer(Optimizer):
+class AdamOptimizer(OptimizerConfig):
     """An optimizer that follows running means of the gradient (β₁) and of its square (β₂)."""
 
     beta1: ProperShare = 0.9

@@ -21,7 +21,7 @@ from regulo.optim.components.param_groups import ParamGroup
 class Lamb(AdamOptimizer):
     """Adam with a step whose length follows the size of each layer's weights; decay is a part of that step."""
 
-    source: ClassVar[str] = "arXiv:1904.00962"
+    reference: ClassVar[str] = "arXiv:1904.00962"
 
     lr: Positive = 5e-3
     """η, the highest learning rate of the run"""

@@ -6,15 +6,15 @@ from typing import Any, ClassVar
 import torch
 
 from regulo.core.ranges import ProperShare
-from regulo.optim.base import Optimizer
+from regulo.optim.base import OptimizerConfig
 from regulo.optim.components.closure import run_closure
 from regulo.optim.components.param_groups import ParamGroup
 
 
-class SGD(Optimizer):
+class SGD(OptimizerConfig):
     """torch's SGD, and decoupled weight decay beside it (SGDW, arXiv:1711.05101, algorithm 1) where the plan asks for it."""
 
-    source: ClassVar[str] = "torch.optim.SGD"
+    reference: ClassVar[str] = "torch.optim.SGD"
 
     momentum: ProperShare = 0.9
     """μ"""

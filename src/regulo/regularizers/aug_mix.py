@@ -16,7 +16,7 @@ from torch import Tensor
 
 from regulo.core.ranges import NonNegative, Positive
 from regulo.core.schedule import Rampable
-from regulo.core.types import Facts, Step
+from regulo.core.types import DatasetInfo, LossInputs
 from regulo.regularizers.base import Regularizer
 
 ONE_VIEW = "it acts on one of the three views, which then no longer show the same image"
@@ -25,10 +25,10 @@ ONE_VIEW = "it acts on one of the three views, which then no longer show the sam
 class AugMix(Regularizer):
     """Mix augmented copies of an image with itself, and ask for the same answer on all of its views."""
 
-    source: ClassVar[str] = "arXiv:1912.02781; torchvision v2.AugMix"
-    roles: ClassVar[frozenset[str]] = frozenset({"augments"})
+    reference: ClassVar[str] = "arXiv:1912.02781; torchvision v2.AugMix"
+    tags: ClassVar[frozenset[str]] = frozenset({"augments"})
     order: ClassVar[int] = 100  # the views must see what all other transforms made of the image
-    refuses: ClassVar[dict[str, str]] = dict.fromkeys(
+    incompatible: ClassVar[dict[str, str]] = dict.fromkeys(
         ("mixup", "cutmix", "resizemix", "manifold_mixup", "random_erasing"), ONE_VIEW
     )
 
@@ -45,15 +45,15 @@ class AugMix(Regularizer):
     views: bool = True
     """the loss on the clean image and the Jensen–Shannon term of three views; false: train on one mixture alone"""
 
-    def scaled(self, strength: float) -> "AugMix | None":
+    def with_strength(self, strength: float) -> "AugMix | None":
         """Severity (at least 1, whose operations still act) and λ are multiplied; strength 0 is absence."""
         if strength in (0, 1):
             return self if strength else None
-        jsd = self.jsd * strength if isinstance(self.jsd, float) else self.jsd.times(strength, float("inf"))
+        jsd = self.jsd * strength if isinstance(self.jsd, float) else self.jsd.scale(strength, float("inf"))
         severity = min(max(round(self.severity * strength), 1), 10)
         return self.model_copy(update={"severity": severity, "jsd": jsd})
 
-    def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
+    def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
         from torchvision.transforms import v2
 
         from regulo.data.components.torchvision_adapter import TorchvisionTransform
@@ -62,7 +62,7 @@ class AugMix(Regularizer):
         mixture = v2.AugMix(self.severity, self.width, self.depth or -1, self.alpha, all_ops=False)
         return [*pipeline, TorchvisionTransform(Views(mixture) if self.views else mixture)]
 
-    def penalty(self, step: Step) -> Tensor:
+    def penalty(self, step: LossInputs) -> Tensor:
         return self.jsd * jensen_shannon(step.views)  # 0 of a single view
 
 

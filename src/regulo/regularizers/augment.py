@@ -8,16 +8,16 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from regulo.core.ranges import Share
-from regulo.core.types import Facts
-from regulo.data.components.image_io import albumentations, strictly
+from regulo.core.types import DatasetInfo
+from regulo.data.components.image_io import import_albumentations, strict_arguments
 from regulo.regularizers.base import Regularizer
 
 
 class Augment(Regularizer):
     """Crop, flip, jitter and rotate training images; each part can be switched off by 0 or null."""
 
-    source: ClassVar[str] = "albumentations 2.0.8"
-    roles: ClassVar[frozenset[str]] = frozenset({"augments"})
+    reference: ClassVar[str] = "albumentations 2.0.8"
+    tags: ClassVar[frozenset[str]] = frozenset({"augments"})
 
     crop: Literal["auto", "pad", "resized"] | None = "auto"
     """pad: pad the sides and crop back; resized: crop a random area and resize it; auto: `resized` for files of any size
@@ -33,7 +33,7 @@ class Augment(Regularizer):
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     """rotation by an angle within ± this many degrees"""
 
-    def scaled(self, strength: float) -> "Augment | None":
+    def with_strength(self, strength: float) -> "Augment | None":
         """The margins, angles and factors are multiplied; a flip is at its strongest when every second image is flipped."""
         if strength == 0:
             return None
@@ -46,10 +46,10 @@ class Augment(Regularizer):
         }
         return self.model_copy(update=update)
 
-    def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
-        A = albumentations()
+    def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
+        A = import_albumentations()
         height, width = facts.height, facts.width
-        with strictly():
+        with strict_arguments():
             crop = self.crop if self.crop != "auto" else "resized" if pipeline else "pad"
             if crop == "resized":  # it makes the size itself, from the whole image
                 pipeline = [A.RandomResizedCrop((height, width), scale=(self.min_area, 1.0))]

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from regulo.core.registry import Spec
-from regulo.core.rng import Moment
-from regulo.core.schedule import Ramp, value
-from regulo.core.types import Facts, Step
+from regulo.core.registry import PluginConfig
+from regulo.core.rng import StepContext
+from regulo.core.schedule import Ramp, resolve
+from regulo.core.types import DatasetInfo, LossInputs
 from regulo.optim.components.param_groups import ParamGroup
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Goal:
     mode: Literal["min", "max"]
 
 
-class Regularizer(Spec):
+class Regularizer(PluginConfig):
     """One technique. It overrides the hooks it uses; a hook left alone costs nothing.
 
     Hooks run in the order in which the data meets them, which is the order below; within a hook, by `order`, then by name.
@@ -37,24 +37,24 @@ class Regularizer(Spec):
 
     order: ClassVar[int] = 0
     """place among techniques that share a hook: lower ones first"""
-    turns: ClassVar[str] = ""
+    one_of: ClassVar[str] = ""
     """of the techniques that name the same group here, one is drawn per batch: each alone relabels a batch rightly"""
     keeps_best: ClassVar[bool] = False
     """the run hands on the weights of its best epoch, not of its last one"""
-    scales: ClassVar[tuple[str, ...]] = ()
+    strength_fields: ClassVar[tuple[str, ...]] = ()
     """the fields that a recipe's `strength` multiplies, up to their highest value; with none, a technique is on or off"""
-    roles: ClassVar[frozenset[str]] = frozenset()
+    tags: ClassVar[frozenset[str]] = frozenset()
     """what it does, in words to which others may refer: `draws` (answers differ from pass to pass), `augments`, `average`"""
-    refuses: ClassVar[dict[str, str]] = {}
+    incompatible: ClassVar[dict[str, str]] = {}
     """techniques (by name), roles and circumstances of the trainer beside which it must not run, with the reason"""
-    needs: ClassVar[dict[str, str]] = {}
+    requires: ClassVar[dict[str, str]] = {}
     """techniques or roles without which it has no effect, with the reason"""
 
     def sequence(self, places: np.ndarray) -> np.ndarray:
         """The order in which an epoch visits the training images: their shuffled places (n,) in, places (n,) out."""
         raise NotImplementedError
 
-    def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
+    def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
         """Extend the albumentations transforms that a training image (H, W, C) uint8 goes through in a loader worker.
 
         `pipeline` begins with what brings the data set's files to the size in `facts`. The last transform may stack views of
@@ -62,8 +62,8 @@ class Regularizer(Spec):
         """
         raise NotImplementedError
 
-    def surgery(self, model: nn.Module, facts: Facts) -> "Self | None":
-        """Change the model in place, before its parameters are grouped. Raise Refused if it lacks the site.
+    def surgery(self, model: nn.Module, facts: DatasetInfo) -> "Self | None":
+        """Change the model in place, before its parameters are grouped. Raise InputError if it lacks the site.
 
         A technique whose later hooks act on what it put into the model returns a copy of itself that knows these modules, and
         the plan goes on with the copy. All others return None.
@@ -75,7 +75,7 @@ class Regularizer(Spec):
         raise NotImplementedError
 
     def wrap_optimizer(
-        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: "Callable[[], tuple[Self, Moment]]"
+        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: "Callable[[], tuple[Self, StepContext]]"
     ) -> torch.optim.Optimizer:
         """An optimizer around the optimizer. `now()` gives this technique with its present strengths, and the moment."""
         raise NotImplementedError
@@ -88,7 +88,7 @@ class Regularizer(Spec):
         """The loss of each image (B,) in place of soft cross-entropy, from logits and soft targets (B, K), in float32."""
         raise NotImplementedError
 
-    def penalty(self, step: Step) -> Tensor:
+    def penalty(self, step: LossInputs) -> Tensor:
         """A scalar that is added to the loss of a step."""
         raise NotImplementedError
 
@@ -104,20 +104,20 @@ class Regularizer(Spec):
         """A temperature T > 0, from validation logits (n, K) and labels (n,): the run's final answers are softmax(z / T)."""
         raise NotImplementedError
 
-    def at(self, progress: float) -> Self:
+    def resolve(self, progress: float) -> Self:
         """The technique with the strengths of a progress in [0, 1] in place of its ramps."""
-        ramps = {k: value(getattr(self, k), progress) for k in type(self).model_fields if isinstance(getattr(self, k), Ramp)}
+        ramps = {k: resolve(getattr(self, k), progress) for k in type(self).model_fields if isinstance(getattr(self, k), Ramp)}
         return self.model_copy(update=ramps) if ramps else self
 
-    def scaled(self, strength: float) -> "Self | None":
+    def with_strength(self, strength: float) -> "Self | None":
         """The technique at `strength` times what is written: a no-op at 0, or None if it is one that is on or off."""
-        if not self.scales:
+        if not self.strength_fields:
             return self if strength else None
         update: dict[str, Any] = {}
-        for name in self.scales:
-            written, top = getattr(self, name), highest(type(self), name)
+        for name in self.strength_fields:
+            written, top = getattr(self, name), field_maximum(type(self), name)
             if isinstance(written, Ramp):
-                update[name] = written.times(strength, top)
+                update[name] = written.scale(strength, top)
             elif isinstance(written, int):
                 update[name] = int(min(round(written * strength), top))
             elif written is not None:
@@ -125,7 +125,7 @@ class Regularizer(Spec):
         return self.model_copy(update=update)
 
 
-SHARDED = "it works on whole weights, and each process has a part of every weight only"
+WHY_NOT_FSDP = "it works on whole weights, and each process has a part of every weight only"
 """why a technique refuses `fsdp`"""
 HOOKS = (
     "sequence",
@@ -142,13 +142,13 @@ HOOKS = (
 )
 
 
-def hooks(regularizer: Regularizer) -> tuple[str, ...]:
+def used_hooks(regularizer: Regularizer) -> tuple[str, ...]:
     """The hooks that a technique uses, in flow order."""
     return tuple(h for h in HOOKS if getattr(type(regularizer), h) is not getattr(Regularizer, h))
 
 
 @cache
-def highest(cls: type[Regularizer], name: str) -> float:
+def field_maximum(cls: type[Regularizer], name: str) -> float:
     """The highest value that a field may have (just below an open bound), or infinity."""
     schema = cls.model_json_schema()["properties"][name]
     for described in schema.get("anyOf", [schema]):

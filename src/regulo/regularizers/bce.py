@@ -28,7 +28,7 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 class BCE(Regularizer):
     """Ask of every class by itself whether it is there."""
 
-    source: ClassVar[str] = "arXiv:2110.00476"
+    reference: ClassVar[str] = "arXiv:2110.00476"
 
     threshold: ProperShare | None = None
     """targets above it become 1 and all others 0: .2 in RSB A1 to A3, 0 in DeiT-III; null: they stay soft"""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from regulo.core.ranges import NonNegative
 from regulo.core.schedule import Rampable
-from regulo.core.types import Step
+from regulo.core.types import LossInputs
 from regulo.regularizers.base import Regularizer
 from regulo.regularizers.components.entropy import entropy
 
@@ -17,11 +17,11 @@ from regulo.regularizers.components.entropy import entropy
 class ConfidencePenalty(Regularizer):
     """Reward doubt: the entropy of the answers is taken off the loss."""
 
-    source: ClassVar[str] = "arXiv:1701.06548"
-    scales: ClassVar[tuple[str, ...]] = ("beta",)
+    reference: ClassVar[str] = "arXiv:1701.06548"
+    strength_fields: ClassVar[tuple[str, ...]] = ("beta",)
 
     beta: Rampable[NonNegative] = 0.1
     """β, the price of a nat of confidence: .1 on images, up to 2 on text"""
 
-    def penalty(self, step: Step) -> Tensor:
+    def penalty(self, step: LossInputs) -> Tensor:
         return -self.beta * entropy(step.views[0].float().log_softmax(1)).mean()

@@ -10,23 +10,23 @@ import numpy as np
 from torch import Tensor
 
 from regulo.regularizers.components.beta_mixing import BetaMixing
-from regulo.regularizers.components.boxes import area, around, paste_boxes
-from regulo.regularizers.components.mixing import Mode, blend, draws, partners, spread
+from regulo.regularizers.components.boxes import box_area, boxes_around, paste_boxes
+from regulo.regularizers.components.mixing import Mode, blend, num_draws, partners, per_image
 
 
 class CutMix(BetaMixing):
     """Replace a box of each image by the same box of another one of the batch, and mix the targets by area."""
 
-    source: ClassVar[str] = "arXiv:1905.04899"
+    reference: ClassVar[str] = "arXiv:1905.04899"
 
     mode: Mode = "batch"
     """one box for the whole batch, for each pair, or for each image (element)"""
 
     def mix(self, images: Tensor, targets: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         n, size = len(images), (images.shape[-2], images.shape[-1])
-        lam = self.draw_lambda(generator, draws(self.mode, n))
+        lam = self.draw_lambda(generator, num_draws(self.mode, n))
         if lam is None:
             return images, targets
-        boxes = spread(around(generator.random((len(lam), 2)), 1 - lam, size), self.mode, n)
-        lam = 1 - area(boxes) / (size[0] * size[1])
+        boxes = per_image(boxes_around(generator.random((len(lam), 2)), 1 - lam, size), self.mode, n)
+        lam = 1 - box_area(boxes) / (size[0] * size[1])
         return paste_boxes(images, partners(images, self.mode), boxes), blend(targets, lam, self.mode)

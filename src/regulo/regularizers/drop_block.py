@@ -15,9 +15,9 @@ from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from regulo.core.ranges import Share
-from regulo.core.schedule import Dial, Rampable
-from regulo.core.types import Facts
-from regulo.models.components.sites import need_sites
+from regulo.core.schedule import Rampable, RampBuffer
+from regulo.core.types import DatasetInfo
+from regulo.models.components.sites import require_sites
 from regulo.regularizers.base import Regularizer
 
 
@@ -30,18 +30,18 @@ def _odd(size: int) -> int:
 class DropBlock(Regularizer):
     """Drop square blocks of the maps after convolutions."""
 
-    source: ClassVar[str] = "arXiv:1810.12890; torchvision.ops.drop_block2d"
-    roles: ClassVar[frozenset[str]] = frozenset({"draws"})
-    scales: ClassVar[tuple[str, ...]] = ("p",)
+    reference: ClassVar[str] = "arXiv:1810.12890; torchvision.ops.drop_block2d"
+    tags: ClassVar[frozenset[str]] = frozenset({"draws"})
+    strength_fields: ClassVar[tuple[str, ...]] = ("p",)
 
     p: Rampable[Share] = 0.1
     """p, about the share of each map that is dropped: .1; the paper ramps it up from 0 over the run"""
     block_size: Annotated[int, Field(ge=1), AfterValidator(_odd)] = 7
     """s, the side of a block, odd; a smaller map has the largest odd one that fits. 1 is dropout of single units"""
 
-    def surgery(self, model: nn.Module, facts: Facts) -> None:
-        for site in need_sites(model, "conv", "regularizer.drop_block"):
-            site.put(DropBlocks(self.p, self.block_size))
+    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
+        for site in require_sites(model, "conv", "regularizer.drop_block"):
+            site.insert(DropBlocks(self.p, self.block_size))
 
 
 class DropBlocks(nn.Module):
@@ -49,7 +49,7 @@ class DropBlocks(nn.Module):
 
     def __init__(self, p: float, block_size: int) -> None:
         super().__init__()
-        self.dial, self.block_size = Dial(p), block_size
+        self.dial, self.block_size = RampBuffer(p), block_size
 
     def forward(self, x: Tensor) -> Tensor:
         return drop_blocks(x, self.dial.value, self.block_size) if self.training else x

@@ -11,19 +11,19 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from regulo.core.ranges import ProperShare
-from regulo.core.schedule import Dial, Ramp, Rampable, drop
-from regulo.core.types import Facts
-from regulo.models.components.sites import Kind, RateSite, need_sites
+from regulo.core.schedule import Ramp, Rampable, RampBuffer, inverted_dropout
+from regulo.core.types import DatasetInfo
+from regulo.models.components.sites import Kind, RateSite, require_sites
 from regulo.regularizers.base import Regularizer
 
 
 class Dropout(Regularizer):
     """Dropout by site: fully connected activations, convolutional maps (whole channels), attention weights."""
 
-    source: ClassVar[str] = "JMLR 15:1929; arXiv:1411.4280"
-    roles: ClassVar[frozenset[str]] = frozenset({"draws"})
+    reference: ClassVar[str] = "JMLR 15:1929; arXiv:1411.4280"
+    tags: ClassVar[frozenset[str]] = frozenset({"draws"})
 
-    scales: ClassVar[tuple[str, ...]] = ("fc", "conv", "attention")
+    strength_fields: ClassVar[tuple[str, ...]] = ("fc", "conv", "attention")
 
     fc: Rampable[ProperShare] = 0.2
     """p at hidden fully connected activations and at the features before the head; .1 to .5"""
@@ -32,7 +32,7 @@ class Dropout(Regularizer):
     attention: Rampable[ProperShare] = 0.0
     """p of an attention weight; .1, and 0 in modern recipes"""
 
-    def surgery(self, model: nn.Module, facts: Facts) -> None:
+    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
         for kind in ACTS_ON:
             p = getattr(self, kind)
             if p:
@@ -43,13 +43,13 @@ ACTS_ON: tuple[Kind, ...] = ("fc", "conv", "attention")
 
 
 def _drop(model: nn.Module, kind: Kind, p: Rampable[ProperShare]) -> None:
-    for site in need_sites(model, kind, f"regularizer.dropout.{kind}"):
+    for site in require_sites(model, kind, f"regularizer.dropout.{kind}"):
         if isinstance(site, RateSite):
             site.set_rate(p)
         elif isinstance(p, Ramp):
-            site.put(DialledDropout(p, whole_channels=kind == "conv"))
+            site.insert(DialledDropout(p, whole_channels=kind == "conv"))
         else:
-            site.put(nn.Dropout2d(p) if kind == "conv" else nn.Dropout(p))
+            site.insert(nn.Dropout2d(p) if kind == "conv" else nn.Dropout(p))
 
 
 class DialledDropout(nn.Module):
@@ -57,8 +57,8 @@ class DialledDropout(nn.Module):
 
     def __init__(self, rate: float, whole_channels: bool) -> None:
         super().__init__()
-        self.rate, self.whole_channels = Dial(rate), whole_channels
+        self.rate, self.whole_channels = RampBuffer(rate), whole_channels
 
     def forward(self, x: Tensor) -> Tensor:
         shape = (*x.shape[:2], 1, 1) if self.whole_channels else None
-        return drop(x, self.rate.value if self.training else None, shape)
+        return inverted_dropout(x, self.rate.value if self.training else None, shape)

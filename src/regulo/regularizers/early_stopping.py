@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class EarlyStopping(Regularizer):
     """Stop when the best epoch lies `patience` epochs back, and hand on the weights of the best epoch."""
 
-    source: ClassVar[str] = "Prechelt 1998; Deep Learning, algorithm 7.1"
+    reference: ClassVar[str] = "Prechelt 1998; Deep Learning, algorithm 7.1"
     keeps_best: ClassVar[bool] = True
 
     patience: Annotated[int, Field(ge=1)] = 10

@@ -9,7 +9,7 @@ leave a third of the *initial* weights after 30 × 391 steps. Early in the run d
 from typing import TYPE_CHECKING, ClassVar
 
 from regulo.core.ranges import Share
-from regulo.regularizers.base import SHARDED, Goal, Regularizer
+from regulo.regularizers.base import WHY_NOT_FSDP, Goal, Regularizer
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 class EMA(Regularizer):
     """Validate, keep and hand on a moving average of the weights."""
 
-    source: ClassVar[str] = "Polyak & Juditsky 1992; arXiv:1703.01780"
-    scales: ClassVar[tuple[str, ...]] = ("half_life",)
-    roles: ClassVar[frozenset[str]] = frozenset({"average"})
-    refuses: ClassVar[dict[str, str]] = {"fsdp": SHARDED}
+    reference: ClassVar[str] = "Polyak & Juditsky 1992; arXiv:1703.01780"
+    strength_fields: ClassVar[tuple[str, ...]] = ("half_life",)
+    tags: ClassVar[frozenset[str]] = frozenset({"average"})
+    incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
 
     half_life: Share = 0.02
     """share of the run's steps after which a state counts half; 0 is the last state alone"""
 
     def callbacks(self, goal: Goal) -> "list[Callback]":
-        from regulo.regularizers.components.weight_averaging import Averaging
+        from regulo.regularizers.components.weight_averaging import WeightAveragingCallback
 
-        return [Averaging(self.weight)]
+        return [WeightAveragingCallback(self.weight)]
 
     def weight(self, count: int, progress: float, steps: int) -> float:
         """1 − d, the weight of the newest state."""

@@ -29,8 +29,8 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
 class FocalLoss(Regularizer):
     """Weigh an image less the surer the network already is of its class."""
 
-    source: ClassVar[str] = "arXiv:1708.02002"
-    scales: ClassVar[tuple[str, ...]] = ("gamma",)
+    reference: ClassVar[str] = "arXiv:1708.02002"
+    strength_fields: ClassVar[tuple[str, ...]] = ("gamma",)
 
     gamma: Rampable[NonNegative] = 2.0
     """γ, the focus: .5 to 5, 2 in the paper; 0 is cross-entropy"""

@@ -13,17 +13,17 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from regulo.core.errors import Problem, Refused
-from regulo.core.types import Facts
-from regulo.models.components.sites import replace
+from regulo.core.errors import InputError, Problem
+from regulo.core.types import DatasetInfo
+from regulo.models.components.sites import replace_module
 from regulo.regularizers.base import Regularizer
 
 
 class GhostBatchNorm(Regularizer):
     """Let BatchNorm of maps see a few images at a time. BatchNorm of tokens is left alone: its rows are no images."""
 
-    source: ClassVar[str] = "arXiv:1705.08741"
-    refuses: ClassVar[dict[str, str]] = {
+    reference: ClassVar[str] = "arXiv:1705.08741"
+    incompatible: ClassVar[dict[str, str]] = {
         "sync_batchnorm": "its statistics run over all devices, and ghost ones over a part of one device's batch"
     }
     order: ClassVar[int] = 10  # after `norm`, which may have put the BatchNorm there
@@ -31,13 +31,13 @@ class GhostBatchNorm(Regularizer):
     size: Annotated[int, Field(ge=2)] = 32
     """images per chunk, 16 to 128; a batch that it does not divide is cut into near-equal chunks that are no smaller"""
 
-    def surgery(self, model: nn.Module, facts: Facts) -> None:
+    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
         norms = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)]
         if not norms:
             what = "this model has no BatchNorm over maps"
-            raise Refused(Problem("regularizer.ghost_batch_norm", what, "~regularizer.ghost_batch_norm"))
+            raise InputError(Problem("regularizer.ghost_batch_norm", what, "~regularizer.ghost_batch_norm"))
         for name, norm in norms:
-            replace(model, name, GhostBatchNorm2d(norm, self.size))
+            replace_module(model, name, GhostBatchNorm2d(norm, self.size))
 
 
 class GhostBatchNorm2d(nn.BatchNorm2d):

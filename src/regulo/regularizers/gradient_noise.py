@@ -10,20 +10,20 @@ import torch
 from torch import nn
 
 from regulo.core.ranges import NonNegative
-from regulo.core.rng import Moment
+from regulo.core.rng import StepContext
 from regulo.core.schedule import Rampable
 from regulo.optim.components.closure import run_closure
 from regulo.optim.components.wrapper import Closure, OptimizerWrapper
-from regulo.regularizers.base import SHARDED, Regularizer
+from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
 
 
 class GradientNoise(Regularizer):
     """Add noise to the gradient that fades over the run."""
 
-    source: ClassVar[str] = "arXiv:1511.06807"
+    reference: ClassVar[str] = "arXiv:1511.06807"
     order: ClassVar[int] = 10  # inside those that ask for several gradients: the noise is on the one that is followed
-    scales: ClassVar[tuple[str, ...]] = ("eta",)
-    refuses: ClassVar[dict[str, str]] = {"fsdp": SHARDED}
+    strength_fields: ClassVar[tuple[str, ...]] = ("eta",)
+    incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
 
     eta: Rampable[NonNegative] = 0.01
     """η, the variance of the noise on each number of the first gradient: .01, .3 or 1"""
@@ -31,7 +31,7 @@ class GradientNoise(Regularizer):
     """γ, how soon it fades; 0: never"""
 
     def wrap_optimizer(
-        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: Callable[[], tuple[Self, Moment]]
+        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: Callable[[], tuple[Self, StepContext]]
     ) -> torch.optim.Optimizer:
         return Noisy(optimizer, now)
 
@@ -43,7 +43,7 @@ class GradientNoise(Regularizer):
 class Noisy(OptimizerWrapper):
     """Steps of the base along noisy gradients."""
 
-    def __init__(self, base: torch.optim.Optimizer, now: Callable[[], tuple[GradientNoise, Moment]]) -> None:
+    def __init__(self, base: torch.optim.Optimizer, now: Callable[[], tuple[GradientNoise, StepContext]]) -> None:
         super().__init__(base)
         self.now = now
 
@@ -52,7 +52,7 @@ class Noisy(OptimizerWrapper):
         noise, moment = self.now()
         loss = run_closure(closure)
         if noise.eta:
-            self.disturb(noise.deviation(moment.step), int(moment.draw_in_common("gradient_noise").integers(2**63)))
+            self.disturb(noise.deviation(moment.step), int(moment.shared_rng("gradient_noise").integers(2**63)))
         self.base.step()
         return loss
 

@@ -11,21 +11,23 @@ from torch import Tensor
 
 from regulo.core.ranges import NonNegative
 from regulo.core.schedule import Rampable
-from regulo.core.types import Step
-from regulo.optim.components.param_groups import weights
-from regulo.regularizers.base import SHARDED, Regularizer
+from regulo.core.types import LossInputs
+from regulo.optim.components.param_groups import weight_matrices
+from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
 
 
 class L1(Regularizer):
     """Pull every weight towards zero, small ones as hard as large ones."""
 
-    source: ClassVar[str] = "JRSS B 58:267"
-    scales: ClassVar[tuple[str, ...]] = ("rate",)
-    refuses: ClassVar[dict[str, str]] = {"fsdp": SHARDED}
+    reference: ClassVar[str] = "JRSS B 58:267"
+    strength_fields: ClassVar[tuple[str, ...]] = ("rate",)
+    incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
 
     rate: Rampable[NonNegative] = 1e-5
     """λ: 1e-6 to 1e-4; the penalty is a sum, so larger networks want a smaller one"""
 
-    def penalty(self, step: Step) -> Tensor:
-        sizes = torch._foreach_abs(list(weights(step.model)))  # a norm of order 1 would add up millions of numbers one by one
+    def penalty(self, step: LossInputs) -> Tensor:
+        sizes = torch._foreach_abs(
+            list(weight_matrices(step.model))
+        )  # a norm of order 1 would add up millions of numbers one by one
         return self.rate * torch.stack([size.sum() for size in sizes]).sum()

@@ -16,10 +16,10 @@ from regulo.regularizers.base import Regularizer
 class LabelSmoothing(Regularizer):
     """Give every class ε / K of the target mass."""
 
-    source: ClassVar[str] = "arXiv:1512.00567"
+    reference: ClassVar[str] = "arXiv:1512.00567"
     order: ClassVar[int] = 10
 
-    scales: ClassVar[tuple[str, ...]] = ("epsilon",)
+    strength_fields: ClassVar[tuple[str, ...]] = ("epsilon",)
 
     epsilon: Rampable[ProperShare] = 0.1
     """ε, the share of the mass that is spread evenly"""

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field
 
-from regulo.core.errors import Problem, Refused
+from regulo.core.errors import InputError, Problem
 from regulo.optim.components.param_groups import ParamGroup
 from regulo.regularizers.base import Regularizer
 
@@ -19,20 +19,20 @@ from regulo.regularizers.base import Regularizer
 class LayerDecay(Regularizer):
     """Give a layer a lower learning rate the further it is from the output."""
 
-    source: ClassVar[str] = "arXiv:2003.10555; arXiv:2106.08254"
+    reference: ClassVar[str] = "arXiv:2003.10555; arXiv:2106.08254"
 
     decay: Annotated[float, Field(gt=0, le=1)] = 0.75
     """d, from one layer to the one before it: .65 to .8 when a ViT is fine-tuned; 1 changes nothing. It is no ramp: the
     learning rate already has a schedule"""
 
-    def scaled(self, strength: float) -> Self | None:
+    def with_strength(self, strength: float) -> Self | None:
         """d^strength: twice the strength is the decay of two layers in the place of one."""
         return self.model_copy(update={"decay": self.decay**strength}) if strength else None
 
     def param_groups(self, groups: Sequence[ParamGroup]) -> list[ParamGroup]:
         top = max(m.layer for g in groups for m in g.members)
         if top < 2:  # L + 1 without a single block
-            raise Refused(Problem("regularizer.layer_decay", "this model is not made of blocks", "~regularizer.layer_decay"))
+            raise InputError(Problem("regularizer.layer_decay", "this model is not made of blocks", "~regularizer.layer_decay"))
         result = []
         for group in groups:
             for layer in sorted({m.layer for m in group.members}, reverse=True):  # the head first: its rate is the one logged

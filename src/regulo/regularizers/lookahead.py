@@ -13,10 +13,10 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from regulo.core.rng import Moment
+from regulo.core.rng import StepContext
 from regulo.core.schedule import Ramp, Rampable
 from regulo.optim.components.wrapper import Closure, OptimizerWrapper
-from regulo.regularizers.base import SHARDED, Regularizer
+from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
 
 Alpha = Annotated[float, Field(gt=0, le=1)]
 
@@ -24,16 +24,16 @@ Alpha = Annotated[float, Field(gt=0, le=1)]
 class Lookahead(Regularizer):
     """Explore a few steps ahead, then go only part of the way."""
 
-    source: ClassVar[str] = "arXiv:1907.08610"
+    reference: ClassVar[str] = "arXiv:1907.08610"
     order: ClassVar[int] = 30  # around whatever makes up a step
-    refuses: ClassVar[dict[str, str]] = {"fsdp": SHARDED}
+    incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
 
     k: Annotated[int, Field(ge=1)] = 5
     """steps of the optimizer between two of the slow weights: 5 to 10"""
     alpha: Rampable[Alpha] = 0.5
     """α, the share of the way that is kept: .5 to .8; 1 is the optimizer alone"""
 
-    def scaled(self, strength: float) -> Self | None:
+    def with_strength(self, strength: float) -> Self | None:
         """α^strength: nearer to 1 is weaker, and it never becomes 0, with which nothing would be learned."""
         if strength == 0:
             return None
@@ -43,7 +43,7 @@ class Lookahead(Regularizer):
         return self.model_copy(update={"alpha": self.alpha**strength})
 
     def wrap_optimizer(
-        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: Callable[[], tuple[Self, Moment]]
+        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: Callable[[], tuple[Self, StepContext]]
     ) -> torch.optim.Optimizer:
         return Slow(optimizer, now)
 
@@ -51,7 +51,7 @@ class Lookahead(Regularizer):
 class Slow(OptimizerWrapper):
     """The slow weights live in the base's state, so that a checkpoint has them."""
 
-    def __init__(self, base: torch.optim.Optimizer, now: Callable[[], tuple[Lookahead, Moment]]) -> None:
+    def __init__(self, base: torch.optim.Optimizer, now: Callable[[], tuple[Lookahead, StepContext]]) -> None:
         super().__init__(base)
         self.now = now
 

@@ -13,9 +13,9 @@ from pydantic import PrivateAttr
 from torch import Tensor, nn
 
 from regulo.core.ranges import NonNegative
-from regulo.core.schedule import Dial, Rampable
-from regulo.core.types import Facts
-from regulo.models.components.sites import need_sites
+from regulo.core.schedule import Rampable, RampBuffer
+from regulo.core.types import DatasetInfo
+from regulo.models.components.sites import require_sites
 from regulo.regularizers.components.beta_mixing import BetaMixing
 from regulo.regularizers.components.mixing import blend, partners
 
@@ -23,21 +23,21 @@ from regulo.regularizers.components.mixing import blend, partners
 class ManifoldMixup(BetaMixing):
     """Mix the images, or what a random block made of them, and the targets, with another one of the batch."""
 
-    source: ClassVar[str] = "arXiv:1806.05236"
+    reference: ClassVar[str] = "arXiv:1806.05236"
 
     alpha: Rampable[NonNegative] = 2.0
     """α of λ ~ Beta(α, α), 0 mixes nothing: 2 on CIFAR with long runs, .2 on ImageNet"""
 
     _mixers: tuple["Mixer", ...] = PrivateAttr(default=())  # in the model, from input to output
 
-    def surgery(self, model: nn.Module, facts: Facts) -> "ManifoldMixup | None":
+    def surgery(self, model: nn.Module, facts: DatasetInfo) -> "ManifoldMixup | None":
         if not self.p:
             return None
-        trunk = need_sites(model, "trunk", "regularizer.manifold_mixup")
+        trunk = require_sites(model, "trunk", "regularizer.manifold_mixup")
         bound = self.model_copy()
         bound._mixers = tuple(Mixer() for _ in trunk)
         for site, mixer in zip(trunk, bound._mixers, strict=True):
-            site.put(mixer)
+            site.insert(mixer)
         return bound
 
     def mix(self, images: Tensor, targets: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -50,7 +50,7 @@ class ManifoldMixup(BetaMixing):
         return blend(images, lam) if layer == 0 else images, blend(targets, lam)
 
 
-class PartnersShare(Dial):
+class PartnersShare(RampBuffer):
     """1 − λ. It is 0 when a step begins, so that a mixer rests while another technique mixes the batch."""
 
     def __init__(self) -> None:

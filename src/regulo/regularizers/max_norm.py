@@ -12,42 +12,42 @@ import torch
 from torch import Tensor, nn
 
 from regulo.core.ranges import Positive
-from regulo.core.rng import Moment
+from regulo.core.rng import StepContext
 from regulo.core.schedule import Ramp, Rampable
-from regulo.optim.components.param_groups import weights
+from regulo.optim.components.param_groups import weight_matrices
 from regulo.optim.components.wrapper import Closure, OptimizerWrapper
-from regulo.regularizers.base import SHARDED, Regularizer
+from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
 
 
 class MaxNorm(Regularizer):
     """Bound the norm of every unit's incoming weights."""
 
-    source: ClassVar[str] = "JMLR 15:1929"
+    reference: ClassVar[str] = "JMLR 15:1929"
     order: ClassVar[int] = 90  # outermost: whatever else acts on the step, the weights end inside the ball
-    refuses: ClassVar[dict[str, str]] = {"fsdp": SHARDED}
+    incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
 
     c: Rampable[Positive] = 4.0
     """c, the radius of the ball: 3 to 4"""
 
-    def scaled(self, strength: float) -> "MaxNorm | None":
+    def with_strength(self, strength: float) -> "MaxNorm | None":
         """A smaller ball is stronger: c is divided by the strength, and at 0 there is no bound."""
         if not strength:
             return None
         written: Any = self.c
-        c = written.times(1 / strength, float("inf")) if isinstance(written, Ramp) else written / strength
+        c = written.scale(1 / strength, float("inf")) if isinstance(written, Ramp) else written / strength
         return self.model_copy(update={"c": c})
 
     def wrap_optimizer(
-        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: Callable[[], tuple[Self, Moment]]
+        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: Callable[[], tuple[Self, StepContext]]
     ) -> torch.optim.Optimizer:
-        return Projection(optimizer, list(weights(model)), now)
+        return Projection(optimizer, list(weight_matrices(model)), now)
 
 
 class Projection(OptimizerWrapper):
     """Projects weights after each step of the base."""
 
     def __init__(
-        self, base: torch.optim.Optimizer, weights: list[nn.Parameter], now: Callable[[], tuple[MaxNorm, Moment]]
+        self, base: torch.optim.Optimizer, weights: list[nn.Parameter], now: Callable[[], tuple[MaxNorm, StepContext]]
     ) -> None:
         super().__init__(base)
         self.weights, self.now = weights, now

@@ -25,8 +25,8 @@ from regulo.regularizers.components.entropy import entropy
 class MCDropout(Regularizer):
     """Average the final answers over dropout masks, and say how far they disagree."""
 
-    source: ClassVar[str] = "arXiv:1506.02142"
-    needs: ClassVar[dict[str, str]] = {"draws": "averages over what layers draw, and none draws"}
+    reference: ClassVar[str] = "arXiv:1506.02142"
+    requires: ClassVar[dict[str, str]] = {"draws": "averages over what layers draw, and none draws"}
 
     samples: Annotated[int, Field(ge=1, le=1000)] = 20
     """S, passes per answer: 10 to 100; an answer costs as many times a plain one"""

@@ -11,13 +11,13 @@ from torch import Tensor
 from regulo.core.ranges import NonNegative
 from regulo.core.schedule import Rampable
 from regulo.regularizers.components.beta_mixing import BetaMixing
-from regulo.regularizers.components.mixing import Mode, blend, draws, spread
+from regulo.regularizers.components.mixing import Mode, blend, num_draws, per_image
 
 
 class Mixup(BetaMixing):
     """Mix each image and its target with another one of the batch."""
 
-    source: ClassVar[str] = "arXiv:1710.09412"
+    reference: ClassVar[str] = "arXiv:1710.09412"
 
     alpha: Rampable[NonNegative] = 0.2
     """α of λ ~ Beta(α, α), 0 mixes nothing: .1 to .2 for ResNet-50, .8 for ViT, 1 on CIFAR"""
@@ -26,8 +26,8 @@ class Mixup(BetaMixing):
 
     def mix(self, images: Tensor, targets: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         n = len(images)
-        lam = self.draw_lambda(generator, draws(self.mode, n))
+        lam = self.draw_lambda(generator, num_draws(self.mode, n))
         if lam is None:
             return images, targets
-        lam = spread(lam, self.mode, n)
+        lam = per_image(lam, self.mode, n)
         return blend(images, lam, self.mode), blend(targets, lam, self.mode)

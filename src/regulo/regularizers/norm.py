@@ -12,29 +12,29 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from regulo.core.errors import Problem, Refused
-from regulo.core.types import Facts
+from regulo.core.errors import InputError, Problem
+from regulo.core.types import DatasetInfo
 from regulo.models.components.norms import NORMS
-from regulo.models.components.sites import replace
+from regulo.models.components.sites import replace_module
 from regulo.regularizers.base import Regularizer
 
 
 class Norm(Regularizer):
     """Replace every normalisation layer of the model by one kind."""
 
-    source: ClassVar[str] = "arXiv:1502.03167; 1607.06450; 1803.08494"
+    reference: ClassVar[str] = "arXiv:1502.03167; 1607.06450; 1803.08494"
 
     kind: Literal["batch", "layer", "group", "none"] = "batch"
     """what to normalise over"""
     groups: Annotated[int, Field(ge=1)] = 8
     """channel groups of `group`; a width they do not divide takes their greatest common divisor"""
 
-    def surgery(self, model: nn.Module, facts: Facts) -> None:
+    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
         layers = [(name, m) for name, m in model.named_modules() if isinstance(m, NORMS)]
         if not layers:
-            raise Refused(Problem("regularizer.norm", "this model has no normalisation layer to swap", "~regularizer.norm"))
+            raise InputError(Problem("regularizer.norm", "this model has no normalisation layer to swap", "~regularizer.norm"))
         for name, layer in layers:
-            replace(model, name, self._swap(layer))
+            replace_module(model, name, self._swap(layer))
 
     def _swap(self, old: nn.Module) -> nn.Module:
         channels, eps = _channels(old), old.eps

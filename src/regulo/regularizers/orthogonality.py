@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from regulo.core.ranges import NonNegative
 from regulo.core.schedule import Rampable
-from regulo.core.types import Step
-from regulo.optim.components.param_groups import weights
-from regulo.regularizers.base import SHARDED, Regularizer
+from regulo.core.types import LossInputs
+from regulo.optim.components.param_groups import weight_matrices
+from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
 
 
 def matrices(model: nn.Module) -> list[Tensor]:
     """The trainable weights of linear, convolutional and attention layers, each as a stack of matrices (groups, m, n)."""
-    found = weights(model).items()
+    found = weight_matrices(model).items()
     return [p.flatten(1).unflatten(0, (getattr(owner, "groups", 1), -1)) for p, owner in found]
 
 
@@ -33,12 +33,12 @@ def deviation(w: Tensor) -> Tensor:
 class Orthogonality(Regularizer):
     """Keep each layer close to a rotation, so that it neither shrinks nor stretches what passes."""
 
-    source: ClassVar[str] = "arXiv:1810.09102"
-    scales: ClassVar[tuple[str, ...]] = ("rate",)
-    refuses: ClassVar[dict[str, str]] = {"fsdp": SHARDED}
+    reference: ClassVar[str] = "arXiv:1810.09102"
+    strength_fields: ClassVar[tuple[str, ...]] = ("rate",)
+    incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
 
     rate: Rampable[NonNegative] = 1e-4
     """λ: 1e-4; the paper begins higher and comes down to 0 in the course of the run, which a ramp does"""
 
-    def penalty(self, step: Step) -> Tensor:
+    def penalty(self, step: LossInputs) -> Tensor:
         return self.rate * torch.stack([deviation(w) for w in matrices(step.model)]).sum()

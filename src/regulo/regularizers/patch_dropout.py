@@ -12,27 +12,27 @@ import torch
 from torch import Tensor, nn
 
 from regulo.core.ranges import ProperShare
-from regulo.core.types import Facts
-from regulo.models.components.sites import need_sites
+from regulo.core.types import DatasetInfo
+from regulo.models.components.sites import require_sites
 from regulo.regularizers.base import Regularizer
 
 
 class PatchDropout(Regularizer):
     """Leave patches out of what a transformer sees in training."""
 
-    source: ClassVar[str] = "arXiv:2208.07220"
-    roles: ClassVar[frozenset[str]] = frozenset({"draws"})
-    refuses: ClassVar[dict[str, str]] = {
+    reference: ClassVar[str] = "arXiv:2208.07220"
+    tags: ClassVar[frozenset[str]] = frozenset({"draws"})
+    incompatible: ClassVar[dict[str, str]] = {
         "manifold_mixup": "the tokens of two images that are mixed would lie in different places"
     }
-    scales: ClassVar[tuple[str, ...]] = ("p",)
+    strength_fields: ClassVar[tuple[str, ...]] = ("p",)
 
     p: ProperShare = 0.25
     """p, the share of the patches that is left out: .25 to .5. No ramp: it would change the shapes while the run goes on"""
 
-    def surgery(self, model: nn.Module, facts: Facts) -> None:
-        for site in need_sites(model, "tokens", "regularizer.patch_dropout"):
-            site.put(DropPatches(self.p, site.prefix))
+    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
+        for site in require_sites(model, "tokens", "regularizer.patch_dropout"):
+            site.insert(DropPatches(self.p, site.prefix))
 
 
 class DropPatches(nn.Module):

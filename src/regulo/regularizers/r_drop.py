@@ -15,9 +15,9 @@ from torch import Tensor
 
 from regulo.core.ranges import NonNegative
 from regulo.core.schedule import Rampable
-from regulo.core.types import Step
+from regulo.core.types import LossInputs
 from regulo.regularizers.base import Regularizer
-from regulo.regularizers.components.replay import replay
+from regulo.regularizers.components.replay import frozen_bn_stats
 
 
 def disagreement(first: Tensor, second: Tensor) -> Tensor:
@@ -29,17 +29,17 @@ def disagreement(first: Tensor, second: Tensor) -> Tensor:
 class RDrop(Regularizer):
     """Classify the batch a second time, and draw both answers together."""
 
-    source: ClassVar[str] = "arXiv:2106.14448"
-    scales: ClassVar[tuple[str, ...]] = ("alpha",)
-    needs: ClassVar[dict[str, str]] = {"draws": "two passes of a network in which nothing draws are the same"}
+    reference: ClassVar[str] = "arXiv:2106.14448"
+    strength_fields: ClassVar[tuple[str, ...]] = ("alpha",)
+    requires: ClassVar[dict[str, str]] = {"draws": "two passes of a network in which nothing draws are the same"}
 
     alpha: Rampable[NonNegative] = 1.0
     """α, the weight of the disagreement: .6 for a ViT, 1 to 5 on text; at 0 there is no second pass"""
 
-    def penalty(self, step: Step) -> Tensor:
+    def penalty(self, step: LossInputs) -> Tensor:
         first = step.views[0].float()
         if self.alpha == 0:
             return first.new_zeros(())
-        with replay(step.model):
+        with frozen_bn_stats(step.model):
             second = step.model(step.images[: len(step.targets)]).float()
         return step.criterion(second, step.targets).mean() + self.alpha * disagreement(first, second).mean()

@@ -4,15 +4,15 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from regulo.core.types import Facts
+from regulo.core.types import DatasetInfo
 from regulo.regularizers.base import Regularizer
 
 
 class RandAugment(Regularizer):
     """A few random operations (shear, translate, rotate, colour, posterize, …) on each training image."""
 
-    source: ClassVar[str] = "arXiv:1909.13719; torchvision v2.RandAugment"
-    roles: ClassVar[frozenset[str]] = frozenset({"augments"})
+    reference: ClassVar[str] = "arXiv:1909.13719; torchvision v2.RandAugment"
+    tags: ClassVar[frozenset[str]] = frozenset({"augments"})
     order: ClassVar[int] = 10
 
     ops: Annotated[int, Field(ge=1, le=14)] = 2
@@ -21,11 +21,11 @@ class RandAugment(Regularizer):
     """strength of every operation, on torchvision's scale of 0 to 30 (9 is a rotation by up to 9°). timm's scale ends at 10:
     its m7 for ResNet-50 and m9 for ViT are 21 and 27 here"""
 
-    def scaled(self, strength: float) -> "RandAugment | None":
+    def with_strength(self, strength: float) -> "RandAugment | None":
         """The magnitude is multiplied; at magnitude 0 some operations still act, so that strength 0 is absence."""
         return self.model_copy(update={"magnitude": min(round(self.magnitude * strength), 30)}) if strength else None
 
-    def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
+    def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
         from torchvision.transforms import v2
 
         from regulo.data.components.torchvision_adapter import TorchvisionTransform

@@ -16,7 +16,7 @@ from torch import Tensor
 from regulo.core.ranges import Share
 from regulo.core.schedule import Rampable
 from regulo.regularizers.base import Regularizer
-from regulo.regularizers.components.boxes import inside, within
+from regulo.regularizers.components.boxes import box_mask, boxes_within
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
 TRIES = 10
@@ -25,10 +25,10 @@ TRIES = 10
 class RandomErasing(Regularizer):
     """Erase a random rectangle of some of the images, each its own, before images are mixed."""
 
-    source: ClassVar[str] = "arXiv:1708.04896; arXiv:1708.04552"
-    roles: ClassVar[frozenset[str]] = frozenset({"augments"})
+    reference: ClassVar[str] = "arXiv:1708.04896; arXiv:1708.04552"
+    tags: ClassVar[frozenset[str]] = frozenset({"augments"})
     order: ClassVar[int] = -10
-    scales: ClassVar[tuple[str, ...]] = ("p",)
+    strength_fields: ClassVar[tuple[str, ...]] = ("p",)
 
     p: Rampable[Share] = 0.25
     """probability that an image is erased: .1 to .25, .5 on small images; cutout 1"""
@@ -54,8 +54,8 @@ class RandomErasing(Regularizer):
         else:
             u = np.log(self.min_ratio)
             areas, logs = generator.uniform(lowest, self.max_area, (n, TRIES)), generator.uniform(u, -u, (n, TRIES))
-            boxes = within(generator.random((n, 2)), first_fit(rectangles(areas, np.exp(logs), size), size), size)
-        region = inside(boxes * erased[:, None], images)
+            boxes = boxes_within(generator.random((n, 2)), first_fit(rectangles(areas, np.exp(logs), size), size), size)
+        region = box_mask(boxes * erased[:, None], images)
         if self.value == "zero":
             return images.masked_fill(region, 0), targets
         own = torch.Generator(images.device).manual_seed(int(generator.integers(2**63)))

@@ -15,8 +15,8 @@ from regulo.regularizers.base import Regularizer
 class RepeatedAugmentation(Regularizer):
     """Visit each image several times in a row; on several devices the copies are dealt out among them."""
 
-    source: ClassVar[str] = "arXiv:1901.09335; arXiv:1902.05509"
-    needs: ClassVar[dict[str, str]] = {"augments": "would show the network the very same pixels several times"}
+    reference: ClassVar[str] = "arXiv:1901.09335; arXiv:1902.05509"
+    requires: ClassVar[dict[str, str]] = {"augments": "would show the network the very same pixels several times"}
 
     repeats: Annotated[int, Field(ge=1, le=100)] = 3
     """copies of each image, 1 is none: 3 for DeiT, 2 to 32 in the paper"""

@@ -15,7 +15,7 @@ from torch import Tensor
 from regulo.core.ranges import Share
 from regulo.core.schedule import Rampable
 from regulo.regularizers.base import Regularizer
-from regulo.regularizers.components.boxes import area, paste, within
+from regulo.regularizers.components.boxes import box_area, boxes_within, paste_box
 from regulo.regularizers.components.mixing import blend, partners
 
 Scale = Annotated[float, Field(gt=0, le=1)]
@@ -24,9 +24,9 @@ Scale = Annotated[float, Field(gt=0, le=1)]
 class ResizeMix(Regularizer):
     """Cover a box of each image with a small copy of another one of the batch, and mix the targets by area."""
 
-    source: ClassVar[str] = "arXiv:2012.11101"
-    turns: ClassVar[str] = "mixing"
-    scales: ClassVar[tuple[str, ...]] = ("p",)
+    reference: ClassVar[str] = "arXiv:2012.11101"
+    one_of: ClassVar[str] = "mixing"
+    strength_fields: ClassVar[tuple[str, ...]] = ("p",)
 
     min_scale: Scale = 0.1
     """τ₀, the smallest side of the copy, as a share of the image's (but no more than `max_scale`)"""
@@ -41,6 +41,6 @@ class ResizeMix(Regularizer):
         size = (images.shape[-2], images.shape[-1])
         scale = generator.uniform(min(self.min_scale, self.max_scale), self.max_scale)
         sides = np.maximum(np.rint(scale * np.array(size)), 1).astype(int)
-        boxes = within(generator.random((1, 2)), sides[None], size)
+        boxes = boxes_within(generator.random((1, 2)), sides[None], size)
         small = F.interpolate(partners(images, "batch"), tuple(sides.tolist()), mode="bilinear", antialias=True)
-        return paste(images, small, boxes[0]), blend(targets, 1 - area(boxes) / (size[0] * size[1]))
+        return paste_box(images, small, boxes[0]), blend(targets, 1 - box_area(boxes) / (size[0] * size[1]))

@@ -14,21 +14,21 @@ import torch
 from torch import nn
 
 from regulo.core.ranges import NonNegative
-from regulo.core.rng import Moment
+from regulo.core.rng import StepContext
 from regulo.core.schedule import Rampable
 from regulo.optim.components.wrapper import Closure, OptimizerWrapper
-from regulo.regularizers.base import SHARDED, Regularizer
-from regulo.regularizers.components.replay import replay
+from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
+from regulo.regularizers.components.replay import frozen_bn_stats
 
 
 class SAM(Regularizer):
     """Step along the gradient of the worst point nearby."""
 
-    source: ClassVar[str] = "arXiv:2010.01412; arXiv:2102.11600"
+    reference: ClassVar[str] = "arXiv:2010.01412; arXiv:2102.11600"
     order: ClassVar[int] = 20
-    scales: ClassVar[tuple[str, ...]] = ("rho",)
-    refuses: ClassVar[dict[str, str]] = {
-        "fsdp": SHARDED,
+    strength_fields: ClassVar[tuple[str, ...]] = ("rho",)
+    incompatible: ClassVar[dict[str, str]] = {
+        "fsdp": WHY_NOT_FSDP,
         "16-mixed": "the gradient scaler has no way to compute a gradient twice in one step",
     }
 
@@ -41,7 +41,7 @@ class SAM(Regularizer):
     """η of the adaptive form, which keeps small weights moving"""
 
     def wrap_optimizer(
-        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: Callable[[], tuple[Self, Moment]]
+        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: Callable[[], tuple[Self, StepContext]]
     ) -> torch.optim.Optimizer:
         return Sharpness(optimizer, model, now)
 
@@ -61,7 +61,7 @@ class SAM(Regularizer):
 class Sharpness(OptimizerWrapper):
     """Two gradients per step of the base."""
 
-    def __init__(self, base: torch.optim.Optimizer, model: nn.Module, now: Callable[[], tuple[SAM, Moment]]) -> None:
+    def __init__(self, base: torch.optim.Optimizer, model: nn.Module, now: Callable[[], tuple[SAM, StepContext]]) -> None:
         super().__init__(base)
         self.model, self.now = model, now
 
@@ -77,7 +77,7 @@ class Sharpness(OptimizerWrapper):
             kept = [p.detach().clone() for p in parameters]
             with torch.no_grad():
                 torch._foreach_add_(parameters, sam.perturbations(parameters))
-            with replay(self.model), torch.enable_grad():
+            with frozen_bn_stats(self.model), torch.enable_grad():
                 closure()
             with torch.no_grad():
                 torch._foreach_copy_(parameters, kept)

@@ -14,29 +14,29 @@ import torch
 from torch import Tensor, nn
 
 from regulo.core.ranges import ProperShare
-from regulo.core.schedule import Dial, Rampable
-from regulo.core.types import Facts
-from regulo.models.components.sites import need_sites
+from regulo.core.schedule import Rampable, RampBuffer
+from regulo.core.types import DatasetInfo
+from regulo.models.components.sites import require_sites
 from regulo.regularizers.base import Regularizer
 
 
 class ShakeDrop(Regularizer):
     """Disturb residual branches forward and backward, image by image."""
 
-    source: ClassVar[str] = "arXiv:1802.02375"
-    roles: ClassVar[frozenset[str]] = frozenset({"draws"})
-    scales: ClassVar[tuple[str, ...]] = ("p",)
-    refuses: ClassVar[dict[str, str]] = {
+    reference: ClassVar[str] = "arXiv:1802.02375"
+    tags: ClassVar[frozenset[str]] = frozenset({"draws"})
+    strength_fields: ClassVar[tuple[str, ...]] = ("p",)
+    incompatible: ClassVar[dict[str, str]] = {
         "stochastic_depth": "both drop the same residual branches, and ShakeDrop contains it (α = β = 0)",
     }
 
     p: Rampable[ProperShare] = 0.5
     """p, the probability that the last branch is shaken; the paper's P_L = 1 − p is .5, for long runs of deep networks"""
 
-    def surgery(self, model: nn.Module, facts: Facts) -> None:
-        branches = need_sites(model, "residual", "regularizer.shake_drop")
+    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
+        branches = require_sites(model, "residual", "regularizer.shake_drop")
         for place, site in enumerate(branches, start=1):
-            site.put(ShakeBranch(self.p, place / len(branches)))
+            site.insert(ShakeBranch(self.p, place / len(branches)))
 
 
 class ShakeBranch(nn.Module):
@@ -44,7 +44,7 @@ class ShakeBranch(nn.Module):
 
     def __init__(self, rate: float, share: float) -> None:
         super().__init__()
-        self.dial, self.share = Dial(rate), share
+        self.dial, self.share = RampBuffer(rate), share
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:

@@ -11,18 +11,18 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from regulo.core.ranges import ProperShare
-from regulo.core.schedule import Dial, Rampable, drop
-from regulo.core.types import Facts
-from regulo.models.components.sites import need_sites
+from regulo.core.schedule import Rampable, RampBuffer, inverted_dropout
+from regulo.core.types import DatasetInfo
+from regulo.models.components.sites import require_sites
 from regulo.regularizers.base import Regularizer
 
 
 class StochasticDepth(Regularizer):
     """Drop the branches of residual blocks, image by image."""
 
-    source: ClassVar[str] = "arXiv:1603.09382; torchvision.ops.stochastic_depth"
-    roles: ClassVar[frozenset[str]] = frozenset({"draws"})
-    scales: ClassVar[tuple[str, ...]] = ("p",)
+    reference: ClassVar[str] = "arXiv:1603.09382; torchvision.ops.stochastic_depth"
+    tags: ClassVar[frozenset[str]] = frozenset({"draws"})
+    strength_fields: ClassVar[tuple[str, ...]] = ("p",)
 
     p: Rampable[ProperShare] = 0.1
     """p of the last branch: .05 for ResNet-50 and ViT-S, .1 to .5 for ConvNeXt T to B, .5 for the paper's 110 layers"""
@@ -30,10 +30,10 @@ class StochasticDepth(Regularizer):
     shape: Literal["linear", "uniform"] = "linear"
     """linear: p_l = p · l / L; uniform: p everywhere, as in DeiT-III"""
 
-    def surgery(self, model: nn.Module, facts: Facts) -> None:
-        branches = need_sites(model, "residual", "regularizer.stochastic_depth")
+    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
+        branches = require_sites(model, "residual", "regularizer.stochastic_depth")
         for place, site in enumerate(branches, start=1):
-            site.put(DropBranch(self.p, place / len(branches) if self.shape == "linear" else 1.0))
+            site.insert(DropBranch(self.p, place / len(branches) if self.shape == "linear" else 1.0))
 
 
 class DropBranch(nn.Module):
@@ -41,8 +41,8 @@ class DropBranch(nn.Module):
 
     def __init__(self, rate: float, share: float) -> None:
         super().__init__()
-        self.dial, self.share = Dial(rate), share
+        self.dial, self.share = RampBuffer(rate), share
 
     def forward(self, x: Tensor) -> Tensor:
         rate = self.share * self.dial.value if self.training else None
-        return drop(x, rate, (len(x), *[1] * (x.ndim - 1)))
+        return inverted_dropout(x, rate, (len(x), *[1] * (x.ndim - 1)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from regulo.core.ranges import Share
-from regulo.regularizers.base import SHARDED, Goal, Regularizer
+from regulo.regularizers.base import WHY_NOT_FSDP, Goal, Regularizer
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 class SWA(Regularizer):
     """Validate, keep and hand on the mean of the weights of the last epochs."""
 
-    source: ClassVar[str] = "arXiv:1803.05407"
-    scales: ClassVar[tuple[str, ...]] = ("share",)
-    roles: ClassVar[frozenset[str]] = frozenset({"average"})
-    refuses: ClassVar[dict[str, str]] = {
-        "fsdp": SHARDED,
+    reference: ClassVar[str] = "arXiv:1803.05407"
+    strength_fields: ClassVar[tuple[str, ...]] = ("share",)
+    tags: ClassVar[frozenset[str]] = frozenset({"average"})
+    incompatible: ClassVar[dict[str, str]] = {
+        "fsdp": WHY_NOT_FSDP,
         "average": "there can be only one average of the weights to hand on",
         "early_stopping": "it may end the run before averaging begins, and would hand on one epoch's weights",
     }
@@ -35,9 +35,9 @@ class SWA(Regularizer):
     """training batches from which BatchNorm's statistics are estimated anew for the average"""
 
     def callbacks(self, goal: Goal) -> "list[Callback]":
-        from regulo.regularizers.components.weight_averaging import Averaging
+        from regulo.regularizers.components.weight_averaging import WeightAveragingCallback
 
-        return [Averaging(self.weight, per_epoch=True, fresh_statistics=self.statistics)]
+        return [WeightAveragingCallback(self.weight, per_epoch=True, fresh_statistics=self.statistics)]
 
     def weight(self, count: int, progress: float, steps: int) -> float | None:
         """1 / (n + 1), the weight of the newest state."""

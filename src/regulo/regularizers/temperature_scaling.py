@@ -20,7 +20,7 @@ LOWEST, HIGHEST = 0.05, 20.0
 class TemperatureScaling(Regularizer):
     """Divide the final logits by the temperature that makes the validation images likeliest."""
 
-    source: ClassVar[str] = "arXiv:1706.04599"
+    reference: ClassVar[str] = "arXiv:1706.04599"
 
     def calibrate(self, logits: Tensor, labels: Tensor) -> float:
         return temperature(logits, labels)

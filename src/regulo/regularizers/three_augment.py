@@ -7,25 +7,25 @@ from typing import Any, ClassVar
 
 from regulo.core.ranges import Share
 from regulo.core.schedule import Rampable
-from regulo.core.types import Facts
-from regulo.data.components.image_io import albumentations, strictly
+from regulo.core.types import DatasetInfo
+from regulo.data.components.image_io import import_albumentations, strict_arguments
 from regulo.regularizers.base import Regularizer
 
 
 class ThreeAugment(Regularizer):
     """Make an image grey, invert its bright pixels, or blur it: each as often as the others."""
 
-    source: ClassVar[str] = "arXiv:2204.07118; albumentations 2.0.8"
-    roles: ClassVar[frozenset[str]] = frozenset({"augments"})
+    reference: ClassVar[str] = "arXiv:2204.07118; albumentations 2.0.8"
+    tags: ClassVar[frozenset[str]] = frozenset({"augments"})
     order: ClassVar[int] = 10
-    scales: ClassVar[tuple[str, ...]] = ("p",)
+    strength_fields: ClassVar[tuple[str, ...]] = ("p",)
 
     p: Rampable[Share] = 1.0
     """probability that an image is changed; 1 in the paper"""
 
-    def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
-        A = albumentations()
-        with strictly():
+    def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
+        A = import_albumentations()
+        with strict_arguments():
             grey = A.NoOp(p=1.0)  # what is grey already stays as it is
             if facts.channels > 1:
                 method = "weighted_average" if facts.channels == 3 else "average"

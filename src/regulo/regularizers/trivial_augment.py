@@ -7,22 +7,22 @@ from typing import Any, ClassVar
 
 from regulo.core.ranges import Share
 from regulo.core.schedule import Rampable
-from regulo.core.types import Facts
+from regulo.core.types import DatasetInfo
 from regulo.regularizers.base import Regularizer
 
 
 class TrivialAugment(Regularizer):
     """One random operation (shear, translate, rotate, colour, posterize, …) on each training image."""
 
-    source: ClassVar[str] = "arXiv:2103.10158; torchvision v2.TrivialAugmentWide"
-    roles: ClassVar[frozenset[str]] = frozenset({"augments"})
+    reference: ClassVar[str] = "arXiv:2103.10158; torchvision v2.TrivialAugmentWide"
+    tags: ClassVar[frozenset[str]] = frozenset({"augments"})
     order: ClassVar[int] = 10
-    scales: ClassVar[tuple[str, ...]] = ("p",)
+    strength_fields: ClassVar[tuple[str, ...]] = ("p",)
 
     p: Rampable[Share] = 1.0
     """probability that an image is augmented; 1 in the paper"""
 
-    def transform(self, pipeline: list[Any], facts: Facts) -> list[Any]:
+    def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
         from torchvision.transforms import v2
 
         from regulo.data.components.torchvision_adapter import TorchvisionTransform

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from regulo.core.errors import Problem, Refused
+from regulo.core.errors import InputError, Problem
 from regulo.core.ranges import ProperShare
 from regulo.core.schedule import Rampable
 from regulo.models.components.norms import NORMS
@@ -24,9 +24,9 @@ from regulo.regularizers.base import Regularizer
 class WeightDecay(Regularizer):
     """Pull every weight towards zero, except those in `skip`."""
 
-    source: ClassVar[str] = "arXiv:1711.05101"
+    reference: ClassVar[str] = "arXiv:1711.05101"
 
-    scales: ClassVar[tuple[str, ...]] = ("rate",)
+    strength_fields: ClassVar[tuple[str, ...]] = ("rate",)
 
     rate: Rampable[ProperShare] = 0.01
     """λ: .01 to .1 decoupled under AdamW; 5e-4 as l2 under SGD with momentum, where momentum multiplies it by 10"""
@@ -56,7 +56,7 @@ class WeightDecay(Regularizer):
             if pattern not in ROLES and not any(fnmatch.fnmatch(m.name, pattern) for m in members):
                 some = ", ".join(m.name for m in members[:4])
                 hint = f"roles are {', '.join(ROLES)}; parameters are named {some}, …"
-                raise Refused(Problem("regularizer.weight_decay.skip", f"{pattern!r} matches no parameter", hint))
+                raise InputError(Problem("regularizer.weight_decay.skip", f"{pattern!r} matches no parameter", hint))
 
 
 SCALES = ("scale1", "scale2", "layer_scale", "logit_scale")

@@ -12,31 +12,31 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from regulo.core.errors import Problem, Refused
+from regulo.core.errors import InputError, Problem
 from regulo.core.ranges import Positive
-from regulo.core.types import Facts
-from regulo.models.components.sites import replace
+from regulo.core.types import DatasetInfo
+from regulo.models.components.sites import replace_module
 from regulo.regularizers.base import Regularizer
 
 
 class WeightStandardization(Regularizer):
     """Standardise the filters of every convolution, patch embeddings among them, but not single weights (1 × 1 depthwise)."""
 
-    source: ClassVar[str] = "arXiv:1903.10520"
-    refuses: ClassVar[dict[str, str]] = dict.fromkeys(
+    reference: ClassVar[str] = "arXiv:1903.10520"
+    incompatible: ClassVar[dict[str, str]] = dict.fromkeys(
         ("max_norm", "orthogonality"), "it acts on the raw weights, whose size and place the standardized ones do not show"
     )
 
     eps: Positive = 1e-5
     """ε, for filters that hardly vary"""
 
-    def surgery(self, model: nn.Module, facts: Facts) -> None:
+    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
         convs = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and m.weight[0].numel() > 1]
         if not convs:
             what = "this model has no convolution with filters to standardise"
-            raise Refused(Problem("regularizer.weight_standardization", what, "~regularizer.weight_standardization"))
+            raise InputError(Problem("regularizer.weight_standardization", what, "~regularizer.weight_standardization"))
         for name, conv in convs:
-            replace(model, name, StandardizedConv2d(conv, self.eps))
+            replace_module(model, name, StandardizedConv2d(conv, self.eps))
 
 
 FIELDS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")

@@ -12,7 +12,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from regulo.core import safe_io
-from regulo.core.errors import Problem, Refused, one_line
+from regulo.core.errors import InputError, Problem, one_line
 from regulo.tracking.run_dir import BEST, LAST, PREVIOUS, RunFolder
 
 
@@ -36,11 +36,11 @@ class AtomicCheckpoints(TorchCheckpointIO):
         part.replace(path)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return read(Path(path))
+        return read_checkpoint(Path(path))
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A checkpoint on the host. Raises Refused if the file is torn or holds anything but plain data, none of which is run."""
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint on the host. Raises InputError if the file is torn or holds anything but plain data, none of which is run."""
     safe_io.check_archive(path)
     try:
         with zipfile.ZipFile(path) as archive:  # torch writes a checksum (CRC-32) of each record, and reads without looking
@@ -51,12 +51,12 @@ def read(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # the reader of a torn or hostile file may raise anything
         what = f"{path} is not a whole checkpoint of plain data: {' '.join(str(error).split())[:200]}"
-        raise Refused(Problem("RUN", what)) from error
+        raise InputError(Problem("RUN", what)) from error
 
 
-def latest(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
+def latest_checkpoint(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
     """Where the run can go on: the last checkpoint, or the one before if that is torn; None if it did not come so far as to
-    write one. Raises Refused if all are torn.
+    write one. Raises InputError if all are torn.
     """
     problems: list[Problem] = []
     for name in (LAST, PREVIOUS):
@@ -64,15 +64,15 @@ def latest(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
         if not path.is_file():
             continue
         try:
-            kept = read(path)
-        except Refused as refusal:
+            kept = read_checkpoint(path)
+        except InputError as refusal:
             problems += refusal.problems
             continue
         for problem in problems:
             print(one_line(f"{problem.what}; going on from {name}"))
         return path, kept
     if problems:
-        raise Refused(*problems)
+        raise InputError(*problems)
     return None
 
 
@@ -86,11 +86,11 @@ def file_id(path: Path) -> tuple[int, int] | None:
 
 
 def load_final_checkpoint(folder: RunFolder, use_best: bool) -> dict[str, Any]:
-    """The checkpoint with the run's final weights: of the best epoch, or of the last. Raises Refused if there is none yet."""
+    """The checkpoint with the run's final weights: of the best epoch, or of the last. Raises InputError if there is none yet."""
     path = folder.checkpoints / (BEST if use_best else LAST)
     if not path.is_file():
-        raise Refused(Problem("RUN", f"{folder.path} has no {path.name}: it did not finish an epoch"))
-    return read(path)
+        raise InputError(Problem("RUN", f"{folder.path} has no {path.name}: it did not finish an epoch"))
+    return read_checkpoint(path)
 
 
 def load_weights(classifier: torch.nn.Module, checkpoint: dict[str, Any]) -> None:

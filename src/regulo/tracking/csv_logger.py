@@ -9,10 +9,10 @@ from typing import Any
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
-from regulo.core.files import write
+from regulo.core.files import atomic_write
 
 
-class MetricsFile(Logger):
+class CSVLogger(Logger):
     """Lightning's CSVLogger keeps up to a hundred rows in memory, begins a file that exists anew, and rewrites it in place."""
 
     def __init__(self, path: Path) -> None:
@@ -31,9 +31,9 @@ class MetricsFile(Logger):
         """A run folder holds one run."""
         return ""
 
-    def keep(self, rows: int) -> None:
+    def truncate(self, rows: int) -> None:
         """Keep the first `rows` of the file and go on behind them."""
-        found = self.content()
+        found = self.read_rows()
         self.columns = list(found[0]) if found else []
         self.rows = min(rows, len(found))
         if found:
@@ -49,14 +49,14 @@ class MetricsFile(Logger):
         row = dict(metrics) | {"step": step}
         new = row.keys() - set(self.columns)
         if new:
-            before = self.content()[: self.rows]
+            before = self.read_rows()[: self.rows]
             self.columns = sorted({*self.columns, *new})
             self._rewrite(before)
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
         self.rows += 1
 
-    def content(self) -> list[dict[str, str]]:
+    def read_rows(self) -> list[dict[str, str]]:
         """The rows of the file, without one that was being written when the process was killed."""
         if not self.path.is_file():
             return []
@@ -68,4 +68,4 @@ class MetricsFile(Logger):
         table = csv.DictWriter(text, self.columns, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-        write(self.path, text.getvalue())
+        atomic_write(self.path, text.getvalue())

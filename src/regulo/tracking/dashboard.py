@@ -6,16 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from regulo.core.errors import Problem, Refused
+from regulo.core.errors import InputError, Problem
 from regulo.tracking.run_dir import RunFolder
 
 
 def dashboard(run: str | None) -> int:
     """Show a run, or all of them. Without a terminal, it prints the latest run's summary. Returns the exit code."""
     wandb = Path(sys.executable).with_name("wandb")
-    folder = RunFolder.open(run).path / "wandb" if run is not None else gather(Path("runs"))
+    folder = RunFolder.open(run).path / "wandb" if run is not None else link_runs(Path("runs"))
     if not folder.is_dir():
-        raise Refused(Problem("RUN", f"{folder.parent} was not logged to W&B", "train with logger=wandb, which is the default"))
+        raise InputError(
+            Problem("RUN", f"{folder.parent} was not logged to W&B", "train with logger=wandb, which is the default")
+        )
     words = ["leet", str(folder)]
     if not sys.stdout.isatty():
         print("no terminal to draw in: the latest run in words", flush=True)
@@ -23,11 +25,11 @@ def dashboard(run: str | None) -> int:
     return subprocess.run([str(wandb), *words], check=False).returncode
 
 
-def gather(runs: Path) -> Path:
+def link_runs(runs: Path) -> Path:
     """One folder with a link to every W&B run below `runs`, as the viewer wants them. Made anew at each call."""
     found = sorted((p for p in runs.glob("*/wandb/*run-*") if not p.is_symlink()), key=lambda p: p.stat().st_mtime)
     if not found:
-        raise Refused(Problem("runs", "there is no run to show yet", "make train"))
+        raise InputError(Problem("runs", "there is no run to show yet", "make train"))
     view = runs / ".dashboard"
     shutil.rmtree(view, ignore_errors=True)
     view.mkdir()

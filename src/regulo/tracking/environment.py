@@ -9,7 +9,7 @@ from regulo.core import affinity
 PACKAGES = ("regulo", "torch", "torchvision", "lightning", "albumentations", "numpy")
 
 
-def hardware() -> str:
+def describe_hardware() -> str:
     """Processor and accelerators, for people."""
     import torch
 
@@ -17,10 +17,10 @@ def hardware() -> str:
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return ", ".join([f"{len(affinity.available())} cores of {models[0] if models else platform.machine()}", *gpus])
+    return ", ".join([f"{len(affinity.available_cores())} cores of {models[0] if models else platform.machine()}", *gpus])
 
 
-def environment() -> dict[str, str]:
+def describe_environment() -> dict[str, str]:
     """All that may change a run's digits."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"hardware": hardware(), "system": platform.system(), "python": platform.python_version(), **versions}
+    return {"hardware": describe_hardware(), "system": platform.system(), "python": platform.python_version(), **versions}

@@ -12,17 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from regulo.core.errors import Problem, Refused
-from regulo.core.registry import Strict
+from regulo.core.errors import InputError, Problem
+from regulo.core.registry import StrictConfig
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
 
-class LoggerSpec(Strict):
+class LoggerConfig(StrictConfig):
     """Where metrics go besides metrics.csv, which every run has."""
 
-    wandb: Literal["offline", "online", "off"] = "offline"
+    wandb: Literal["offline", "online", "disabled"] = "offline"
     """offline: into the run folder, no account and no network (`make dashboard` shows it); online: to a W&B server"""
     project: str = "regulo"
     """W&B project"""
@@ -34,7 +34,7 @@ class LoggerSpec(Strict):
     """W&B tags"""
 
     def preflight(self) -> None:
-        """Refuse, in one line that says what to do, when an online run cannot reach its server. Raises Refused."""
+        """Refuse, in one line that says what to do, when an online run cannot reach its server. Raises InputError."""
         if self.wandb != "online":
             return
         import wandb
@@ -45,37 +45,37 @@ class LoggerSpec(Strict):
         try:
             host = urllib.parse.urlsplit(server).hostname or ""
         except ValueError as error:
-            raise Refused(Problem("logger.wandb", f"the W&B server {shown} is no address: {error}", offline)) from error
+            raise InputError(Problem("logger.wandb", f"the W&B server {shown} is no address: {error}", offline)) from error
         if not (os.environ.get("WANDB_API_KEY") or _netrc_knows(host)):
             what = f"there is no API key for the W&B server {shown}"
-            raise Refused(Problem("logger.wandb", what, f".venv/bin/wandb login, or set WANDB_API_KEY; {offline}"))
+            raise InputError(Problem("logger.wandb", what, f".venv/bin/wandb login, or set WANDB_API_KEY; {offline}"))
         try:
             urllib.request.urlopen(server, timeout=4).close()  # through the proxy, if the environment names one
         except urllib.error.HTTPError:
             pass  # it answers
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise Refused(Problem("logger.wandb", f"the W&B server {shown} does not answer: {error}", offline)) from error
+            raise InputError(Problem("logger.wandb", f"the W&B server {shown} does not answer: {error}", offline)) from error
 
     @contextmanager
-    def opened(self, folder: Path, config: Mapping[str, Any], rows: int | None = None) -> "Iterator[list[Logger]]":
+    def open_loggers(self, folder: Path, config: Mapping[str, Any], rows: int | None = None) -> "Iterator[list[Logger]]":
         """Within: the open loggers. Only the first process of a run has any.
 
         A run that goes on keeps its first `rows` of metrics.csv, and is the same run for W&B.
         """
-        from regulo.tracking.csv_logger import MetricsFile
-        from regulo.tracking.wandb_logger import Dashboard, forgetting_paths, start_run
+        from regulo.tracking.csv_logger import CSVLogger
+        from regulo.tracking.wandb_logger import ResumableWandbLogger, remove_local_paths, start_run
 
-        csv = MetricsFile(folder / "metrics.csv")
+        csv = CSVLogger(folder / "metrics.csv")
         if rows is not None:
-            csv.keep(rows)
-        if self.wandb == "off":
+            csv.truncate(rows)
+        if self.wandb == "disabled":
             yield [csv]
         else:
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
             labels = {"project": self.project, "entity": self.entity, "group": self.group, "tags": self.tags}
-            with forgetting_paths(folder / "wandb"):
+            with remove_local_paths(folder / "wandb"):
                 run = start_run(folder, self.wandb, name=folder.name, config=dict(config), **labels)
-                with Dashboard(run, csv).finished() as dashboard:
+                with ResumableWandbLogger(run, csv).finish_run() as dashboard:
                     for figure in sorted((folder / "figures").glob("*.png")):
                         dashboard.log_image(figure.stem, [str(figure)])
                     yield [csv, dashboard]
@@ -90,7 +90,7 @@ def _netrc_knows(host: str) -> bool:
         return False
 
 
-def publisher(loggers: "Sequence[Logger]") -> Callable[[str, Path], None]:
+def image_publisher(loggers: "Sequence[Logger]") -> Callable[[str, Path], None]:
     """Shows an image file on every dashboard that can."""
     from lightning.pytorch.loggers import WandbLogger
 

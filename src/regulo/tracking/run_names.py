@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from regulo.core import safe_io
-from regulo.core.errors import Problem, Refused
-from regulo.core.paths import expanded
+from regulo.core.errors import InputError, Problem
+from regulo.core.paths import expand_path
 from regulo.tracking.run_dir import LAST, PREVIOUS, RunFolder
 
 
@@ -23,13 +23,13 @@ def list_runs() -> list[Path]:
 def find_run(name: str) -> Path:
     """The folder of a run: `latest` is the newest finished one, `best` the one with the lowest validation loss.
 
-    Everything else is a path (`./latest` is a folder of that name). Raises Refused if no run is finished.
+    Everything else is a path (`./latest` is a folder of that name). Raises InputError if no run is finished.
     """
     if name not in ("latest", "best"):
-        return expanded(name)
+        return expand_path(name)
     losses = {run: loss for run in list_runs() if (loss := _final_loss(run)) is not None}
     if not losses:
-        raise Refused(Problem("RUN", f"there is no {name} run: no run below runs/ is finished", "make train makes one"))
+        raise InputError(Problem("RUN", f"there is no {name} run: no run below runs/ is finished", "make train makes one"))
     newest = next(iter(losses))
     if name == "latest":
         _print_choice(name, newest)
@@ -44,13 +44,13 @@ def find_run(name: str) -> Path:
 def resolve_resume(words: Sequence[str]) -> list[str]:
     """The words with `--resume=RUN` as two words, and with the folder of the newest run that can go on for `--resume latest`.
 
-    Raises Refused if no run can go on.
+    Raises InputError if no run can go on.
     """
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--resume=") else [word])]
     for place, (word, name) in enumerate(pairwise(words), 1):
         if (word, name) == ("--resume", "latest"):
             if int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
-                raise Refused(Problem("--resume", "several processes may find different runs", "name the folder"))
+                raise InputError(Problem("--resume", "several processes may find different runs", "name the folder"))
             words[place] = str(_latest_resumable())
     return words
 
@@ -63,7 +63,7 @@ def _latest_resumable() -> Path:
             _print_choice("latest", run)
             return run
     what = "there is no run that can go on: one that is not finished, has a checkpoint, and is not being trained"
-    raise Refused(Problem("--resume", what, "regulo train begins a new one"))
+    raise InputError(Problem("--resume", what, "regulo train begins a new one"))
 
 
 def _final_loss(run: Path) -> float | None:
@@ -77,15 +77,15 @@ def _result(run: Path) -> dict[str, Any]:
     """result.json, or nothing if there is none that can be read: such a run is not meant by any name."""
     try:
         return safe_io.read_json(run / "result.json")
-    except Refused:
+    except InputError:
         return {}
 
 
 def _dataset(run: Path) -> tuple[str, str]:
     """The data set of a run, and its folder."""
     try:
-        data = RunFolder(run).config().get("data")
-    except Refused:
+        data = RunFolder(run).read_config().get("data")
+    except InputError:
         data = None
     return (str(data.get("name")), str(data.get("root"))) if isinstance(data, dict) else ("", "")
 

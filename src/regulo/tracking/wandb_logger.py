@@ -9,21 +9,21 @@ from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 
-from regulo.tracking.csv_logger import MetricsFile
+from regulo.tracking.csv_logger import CSVLogger
 
-TO_BEGIN, TO_END = 30.0, 60.0
+START_TIMEOUT, FINISH_TIMEOUT = 30.0, 60.0
 """seconds that a run waits for W&B's server at its beginning and at its end; in between it never waits"""
 
 
-def settings(offline: bool) -> Any:
+def wandb_settings(offline: bool) -> Any:
     """With which a W&B run says nothing of who made it where, and a run ends although its server does not answer."""
     import wandb
 
     return wandb.Settings(
         silent=offline,
         console="off",
-        init_timeout=TO_BEGIN,
-        finish_timeout=TO_END,
+        init_timeout=START_TIMEOUT,
+        finish_timeout=FINISH_TIMEOUT,
         x_disable_meta=True,  # else the .wandb file holds command line, folders, host and user, the git remote and its commit
         x_disable_machine_info=True,
         disable_git=True,
@@ -34,7 +34,7 @@ def settings(offline: bool) -> Any:
 
 
 @contextmanager
-def forgetting_paths(folder: Path) -> Iterator[None]:
+def remove_local_paths(folder: Path) -> Iterator[None]:
     """Afterwards, W&B's debug logs below the folder are gone: they name the folders of this machine, and link to one of them."""
     try:
         yield
@@ -53,7 +53,7 @@ def _runs(folder: Path) -> list[Path]:
 
 def start_run(folder: Path, mode: str, **options: Any) -> Any:
     """The W&B run of a run folder: a new one, or the one that it has already. It logs the rows from `run.step` on."""
-    options |= {"dir": folder, "mode": mode, "settings": settings(mode == "offline")}
+    options |= {"dir": folder, "mode": mode, "settings": wandb_settings(mode == "offline")}
     run_id = find_run_id(folder)
     if run_id is None:
         return _start_new(options)
@@ -92,19 +92,19 @@ def _resume_online(run_id: str, options: dict[str, Any]) -> Any:
     return wandb.init(id=run_id, resume="allow", **options)
 
 
-class Dashboard(WandbLogger):
+class ResumableWandbLogger(WandbLogger):
     """The rows of metrics.csv, each under its own number as W&B's step, so that none is missing or logged twice.
 
     W&B may have fewer rows than metrics.csv (a process that is killed loses what was not yet written or sent): it gets them from
     there. It may have more (metrics.csv is cut back to the checkpoint from which the run goes on): these are not logged again.
     """
 
-    def __init__(self, run: Any, metrics: MetricsFile) -> None:
+    def __init__(self, run: Any, metrics: CSVLogger) -> None:
         super().__init__(experiment=run)
         self.rows = 0  # counted so far
         self.rows_at_wandb = int(run.step)
         self.alive = True
-        for row in metrics.content():
+        for row in metrics.read_rows():
             self.log_metrics({k: float(v) for k, v in row.items() if v and k != "step"}, int(row["step"]))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -120,7 +120,7 @@ class Dashboard(WandbLogger):
         self._ask(self.experiment.log, {key: [wandb.Image(image) for image in images]}, step=max(self.rows, self.rows_at_wandb))
 
     @contextmanager
-    def finished(self) -> Iterator["Dashboard"]:
+    def finish_run(self) -> Iterator["ResumableWandbLogger"]:
         """Within: a run of W&B's, which is told whether it succeeded."""
         code = 1
         try:

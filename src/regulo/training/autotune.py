@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regulo.core.precision import FORMATS, autocast
+from regulo.core.precision import MEMORY_FORMATS, autocast
 from regulo.core.types import soft_cross_entropy
 
 MARGIN = 1.10
@@ -16,7 +16,7 @@ MARGIN = 1.10
 
 
 @dataclass(frozen=True)
-class Trial:
+class Candidate:
     """One way to run the model, and the seconds of its fastest forward and backward pass."""
 
     precision: str
@@ -25,19 +25,21 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Choice:
+class AutotuneResult:
     """What was chosen, and on what evidence (the plain trial first; empty if nothing was left to choose)."""
 
     precision: str
     memory_format: str
-    evidence: tuple[Trial, ...] = ()
+    evidence: tuple[Candidate, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
 
 
-def choose(model: nn.Module, images: Tensor, targets: Tensor, precision: str, memory_format: str, budget: float = 8.0) -> Choice:
+def choose_fastest(
+    model: nn.Module, images: Tensor, targets: Tensor, precision: str, memory_format: str, budget: float = 8.0
+) -> AutotuneResult:
     """Time training steps on normalised images (B, C, H, W) on their device; "auto" leaves a setting open.
 
     The candidates take turns, so that a drift of the machine's speed meets all of them. Neither the model nor any random
@@ -48,25 +50,25 @@ def choose(model: nn.Module, images: Tensor, targets: Tensor, precision: str, me
     precisions = (["32-true"] + ["bf16-mixed"] * bf16) if precision == "auto" else [precision]
     has_maps = any(isinstance(m, nn.Conv2d) for m in model.modules())
     formats = (["contiguous"] + ["channels_last"] * has_maps) if memory_format == "auto" else [memory_format]
-    trials = [Trial(p, f) for p in precisions for f in formats]
+    trials = [Candidate(p, f) for p in precisions for f in formats]
     if len(trials) == 1:
-        return Choice(precisions[0], formats[0])
+        return AutotuneResult(precisions[0], formats[0])
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        models = {f: copy.deepcopy(model).to(device).to(memory_format=FORMATS[f]).train() for f in formats}
+        models = {f: copy.deepcopy(model).to(device).to(memory_format=MEMORY_FORMATS[f]).train() for f in formats}
         best = dict.fromkeys(trials, float("inf"))
         start, rounds = time.perf_counter(), 0
         while rounds < 2 or (rounds < 6 and time.perf_counter() - start < budget):
             for trial in trials:
                 best[trial] = min(best[trial], _step(models[trial.memory_format], images, targets, trial))
             rounds += 1
-    evidence = tuple(Trial(t.precision, t.memory_format, round(s, 5)) for t, s in best.items())
+    evidence = tuple(Candidate(t.precision, t.memory_format, round(s, 5)) for t, s in best.items())
     chosen = next(t for t in trials if best[t] <= min(best.values()) * MARGIN)
-    return Choice(chosen.precision, chosen.memory_format, evidence)
+    return AutotuneResult(chosen.precision, chosen.memory_format, evidence)
 
 
-def _step(model: nn.Module, images: Tensor, targets: Tensor, trial: Trial) -> float:
-    images = images.contiguous(memory_format=FORMATS[trial.memory_format])
+def _step(model: nn.Module, images: Tensor, targets: Tensor, trial: Candidate) -> float:
+    images = images.contiguous(memory_format=MEMORY_FORMATS[trial.memory_format])
     wait = torch.cuda.synchronize if images.is_cuda else lambda: None
     wait()
     start = time.perf_counter()

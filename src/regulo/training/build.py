@@ -11,56 +11,58 @@ from torch import nn
 
 from regulo.config.schema import Config
 from regulo.core import affinity
-from regulo.core.errors import Problem, Refused
-from regulo.core.types import Facts
+from regulo.core.errors import InputError, Problem
+from regulo.core.types import DatasetInfo
 from regulo.data.base import images_per_step
-from regulo.data.components.datamodule import ImageData
+from regulo.data.components.datamodule import ImageDataModule
 from regulo.models.components.classifier import Classifier
 from regulo.models.components.norms import BATCH_NORM
 from regulo.regularizers.components.plan import Plan
-from regulo.training.autotune import Choice
+from regulo.training.autotune import AutotuneResult
 
 
 @dataclass(frozen=True)
-class Parts:
+class RunComponents:
     """What a run is made of, before there is a Trainer."""
 
     config: Config
     plan: Plan
-    data: ImageData
+    data: ImageDataModule
     model: nn.Module
 
     @property
     def batch(self) -> int:
         """Images per step, over all processes."""
-        return images_per_step(self.config.data.batch_size, len(self.data.train), self.config.trainer.processes())
+        return images_per_step(self.config.data.batch_size, len(self.data.train_dataset), self.config.trainer.world_size())
 
     def classifier(self) -> Classifier:
         """The model with its normalisation, in the memory format of the config."""
         return Classifier(self.model, self.data.facts, self.config.trainer.memory_format)
 
 
-def build(config: Config) -> Parts:
-    """Open the data, initialise the model from the seed, and let the plan change both. Raises Refused."""
-    affinity.share(config.trainer.per_node() if config.trainer.device().type == "cpu" else 1)
+def build_components(config: Config) -> RunComponents:
+    """Open the data, initialise the model from the seed, and let the plan change both. Raises InputError."""
+    affinity.limit_threads(config.trainer.processes_per_node() if config.trainer.device().type == "cpu" else 1)
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)  # it sets its own level when it is imported
     seed_everything(config.run.seed, verbose=False)
     plan = Plan(config.regularizer.values(), config.run.strength)
     splits = config.data.splits()
-    shipped = plan.of("transform")  # loader workers need nothing else of the plan
-    transforms = functools.partial(_transforms, shipped, config.data.fit(), config.trainer.max_epochs, splits.facts)
-    data = ImageData(config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence)
+    shipped = plan.with_hook("transform")  # loader workers need nothing else of the plan
+    transforms = functools.partial(_transforms, shipped, config.data.resize_transforms(), config.trainer.max_epochs, splits.facts)
+    data = ImageDataModule(config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence)
     model = plan.surgery(config.model.build(splits.facts), splits.facts)
     plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap
     _refuse_non_finite(model)
-    smallest, devices = min(len(s) for s in (data.train, *data.evaluated.values())), config.trainer.processes()
+    smallest, devices = min(len(s) for s in (data.train_dataset, *data.eval_datasets.values())), config.trainer.world_size()
     if smallest < devices:
-        raise Refused(Problem("trainer.devices", f"a split of {smallest} images is too small for {devices} devices"))
-    if min(config.data.batch_size, len(data.train) // devices) == 1 and any(isinstance(m, BATCH_NORM) for m in model.modules()):
+        raise InputError(Problem("trainer.devices", f"a split of {smallest} images is too small for {devices} devices"))
+    if min(config.data.batch_size, len(data.train_dataset) // devices) == 1 and any(
+        isinstance(m, BATCH_NORM) for m in model.modules()
+    ):
         what = "BatchNorm has no variance in a batch of one image per device"
-        raise Refused(Problem("data.batch_size", what, "use at least 2, or +regularizer=norm regularizer.norm.kind=group"))
-    return Parts(config, plan, data, model)
+        raise InputError(Problem("data.batch_size", what, "use at least 2, or +regularizer=norm regularizer.norm.kind=group"))
+    return RunComponents(config, plan, data, model)
 
 
 def _refuse_non_finite(model: nn.Module) -> None:
@@ -68,14 +70,14 @@ def _refuse_non_finite(model: nn.Module) -> None:
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             what = f"{name} holds numbers that are not finite before training has begun"
-            raise Refused(Problem("model", what, "look at the file of the pretrained weights"))
+            raise InputError(Problem("model", what, "look at the file of the pretrained weights"))
 
 
-def _transforms(plan: Plan, fit: list[Any], epochs: int, facts: Facts, epoch: int) -> list[Any]:
+def _transforms(plan: Plan, fit: list[Any], epochs: int, facts: DatasetInfo, epoch: int) -> list[Any]:
     return plan.transforms(fit, facts, epoch / epochs)
 
 
-def settle(config: Config, choice: Choice) -> Config:
+def apply_autotune(config: Config, choice: AutotuneResult) -> Config:
     """The config with what was measured filled in, as it is kept with the run."""
     speed = {"precision": choice.precision, "memory_format": choice.memory_format}
     return dataclasses.replace(config, trainer=config.trainer.model_copy(update=speed))

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
-from regulo.config.trainer import TrainerSpec
+from regulo.config.trainer import TrainerConfig
 from regulo.distributed.preemption import RunStoppedError, StopRequest
 from regulo.regularizers.base import Goal
 from regulo.tracking.run_dir import BEST, LAST
@@ -48,7 +48,7 @@ class BestCheckpoint(ModelCheckpoint):
 class ResumeCheckpoint(Checkpoint):
     """`last.ckpt`: at the end of every epoch, and at intervals of steps and minutes."""
 
-    def __init__(self, folder: Path, config: TrainerSpec) -> None:
+    def __init__(self, folder: Path, config: TrainerConfig) -> None:
         self.path = folder / LAST
         self.every_steps = config.save_every_n_steps or float("inf")
         self.every_seconds = 60 * (config.save_every_minutes or float("inf"))
@@ -133,7 +133,7 @@ def agree(trainer: Trainer, condition: bool) -> bool:
     return condition if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(condition, all=False)
 
 
-def checkpoint_callbacks(folder: Path, goal: Goal, trainer: TrainerSpec, request: StopRequest) -> list[Checkpoint]:
+def checkpoint_callbacks(folder: Path, goal: Goal, trainer: TrainerConfig, request: StopRequest) -> list[Checkpoint]:
     """What saves the checkpoints of a run, and ends it when it is asked to stop; in this order."""
     resume = ResumeCheckpoint(folder, trainer)
     return [BestCheckpoint(folder, goal), resume, StopCallback(request, resume)]

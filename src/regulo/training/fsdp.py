@@ -7,11 +7,11 @@ parameters keep their names and shapes, and parameter groups and the norm of the
 from datetime import timedelta
 from typing import Any
 
-from regulo.models.components.sites import layers
-from regulo.training.module import ImageClassification
+from regulo.models.components.sites import block_numbers
+from regulo.training.module import ClassificationModule
 
 
-class ShardedClassification(ImageClassification):
+class FSDPClassificationModule(ClassificationModule):
     """The task on a model whose blocks are gathered one after the other, when they are needed."""
 
     may_fuse = False  # torch has no fused SGD of sharded tensors
@@ -22,13 +22,13 @@ class ShardedClassification(ImageClassification):
 
         mesh = self.device_mesh["data_parallel"]  # type: ignore[index]
         model = self.classifier.model
-        for name in layers(model):
+        for name in block_numbers(model):
             if name:
                 fully_shard(model.get_submodule(name), mesh=mesh)
         fully_shard(model, mesh=mesh)
 
 
-def strategy(processes: int, backend: str | None, timeout: timedelta) -> Any:
+def fsdp_strategy(processes: int, backend: str | None, timeout: timedelta) -> Any:
     """Lightning's strategy: all processes share the data, and checkpoints are whole."""
     from lightning.pytorch.strategies import ModelParallelStrategy
 

@@ -7,20 +7,20 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from regulo.core.errors import Diverged
-from regulo.core.metrics import Meter, Rate, Tally, gaps
-from regulo.core.rng import Moment, torch_seed
-from regulo.core.schedule import Dial
-from regulo.core.types import Batch, Facts, soft_targets
+from regulo.core.errors import NonFiniteLossError
+from regulo.core.metrics import EvalMetrics, Throughput, TrainMetrics, generalization_gaps
+from regulo.core.rng import StepContext, torch_seed
+from regulo.core.schedule import RampBuffer
+from regulo.core.types import Batch, DatasetInfo, soft_targets
 from regulo.models.components.classifier import Classifier
 from regulo.models.components.sites import RateSite
-from regulo.optim.base import Optimizer
+from regulo.optim.base import OptimizerConfig
 from regulo.regularizers.components.plan import Plan
-from regulo.regularizers.components.replay import replaying
-from regulo.tracking.csv_logger import MetricsFile
+from regulo.regularizers.components.replay import is_replay
+from regulo.tracking.csv_logger import CSVLogger
 
 
-class Forward(NamedTuple):
+class LossOutput(NamedTuple):
     """A training batch that has gone through the plan, the model and the loss."""
 
     loss: Tensor  # ()
@@ -30,29 +30,31 @@ class Forward(NamedTuple):
     logits: Tensor  # (V·B, K), V views
 
 
-def forward(classifier: Classifier, plan: Plan, batch: Batch, num_classes: int, now: Moment) -> Forward:
+def compute_loss(classifier: Classifier, plan: Plan, batch: Batch, num_classes: int, now: StepContext) -> LossOutput:
     """Training's way from a batch on the device to its loss."""
     targets = soft_targets(batch.labels, num_classes)
-    first, *others = classifier.normalise(batch.images).split(len(targets))
+    first, *others = classifier.normalize(batch.images).split(len(targets))
     first, targets = plan.mix(first, targets, now)
     images = torch.cat([first, *others]) if others else first
     logits = classifier.model(images)
     loss, parts = plan.loss(classifier.model, images, targets, logits, now)
-    return Forward(loss, parts, first, targets, logits)
+    return LossOutput(loss, parts, first, targets, logits)
 
 
-class ImageClassification(LightningModule):
+class ClassificationModule(LightningModule):
     """Trains a classifier. Validation is the plain, unsmoothed NLL; training accuracy comes from a fixed clean subset."""
 
     may_fuse = True
     """whether the optimizer's one kernel for all parameters takes those of this task"""
 
-    def __init__(self, classifier: Classifier, facts: Facts, plan: Plan, optim: Optimizer, seed: int, log_every: int) -> None:
+    def __init__(
+        self, classifier: Classifier, facts: DatasetInfo, plan: Plan, optim: OptimizerConfig, seed: int, log_every: int
+    ) -> None:
         super().__init__()
         self.classifier = classifier
         self.facts, self.plan, self.optim, self.seed, self.log_every = facts, plan, optim, seed, log_every
-        self.extra: dict[str, Any] = {}  # plain data that travels in the checkpoint
-        self.resumed: dict[str, Any] = {}  # that of the checkpoint from which the run goes on
+        self.checkpoint_extra: dict[str, Any] = {}  # plain data that travels in the checkpoint
+        self.resume_state: dict[str, Any] = {}  # that of the checkpoint from which the run goes on
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier(images)
@@ -60,42 +62,42 @@ class ImageClassification(LightningModule):
     # ---- training
 
     def on_fit_start(self) -> None:
-        self.meter, self.rate = Meter(self.device), Rate()
-        if self.resumed:
-            self.meter.load(self.resumed["meter"])
-            self.rate.load(self.resumed["rate"])
-        self.dials = [m for m in self.modules() if isinstance(m, Dial | RateSite)]
+        self.train_metrics, self.throughput = TrainMetrics(self.device), Throughput()
+        if self.resume_state:
+            self.train_metrics.load_state_dict(self.resume_state["meter"])
+            self.throughput.load_state_dict(self.resume_state["rate"])
+        self.ramp_buffers = [m for m in self.modules() if isinstance(m, RampBuffer | RateSite)]
 
     def on_train_epoch_start(self) -> None:
-        self.rate.begin()
+        self.throughput.start_epoch()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        now = self.now()
+        now = self.step_context()
         torch.manual_seed(torch_seed(now.seed, now.rank, now.step))  # dropout: differs between ranks, whatever came before
-        for dial in self.dials:
-            dial.advance(now.progress)
-        if self.plan.regroups:
+        for dial in self.ramp_buffers:
+            dial.update(now.progress)
+        if self.plan.groups_change:
             optimizer = self.optimizers(use_pl_optimizer=False)
-            self.optim.regroup(optimizer, self.plan.param_groups(self.classifier.model, now.progress))  # type: ignore[arg-type]
+            self.optim.update_groups(optimizer, self.plan.param_groups(self.classifier.model, now.progress))  # type: ignore[arg-type]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        done = forward(self.classifier, self.plan, batch, self.facts.num_classes, self.now())
-        if not replaying():
-            self.meter.update(done.parts, done.logits[: len(done.targets)], done.targets)
-            self.rate.images += len(done.targets) * self.trainer.world_size
+        done = compute_loss(self.classifier, self.plan, batch, self.facts.num_classes, self.step_context())
+        if not is_replay():
+            self.train_metrics.update(done.parts, done.logits[: len(done.targets)], done.targets)
+            self.throughput.images += len(done.targets) * self.trainer.world_size
         return {"loss": done.loss, "images": done.images, "targets": done.targets}
 
-    def now(self) -> Moment:
+    def step_context(self) -> StepContext:
         """Where the run is."""
         step = self.global_step
-        return Moment(self.seed, self.global_rank, step, step / self.steps)
+        return StepContext(self.seed, self.global_rank, step, step / self.steps)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Clip by norm ourselves: Lightning refuses to with fused optimizers (#21435). Every few steps it is a log point, too."""
         parameters = [p for p in self.parameters() if p.grad is not None]
-        is_log_point = not replaying() and ((self.global_step + 1) % self.log_every == 0 or self.trainer.is_last_batch)
-        if self.optim.clip:
-            norm = torch.nn.utils.clip_grad_norm_(parameters, self.optim.clip)
+        is_log_point = not is_replay() and ((self.global_step + 1) % self.log_every == 0 or self.trainer.is_last_batch)
+        if self.optim.grad_clip_norm:
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.optim.grad_clip_norm)
         elif is_log_point:
             norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if is_log_point:
@@ -103,42 +105,42 @@ class ImageClassification(LightningModule):
             self._log_point(norm, optimizer.param_groups[0]["lr"])
 
     def _log_point(self, norm: Tensor, lr: float) -> None:
-        """Read the meters, which waits for the device. Log what they say, or raise Diverged."""
+        """Read the meters, which waits for the device. Log what they say, or raise NonFiniteLossError."""
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of gradients that are spread over ranks
-        loss, acc, penalties = self.meter.read()
+        loss, acc, penalties = self.train_metrics.compute()
         self._check_finite("training", loss, f", step {self.global_step}")
         row = {
             "train/loss": loss,
             "train/acc": acc,
             "train/grad_norm": float(norm),
             "lr": lr,
-            "train/images_per_second": self.rate.read(),
+            "train/images_per_second": self.throughput.images_per_second(),
         } | {f"train/penalty/{name}": value for name, value in penalties.items()}
         self.log_dict(row, logger=False)  # for callbacks; Lightning would leave out the last batch of an epoch
         for logger in self.loggers:
             logger.log_metrics(row | {"epoch": self.current_epoch}, step=self.global_step)
         if self.trainer.is_last_batch:
-            self.rate.end()
+            self.throughput.end_epoch()
 
     def _check_finite(self, split: str, loss: float, step: str = "") -> None:
-        """Raise Diverged if a loss is no number, and say what is left and what may help."""
+        """Raise NonFiniteLossError if a loss is no number, and say what is left and what may help."""
         if math.isfinite(loss):
             return
         left = f"the weights of epoch {self.current_epoch - 1} are kept" if self.current_epoch else "no epoch was finished"
-        remedy = f"Try a lower optim.lr (it is {self.optim.lr:g}) or optim.clip=1"
-        raise Diverged(f"the {split} loss is {loss} in epoch {self.current_epoch}{step}; {left}. {remedy}")
+        remedy = f"Try a lower optim.lr (it is {self.optim.lr:g}) or optim.grad_clip_norm=1"
+        raise NonFiniteLossError(f"the {split} loss is {loss} in epoch {self.current_epoch}{step}; {left}. {remedy}")
 
     # ---- validation: dataloader 0 is val, 1 is the clean part of train
 
     def on_validation_epoch_start(self) -> None:
-        self.tallies = {name: Tally(self.facts.num_classes, self.device) for name in ("val", "train_clean")}
+        self.eval_metrics = {name: EvalMetrics(self.facts.num_classes, self.device) for name in ("val", "train_clean")}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        list(self.tallies.values())[dataloader_idx].update(self(batch.images), batch.labels)
+        list(self.eval_metrics.values())[dataloader_idx].update(self(batch.images), batch.labels)
 
     def on_validation_epoch_end(self) -> None:
-        read = {f"{name}/{k}": v for name, tally in self.tallies.items() for k, v in tally.read().items()}
-        read |= gaps(read)
+        read = {f"{name}/{k}": v for name, tally in self.eval_metrics.items() for k, v in tally.compute().items()}
+        read |= generalization_gaps(read)
         self._check_finite("validation", read["val/loss"])
         self.log_dict(read)
 
@@ -146,10 +148,10 @@ class ImageClassification(LightningModule):
 
     def configure_optimizers(self) -> Any:
         steps = self.steps = int(self.trainer.estimated_stepping_batches)
-        rates = self.optim.rates(steps)
+        rates = self.optim.lr_factors(steps)
         fused = self.may_fuse and self.device.type in ("cuda", "cpu") and self.trainer.precision != "16-mixed"  # unscaled first
         model = self.classifier.model
-        optimizer = self.plan.wrap_optimizer(self.optim.build(self.plan.param_groups(model), fused), model, self.now)
+        optimizer = self.plan.wrap_optimizer(self.optim.build(self.plan.param_groups(model), fused), model, self.step_context)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(rates[min(step, steps - 1)]))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -159,11 +161,11 @@ class ImageClassification(LightningModule):
         done = 0 if self.trainer.is_last_batch else self.trainer.fit_loop.batch_idx + 1
         state = {
             "place": [self.current_epoch + (done == 0), done],  # the epoch, and how many of its batches are done
-            "meter": self.meter.state(),
-            "rate": self.rate.state(),
-            "rows": sum(logger.rows for logger in self.loggers if isinstance(logger, MetricsFile)),
+            "meter": self.train_metrics.state_dict(),
+            "rate": self.throughput.state_dict(),
+            "rows": sum(logger.rows for logger in self.loggers if isinstance(logger, CSVLogger)),
         }
-        checkpoint["regulo"] = self.extra | state
+        checkpoint["regulo"] = self.checkpoint_extra | state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.resumed = checkpoint["regulo"]
+        self.resume_state = checkpoint["regulo"]

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from regulo.config import compose, validate
 from regulo.config.schema import Config
-from regulo.core.errors import Diverged, Problem, Refused, one_line
+from regulo.core.errors import InputError, NonFiniteLossError, Problem, one_line
 from regulo.distributed.environment import process_environment, restart_count
 from regulo.tracking import records
-from regulo.tracking.environment import environment
+from regulo.tracking.environment import describe_environment
 from regulo.tracking.run_dir import BEST, LAST, RunFolder
 
 if TYPE_CHECKING:
-    from regulo.data.components.datamodule import ImageData
+    from regulo.data.components.datamodule import ImageDataModule
 
 OVERRIDABLE_ON_RESUME = (
     "logger",
     "callbacks",
     "data.root",
     "data.num_workers",
-    *(f"trainer.{key}" for key in ("max_time", "save_every_n_steps", "save_every_minutes", "hang_seconds", "max_restarts")),
+    *(f"trainer.{key}" for key in ("max_time", "save_every_n_steps", "save_every_minutes", "hang_timeout", "max_restarts")),
 )
 """keys, and groups of keys, on which nothing depends that is learned"""
 MEASURED = ("trainer.precision", "trainer.memory_format")
@@ -45,34 +45,37 @@ class ResumableRun:
 
     def config_without_input_checks(self) -> Config:
         """The config to build from: the weights come from the checkpoint, if there is one."""
-        from regulo.evaluation.restore import trusting
+        from regulo.evaluation.restore import without_input_checks
 
-        return trusting(self.config) if self.checkpoint else self.config
+        return without_input_checks(self.config) if self.checkpoint else self.config
 
     def claim(self) -> None:
-        """Once the folder is locked: check that it is as it was read, and whole. Raises Refused."""
+        """Once the folder is locked: check that it is as it was read, and whole. Raises InputError."""
         from regulo.tracking import checkpoint_io
 
         best, last = (self.folder.checkpoints / name for name in (BEST, LAST))
         if self.file_id != checkpoint_io.file_id(last):
-            raise Refused(Problem("RUN", f"{self.folder.path} went on meanwhile", "try again"))
-        if self.checkpoint and records.place(self.state, str(self.checkpoint)).place[0]:
+            raise InputError(Problem("RUN", f"{self.folder.path} went on meanwhile", "try again"))
+        if self.checkpoint and records.read_resume_record(self.state, str(self.checkpoint)).place[0]:
             try:
-                checkpoint_io.read(best)
-            except (OSError, Refused) as error:
+                checkpoint_io.read_checkpoint(best)
+            except (OSError, InputError) as error:
                 what = f"{best}, which an earlier epoch has left, is missing or torn"
-                raise Refused(Problem("RUN", what, "copy it back, or begin a new run")) from error
+                raise InputError(Problem("RUN", what, "copy it back, or begin a new run")) from error
         if self.checkpoint and self.checkpoint != last:
             last.unlink(missing_ok=True)  # it is torn, and would take the place of the good one before it
 
-    def resume_point(self, data: "ImageData") -> "ResumePoint":
-        """Let the data begin where the checkpoint was written. Raises Refused if they are others now."""
+    def resume_point(self, data: "ImageDataModule") -> "ResumePoint":
+        """Let the data begin where the checkpoint was written. Raises InputError if they are others now."""
         if not self.checkpoint:
             return ResumePoint(None, 0, 0, 0, self.changes)
-        position = records.place(self.state, str(self.checkpoint))
-        if position.images != data.sizes() or records.facts(self.state, str(self.checkpoint)).classes != data.facts.classes:
-            raise Refused(Problem("data", f"{self.folder.path} was trained on other images", "go on with the same ones"))
-        data.begin = position.place
+        position = records.read_resume_record(self.state, str(self.checkpoint))
+        if (
+            position.images != data.split_sizes()
+            or records.read_dataset_info(self.state, str(self.checkpoint)).classes != data.facts.classes
+        ):
+            raise InputError(Problem("data", f"{self.folder.path} was trained on other images", "go on with the same ones"))
+        data.start_position = position.place
         return ResumePoint(self.checkpoint, position.global_step, position.place[0], position.rows, self.changes)
 
 
@@ -97,7 +100,7 @@ class ResumePoint:
 
 
 def parse_resume(arguments: Sequence[str], restarted: Path | None = None) -> ResumableRun | None:
-    """The run that these arguments say should go on; None if they describe a new one. Raises Refused.
+    """The run that these arguments say should go on; None if they describe a new one. Raises InputError.
 
     `--resume RUN` says so; or a cluster that starts the job of `run_dir=RUN` again with the same arguments; or a launcher that
     has started the processes of the run in the folder `restarted` again.
@@ -106,13 +109,13 @@ def parse_resume(arguments: Sequence[str], restarted: Path | None = None) -> Res
         return _parse_explicit(arguments)
     if not (restarted or restart_count()):
         return None
-    config = compose.load(arguments)
+    config = compose.load_config(arguments)
     folder = restarted or (Path(config.run.run_dir) if config.run.run_dir else None)
     if not folder or not (folder / "config.yaml").is_file():
         return None
     run = RunFolder.open(folder)
     _check_restart(run)
-    return _resumable_run(run, run.config(), config.as_dict())
+    return _resumable_run(run, run.read_config(), config.as_dict())
 
 
 def _parse_explicit(arguments: Sequence[str]) -> ResumableRun:
@@ -120,33 +123,33 @@ def _parse_explicit(arguments: Sequence[str]) -> ResumableRun:
     index = list(arguments).index("--resume")
     value = arguments[index + 1 : index + 2]
     if not value or ("=" in value[0] and not Path(value[0]).is_dir()):
-        raise Refused(Problem("--resume", "needs the folder of a run", "regulo train --resume runs/…"))
+        raise InputError(Problem("--resume", "needs the folder of a run", "regulo train --resume runs/…"))
     folder = RunFolder.open(value[0])
-    saved = folder.config()
-    tree = compose.changed(saved, [*arguments[:index], *arguments[index + 2 :]])
+    saved = folder.read_config()
+    tree = compose.override_saved(saved, [*arguments[:index], *arguments[index + 2 :]])
     if tree.get("run_dir") != saved.get("run_dir"):
-        raise Refused(Problem("run_dir", f"{folder.path} goes on where it is", "leave run_dir out, or move the folder"))
+        raise InputError(Problem("run_dir", f"{folder.path} goes on where it is", "leave run_dir out, or move the folder"))
     return _resumable_run(folder, saved, tree)
 
 
 def _resumable_run(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[str, Any]) -> ResumableRun:
-    """The run of a folder, whose configuration was `saved` and is to be `tree` from now on. Raises Refused."""
+    """The run of a folder, whose configuration was `saved` and is to be `tree` from now on. Raises InputError."""
     from regulo.tracking import checkpoint_io
 
-    if records.result(folder).get("status") == "done":
+    if records.read_result(folder).get("status") == "done":
         hint = f"regulo evaluate {folder.path} scores it again"
-        raise Refused(Problem("RUN", f"{folder.path} is done: there is nothing to go on with", hint))
+        raise InputError(Problem("RUN", f"{folder.path} is done: there is nothing to go on with", hint))
     file_id = checkpoint_io.file_id(folder.checkpoints / LAST)
-    checkpoint, state = checkpoint_io.latest(folder) or (None, {})
+    checkpoint, state = checkpoint_io.latest_checkpoint(folder) or (None, {})
     before, after = _flat(saved), _flat(tree)
-    trained = _flat(records.weights(dict(state), str(checkpoint))["regulo"]["config"]) if checkpoint else before
+    trained = _flat(records.check_weights(dict(state), str(checkpoint))["regulo"]["config"]) if checkpoint else before
     problems = [*_edited_keys(before, trained, checkpoint), *_sharded(before), *_forbidden_changes(before, after)]
     if problems:
-        raise Refused(*problems)
+        raise InputError(*problems)
     changes = (*_allowed_changes(before, after), *_changed_environment(folder))
     measured = {key.removeprefix("trainer."): before[key] for key in MEASURED if key in before}
     merged = {**tree, "run_dir": saved.get("run_dir"), "trainer": {**tree["trainer"], **measured}}
-    return ResumableRun(folder, validate.validate(merged), changes, checkpoint, state, file_id)
+    return ResumableRun(folder, validate.validate_config(merged), changes, checkpoint, state, file_id)
 
 
 # ---- what may be different, and what may not
@@ -192,7 +195,7 @@ def _allowed_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
 
 def _changed_environment(folder: RunFolder) -> list[str]:
     """Other versions and hardware than when the run began, for people."""
-    now, then = environment(), records.environment(folder)
+    now, then = describe_environment(), records.read_environment(folder)
     changed = {key: old for key, old in then.items() if now.get(key, old) != old}
     return [one_line(f"{key}: {now[key]} instead of {old}, so that digits may differ") for key, old in changed.items()]
 
@@ -207,11 +210,13 @@ def _is_overridable(key: str) -> bool:
 
 
 def _check_restart(folder: RunFolder) -> None:
-    """Torchrun starts everything again, also what was asked to stop or would fail again. Raises Refused."""
-    process, result = process_environment(), records.result(folder)
-    final = result.get("status") == "interrupted" or result.get("error_type") == Diverged.__name__
+    """Torchrun starts everything again, also what was asked to stop or would fail again. Raises InputError."""
+    process, result = process_environment(), records.read_result(folder)
+    final = result.get("status") == "interrupted" or result.get("error_type") == NonFiniteLossError.__name__
     if final and process.launcher == "torchrun" and process.restarts:
-        raise Refused(Problem("torchrun", f"{folder.path} is not started again: {result.get('error', 'it was asked to stop')}"))
+        raise InputError(
+            Problem("torchrun", f"{folder.path} is not started again: {result.get('error', 'it was asked to stop')}")
+        )
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from regulo.optim.base import Optimizer
-    from regulo.training.autotune import Choice
+    from regulo.optim.base import OptimizerConfig
+    from regulo.training.autotune import AutotuneResult
 from regulo.core.console import CONSOLE, STYLE
 
 
-def plan(rows: Sequence[Mapping[str, str]], choice: "Choice") -> None:
+def print_plan(rows: Sequence[Mapping[str, str]], choice: "AutotuneResult") -> None:
     """The resolved plan, and how the model will run."""
     table = Table("", "technique", "hook", "strength", "source", **STYLE)
     for row in rows:
@@ -30,12 +30,12 @@ def plan(rows: Sequence[Mapping[str, str]], choice: "Choice") -> None:
         )
 
 
-def rate(optim: "Optimizer", batch_size: int, processes: int, batch: int) -> None:
+def print_learning_rate(optim: "OptimizerConfig", batch_size: int, processes: int, batch: int) -> None:
     """Images per step over all processes, and the learning rate that goes with them."""
     shown = f"{processes} × {batch_size} = {batch}" if processes > 1 and batch == processes * batch_size else f"{batch}"
-    if optim.lr_for_batch:
-        used = optim.for_batch(batch).lr
-        how = f"{used:.4g}: {optim.lr:g} for {optim.lr_for_batch} images, scaled linearly"
+    if optim.lr_base_batch:
+        used = optim.for_batch_size(batch).lr
+        how = f"{used:.4g}: {optim.lr:g} for {optim.lr_base_batch} images, scaled linearly"
     else:
         how = f"{optim.lr:g} as written (not scaled)"
     CONSOLE.print(f"global batch {shown}; lr {how}")

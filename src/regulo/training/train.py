@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from regulo.config import compose
 from regulo.config.schema import Config
-from regulo.core.errors import Diverged, Failed, Refused, exit_code
-from regulo.core.paths import without_home
+from regulo.core.errors import InputError, NonFiniteLossError, RunError, exit_code
+from regulo.core.paths import redact_home
 from regulo.distributed.environment import ProcessEnvironment, die_with_launcher, process_environment, restart_count
-from regulo.distributed.preemption import RunStoppedError, StopRequest, requeue
-from regulo.tracking.environment import environment
+from regulo.distributed.preemption import RunStoppedError, StopRequest, requeue_slurm_job
+from regulo.tracking.environment import describe_environment
 from regulo.tracking.run_dir import BEST, SPLITS, RunFolder
 from regulo.training import resume
 from regulo.training.resume import ResumableRun, ResumePoint
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from regulo.distributed.peers import Peers
     from regulo.models.components.classifier import Classifier
-    from regulo.training.autotune import Choice
-    from regulo.training.build import Parts
+    from regulo.training.autotune import AutotuneResult
+    from regulo.training.build import RunComponents
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class RunRequest:
 
     @classmethod
     def parse(cls, arguments: Sequence[str], restarted: Path | None = None) -> "RunRequest":
-        """Raises Refused. `restarted`: the run's folder, if its processes are started again."""
+        """Raises InputError. `restarted`: the run's folder, if its processes are started again."""
         resumable = resume.parse_resume(arguments, restarted)
-        return cls(resumable.config if resumable else compose.load(arguments), resumable)
+        return cls(resumable.config if resumable else compose.load_config(arguments), resumable)
 
     def check(self) -> None:
-        """Compare it with this machine, before anything is spent on the run. Raises Refused."""
+        """Compare it with this machine, before anything is spent on the run. Raises InputError."""
         if not self.resumable:
-            RunFolder.check(self.config.run.run_dir)
-        self.config.trainer.check()
+            RunFolder.check_available(self.config.run.run_dir)
+        self.config.trainer.check_machine()
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Run:
     """A run that is ready to train in this process."""
 
     config: Config
-    components: "Parts"
+    components: "RunComponents"
     folder: RunFolder
     resume_point: ResumePoint | None
 
@@ -78,7 +78,7 @@ def train(arguments: Sequence[str]) -> int:
 
     from regulo.distributed.launch import launch
 
-    return launch(arguments, trainer.processes(), trainer.max_restarts)
+    return launch(arguments, trainer.world_size(), trainer.max_restarts)
 
 
 def _run_process(arguments: Sequence[str], process: ProcessEnvironment) -> int:
@@ -91,7 +91,7 @@ def _run_process(arguments: Sequence[str], process: ProcessEnvironment) -> int:
         return _run_worker(arguments, peers)
     try:
         return _run_main(RunRequest.parse(arguments, peers.restarted_run()), peers)
-    except Failed:
+    except RunError:
         if process.external_launcher:
             raise
         return _exit_now(1)  # our launcher reports the failure
@@ -106,8 +106,8 @@ def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
         components, autotuned = prepare(request)
         resumable = request.resumable
         folder = resumable.folder if resumable else RunFolder.create(request.config.run.run_dir, request.config.run.name)
-        with folder.taken():
-            run = start(request, components, autotuned, folder)
+        with folder.lock():
+            run = start_run(request, components, autotuned, folder)
             with record_status(run, peers) as result:
                 save_description(run, autotuned)
                 classifier = run.components.classifier()
@@ -117,8 +117,8 @@ def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
                         peers.publish({"step": run.resume_point.step if run.resume_point else 0, **_speed_settings(autotuned)})
                     result |= fit(run, classifier, loggers, stop)
                     result |= final_evaluation(run, unsharded, loggers)
-    summary.scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
-    summary.where(folder.path)
+    summary.print_scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
+    summary.print_run_folder(folder.path)
     return 0
 
 
@@ -128,13 +128,13 @@ def _run_worker(arguments: Sequence[str], peers: "Peers") -> int:
 
     try:
         request = RunRequest.parse(arguments, peers.restarted_run())
-    except Refused as refusal:  # the first process refuses too, unless it sees other files
+    except InputError as refusal:  # the first process refuses too, unless it sees other files
         peers.join(str(refusal))
         return 2
     choices, folder = peers.receive()
     try:
         with StopRequest(request.config.trainer.max_seconds()) as stop:
-            run = join(request, choices, RunFolder(folder))
+            run = join_run(request, choices, RunFolder(folder))
             peers.join()
             fit(run, run.components.classifier(), [], stop)
     except (KeyboardInterrupt, SystemExit) as end:
@@ -148,83 +148,87 @@ def _run_worker(arguments: Sequence[str], peers: "Peers") -> int:
 # ---- before training
 
 
-def prepare(request: RunRequest) -> "tuple[Parts, Choice]":
-    """Data, plan and model, and how fast the model runs in which precision. Nothing is written yet. Raises Refused."""
+def prepare(request: RunRequest) -> "tuple[RunComponents, AutotuneResult]":
+    """Data, plan and model, and how fast the model runs in which precision. Nothing is written yet. Raises InputError."""
     from regulo.core import failures
     from regulo.training import build
 
     request.config.logger.preflight()
     resumable = request.resumable
     with failures.as_input_error(request.config.data.batch_size):
-        components = build.build(resumable.config_without_input_checks() if resumable else request.config)
-        return components, measure_speed(components)
+        components = build.build_components(resumable.config_without_input_checks() if resumable else request.config)
+        return components, autotune(components)
 
 
-def measure_speed(components: "Parts") -> "Choice":
+def autotune(components: "RunComponents") -> "AutotuneResult":
     """Choose precision and memory format on one real batch."""
     from regulo.core.types import soft_targets
     from regulo.models.components.classifier import Classifier
     from regulo.training import autotune
 
     trainer, data = components.config.trainer, components.data
-    batch = data.example()
+    batch = data.example_batch()
     if "auto" not in (trainer.precision, trainer.memory_format):
-        return autotune.Choice(trainer.precision, trainer.memory_format)
+        return autotune.AutotuneResult(trainer.precision, trainer.memory_format)
     device = trainer.device()
-    images = Classifier(components.model, data.facts, "contiguous").to(device).normalise(batch.images.to(device))
+    images = Classifier(components.model, data.facts, "contiguous").to(device).normalize(batch.images.to(device))
     targets = soft_targets(batch.labels.to(device), data.facts.num_classes).repeat(len(images) // len(batch.labels), 1)
-    return autotune.choose(components.model, images, targets, trainer.precision, trainer.memory_format)
+    return autotune.choose_fastest(components.model, images, targets, trainer.precision, trainer.memory_format)
 
 
-def start(request: RunRequest, components: "Parts", autotuned: "Choice", folder: RunFolder) -> Run:
-    """The run in its folder, which is ours now. Raises Refused if another process went on with it."""
+def start_run(request: RunRequest, components: "RunComponents", autotuned: "AutotuneResult", folder: RunFolder) -> Run:
+    """The run in its folder, which is ours now. Raises InputError if another process went on with it."""
     from regulo.training import build
 
     resume_point = None
     if request.resumable:
         request.resumable.claim()
         resume_point = request.resumable.resume_point(components.data)
-    config = build.settle(request.config, autotuned)
+    config = build.apply_autotune(request.config, autotuned)
     return Run(config, dataclasses.replace(components, config=config), folder, resume_point)
 
 
-def join(request: RunRequest, choices: dict[str, Any], folder: RunFolder) -> Run:
-    """The run that the first process has started, in another process. Raises Failed if they see different checkpoints."""
-    from regulo.evaluation.restore import trusting
+def join_run(request: RunRequest, choices: dict[str, Any], folder: RunFolder) -> Run:
+    """The run that the first process has started, in another process. Raises RunError if they see different checkpoints."""
+    from regulo.evaluation.restore import without_input_checks
     from regulo.training import build
-    from regulo.training.autotune import Choice
+    from regulo.training.autotune import AutotuneResult
 
-    config = request.config if request.config.trainer.strategy == "fsdp" else trusting(request.config)  # DDP copies weights
-    components = build.build(build.settle(config, Choice(choices["precision"], choices["memory_format"])))
+    config = (
+        request.config if request.config.trainer.strategy == "fsdp" else without_input_checks(request.config)
+    )  # DDP copies weights
+    components = build.build_components(
+        build.apply_autotune(config, AutotuneResult(choices["precision"], choices["memory_format"]))
+    )
     resume_point = request.resumable.resume_point(components.data) if request.resumable else None
     step = resume_point.step if resume_point else 0
     if step != choices["step"]:
         what = f"the first process goes on at step {choices['step']}, and this one would at {step}: they see other folders"
-        raise Failed(what)
+        raise RunError(what)
     return Run(components.config, components, folder, resume_point)
 
 
-def save_description(run: Run, autotuned: "Choice") -> None:
+def save_description(run: Run, autotuned: "AutotuneResult") -> None:
     """Write down and print what is trained."""
     from regulo.training import summary as training_summary
 
-    plan, trainer = run.components.plan.rows(), run.config.trainer
+    plan, trainer = run.components.plan.as_rows(), run.config.trainer
     run.folder.save_config(run.config.as_dict())
-    run.folder.save_json("environment.json", environment())
+    run.folder.save_json("environment.json", describe_environment())
     run.folder.save_json("plan.json", {"regularizers": plan, "speed": autotuned.as_dict()})
-    training_summary.plan(plan, autotuned)
-    training_summary.rate(run.config.optim, run.config.data.batch_size, trainer.processes(), run.components.batch)
+    training_summary.print_plan(plan, autotuned)
+    training_summary.print_learning_rate(run.config.optim, run.config.data.batch_size, trainer.world_size(), run.components.batch)
     if run.resume_point:
         print(run.resume_point)
 
 
 def open_loggers(run: Run) -> "contextlib.AbstractContextManager[list[Logger]]":
     """The loggers of the run, which go on behind the rows before its checkpoint."""
-    description = run.config.as_dict() | {"plan": run.components.plan.rows()}
-    return run.config.logger.opened(run.folder.path, description, run.resume_point.rows if run.resume_point else None)
+    description = run.config.as_dict() | {"plan": run.components.plan.as_rows()}
+    return run.config.logger.open_loggers(run.folder.path, description, run.resume_point.rows if run.resume_point else None)
 
 
-def _speed_settings(autotuned: "Choice") -> dict[str, str]:
+def _speed_settings(autotuned: "AutotuneResult") -> dict[str, str]:
     return {"precision": autotuned.precision, "memory_format": autotuned.memory_format}
 
 
@@ -235,23 +239,27 @@ def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: S
     """Train to the end of the schedule, or until the plan stops it. Raises RunStoppedError if the run is asked to stop."""
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-    from regulo.callbacks.base import Scene
+    from regulo.callbacks.base import FigureContext
     from regulo.core import precision
     from regulo.tracking import loggers as logs
     from regulo.training.checkpointing import checkpoint_callbacks
-    from regulo.training.fsdp import ShardedClassification
-    from regulo.training.module import ImageClassification
+    from regulo.training.fsdp import FSDPClassificationModule
+    from regulo.training.module import ClassificationModule
     from regulo.training.trainer import build_trainer
 
     config, components = run.config, run.components
     facts, goal = components.data.facts, config.run.goal
-    scene = Scene(facts, run.folder.figures, logs.publisher(loggers))
+    scene = FigureContext(facts, run.folder.figures, logs.image_publisher(loggers))
     observers = [callback for observer in config.callbacks.values() for callback in observer.callbacks(scene)]
     savers = checkpoint_callbacks(run.folder.checkpoints, goal, config.trainer, stop)
-    task_class = ShardedClassification if config.trainer.strategy == "fsdp" else ImageClassification
-    optim = config.optim.for_batch(components.batch)
+    task_class = FSDPClassificationModule if config.trainer.strategy == "fsdp" else ClassificationModule
+    optim = config.optim.for_batch_size(components.batch)
     task = task_class(classifier, facts, components.plan, optim, config.run.seed, config.trainer.log_every_n_steps)
-    task.extra = {"config": config.as_dict(), "facts": dataclasses.asdict(facts), "images": components.data.sizes()}
+    task.checkpoint_extra = {
+        "config": config.as_dict(),
+        "facts": dataclasses.asdict(facts),
+        "images": components.data.split_sizes(),
+    }
     checkpoint = run.resume_point.checkpoint if run.resume_point else None
     with watchdog(run) as watchdogs:
         callbacks = [*components.plan.callbacks(goal), *observers, *savers, *watchdogs]
@@ -268,9 +276,9 @@ def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: S
     return {
         "epochs": round(trainer.global_step * config.trainer.max_epochs / task.steps),
         "steps": trainer.global_step,
-        "fit_seconds": round(task.rate.seconds(), 2),
-        "images_per_second": round(task.rate.mean(), 1),
-        "epoch_seconds": round(task.rate.epoch(), 3),
+        "fit_seconds": round(task.throughput.fit_seconds(), 2),
+        "images_per_second": round(task.throughput.mean_images_per_second(), 1),
+        "epoch_seconds": round(task.throughput.median_epoch_seconds(), 3),
         "peak_memory_mb": round(precision.peak_memory(config.trainer.device()) / 1e6),
         "params": sum(p.numel() for p in components.model.parameters()),
     }
@@ -279,7 +287,7 @@ def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: S
 @contextlib.contextmanager
 def watchdog(run: Run) -> Iterator[list[Any]]:
     """Inside, a process that makes no progress ends, if somebody watches it. Yields the callbacks that report progress."""
-    process, timeout = process_environment(), run.config.trainer.hang_seconds
+    process, timeout = process_environment(), run.config.trainer.hang_timeout
     if not process.launcher or timeout is None:
         yield []
         return
@@ -296,20 +304,20 @@ def watchdog(run: Run) -> Iterator[list[Any]]:
 
 def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]") -> dict[str, Any]:
     """Restore the final weights, and score them on one device."""
-    from regulo.callbacks.base import Scene
+    from regulo.callbacks.base import FigureContext
     from regulo.core import affinity
-    from regulo.core.metrics import gaps
+    from regulo.core.metrics import generalization_gaps
     from regulo.evaluation import inference
     from regulo.tracking import checkpoint_io, records
     from regulo.tracking import loggers as logs
 
-    affinity.share(1)
+    affinity.limit_threads(1)
     plan, data, folder, trainer = run.components.plan, run.components.data, run.folder, run.config.trainer
     checkpoint = checkpoint_io.load_final_checkpoint(folder, plan.keeps_best)
     checkpoint_io.load_weights(classifier, checkpoint)
     inference.restore_ramps(classifier, checkpoint)
     result: dict[str, Any] = {
-        "best_epoch": checkpoint_io.read(folder.checkpoints / BEST)["epoch"] + 1,
+        "best_epoch": checkpoint_io.read_checkpoint(folder.checkpoints / BEST)["epoch"] + 1,
         "weights": "best" if plan.keeps_best else "last",
         "weights_epoch": checkpoint["epoch"] + 1,
     }
@@ -321,12 +329,12 @@ def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logg
         result["temperature"] = plan.calibrate(val.logits, val.labels)
         folder.save_json("calibration.json", {"temperature": result["temperature"]})
     for split in SPLITS:
-        outputs = predict(data.evaluation_loader(split), temperature=records.temperature(folder))
+        outputs = predict(data.evaluation_loader(split), temperature=records.read_temperature(folder))
         result |= {f"{split}/{key}": value for key, value in outputs.scores().items()}
-    result |= gaps(result)
-    scene = Scene(data.facts, folder.figures, logs.publisher(loggers))
+    result |= generalization_gaps(result)
+    scene = FigureContext(data.facts, folder.figures, logs.image_publisher(loggers))
     for observer in run.config.callbacks.values():
-        observer.conclude(scene, outputs, data.evaluated["test"].split)
+        observer.after_evaluation(scene, outputs, data.eval_datasets["test"].split)
     for logger in loggers:
         logger.log_metrics({k: v for k, v in result.items() if k.startswith("test/")}, step=checkpoint["global_step"])
         logger.save()
@@ -340,7 +348,7 @@ def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logg
 def record_status(run: Run, peers: "Peers | None" = None) -> Iterator[dict[str, Any]]:
     """Inside: a result to fill in. result.json says how the run ended, however it ends.
 
-    The one place where an error of the run becomes a message. Raises Failed for a known failure, or that of another process.
+    The one place where an error of the run becomes a message. Raises RunError for a known failure, or that of another process.
     """
     from regulo.core import failures
 
@@ -356,13 +364,13 @@ def record_status(run: Run, peers: "Peers | None" = None) -> Iterator[dict[str, 
         if peers and isinstance(failure, Exception):
             failure = peers.diagnose(failure)
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        cause = failure.__cause__ if isinstance(failure, Failed) and failure.__cause__ else failure
-        status = {"status": "interrupted" if stopped else "failed", "error": without_home(failures.summary(failure))}
+        cause = failure.__cause__ if isinstance(failure, RunError) and failure.__cause__ else failure
+        status = {"status": "interrupted" if stopped else "failed", "error": redact_home(failures.summary(failure))}
         with contextlib.suppress(OSError):  # a disk that is full must not hide the error
             folder.save_json("result.json", result | status | {"error_type": type(cause).__name__})
         if isinstance(error, RunStoppedError):
             _report_stop(error, folder)
-        elif not isinstance(failure, Diverged | SystemExit) and (hint := folder.how_to_go_on()):
+        elif not isinstance(failure, NonFiniteLossError | SystemExit) and (hint := folder.resume_hint()):
             failure.add_note(hint)
         if failure is error:
             raise
@@ -373,15 +381,15 @@ def _history(run: Run) -> dict[str, Any]:
     """What the run went through before: at which steps it was resumed, and how often it was started again by a machine."""
     from regulo.tracking import records
 
-    before = records.result(run.folder) if run.resume_point else {}
+    before = records.read_result(run.folder) if run.resume_point else {}
     history = {"resumed_at": [*before.get("resumed_at", []), run.resume_point.step]} if run.resume_point else {}
     restarts = max(before.get("restarts", 0) + bool(restart_count()), restart_count())
     return history | ({"restarts": restarts} if restarts else {})
 
 
 def _report_stop(stop: RunStoppedError, folder: RunFolder) -> None:
-    print(f"regulo: stopped ({stop}); go on with: {folder.resuming()}", file=sys.stderr)
-    if stop.code == 128 + signal.SIGUSR1 and (message := requeue()):
+    print(f"regulo: stopped ({stop}); go on with: {folder.resume_command()}", file=sys.stderr)
+    if stop.code == 128 + signal.SIGUSR1 and (message := requeue_slurm_job()):
         print(f"regulo: {message}", file=sys.stderr)
 
 

@@ -13,19 +13,19 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.distributed.distributed_c10d import default_pg_timeout as default_timeout
 
-from regulo.config.trainer import TrainerSpec
+from regulo.config.trainer import TrainerConfig
 from regulo.distributed.environment import cluster_environment
 from regulo.distributed.watchdog import FIRST_STEP
 from regulo.tracking.checkpoint_io import AtomicCheckpoints
 from regulo.training import fsdp
 
 
-def build_trainer(config: TrainerSpec, folder: Path, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> Trainer:
+def build_trainer(config: TrainerConfig, folder: Path, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> Trainer:
     """The Trainer of a run that lives in `folder`."""
     return Trainer(
         accelerator=config.accelerator,
-        devices=config.per_node() if config.strategy != "auto" else 1,
-        num_nodes=config.nodes(),
+        devices=config.processes_per_node() if config.strategy != "auto" else 1,
+        num_nodes=config.node_count(),
         strategy=_strategy(config),
         precision=config.precision,  # type: ignore[arg-type]
         max_epochs=config.max_epochs,
@@ -44,13 +44,13 @@ def build_trainer(config: TrainerSpec, folder: Path, loggers: Sequence[Logger], 
     )
 
 
-def _strategy(config: TrainerSpec) -> Any:
+def _strategy(config: TrainerConfig) -> Any:
     backend = "gloo" if config.device().type == "cpu" else None
-    timeout = timedelta(seconds=FIRST_STEP * config.hang_seconds) if config.hang_seconds else default_timeout
+    timeout = timedelta(seconds=FIRST_STEP * config.hang_timeout) if config.hang_timeout else default_timeout
     if config.strategy == "ddp":
         return DDPStrategy(process_group_backend=backend, timeout=timeout)
     if config.strategy == "fsdp":
-        return fsdp.strategy(config.processes(), backend, timeout)
+        return fsdp.fsdp_strategy(config.world_size(), backend, timeout)
     return "auto"
 
 

@@ -11,15 +11,15 @@ from regulo.analysis.ablation.study import Study
 from regulo.config import compose
 from regulo.config.schema import Config
 from regulo.core import registry
-from regulo.core.errors import Problem, Refused, nearest
-from regulo.regularizers.components.plan import suppliers
+from regulo.core.errors import InputError, Problem, nearest
+from regulo.regularizers.components.plan import find_providers
 
 TAKEN = {"seed": "the study counts seeds: study.seeds=3", "run_dir": "a study's runs lie in its own folder"}
 """keys that a base must not set"""
 
 
 @dataclass(frozen=True)
-class Cell:
+class StudyCell:
     """One condition: the base with some techniques, at some strength."""
 
     label: str
@@ -33,18 +33,18 @@ class Cell:
         return re.sub(r"[^\w.-]+", "_", self.label).strip("_")
 
 
-def cells(study: Study) -> list[Cell]:
+def list_cells(study: Study) -> list[StudyCell]:
     """The cells by design; the first is the one with which the others are compared."""
     names = tuple(study.techniques)
 
-    def cell(label: str, some: Sequence[str], strength: float | None = None) -> Cell:
+    def cell(label: str, some: Sequence[str], strength: float | None = None) -> StudyCell:
         brought = _companions(study, some)
         overrides = [*_adding(study, some), *(f"+regularizer={name}" for name in brought)]
         if brought:
             label += f" (with {', '.join(brought)})"
         if strength is None:
-            return Cell(label, tuple(some), tuple(overrides))
-        return Cell(label, tuple(some), (*overrides, f"strength={strength:g}"), strength)
+            return StudyCell(label, tuple(some), tuple(overrides))
+        return StudyCell(label, tuple(some), (*overrides, f"strength={strength:g}"), strength)
 
     if study.design == "leave_one_out":
         return [cell("all", names), *(cell(f"without {name}", [n for n in names if n != name]) for name in names)]
@@ -56,20 +56,20 @@ def cells(study: Study) -> list[Cell]:
     return found
 
 
-def checked(study: Study) -> dict[Cell, Config]:
-    """The cells and the run that each describes. Raises Refused with everything that is wrong, by cell."""
+def check_cells(study: Study) -> dict[StudyCell, Config]:
+    """The cells and the run that each describes. Raises InputError with everything that is wrong, by cell."""
     problems = [*_wrong_names(study), *_wrong_keys(study)]
     try:
-        compose.load(_base(study))  # what is wrong with the base is told once
-    except Refused as refusal:
+        compose.load_config(_base(study))  # what is wrong with the base is told once
+    except InputError as refusal:
         problems += refusal.problems
     if problems:
-        raise Refused(*problems)
-    found: dict[Cell, Config] = {}
-    for cell in cells(study):
+        raise InputError(*problems)
+    found: dict[StudyCell, Config] = {}
+    for cell in list_cells(study):
         try:
-            config = compose.load(cell.overrides)
-        except Refused as refusal:
+            config = compose.load_config(cell.overrides)
+        except InputError as refusal:
             problems += [dataclasses.replace(p, key=f"cell {cell.label!r}: {p.key}") for p in refusal.problems]
             continue
         for other, its in found.items():
@@ -79,23 +79,23 @@ def checked(study: Study) -> dict[Cell, Config]:
                 problems.append(Problem(f"cell {cell.label!r}", f"has the same folder as {other.label!r}", "rename one"))
         found[cell] = config
     if problems:
-        raise Refused(*problems)
+        raise InputError(*problems)
     return found
 
 
-def tried(configs_of: dict[Cell, Config]) -> None:
-    """Build the model of every cell once, so that a technique that does not fit it is refused now. Raises Refused."""
-    from regulo.evaluation.restore import trusting
-    from regulo.training.build import build
+def dry_run_cells(configs_of: dict[StudyCell, Config]) -> None:
+    """Build the model of every cell once, so that a technique that does not fit it is refused now. Raises InputError."""
+    from regulo.evaluation.restore import without_input_checks
+    from regulo.training.build import build_components
 
     problems = []
     for cell, config in configs_of.items():
         try:
-            build(trusting(config))
-        except Refused as refusal:
+            build_components(without_input_checks(config))
+        except InputError as refusal:
             problems += [dataclasses.replace(p, key=f"cell {cell.label!r}: {p.key}") for p in refusal.problems]
     if problems:
-        raise Refused(*problems)
+        raise InputError(*problems)
 
 
 def _key(override: str) -> str:
@@ -116,15 +116,17 @@ def _adding(study: Study, some: Sequence[str]) -> list[str]:
 
 def _companions(study: Study, some: Sequence[str]) -> list[str]:
     """What those that are named only by their label cannot do without, as far as it is not there."""
-    needy = [n for n in some if not study.techniques[n] and registry.load("regularizer", n).needs]
+    needy = [n for n in some if not study.techniques[n] and registry.get_plugin("regularizer", n).requires]
     if not needy:
         return []
-    tree, _ = compose.compose(_adding(study, some))
+    tree, _ = compose.compose_tree(_adding(study, some))
     present = _words(tree.get("regularizer") or {})
     brought = []
     for name in needy:
-        for need, companion in zip(registry.load("regularizer", name).needs, compose.companions(name), strict=True):
-            if not present & {need, *suppliers(need)}:
+        for need, companion in zip(
+            registry.get_plugin("regularizer", name).requires, compose.required_techniques(name), strict=True
+        ):
+            if not present & {need, *find_providers(need)}:
                 brought.append(companion)
                 present |= _words({companion: {}})
     return brought
@@ -132,13 +134,13 @@ def _companions(study: Study, some: Sequence[str]) -> list[str]:
 
 def _words(regularizers: dict[str, Any]) -> set[str]:
     """The names and roles of techniques."""
-    known = [n for n in regularizers if n in registry.names("regularizer")]
-    return {word for n in known for word in (n, *registry.load("regularizer", n).roles)}
+    known = [n for n in regularizers if n in registry.list_plugins("regularizer")]
+    return {word for n in known for word in (n, *registry.get_plugin("regularizer", n).tags)}
 
 
 def _wrong_names(study: Study) -> list[Problem]:
     """Labels without overrides that are no technique's name."""
-    known = registry.names("regularizer")
+    known = registry.list_plugins("regularizer")
     return [
         Problem(f"study.techniques.{label}", f"there is no technique {label!r}", nearest(label, known))
         for label, overrides in study.techniques.items()

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from regulo.analysis.ablation.cells import Cell
+from regulo.analysis.ablation.cells import StudyCell
 from regulo.analysis.ablation.columns import columns, values
 from regulo.analysis.ablation.runs import StudyRun
 from regulo.analysis.ablation.statistics import ERROR, Difference, differences, interactions
 from regulo.analysis.ablation.study import Study
-from regulo.tracking.environment import hardware
+from regulo.tracking.environment import describe_hardware
 
 
 def collect(
@@ -43,7 +43,7 @@ def collect(
         "design": study.design,
         "command": command,
         "date": f"{datetime.date.today()}",
-        "hardware": f"{hardware()}, torch {importlib.metadata.version('torch')}",
+        "hardware": f"{describe_hardware()}, torch {importlib.metadata.version('torch')}",
         "seconds": round(seconds, 1),
         "method": method(len(compared), bool(pairs)),
         "seeds": study.seeds,
@@ -61,14 +61,14 @@ def _by_label(labels: Sequence[str], columns: Mapping[str, Sequence[Difference |
     return {label: {k: d.as_dict() for k, row in rows.items() if (d := row[label]) is not None} for label in labels}
 
 
-def _pairs(cells: Sequence[Cell]) -> dict[str, tuple[int, int, int]]:
+def _pairs(cells: Sequence[StudyCell]) -> dict[str, tuple[int, int, int]]:
     """The rows of A, B and both, by the label of both."""
     place = {cell.techniques: i for i, cell in enumerate(cells)}
     return {c.label: (place[c.techniques[:1]], place[c.techniques[1:]], i) for i, c in enumerate(cells) if len(c.techniques) == 2}
 
 
 def _cell(
-    cell: Cell,
+    cell: StudyCell,
     runs: Sequence[StudyRun],
     errors: Mapping[str, str],
     numbers: dict[str, list[float | None]],

@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from regulo.analysis.ablation.runs import StudyRun, make
-from regulo.analysis.ablation.study import Order
+from regulo.analysis.ablation.runs import StudyRun, make_run
+from regulo.analysis.ablation.study import StudyArgs
 from regulo.analysis.launchers import local, slurm
 from regulo.regularizers.base import Goal
 
 Jobs = Mapping[str, Callable[[], object]]
 
 
-class Course:
+class StudyProgress:
     """How far a study is."""
 
     def __init__(self, runs: Sequence[StudyRun], goal: Goal, at_once: int, budget: float | None) -> None:
@@ -25,7 +25,7 @@ class Course:
         self.running: dict[str, float] = {}
         self.took: list[float] = []
 
-    def hear(self, event: local.Event) -> None:
+    def hear(self, event: local.JobEvent) -> None:
         """A run has begun or ended."""
         if event.seconds is None:
             self.running[event.name] = time.perf_counter()
@@ -74,32 +74,32 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def shares(places: Sequence[local.Place]) -> str:
+def shares(places: Sequence[local.Slot]) -> str:
     """How many runs at once, and what each has of the machine."""
     threads = " or ".join(str(n) for n in sorted({len(place.cores) for place in places}))
     device = f" and GPU {'/'.join(dict.fromkeys(place.device for place in places))}" if places[0].device else ""
     return f"{len(places)} at once, each on {threads} core{'s' * (threads != '1')} with as many threads{device}"
 
 
-def run_all(order: Order, runs: Sequence[StudyRun], goal: Goal, root: Path) -> dict[str, str]:
+def run_all(order: StudyArgs, runs: Sequence[StudyRun], goal: Goal, root: Path) -> dict[str, str]:
     """Run what is not finished; by the name of each run that did not end well, why."""
     from regulo.core.console import CONSOLE
 
-    wanted = {run.name: functools.partial(make, run) for run in runs if run.state() in ("open", "unmeasured")}
+    wanted = {run.name: functools.partial(make_run, run) for run in runs if run.state() in ("open", "unmeasured")}
     said = f"{len(runs)} runs, {len(wanted)} of them to do"
     if not wanted:
         CONSOLE.print(f"{said}: all have ended", soft_wrap=True)
         return {}
     if order.launcher:
-        made = slurm.executor(order.launcher, order.parameters, order.at_once, root.absolute() / "logs")
+        made = slurm.make_executor(order.launcher, order.parameters, order.at_once, root.absolute() / "logs")
         CONSOLE.print(f"{said}, through submitit on {made.cluster}", soft_wrap=True)
-        course = Course(runs, goal, order.at_once or len(wanted), None)
-        events = slurm.run(wanted, made)
+        course = StudyProgress(runs, goal, order.at_once or len(wanted), None)
+        events = slurm.run_jobs(wanted, made)
     else:
-        places = local.places(order.at_once)
+        places = local.machine_slots(order.at_once)
         CONSOLE.print(f"{said}: {shares(places)}", soft_wrap=True)
-        course = Course(runs, goal, len(places), order.study.budget)
-        events = local.run(wanted, places, root / "logs", course.go_on)
+        course = StudyProgress(runs, goal, len(places), order.study.budget)
+        events = local.run_jobs(wanted, places, root / "logs", course.go_on)
     errors: dict[str, str] = {}
     with contextlib.closing(events), shown(course) as tell:
         for event in events:
@@ -111,7 +111,7 @@ def run_all(order: Order, runs: Sequence[StudyRun], goal: Goal, root: Path) -> d
 
 
 @contextlib.contextmanager
-def shown(course: Course) -> Iterator[Callable[[local.Event], None]]:
+def shown(course: StudyProgress) -> Iterator[Callable[[local.JobEvent], None]]:
     """Within: a function that shows the course after each event, live on a terminal and line by line in a log."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Column
@@ -123,7 +123,7 @@ def shown(course: Course) -> Iterator[Callable[[local.Event], None]]:
     with Progress(BarColumn(20), TimeElapsedColumn(), words, console=CONSOLE, expand=True, disable=not live) as progress:
         bar = progress.add_task(str(course), total=len(course.runs), completed=len(course.runs) - course.left)
 
-        def tell(event: local.Event) -> None:
+        def tell(event: local.JobEvent) -> None:
             if event.seconds is not None:
                 end = f"failed: {event.error}" if event.error else "done"
                 CONSOLE.print(f"{event.name}: {end} after {duration(event.seconds)}", soft_wrap=True)

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from regulo.analysis.ablation.cells import Cell
+from regulo.analysis.ablation.cells import StudyCell
 from regulo.analysis.ablation.study import Study
 from regulo.config import compose
 from regulo.config.schema import Config
-from regulo.core.files import locked
+from regulo.core.files import file_lock
 from regulo.evaluation import robustness
 from regulo.tracking import records
 from regulo.tracking.run_dir import LAST, RunFolder
 
 State = Literal["done", "failed", "unmeasured", "open"]
-FINAL = "Diverged"
+FINAL = "NonFiniteLossError"
 """the error of a run that would fail the same way again: its loss was not finite"""
 
 
@@ -28,7 +28,7 @@ FINAL = "Diverged"
 class StudyRun:
     """One run of a cell, in a folder that its whole configuration names."""
 
-    cell: Cell
+    cell: StudyCell
     seed: int
     label_noise: float | None
     """of the second run of a cell, whose labels are spoilt; nothing but its test accuracy is asked for"""
@@ -44,7 +44,7 @@ class StudyRun:
     def result(self) -> dict[str, Any]:
         """What result.json and measures.json say, so far."""
         folder = RunFolder(self.folder)
-        return records.result(folder) | records.measures(folder)
+        return records.read_result(folder) | records.read_measures(folder)
 
     def state(self) -> State:
         """done; failed for good; trained and not measured; or to be run, whatever an earlier attempt has left."""
@@ -57,7 +57,7 @@ class StudyRun:
         return "done" if self.label_noise is not None or wanted <= known.keys() else "unmeasured"
 
 
-def planned(study: Study, configs_of: Mapping[Cell, Config], root: Path) -> list[StudyRun]:
+def list_runs(study: Study, configs_of: Mapping[StudyCell, Config], root: Path) -> list[StudyRun]:
     """All runs, seed by seed, so that what is finished early is whole seeds."""
     return [
         _run(study, cell, config, seed, noise, root)
@@ -67,7 +67,7 @@ def planned(study: Study, configs_of: Mapping[Cell, Config], root: Path) -> list
     ]
 
 
-def _run(study: Study, cell: Cell, config: Config, seed: int, noise: float | None, root: Path) -> StudyRun:
+def _run(study: Study, cell: StudyCell, config: Config, seed: int, noise: float | None, root: Path) -> StudyRun:
     tree = copy.deepcopy(config.as_dict())
     tree["seed"] = seed
     overrides = [*cell.overrides, f"seed={seed}"]
@@ -79,26 +79,26 @@ def _run(study: Study, cell: Cell, config: Config, seed: int, noise: float | Non
     return StudyRun(cell, seed, noise, study.corruptions, root / name, tuple(overrides))
 
 
-def make(run: StudyRun) -> None:
+def make_run(run: StudyRun) -> None:
     """Train and measure what of a run is not there yet. Raises what `regulo train` raises."""
-    from regulo.analysis.shared_settings import settled
+    from regulo.analysis.shared_settings import pinned_overrides
     from regulo.core.warnings import ignore_harmless_warnings
     from regulo.training.train import train
 
     ignore_harmless_warnings()
     root = run.folder.parent
-    with locked(root / "locks" / run.name):  # a cluster may still be at it for an earlier start
+    with file_lock(root / "locks" / run.name):  # a cluster may still be at it for an earlier start
         if run.state() == "open" and (run.folder / "checkpoints" / LAST).is_file():
             train(["--resume", str(run.folder)])
         elif run.state() == "open":
             shutil.rmtree(run.folder, ignore_errors=True)
             place = str(run.folder).replace("\\", "\\\\").replace("'", "\\'")
-            train([*run.overrides, *settled(compose.load(run.overrides), root), f"run_dir='{place}'"])
+            train([*run.overrides, *pinned_overrides(compose.load_config(run.overrides), root), f"run_dir='{place}'"])
         if run.state() == "unmeasured":
-            robustness.measure(RunFolder.open(run.folder), run.corruptions)
+            robustness.measure_robustness(RunFolder.open(run.folder), run.corruptions)
 
 
-def stale(runs: list[StudyRun], root: Path) -> dict[str, str]:
+def stale_runs(runs: list[StudyRun], root: Path) -> dict[str, str]:
     """Folders of runs that do not belong to the study as it is now, with the reason; they are kept and not used."""
     names = {run.name for run in runs}
     seeds = {run.seed for run in runs}

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from regulo.analysis.anova import noise
+from regulo.analysis.anova import residual_variance
 
 ERROR = 0.05
 """probability that any mark of a table is wrong, if nothing makes a difference"""
@@ -35,13 +35,13 @@ class Difference:
     high: float | None
 
     @property
-    def clear(self) -> bool:
+    def significant(self) -> bool:
         """Whether the interval excludes zero."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {**dataclasses.asdict(self), "clear": self.clear}
+        return {**dataclasses.asdict(self), "clear": self.significant}
 
 
 def differences(table: np.ndarray, error: float) -> list[Difference | None]:
@@ -53,7 +53,7 @@ def differences(table: np.ndarray, error: float) -> list[Difference | None]:
     there = ~np.isnan(paired)
     counts = there.sum(1)
     known = counts > 0
-    variance, freedom = noise(table[np.r_[True, known]])
+    variance, freedom = residual_variance(table[np.r_[True, known]])
     t = dunnett(int(known.sum()), freedom, error, _correlation(there[known])) if freedom and known.any() else math.nan
     return [
         _difference(row[mask], t * math.sqrt(2 * variance / n)) if n else None
@@ -68,7 +68,7 @@ def interactions(table: np.ndarray, pairs: Sequence[tuple[int, int, int]], error
     """
     from scipy.stats import t as student
 
-    variance, freedom = noise(table)
+    variance, freedom = residual_variance(table)
     t = float(student.isf(error / (2 * max(1, len(pairs))), freedom)) if freedom else math.nan
     found: list[Difference | None] = []
     for a, b, both in pairs:

@@ -10,16 +10,16 @@ from pydantic import Field, field_validator
 
 from regulo.config import origins, validate
 from regulo.core import yaml_files
-from regulo.core.errors import Problem, Refused, nearest
-from regulo.core.paths import expanded
+from regulo.core.errors import InputError, Problem, nearest
+from regulo.core.paths import expand_path
 from regulo.core.ranges import Share
-from regulo.core.registry import Strict
+from regulo.core.registry import StrictConfig
 from regulo.core.safe_io import parse_yaml, read_yaml
 
 Design = Literal["add_one", "leave_one_out", "pairs", "strengths"]
 
 
-class Study(Strict):
+class Study(StrictConfig):
     """The fields of configs/study/<name>.yaml."""
 
     title: str = ""
@@ -50,7 +50,7 @@ class Study(Strict):
 
 
 @dataclass(frozen=True)
-class Order:
+class StudyArgs:
     """What was asked for on the command line."""
 
     name: str
@@ -63,13 +63,13 @@ class Order:
     """what submitit is to ask the cluster for: `slurm_partition`, `timeout_min`, `cpus_per_task`, …"""
 
 
-def folder() -> Path:
+def studies_dir() -> Path:
     """Where the shipped studies lie."""
     return yaml_files.config_dir() / "study"
 
 
-def order(arguments: Sequence[str]) -> Order:
-    """Read the command line. Raises Refused with every problem of the study; those of its runs are found later."""
+def parse_study_args(arguments: Sequence[str]) -> StudyArgs:
+    """Read the command line. Raises InputError with every problem of the study; those of its runs are found later."""
     words = _Words(arguments)
     problems = words.problems
     at_once, launcher = words.own.get("at_once"), words.own.get("launcher")
@@ -79,15 +79,17 @@ def order(arguments: Sequence[str]) -> Order:
         what = "says what to ask a cluster for, and no launcher is named"
         problems.append(Problem(f"launcher.{next(iter(words.parameters))}", what, "launcher=slurm"))
     file = _file(words.own.get("study", "quick"))
-    study, field_problems = validate.build_part(Study, _content(file) | words.fields, "study", origins.Origins(arguments, {}))
+    study, field_problems = validate.build_section(
+        Study, _content(file) | words.fields, "study", origins.ValueOrigins(arguments, {})
+    )
     problems += field_problems
     if problems:
-        raise Refused(*problems)
+        raise InputError(*problems)
     study = study.model_copy(update={"base": [*study.base, *words.overrides]})
     if launcher is not None and study.budget is not None:
         what = "minutes cannot be kept where a cluster's queue decides when a run begins"
-        raise Refused(Problem("study.budget", what, "study.budget=null"))
-    return Order(file.stem, study, int(at_once) if at_once else None, launcher, words.parameters)
+        raise InputError(Problem("study.budget", what, "study.budget=null"))
+    return StudyArgs(file.stem, study, int(at_once) if at_once else None, launcher, words.parameters)
 
 
 class _Words:
@@ -111,8 +113,8 @@ class _Words:
 
     def _read(self, target: dict[str, Any], key: str, name: str, value: str) -> None:
         try:
-            target[name] = parse_yaml(value, lambda why: Refused(Problem("", why)))
-        except Refused:
+            target[name] = parse_yaml(value, lambda why: InputError(Problem("", why)))
+        except InputError:
             hint = "a list is written [a,b], a mapping {a: [x,y]}"
             self.problems.append(Problem(key, f"{value!r} cannot be read", hint))
 
@@ -120,18 +122,20 @@ class _Words:
 def _file(name: str) -> Path:
     """The YAML of a study, by the name of a shipped one or by its path."""
     if name.endswith((".yaml", ".yml")):
-        file = expanded(name)
+        file = expand_path(name)
         if file.is_file() and re.fullmatch(r"[\w.+-]+", file.stem):
             return file
-        raise Refused(Problem("study", f"there is no file {name} whose name could be a folder's", "study=path/to/my_study.yaml"))
-    shipped = {file.stem: file for file in folder().glob("*.yaml")}
+        raise InputError(
+            Problem("study", f"there is no file {name} whose name could be a folder's", "study=path/to/my_study.yaml")
+        )
+    shipped = {file.stem: file for file in studies_dir().glob("*.yaml")}
     if name not in shipped:
-        raise Refused(Problem("study", f"there is no study {name!r}", nearest(name, shipped)))
+        raise InputError(Problem("study", f"there is no study {name!r}", nearest(name, shipped)))
     return shipped[name]
 
 
 def _content(file: Path) -> dict[str, Any]:
     content = read_yaml(file, "study") or {}
     if not isinstance(content, dict):
-        raise Refused(Problem("study", f"{file} is not a mapping from fields to values", "title, base, techniques, design, …"))
+        raise InputError(Problem("study", f"{file} is not a mapping from fields to values", "title, base, techniques, design, …"))
     return content

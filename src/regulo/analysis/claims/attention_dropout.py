@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from regulo.analysis.claims.base import Finding, Row, Trial
+from regulo.analysis.claims.base import ClaimResult, ClaimRow, ClaimTrial
 from regulo.analysis.claims.lab.comparison import Comparison, contrast, diverged, rows
 
 RATES = (0.0, 0.1, 0.3)
@@ -18,7 +18,7 @@ class AttentionDropout(Comparison):
         "whose text drops the outputs of sub-layers; recipes for ViTs since DeiT use no dropout, but stochastic "
         "depth."
     )
-    source = (
+    reference = (
         "BERT, arXiv:1810.04805 (its configuration: attention_probs_dropout_prob .1); Vaswani et al. 2017, "
         "arXiv:1706.03762, section 5.4 (residual dropout only); without any: Touvron et al. 2021, arXiv:2012.12877, "
         "table 9"
@@ -33,9 +33,9 @@ class AttentionDropout(Comparison):
         rates = RATES[:2] if quick else RATES
         return {f"{p:g}": [*common, "regularizer.dropout.fc=0", f"regularizer.dropout.attention={p}"] for p in rates}
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         gain, gap = (contrast(trials, key, "0.1", "0") for key in ("test/acc", "gap/acc"))
         table = [*rows(trials, "test/acc", ": test accuracy (%)"), *rows(trials, "gap/acc", ": gap (points)")]
-        table.append(Row("0.1 − 0: test accuracy (points)", gain.differences, "+.2f"))
+        table.append(ClaimRow("0.1 − 0: test accuracy (points)", gain.differences, "+.2f"))
         number = f"p = .1 changes test accuracy by {gain} points and the gap by {gap}{diverged(trials)}"
-        return Finding(gain.verdict, number, table)
+        return ClaimResult(gain.verdict, number, table)

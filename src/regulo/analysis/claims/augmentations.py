@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from regulo.analysis.claims.base import Finding, Row, Trial
+from regulo.analysis.claims.base import ClaimResult, ClaimRow, ClaimTrial
 from regulo.analysis.claims.lab.comparison import Comparison, contrast, diverged, means, rows
 from regulo.analysis.claims.lab.experiments import short
 
@@ -34,7 +34,7 @@ class Augmentations(Comparison):
         "them helps depends on what the classes are invariant to, and on how long one trains; on centred grey images "
         "of clothes, only the data can tell. On one channel, jitter is brightness and contrast."
     )
-    source = "Shorten & Khoshgoftaar 2019, J. Big Data 6:60; arXiv:1710.09412; arXiv:1905.04899; arXiv:1909.13719"
+    reference = "Shorten & Khoshgoftaar 2019, J. Big Data 6:60; arXiv:1710.09412; arXiv:1905.04899; arXiv:1909.13719"
     method = (
         "A small network for 12 epochs, with each augmentation alone and with none, the same seeds; the order of "
         "strong and weak ones is bound to that budget. The claim holds if all are clearly above none in test "
@@ -46,7 +46,7 @@ class Augmentations(Comparison):
         names = ("none", "flip", "CutMix") if quick else tuple(KINDS)
         return {name: short(quick, *KINDS[name]) for name in names}
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         kinds = [k for k in means(trials, "test/acc") if k != "none"]
         gain = {k: contrast(trials, "test/acc", k, "none", tests=len(kinds)) for k in kinds}
         smaller = [k for k in kinds if contrast(trials, "gap/acc", k, "none", tests=len(kinds)).below]
@@ -54,7 +54,7 @@ class Augmentations(Comparison):
         validated = means(trials, "val/acc")
         best = max(kinds, key=lambda k: validated[k])
         table = [*rows(trials, "test/acc", ": test accuracy (%)"), *rows(trials, "gap/acc", ": gap (points)")]
-        table += [Row(f"{k} − none: test accuracy (points)", c.differences, "+.2f") for k, c in gain.items()]
+        table += [ClaimRow(f"{k} − none: test accuracy (points)", c.differences, "+.2f") for k, c in gain.items()]
         number = (
             f"{len(helps)} of {len(kinds)} clearly raise test accuracy ({', '.join(helps) or 'none'}), {len(hurts)} "
             f"lower it{' (' + ', '.join(hurts) + ')' if hurts else ''}, {len(smaller)} shrink the gap; the best on "
@@ -62,9 +62,9 @@ class Augmentations(Comparison):
         )
         all_hold = len(helps) == len(smaller) == len(kinds)
         verdict = "holds" if all_hold else "fails" if hurts else "holds with a limit" if helps else "undecided"
-        return Finding(verdict, number, table)  # type: ignore[arg-type]
+        return ClaimResult(verdict, number, table)  # type: ignore[arg-type]
 
-    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+    def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         left, right = figure.subplots(1, 2, sharey=True)
         kinds = [k for k in means(trials, "test/acc") if k != "none"]
         axis: Any

@@ -16,7 +16,7 @@ Numbers = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Trial:
+class ClaimTrial:
     """One independent measurement. Its settings are plain data: a finished trial is not repeated unless they change."""
 
     name: str
@@ -29,7 +29,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Row:
+class ClaimRow:
     """A line of a claim's table: the values of one condition, one per seed (or per case)."""
 
     label: str
@@ -43,12 +43,12 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimResult:
     """What the trials say."""
 
     verdict: Verdict
     number: str  # the measured number in a sentence
-    rows: Sequence[Row]
+    rows: Sequence[ClaimRow]
 
 
 class Claim(ABC):
@@ -59,7 +59,7 @@ class Claim(ABC):
     """what is claimed, so that it could fail"""
     lesson: ClassVar[str]
     """the lesson's wording in our words, and where it is loose"""
-    source: ClassVar[str]
+    reference: ClassVar[str]
     """who showed it"""
     method: ClassVar[str]
     """how it is tried here, and what would refute it"""
@@ -70,30 +70,30 @@ class Claim(ABC):
         return type(self).__module__.rpartition(".")[2]
 
     @abstractmethod
-    def trials(self, quick: bool) -> list[Trial]:
+    def trials(self, quick: bool) -> list[ClaimTrial]:
         """What is to be measured; `quick` makes do with one seed and coarser grids."""
 
     @abstractmethod
-    def measure(self, trial: Trial, folder: Path) -> Numbers:
+    def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         """The numbers of one trial, as plain data. Runs go below `folder`."""
 
     @abstractmethod
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         """The verdict that the numbers of all trials force."""
 
     @abstractmethod
-    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+    def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         """A picture of the numbers."""
 
 
-def by(trials: Iterable[Trial], key: str) -> dict[Any, list[Trial]]:
+def by(trials: Iterable[ClaimTrial], key: str) -> dict[Any, list[ClaimTrial]]:
     """The trials by one of their settings, in the order of their first appearance."""
-    groups: dict[Any, list[Trial]] = {}
+    groups: dict[Any, list[ClaimTrial]] = {}
     for trial in trials:
         groups.setdefault(trial[key], []).append(trial)
     return groups
 
 
-def mean(trials: Iterable[Trial], key: str) -> float:
+def mean(trials: Iterable[ClaimTrial], key: str) -> float:
     """The mean of a number over trials."""
     return statistics.fmean(t[key] for t in trials)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Claim, Finding, Numbers, Row, Trial, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ class BatchAndLayerNorm(Claim):
         "gradient still depends on the batch size. (On maps, LayerNorm is over channels and places together, as "
         "GroupNorm with one group.)"
     )
-    source = (
+    reference = (
         "Ioffe & Szegedy 2015, arXiv:1502.03167; Ba et al. 2016, arXiv:1607.06450; small batches: Wu & He 2018, "
         "arXiv:1803.08494; the rate's √B: Krizhevsky 2014, arXiv:1404.5997"
     )
@@ -36,20 +36,20 @@ class BatchAndLayerNorm(Claim):
         "*across* sizes, which have equal epochs and not equal steps."
     )
 
-    def trials(self, quick: bool) -> list[Trial]:
+    def trials(self, quick: bool) -> list[ClaimTrial]:
         seeds = range(1 if quick else 2)
         trials = [
-            Trial(f"dependence-{norm}-{s}", {"part": "dependence", "norm": norm, "seed": s})
+            ClaimTrial(f"dependence-{norm}-{s}", {"part": "dependence", "norm": norm, "seed": s})
             for norm in ("batch", "layer")
             for s in range(1 if quick else 3)
         ]
         for size in (8, 128) if quick else SIZES:
             for norm in ("batch", "layer"):
                 settings = {"part": "accuracy", "size": size, "norm": norm}
-                trials += [Trial(f"batch{size}-{norm}-{s}", {**settings, "seed": s}) for s in seeds]
+                trials += [ClaimTrial(f"batch{size}-{norm}-{s}", {**settings, "seed": s}) for s in seeds]
         return trials
 
-    def measure(self, trial: Trial, folder: Path) -> Numbers:
+    def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         import torch
 
         from regulo.analysis.claims.lab.experiments import accuracy, fit, network, tensors
@@ -70,23 +70,23 @@ class BatchAndLayerNorm(Claim):
                 change["training" if mode else "inference"] = (model(one)[0] - model(others)[0]).abs().max().item()
         return change
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         parts = by(trials, "part")
         norms = by(parts["dependence"], "norm")
         changes = {(n, mode): [t[mode] for t in ts] for n, ts in norms.items() for mode in ("training", "inference")}
         right = all((min(v) > 1e-9) if k == ("batch", "training") else (max(v) < 1e-9) for k, v in changes.items())
-        rows = [Row(f"{n}, {mode}: change of a logit", v, ".2g") for (n, mode), v in changes.items()]
+        rows = [ClaimRow(f"{n}, {mode}: change of a logit", v, ".2g") for (n, mode), v in changes.items()]
         ahead = differences(parts["accuracy"])
-        rows += [Row(f"batch − layer at batch size {size}: test accuracy (points)", v, "+.1f") for size, v in ahead.items()]
+        rows += [ClaimRow(f"batch − layer at batch size {size}: test accuracy (points)", v, "+.1f") for size, v in ahead.items()]
         told = ", ".join(f"{statistics.fmean(v):+.1f} at {size}" for size, v in ahead.items())
         number = (
             f"in training BatchNorm's logits change by {min(changes['batch', 'training']):.2g} or more, LayerNorm's "
             f"by {max(changes['layer', 'training']):.1g}; in inference neither; accuracy of BatchNorm − LayerNorm: "
             f"{told} points"
         )
-        return Finding("holds" if right else "fails", number, rows)
+        return ClaimResult("holds" if right else "fails", number, rows)
 
-    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+    def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         axis = figure.subplots()
         ahead = differences([t for t in trials if t["part"] == "accuracy"])
         for size, some in ahead.items():
@@ -96,7 +96,7 @@ class BatchAndLayerNorm(Claim):
         axis.set(xlabel="batch size; dots: seeds", ylabel="BatchNorm − LayerNorm:\ntest accuracy (points)")
 
 
-def differences(trials: Sequence[Trial]) -> dict[int, list[float]]:
+def differences(trials: Sequence[ClaimTrial]) -> dict[int, list[float]]:
     """BatchNorm − LayerNorm in points of test accuracy, per seed, by batch size."""
     of = {(t["size"], t["norm"], t["seed"]): 100 * t["accuracy"] for t in trials}
     sizes, seeds = by(trials, "size"), by(trials, "seed")

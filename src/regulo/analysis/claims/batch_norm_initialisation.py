@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Claim, Finding, Numbers, Row, Trial, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ class BatchNormInitialisation(Claim):
         "all; the gradient is divided by it, so that the scale becomes a learning rate (η / ‖w‖²), and the "
         "insensitivity lasts as long as that rate trains."
     )
-    source = "Ioffe & Szegedy 2015, arXiv:1502.03167, section 3.3; van Laarhoven 2017, arXiv:1706.05350"
+    reference = "Ioffe & Szegedy 2015, arXiv:1502.03167, section 3.3; van Laarhoven 2017, arXiv:1706.05350"
     method = (
         "Small residual networks of two depths whose convolutions are initialised at 1/32 to 32 times their usual "
         "scale, with BatchNorm and with none, 200 steps of SGD with momentum at the better of the rates .01 and .1. "
@@ -35,33 +35,33 @@ class BatchNormInitialisation(Claim):
         "fails at none."
     )
 
-    def trials(self, quick: bool) -> list[Trial]:
+    def trials(self, quick: bool) -> list[ClaimTrial]:
         depths, seeds = ((8,), 1) if quick else ((8, 20), 3)
         return [
-            Trial(f"depth{d}-{arm}-seed{s}", {"depth": d, "arm": arm, "seed": s})
+            ClaimTrial(f"depth{d}-{arm}-seed{s}", {"depth": d, "arm": arm, "seed": s})
             for d in depths
             for arm in ("BatchNorm", "none")
             for s in range(seeds)
         ]
 
-    def measure(self, trial: Trial, folder: Path) -> Numbers:
+    def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         from regulo.analysis.claims.batch_norm_learning_rate import end_of_training
 
         place = trial["depth"], trial["arm"], trial["seed"]
         return {"losses": [min(end_of_training(*place, rate, scale) for rate in RATES) for scale in SCALES]}
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         rows, wins, told = [], [], []
         for depth, some in by(trials, "depth").items():
             counts = {arm: [sum(loss < TRAINED for loss in t["losses"]) for t in ts] for arm, ts in by(some, "arm").items()}
-            rows += [Row(f"depth {depth}, {arm}: scales that train", v, ".1f") for arm, v in counts.items()]
+            rows += [ClaimRow(f"depth {depth}, {arm}: scales that train", v, ".1f") for arm, v in counts.items()]
             ours, without = (statistics.fmean(counts[arm]) for arm in ("BatchNorm", "none"))
             wins.append(ours >= without + 1)
             told.append(f"{ours:.1f} against {without:.1f} of {len(SCALES)} at depth {depth}")
         verdict = "holds" if all(wins) else "holds with a limit" if any(wins) else "fails"
-        return Finding(verdict, "scales that train: " + ", ".join(told), rows)  # type: ignore[arg-type]
+        return ClaimResult(verdict, "scales that train: " + ", ".join(told), rows)  # type: ignore[arg-type]
 
-    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+    def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         from regulo.analysis.claims.batch_norm_learning_rate import curves
 
         curves(trials, SCALES, "initial scale (× usual)", 2, figure)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Claim, Finding, Numbers, Row, Trial, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ class BatchNormLearningRate(Claim):
         "optimizer, and *why* is disputed. With an initialisation made for it, residual networks train at the same "
         "rates without any norm."
     )
-    source = (
+    reference = (
         "Ioffe & Szegedy 2015, arXiv:1502.03167, section 4.2; Bjorck et al. 2018, arXiv:1806.02375; Santurkar et al. "
         "2018, arXiv:1805.11604; the objection: Zhang et al. 2019 (Fixup), arXiv:1901.09321"
     )
@@ -39,17 +39,17 @@ class BatchNormLearningRate(Claim):
         "every depth refutes the claim, 10 to 100 at every depth confirms it."
     )
 
-    def trials(self, quick: bool) -> list[Trial]:
+    def trials(self, quick: bool) -> list[ClaimTrial]:
         depths, seeds = ((8,), 1) if quick else ((8, 20), 3)
         rates = list(RATES[:: 2 if quick else 1])
         return [
-            Trial(f"depth{d}-{arm.replace(', ', '-')}-seed{s}", {"depth": d, "arm": arm, "seed": s, "rates": rates})
+            ClaimTrial(f"depth{d}-{arm.replace(', ', '-')}-seed{s}", {"depth": d, "arm": arm, "seed": s, "rates": rates})
             for d in depths
             for arm in ARMS
             for s in range(seeds)
         ]
 
-    def measure(self, trial: Trial, folder: Path) -> Numbers:
+    def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         losses: list[float] = []
         for rate in trial["rates"]:
             losses.append(end_of_training(trial["depth"], trial["arm"], trial["seed"], rate))
@@ -57,14 +57,14 @@ class BatchNormLearningRate(Claim):
                 break
         return {"losses": losses}
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         rows, typical, remarks = [], {}, []
         for depth, some in by(trials, "depth").items():
             best = {(t["arm"], t["seed"]): largest(t) for t in some}
             for arm in ARMS:
                 rates = [r for (a, _), r in best.items() if a == arm and r is not None]
                 if rates:
-                    rows.append(Row(f"depth {depth}, {arm}: largest rate that trains", rates, ".3g"))
+                    rows.append(ClaimRow(f"depth {depth}, {arm}: largest rate that trains", rates, ".3g"))
                 if len(rates) < len(some) // len(ARMS):
                     remarks.append(f"at depth {depth} {arm} trains at no rate in {len(some) // len(ARMS) - len(rates)} cases")
             ratios = []
@@ -74,7 +74,7 @@ class BatchNormLearningRate(Claim):
                 if ours is not None and without:
                     ratios.append(ours / max(without))
             if ratios:
-                rows.append(Row(f"depth {depth}: ratio", ratios, ".1f"))
+                rows.append(ClaimRow(f"depth {depth}: ratio", ratios, ".1f"))
                 typical[depth] = statistics.geometric_mean(ratios)
         if any(largest(t) == t["rates"][-1] for t in trials):
             remarks.append("some trained at the highest rate of the grid")
@@ -82,9 +82,9 @@ class BatchNormLearningRate(Claim):
         low, high = min(typical.values(), default=0.0), max(typical.values(), default=0.0)
         verdict = "fails" if high < 2 else "holds" if low >= 10 and high <= 100 else "holds with a limit"
         number = "; ".join([f"the largest rate that trains is {told} that of the better network without", *remarks])
-        return Finding(verdict, number, rows)  # type: ignore[arg-type]
+        return ClaimResult(verdict, number, rows)  # type: ignore[arg-type]
 
-    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+    def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         curves(trials, trials[0]["rates"], "learning rate", 10, figure)
 
 
@@ -108,7 +108,7 @@ def end_of_training(depth: int, arm: str, seed: int, rate: float, scale: float =
     return end if math.isfinite(end) else 1e9
 
 
-def largest(trial: Trial) -> float | None:
+def largest(trial: ClaimTrial) -> float | None:
     """The end of the stretch of rates around the best one in which all train; None if none does."""
     losses: list[float] = trial["losses"]
     best = min(range(len(losses)), key=lambda i: losses[i])
@@ -120,7 +120,7 @@ def largest(trial: Trial) -> float | None:
     return trial["rates"][end]
 
 
-def curves(trials: Sequence[Trial], grid: Sequence[float], label: str, base: int, figure: "Figure") -> None:
+def curves(trials: Sequence[ClaimTrial], grid: Sequence[float], label: str, base: int, figure: "Figure") -> None:
     """The loss at the end over a grid, a panel per depth, a colour per arm; what diverged is a cross at the top."""
     axes = figure.subplots(1, len(by(trials, "depth")), sharey=True, squeeze=False)[0]
     for axis, (depth, some) in zip(axes, by(trials, "depth").items(), strict=True):

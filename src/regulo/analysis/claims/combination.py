@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from regulo.analysis.claims.base import Finding, Row, Trial
+from regulo.analysis.claims.base import ClaimResult, ClaimRow, ClaimTrial
 from regulo.analysis.claims.lab.comparison import Comparison, contrast, diverged, means, rows
 from regulo.analysis.claims.lab.experiments import short
 
@@ -28,7 +28,7 @@ class Combination(Comparison):
         "because they act on different things. Loose: it does not say how much each adds to the others. (What "
         "BatchNorm does is tried in claims 4 to 6; convolutions are taken for granted.)"
     )
-    source = "the lesson; for photographs He et al. 2019, arXiv:1812.01187 (each addition measured)"
+    reference = "the lesson; for photographs He et al. 2019, arXiv:1812.01187 (each addition measured)"
     method = (
         "A small network (width 16) for up to 30 epochs with none, each alone, and all three, at the strengths of their "
         "YAML files. The claim fails unless all three are clearly above none in test accuracy; it holds if they are also "
@@ -40,18 +40,18 @@ class Combination(Comparison):
         length = [] if quick else ["trainer.max_epochs=30"]
         return {n: short(quick, *length, f"regularizer={PARTS[n]}") for n in names}
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         validated = means(trials, "val/acc")
         best = max((c for c in validated if c not in ("none", "all three")), key=lambda c: validated[c])
         over_none, over_best = (contrast(trials, "test/acc", "all three", c, tests=2) for c in ("none", best))
         calmer = contrast(trials, "test/loss", "all three", best, factor=1)
         table = [*rows(trials, "test/acc", ": test accuracy (%)"), *rows(trials, "test/loss", ": test NLL", 1, ".3f")]
         table += [*rows(trials, "gap/acc", ": gap (points)"), *rows(trials, "epochs", ": epochs", 1, ".1f")]
-        table.append(Row("all three − none: test accuracy (points)", over_none.differences, "+.2f"))
-        table.append(Row(f"all three − {best}: test accuracy (points)", over_best.differences, "+.2f"))
+        table.append(ClaimRow("all three − none: test accuracy (points)", over_none.differences, "+.2f"))
+        table.append(ClaimRow(f"all three − {best}: test accuracy (points)", over_best.differences, "+.2f"))
         number = (
             f"all three: {over_none} points over none, {over_best} over the single one that is best on validation "
             f"({best}), {calmer.mean:+.3f} nats{diverged(trials)}"
         )
         verdict = "fails" if not over_none.above else "holds" if over_best.above else "holds with a limit"
-        return Finding(verdict, number, table)  # type: ignore[arg-type]
+        return ClaimResult(verdict, number, table)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Claim, Finding, Numbers, Row, Trial, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
 from regulo.analysis.claims.lab.comparison import contrast, dots, means, per_seed, rows
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class ConvDropout(Claim):
         "channel is much more than an element; and networks with BatchNorm often gain nothing from either, because "
         "the variance that dropout adds disagrees with the running statistics."
     )
-    source = (
+    reference = (
         "Tompson et al. 2015, arXiv:1411.4280, section 3.2; the objection: Li et al. 2019, arXiv:1801.05134; where "
         "to place it: Kim et al. 2023, arXiv:2302.06112"
     )
@@ -36,37 +36,37 @@ class ConvDropout(Claim):
         "accuracy, fails if clearly below, and is undecided in between."
     )
 
-    def trials(self, quick: bool) -> list[Trial]:
+    def trials(self, quick: bool) -> list[ClaimTrial]:
         steps, seeds = (300, 1) if quick else (800, 3)
         conditions = {"none": {"unit": "none", "p": 0.0, "steps": steps}}
         for p in RATES[1:2] if quick else RATES:
             conditions |= {f"{unit} {p:g}": {"unit": unit, "p": p, "steps": steps} for unit in ("channels", "elements")}
         return per_seed(conditions, seeds)
 
-    def measure(self, trial: Trial, folder: Path) -> Numbers:
+    def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         from torch import nn
 
         from regulo.analysis.claims.lab.experiments import evaluation, fit, network
-        from regulo.models.components.sites import sites
+        from regulo.models.components.sites import find_sites
 
         model = network(trial["seed"], f"model.width={WIDTH}", "regularizer=none")
         if trial["p"]:
-            for site in sites(model, "conv"):
-                site.put((nn.Dropout2d if trial["unit"] == "channels" else nn.Dropout)(trial["p"]))
+            for site in find_sites(model, "conv"):
+                site.insert((nn.Dropout2d if trial["unit"] == "channels" else nn.Dropout)(trial["p"]))
         fit(model, trial["steps"], RATE, BATCH, trial["seed"], one_cycle=True)
         return {f"{split}/acc": evaluation(model, split).scores()["acc"] for split in ("train", "val", "test")}
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         validated = means(trials, "val/acc")
         best = {u: max((c for c in validated if c.startswith(u)), key=lambda c: validated[c]) for u in ("channels", "elements")}
         ahead = contrast(trials, "test/acc", best["channels"], best["elements"])
         over_none = contrast(trials, "test/acc", best["channels"], "none")
         table = rows(trials, "test/acc", ": test accuracy (%)")
         for condition, some in by(trials, "condition").items():
-            table.append(Row(f"{condition}: gap (points)", [100 * (t["train/acc"] - t["test/acc"]) for t in some], ".2f"))
-        table.append(Row(f"{best['channels']} − {best['elements']}: test accuracy (points)", ahead.differences, "+.2f"))
+            table.append(ClaimRow(f"{condition}: gap (points)", [100 * (t["train/acc"] - t["test/acc"]) for t in some], ".2f"))
+        table.append(ClaimRow(f"{best['channels']} − {best['elements']}: test accuracy (points)", ahead.differences, "+.2f"))
         number = f"{best['channels']} against {best['elements']}: {ahead} points of test accuracy; against none: {over_none}"
-        return Finding(ahead.verdict, number, table)
+        return ClaimResult(ahead.verdict, number, table)
 
-    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+    def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         dots(trials, "test/acc", "test accuracy (%)", figure)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Claim, Finding, Numbers, Row, Trial
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers
 from regulo.analysis.claims.lab.comparison import contrast, dots, means, per_seed, rows
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class DropoutBeforeSoftmax(Claim):
         "dropped logit becomes 0, which the loss punishes most if it was the largest, so that the network learns "
         "logits that are right *on average over masks*, while inference, where nothing is dropped, sees others."
     )
-    source = "the lesson; measures: Guo et al. 2017, arXiv:1706.04599 (ECE)"
+    reference = "the lesson; measures: Guo et al. 2017, arXiv:1706.04599 (ECE)"
     method = (
         f"A small network (width {WIDTH}), 800 steps of SGD (one-cycle, rate {RATE}, batch {BATCH}), with dropout of "
         ".2 and .5 on the features before the last layer or on the logits, and with none. In inference on the test "
@@ -31,14 +31,14 @@ class DropoutBeforeSoftmax(Claim):
         "of none; it fails if neither is clearly above at any rate; else it has a limit."
     )
 
-    def trials(self, quick: bool) -> list[Trial]:
+    def trials(self, quick: bool) -> list[ClaimTrial]:
         steps, seeds = (300, 1) if quick else (800, 3)
         conditions = {"none": {"place": "none", "p": 0.0, "steps": steps}}
         for p in (0.5,) if quick else (0.2, 0.5):
             conditions |= {f"{place} {p:g}": {"place": place, "p": p, "steps": steps} for place in ("features", "logits")}
         return per_seed(conditions, seeds)
 
-    def measure(self, trial: Trial, folder: Path) -> Numbers:
+    def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         from torch import nn
 
         from regulo.analysis.claims.lab.experiments import evaluation, fit, network
@@ -53,7 +53,7 @@ class DropoutBeforeSoftmax(Claim):
         scores = answers.scores()
         return {**scores, "overconfidence": confidence - scores["acc"]}
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         rates = sorted({t["p"] for t in trials if t["p"]})
         pairs = [
             contrast(trials, key, f"logits {p:g}", other, tests=8)
@@ -68,7 +68,7 @@ class DropoutBeforeSoftmax(Claim):
         ]
         table += rows(trials, "overconfidence", ": confidence − accuracy (points)", form="+.2f")
         ece, nll, over = (means(trials, key, f) for key, f in (("ece", 100), ("loss", 1), ("overconfidence", 100)))
-        table.append(Row(f"logits − features at {rates[-1]:g}: ECE (points)", pairs[-4].differences, "+.2f"))
+        table.append(ClaimRow(f"logits − features at {rates[-1]:g}: ECE (points)", pairs[-4].differences, "+.2f"))
         p = f"{rates[-1]:g}"
         number = (
             f"at p = {p}: ECE {ece[f'logits {p}']:.1f}% and NLL {nll[f'logits {p}']:.3f} with dropout of the logits, "
@@ -77,7 +77,7 @@ class DropoutBeforeSoftmax(Claim):
             f"{over[f'features {p}']:+.1f}, {over['none']:+.1f} points"
         )
         clear = [c.above for c in pairs]
-        return Finding("holds" if all(clear) else "holds with a limit" if any(clear) else "fails", number, table)
+        return ClaimResult("holds" if all(clear) else "holds with a limit" if any(clear) else "fails", number, table)
 
-    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+    def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         dots(trials, "ece", "expected calibration error (%)", figure)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from regulo.analysis.claims.base import Claim, Finding, Numbers, Row, Trial, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ class DropoutEnsemble(Claim):
         "identity; for deeper networks the lesson gives no size, and there is no bound that is useful. Nor are all "
         "2ⁿ different: a layer that is dropped whole cuts off what is before it."
     )
-    source = (
+    reference = (
         "Hinton et al. 2012, arXiv:1207.0580 (the identity); Baldi & Sadowski 2013, NeurIPS 26 (estimates for "
         "logistic units); Warde-Farley et al. 2014, arXiv:1312.6197 (the exact mean in small networks); Goodfellow "
         "et al. 2016, section 7.12"
@@ -42,12 +42,14 @@ class DropoutEnsemble(Claim):
         "more than a tenth of the KL of a typical single subnetwork does, and what is left is the limit."
     )
 
-    def trials(self, quick: bool) -> list[Trial]:
+    def trials(self, quick: bool) -> list[ClaimTrial]:
         return [
-            Trial(f"layers{n}-seed{seed}", {"layers": n, "seed": seed}) for n in (1, 2, 3) for seed in range(1 if quick else 5)
+            ClaimTrial(f"layers{n}-seed{seed}", {"layers": n, "seed": seed})
+            for n in (1, 2, 3)
+            for seed in range(1 if quick else 5)
         ]
 
-    def measure(self, trial: Trial, folder: Path) -> Numbers:
+    def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         from regulo.analysis.claims.lab.experiments import tensors
 
         (x, y), (test, labels) = tensors("train"), tensors("test")
@@ -66,30 +68,33 @@ class DropoutEnsemble(Claim):
         with torch.no_grad():
             return compare(layers.double(), test.double(), labels[:IMAGES], widths[1:-1])
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         depth = by(trials, "layers")
         identity = all(t["kl"] < 1e-12 for t in depth[1])
         near = all(t["kl"] < 0.1 * t["kl_single"] for n in depth if n > 1 for t in depth[n])
         name = {n: f"{n} layer{'s' * (n > 1)}" for n in depth}
         rows = [
-            Row(f"{name[n]}: KL(geometric mean ‖ full network), nats", [t["kl"] for t in ts], ".3g") for n, ts in depth.items()
+            ClaimRow(f"{name[n]}: KL(geometric mean ‖ full network), nats", [t["kl"] for t in ts], ".3g")
+            for n, ts in depth.items()
         ]
         rows += [
-            Row(f"{name[n]}: KL(… ‖ a single subnetwork), nats", [t["kl_single"] for t in ts], ".3g") for n, ts in depth.items()
+            ClaimRow(f"{name[n]}: KL(… ‖ a single subnetwork), nats", [t["kl_single"] for t in ts], ".3g")
+            for n, ts in depth.items()
         ]
         rows += [
-            Row(f"{name[n]}: same class as the mean (%)", [100 * t["agreement"] for t in ts], ".1f") for n, ts in depth.items()
+            ClaimRow(f"{name[n]}: same class as the mean (%)", [100 * t["agreement"] for t in ts], ".1f")
+            for n, ts in depth.items()
         ]
-        rows += [Row(f"{name[n]}: different subnetworks", [t["different"] for t in ts], "g") for n, ts in depth.items()]
+        rows += [ClaimRow(f"{name[n]}: different subnetworks", [t["different"] for t in ts], "g") for n, ts in depth.items()]
         deep = max(t["kl"] for n in depth if n > 1 for t in depth[n])
         number = (
             f"one layer: KL ≤ {max(t['kl'] for t in depth[1]):.1g} nats, an identity; deeper: up to {deep:.2g} nats, "
             f"where a single subnetwork is {min(t['kl_single'] for n in depth if n > 1 for t in depth[n]):.2g} or "
             "more away"
         )
-        return Finding("fails" if not (identity and near) else "holds with a limit", number, rows)
+        return ClaimResult("fails" if not (identity and near) else "holds with a limit", number, rows)
 
-    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+    def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         axis = figure.subplots()
         for key, label in (("kl_single", "a single subnetwork (mean)"), ("kl", "the full network")):
             axis.semilogy([t["layers"] for t in trials], [max(t[key], 1e-17) for t in trials], "o", label=label)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from regulo.analysis.claims.base import Claim, Finding, Numbers, Row, Trial, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ class DropoutExpectation(Claim):
         "time, and names scaling in training as the equivalent form; it is the expectation of the *activation* that "
         "is kept, not its variance, nor that of what a non-linearity such as the softmax makes of it."
     )
-    source = (
+    reference = (
         "Srivastava et al. 2014, JMLR 15:1929 (section 10 for scaling in training); the variance: Li et al. 2019, "
         "arXiv:1801.05134"
     )
@@ -37,13 +37,13 @@ class DropoutExpectation(Claim):
         "from the softmax of inference."
     )
 
-    def trials(self, quick: bool) -> list[Trial]:
+    def trials(self, quick: bool) -> list[ClaimTrial]:
         rates = (0.5,) if quick else (0.1, 0.2, 0.5)
-        return [Trial(f"p{p}-seed{seed}", {"p": p, "seed": seed}) for p in rates for seed in range(1 if quick else 3)]
+        return [ClaimTrial(f"p{p}-seed{seed}", {"p": p, "seed": seed}) for p in rates for seed in range(1 if quick else 3)]
 
-    def measure(self, trial: Trial, folder: Path) -> Numbers:
+    def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         from regulo.analysis.claims.lab.experiments import fit, network, tensors
-        from regulo.models.components.sites import sites
+        from regulo.models.components.sites import find_sites
 
         p = trial["p"]
         model = network(trial["seed"], "model.width=32", "regularizer=[dropout]", f"regularizer.dropout.fc={p}")
@@ -51,7 +51,7 @@ class DropoutExpectation(Claim):
         fit(model, STEPS, 0.1, 64, trial["seed"])
         plain.load_state_dict(model.state_dict())
         x = tensors("test")[0][:IMAGES]
-        (site,) = sites(model, "fc")
+        (site,) = find_sites(model, "fc")
         seen: list[torch.Tensor] = []
         handle = site.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
         with torch.no_grad():
@@ -68,14 +68,15 @@ class DropoutExpectation(Claim):
             shift = (softmax / MASKS - head(h).softmax(1)).abs().sum(1).mean() / 2
         return {"largest_error": error[h != 0].max().item(), "inference_difference": same, "softmax_shift": shift.item()}
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         right = all(t["inference_difference"] == 0 and t["largest_error"] < 6 for t in trials)
         rates = by(trials, "p").items()
         table = [
-            Row(f"p = {p}: largest error of a mean (standard errors)", [t["largest_error"] for t in ts], ".2f") for p, ts in rates
+            ClaimRow(f"p = {p}: largest error of a mean (standard errors)", [t["largest_error"] for t in ts], ".2f")
+            for p, ts in rates
         ]
         table += [
-            Row(f"p = {p}: probability moved by averaging over masks (%)", [100 * t["softmax_shift"] for t in ts], ".2f")
+            ClaimRow(f"p = {p}: probability moved by averaging over masks (%)", [100 * t["softmax_shift"] for t in ts], ".2f")
             for p, ts in rates
         ]
         number = (
@@ -83,9 +84,9 @@ class DropoutExpectation(Claim):
             f"errors, and inference differs by {max(t['inference_difference'] for t in trials):g}; not kept: the mean "
             f"softmax over masks moves up to {100 * max(t['softmax_shift'] for t in trials):.1f}% of the probability"
         )
-        return Finding("holds" if right else "fails", number, table)
+        return ClaimResult("holds" if right else "fails", number, table)
 
-    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+    def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         left, right = figure.subplots(1, 2)
         for axis, key, label in (
             (left, "largest_error", "largest error of a mean\n(standard errors)"),

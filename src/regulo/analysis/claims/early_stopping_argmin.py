@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regulo.analysis.claims.base import Claim, Finding, Numbers, Row, Trial
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +34,7 @@ class EarlyStoppingArgmin(Claim):
         "Loose: the argmin is taken over the epochs that were run; a patience that is too short ends the run before "
         "the true one, above all under a schedule that ends at a low rate."
     )
-    source = "Prechelt 1998; Goodfellow et al. 2016, section 7.8, algorithm 7.1; Bishop 1995 (as regularization)"
+    reference = "Prechelt 1998; Goodfellow et al. 2016, section 7.8, algorithm 7.1; Bishop 1995 (as regularization)"
     method = (
         "The framework's own callbacks, checkpoints and plan around a module whose validation loss follows a given "
         "curve and whose single weight is the epoch: the weight that is handed on must be the first argmin, and the "
@@ -42,10 +42,10 @@ class EarlyStoppingArgmin(Claim):
         "alone sees another argmin than both together."
     )
 
-    def trials(self, quick: bool) -> list[Trial]:
-        return [Trial(f"{ranks}-process{'es' * (ranks > 1)}", {"ranks": ranks}) for ranks in (1, 2)]
+    def trials(self, quick: bool) -> list[ClaimTrial]:
+        return [ClaimTrial(f"{ranks}-process{'es' * (ranks > 1)}", {"ranks": ranks}) for ranks in (1, 2)]
 
-    def measure(self, trial: Trial, folder: Path) -> Numbers:
+    def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         target = folder / "scripted" / str(trial["ranks"])
         shutil.rmtree(target, ignore_errors=True)
         if trial["ranks"] == 1:
@@ -61,19 +61,19 @@ class EarlyStoppingArgmin(Claim):
             raise RuntimeError(ended.stderr[-500:])
         return {"ends": json.loads((target / "numbers.json").read_text())}
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         rows, correct = [], 0
         for t in trials:
             for (name, losses), end in zip(CURVES.items(), t["ends"], strict=True):
                 best = losses.index(min(losses))
                 correct += end["handed_on"] == best and end["epochs"] == min(len(losses), best + 1 + PATIENCE)
                 label = f"{t['ranks']} process{'es' * (t['ranks'] > 1)}, argmin {name} (epoch {best}): epoch handed on"
-                rows.append(Row(label, [end["handed_on"]], "g"))
+                rows.append(ClaimRow(label, [end["handed_on"]], "g"))
         cases = len(CURVES) * len(trials)
         number = f"in {correct} of {cases} cases the weights of the first argmin are handed on, and the run ends when it should"
-        return Finding("holds" if correct == cases else "fails", number, rows)
+        return ClaimResult("holds" if correct == cases else "fails", number, rows)
 
-    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+    def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         axis = figure.subplots()
         for place, ((name, losses), end) in enumerate(zip(CURVES.items(), trials[0]["ends"], strict=True)):
             axis.plot(range(len(losses)), losses, ".-", color=f"C{place}", label=name, alpha=0.8)
@@ -91,7 +91,7 @@ def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
     from lightning.pytorch.strategies import DDPStrategy
     from torch.utils.data import DataLoader
 
-    from regulo.config.trainer import TrainerSpec
+    from regulo.config.trainer import TrainerConfig
     from regulo.distributed.preemption import StopRequest
     from regulo.regularizers.base import Goal
     from regulo.regularizers.components.plan import Plan
@@ -126,7 +126,7 @@ def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
         devices=ranks,
         strategy=DDPStrategy(process_group_backend="gloo") if ranks > 1 else "auto",
         max_epochs=len(losses),
-        callbacks=[*plan.callbacks(goal), *checkpoint_callbacks(run.checkpoints, goal, TrainerSpec(), StopRequest(None))],
+        callbacks=[*plan.callbacks(goal), *checkpoint_callbacks(run.checkpoints, goal, TrainerConfig(), StopRequest(None))],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

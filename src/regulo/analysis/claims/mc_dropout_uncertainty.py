@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Claim, Finding, Numbers, Row, Trial, mean
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ class MCDropoutUncertainty(Claim):
         "uncertainty. Loose: the approximation does not concentrate with more data, and the entropy of one plain "
         "pass is already larger off the distribution; the question is whether MC dropout tells more."
     )
-    source = (
+    reference = (
         "Gal & Ghahramani 2016, arXiv:1506.02142; the objection: Osband 2016, 'Risk versus Uncertainty in Deep "
         "Learning'; comparisons under shift: Ovadia et al. 2019, arXiv:1906.02530"
     )
@@ -36,23 +36,23 @@ class MCDropoutUncertainty(Claim):
         "plain pass stand beside it."
     )
 
-    def trials(self, quick: bool) -> list[Trial]:
+    def trials(self, quick: bool) -> list[ClaimTrial]:
         from regulo.analysis.claims.lab.experiments import short
 
         overrides = short(quick, *PLAN, *(["regularizer.mc_dropout.samples=8"] if quick else []))
-        return [Trial(f"seed{s}", {"overrides": overrides, "seed": s}) for s in range(1 if quick else 3)]
+        return [ClaimTrial(f"seed{s}", {"overrides": overrides, "seed": s}) for s in range(1 if quick else 3)]
 
-    def measure(self, trial: Trial, folder: Path) -> Numbers:
+    def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         import torch
 
         from regulo.analysis.claims.lab.experiments import tensors, train
-        from regulo.evaluation.restore import restore
+        from regulo.evaluation.restore import load_run
         from regulo.tracking.run_dir import RunFolder
 
         result = train([*trial["overrides"], f"seed={trial['seed']}"], folder)
         if result["status"] != "done":
             raise RuntimeError(f"the run in {result['folder']} diverged")
-        run = restore(RunFolder.open(result["folder"]))
+        run = load_run(RunFolder.open(result["folder"]))
         x = tensors("test")[0][:1000]
         torch.manual_seed(trial["seed"])
         scores: dict[str, dict[str, Tensor]] = {}
@@ -68,14 +68,14 @@ class MCDropoutUncertainty(Claim):
             for key in ("mutual_information", "entropy", "softmax")
         } | {"means": {kind: s["mutual_information"].mean().item() for kind, s in scores.items()}}
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         names = {
             "mutual_information": "mutual information",
             "entropy": "predictive entropy",
             "softmax": "entropy of one plain pass",
         }
         table = [
-            Row(f"{kind}: AUROC of the {name}", [t[f"{kind}/{key}"] for t in trials], ".3f")
+            ClaimRow(f"{kind}: AUROC of the {name}", [t[f"{kind}/{key}"] for t in trials], ".3f")
             for kind in KINDS
             for key, name in names.items()
         ]
@@ -84,9 +84,9 @@ class MCDropoutUncertainty(Claim):
         told = ", ".join(f"{kind} {mean(trials, f'{kind}/mutual_information'):.2f}" for kind in KINDS)
         number = f"AUROC of the mutual information: {told}; above that of one plain pass's entropy on {len(wins)} of {len(KINDS)}"
         verdict = "holds" if len(larger) == len(KINDS) else "holds with a limit" if larger else "fails"
-        return Finding(verdict, number, table)  # type: ignore[arg-type]
+        return ClaimResult(verdict, number, table)  # type: ignore[arg-type]
 
-    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+    def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         axis = figure.subplots()
         keys = (
             ("mutual_information", "mutual information"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from regulo.analysis.claims.base import Finding, Trial
+from regulo.analysis.claims.base import ClaimResult, ClaimTrial
 from regulo.analysis.claims.lab.comparison import Comparison, diverged, means, rows, values
 
 IMAGES = 1000
@@ -27,7 +27,7 @@ class RandomLabels(Comparison):
         "validation shows overfitting. Loose: the paper's point is also that explicit regularization is *neither "
         "necessary nor sufficient*: with it, networks still fit random labels."
     )
-    source = "Zhang et al. 2017, arXiv:1611.03530, sections 2 and 3"
+    reference = "Zhang et al. 2017, arXiv:1611.03530, sections 2 and 3"
     method = (
         f"{IMAGES:,} images whose labels are drawn at random; the default network (depth 8, width 32) for 40 epochs "
         "of SGD at rate .1, cosine; with no regularizer and with each of five. The claim is refuted if without one "
@@ -38,11 +38,11 @@ class RandomLabels(Comparison):
     def conditions(self, quick: bool) -> dict[str, list[str]]:
         names = ("none", "augmentation") if quick else tuple(KINDS)
         images = IMAGES // 2 if quick else IMAGES
-        common = ["data.label_noise=1", f"data.train_images={images}", f"data.clean_subset={images}", "data.batch_size=32"]
+        common = ["data.label_noise=1", f"data.max_train_images={images}", f"data.clean_subset={images}", "data.batch_size=32"]
         common += ["trainer.max_epochs=40", "optim.schedule=cosine", "optim.lr=0.1"]
         return {name: [*common, f"regularizer={KINDS[name]}"] for name in names}
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         fitted, test = values(trials, "train_clean/acc"), means(trials, "test/acc")
         average = means(trials, "train_clean/acc")
         right = min(fitted["none"]) >= 99 and 7 <= test["none"] <= 13
@@ -52,4 +52,4 @@ class RandomLabels(Comparison):
         still = [k for k, m in average.items() if k != "none" and m >= 99]
         number = f"{average['none']:.1f}% of random labels fitted at a test accuracy of {test['none']:.1f}%; with {others}"
         number += f": {' and '.join(still)} alone do{'es' * (len(still) == 1)} not prevent it" if still else ""
-        return Finding("holds" if right else "fails", number + diverged(trials), table)
+        return ClaimResult("holds" if right else "fails", number + diverged(trials), table)

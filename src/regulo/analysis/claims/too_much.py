@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Finding, Row, Trial, by
+from regulo.analysis.claims.base import ClaimResult, ClaimRow, ClaimTrial, by
 from regulo.analysis.claims.lab.comparison import Comparison, contrast, diverged, means, rows
 from regulo.analysis.claims.lab.experiments import short
 
@@ -23,7 +23,7 @@ class TooMuch(Comparison):
         "Techniques should be combined without over-regularizing. Loose: the lesson gives no sign by which to tell; "
         "a gap near zero with falling training accuracy is one. A longer run bears stronger regularization."
     )
-    source = (
+    reference = (
         "the lesson; an example (n = 1): CIFAR-100 ResNet-18 at 24.4% error, with stochastic depth on top at 31.4%, "
         "in the tables of weiaicunzai/pytorch-cifar100"
     )
@@ -40,7 +40,7 @@ class TooMuch(Comparison):
         length = [] if quick else ["trainer.max_epochs=30"]
         return {f"{s:g}": short(quick, *length, *plan) for s, plan in plans.items()}
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         validated = means(trials, "val/acc")
         best, top = max(validated, key=lambda c: validated[c]), list(validated)[-1]
         table = [
@@ -49,19 +49,19 @@ class TooMuch(Comparison):
             *rows(trials, "gap/acc", " ×: gap (points)"),
         ]
         if best == top:
-            return Finding("fails", f"{top} × is the best on validation{diverged(trials)}", table)
+            return ClaimResult("fails", f"{top} × is the best on validation{diverged(trials)}", table)
         test, train = (contrast(trials, key, top, best) for key in ("test/acc", "train_clean/acc"))
-        table.append(Row(f"{top} × − {best} ×: test accuracy (points)", test.differences, "+.2f"))
+        table.append(ClaimRow(f"{top} × − {best} ×: test accuracy (points)", test.differences, "+.2f"))
         number = (
             f"{best} × is best on validation; {top} × changes test accuracy by {test} points and clean training "
             f"accuracy by {train}{diverged(trials)}"
         )
         if test.above:
-            return Finding("fails", number, table)
+            return ClaimResult("fails", number, table)
         clear = test.below and train.below and best != "0"
-        return Finding("holds" if clear else "holds with a limit", number, table)
+        return ClaimResult("holds" if clear else "holds with a limit", number, table)
 
-    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+    def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         axis = figure.subplots()
         for key, label, colour in (
             ("train_clean/acc", "clean training images", "tab:blue"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Claim, Finding, Numbers, Row, Trial, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
 from regulo.analysis.claims.lab.comparison import contrast, diverged, kept, means, rows
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class WeightDecayAndL2(Claim):
         "convention. Under SGD *with momentum* the two are the same only up to the momentum's memory, and that AdamW "
         "generalizes better is an experiment's outcome."
     )
-    source = "Loshchilov & Hutter 2019, arXiv:1711.05101, propositions 1 and 2, algorithms 1 and 2"
+    reference = "Loshchilov & Hutter 2019, arXiv:1711.05101, propositions 1 and 2, algorithms 1 and 2"
     method = (
         f"Part one, exact: {STEPS} steps of a small network in float64 under both; the largest difference of a "
         "weight, relative to the largest weight. Plain SGD must stay below 1e-10, Adam must exceed 1e-3, or the "
@@ -35,12 +35,12 @@ class WeightDecayAndL2(Claim):
         "has a limit."
     )
 
-    def trials(self, quick: bool) -> list[Trial]:
+    def trials(self, quick: bool) -> list[ClaimTrial]:
         from regulo.analysis.claims.lab.experiments import short
 
         rules = ("sgd", "momentum", "adam")
         trials = [
-            Trial(f"exact-{r}-{s}", {"part": "exact", "rule": r, "seed": s}) for r in rules for s in range(1 if quick else 3)
+            ClaimTrial(f"exact-{r}-{s}", {"part": "exact", "rule": r, "seed": s}) for r in rules for s in range(1 if quick else 3)
         ]
         for mode, rates in RATES.items():
             for rate in rates[1:2] if quick else rates:
@@ -49,36 +49,36 @@ class WeightDecayAndL2(Claim):
                 for s in range(1 if quick else 2):
                     label = f"{mode} {rate:g}"
                     settings = {"part": "run", "condition": label, "seed": s, "overrides": short(quick, *plan)}
-                    trials.append(Trial(f"{mode}-{rate}-{s}", settings))
+                    trials.append(ClaimTrial(f"{mode}-{rate}-{s}", settings))
         return trials
 
-    def measure(self, trial: Trial, folder: Path) -> Numbers:
+    def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         from regulo.analysis.claims.lab.experiments import train
 
         if trial["part"] == "exact":
             return {"difference": difference(trial["rule"], trial["seed"])}
         return kept(train([*trial["overrides"], f"seed={trial['seed']}"], folder))
 
-    def judge(self, trials: Sequence[Trial]) -> Finding:
+    def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         exact = {
             rule: [t["difference"] for t in ts] for rule, ts in by([t for t in trials if t["part"] == "exact"], "rule").items()
         }
-        table = [Row(f"{rule}: relative difference after {STEPS} steps", v, ".2g") for rule, v in exact.items()]
+        table = [ClaimRow(f"{rule}: relative difference after {STEPS} steps", v, ".2g") for rule, v in exact.items()]
         runs = [t for t in trials if t["part"] == "run"]
         table += rows(runs, "test/acc", ": test accuracy (%)")
         validated, test = means(runs, "val/acc"), means(runs, "test/acc")
         best = {m: max((c for c in validated if c.startswith(m)), key=lambda c: validated[c]) for m in RATES}
         ahead = contrast(runs, "test/acc", best["decoupled"], best["l2"])
-        table.append(Row(f"{best['decoupled']} − {best['l2']}: test accuracy (points)", ahead.differences, "+.2f"))
+        table.append(ClaimRow(f"{best['decoupled']} − {best['l2']}: test accuracy (points)", ahead.differences, "+.2f"))
         right = max(exact["sgd"]) < 1e-10 and min(exact["adam"]) > 1e-3
         number = (
             f"plain SGD differs by {max(exact['sgd']):.1g}, Adam by {min(exact['adam']):.2g}; at the strength best on "
             f"validation AdamW has {test[best['decoupled']]:.2f}% and Adam + L2 {test[best['l2']]:.2f}%: {ahead} "
             f"points{diverged(runs)}"
         )
-        return Finding("fails" if not right else "holds" if ahead.above else "holds with a limit", number, table)
+        return ClaimResult("fails" if not right else "holds" if ahead.above else "holds with a limit", number, table)
 
-    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+    def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         left, right = figure.subplots(1, 2)
         exact = by([t for t in trials if t["part"] == "exact"], "rule")
         for rule, some in exact.items():

@@ -3,19 +3,21 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from regulo.analysis.doctor.base import Finding
+from regulo.analysis.doctor.base import RuleFinding
 from regulo.analysis.doctor.examination import examine
 from regulo.config import compose
-from regulo.config.overrides import Recipe
-from regulo.core.errors import Problem, Refused
-from regulo.core.files import write
+from regulo.config.overrides import Overrides
+from regulo.core.errors import InputError, Problem
+from regulo.core.files import atomic_write
 
 ROUNDS = 40
 
 
-def mend(overrides: Sequence[str], difference: float | None = None) -> tuple[list[str], list[Finding], list[Finding]]:
+def apply_fixes(
+    overrides: Sequence[str], difference: float | None = None
+) -> tuple[list[str], list[RuleFinding], list[RuleFinding]]:
     """The overrides with the fixes of all errors and warnings behind them, what was mended, and what is left."""
-    words, mended = list(overrides), list[Finding]()
+    words, mended = list(overrides), list[RuleFinding]()
     for _ in range(ROUNDS):
         findings = examine(words, difference)
         grave = [f for f in findings if f.severity != "note" and f.fix and f not in mended]
@@ -27,16 +29,16 @@ def mend(overrides: Sequence[str], difference: float | None = None) -> tuple[lis
 
 
 def check(file: Path) -> None:
-    """Raise Refused if an experiment cannot be written to this file."""
+    """Raise InputError if an experiment cannot be written to this file."""
     if file.suffix != ".yaml":
-        raise Refused(Problem("--fix", f"{file} is not a name for an experiment", f"{file.with_suffix('.yaml')}"))
+        raise InputError(Problem("--fix", f"{file} is not a name for an experiment", f"{file.with_suffix('.yaml')}"))
     if file.exists():
-        raise Refused(Problem("--fix", f"{file} exists", "name another file: --fix my_experiment.yaml"))
+        raise InputError(Problem("--fix", f"{file} exists", "name another file: --fix my_experiment.yaml"))
     if not file.absolute().parent.is_dir():
-        raise Refused(Problem("--fix", f"there is no folder {file.parent}"))
+        raise InputError(Problem("--fix", f"there is no folder {file.parent}"))
 
 
-def save(file: Path, words: Sequence[str], mended: Sequence[Finding]) -> None:
+def save(file: Path, words: Sequence[str], mended: Sequence[RuleFinding]) -> None:
     """Write the run that these overrides describe as an experiment that says what was mended."""
     head = [
         "Written by regulo doctor --fix; what it changed, and why:",
@@ -46,7 +48,7 @@ def save(file: Path, words: Sequence[str], mended: Sequence[Finding]) -> None:
         "  time      not measured",
         "  expected  not measured",
     ]
-    write(file, Recipe.of(compose.load(words), explicit=True).experiment(file.stem, "\n".join(head)))
+    atomic_write(file, Overrides.from_config(compose.load_config(words), explicit=True).to_experiment(file.stem, "\n".join(head)))
 
 
 def experiments() -> Path:

@@ -10,7 +10,7 @@ from torch import nn
 
 from regulo.config.schema import Config
 from regulo.core.schedule import Ramp
-from regulo.core.types import Facts
+from regulo.core.types import DatasetInfo
 from regulo.data.base import images_per_step
 from regulo.models.components.norms import NORMS
 from regulo.regularizers.base import Regularizer
@@ -22,7 +22,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
+class RuleFinding:
     """One thing that is wrong, or worth knowing."""
 
     severity: Severity
@@ -31,13 +31,13 @@ class Finding:
     what: str
     """what is so, with the numbers"""
     why: str
-    source: str
+    reference: str
     fix: tuple[str, ...] = ()
     """overrides that, all together behind the given ones, mend it; empty: no override does"""
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class RunCase:
     """A run that could be started, and what rules want to know of it."""
 
     config: Config
@@ -45,7 +45,7 @@ class Case:
     """at the run's strength"""
     model: nn.Module
     """with the plan's surgery done"""
-    facts: Facts
+    facts: DatasetInfo
     train: int
     """images that are trained on"""
     val: int
@@ -54,22 +54,24 @@ class Case:
     """the difference of accuracies, in [0, 1], that the user wants to resolve on validation; null: not said"""
 
     @classmethod
-    def of(cls, config: Config, difference: float | None = None) -> "Case":
-        """Open the data and build the model; neither are all files checked nor weights downloaded. Raises Refused."""
-        from regulo.evaluation.restore import trusting
-        from regulo.training.build import build
+    def of(cls, config: Config, difference: float | None = None) -> "RunCase":
+        """Open the data and build the model; neither are all files checked nor weights downloaded. Raises InputError."""
+        from regulo.evaluation.restore import without_input_checks
+        from regulo.training.build import build_components
 
         alone = config.trainer.model_copy(update={"accelerator": "cpu", "devices": 1, "strategy": "auto"})
-        parts = build(dataclasses.replace(trusting(config), trainer=alone))  # on any machine, whatever the run is for
-        val, test = (len(parts.data.evaluated[name]) for name in ("val", "test"))
-        return cls(config, parts.plan, parts.model, parts.data.facts, len(parts.data.train), val, test, difference)
+        parts = build_components(
+            dataclasses.replace(without_input_checks(config), trainer=alone)
+        )  # on any machine, whatever the run is for
+        val, test = (len(parts.data.eval_datasets[name]) for name in ("val", "test"))
+        return cls(config, parts.plan, parts.model, parts.data.facts, len(parts.data.train_dataset), val, test, difference)
 
     # ---- sizes
 
     @property
     def devices(self) -> int:
         """Processes that train at once."""
-        return max(1, self.config.trainer.processes())
+        return max(1, self.config.trainer.world_size())
 
     @property
     def batch(self) -> int:
@@ -105,7 +107,7 @@ class Case:
     @property
     def mixing(self) -> list[Regularizer]:
         """The techniques that mix images of a batch."""
-        return [r for r in self.plan.regularizers if r.turns == "mixing" and all(peak(getattr(r, f, 1)) for f in ("p", "alpha"))]
+        return [r for r in self.plan.regularizers if r.one_of == "mixing" and all(peak(getattr(r, f, 1)) for f in ("p", "alpha"))]
 
     def written(self, strength: float) -> str:
         """The number to write so that, multiplied by the run's strength, it acts as `strength`, to two digits."""
@@ -116,9 +118,9 @@ class Case:
     @functools.cached_property
     def kinds(self) -> frozenset[str]:
         """The kinds of the model's sites."""
-        from regulo.models.components.sites import KINDS, sites
+        from regulo.models.components.sites import KINDS, find_sites
 
-        return frozenset(kind for kind in KINDS if sites(self.model, kind))
+        return frozenset(kind for kind in KINDS if find_sites(self.model, kind))
 
     @property
     def transformer(self) -> bool:
@@ -149,17 +151,17 @@ class Rule(ABC):
     """One rule. Its docstring says what it looks for; one file in `rules/` with one class in it is one rule."""
 
     why: ClassVar[str]
-    source: ClassVar[str]
+    reference: ClassVar[str]
     """the paper and section, or what in this project says so"""
 
     @abstractmethod
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         """What is found in this case."""
 
-    def warning(self, key: str, what: str, *fix: str) -> Finding:
+    def warning(self, key: str, what: str, *fix: str) -> RuleFinding:
         """A finding that will probably cost something."""
-        return Finding("warning", key, what, self.why, self.source, fix)
+        return RuleFinding("warning", key, what, self.why, self.reference, fix)
 
-    def note(self, key: str, what: str, *fix: str) -> Finding:
+    def note(self, key: str, what: str, *fix: str) -> RuleFinding:
         """A finding that is worth knowing."""
-        return Finding("note", key, what, self.why, self.source, fix)
+        return RuleFinding("note", key, what, self.why, self.reference, fix)

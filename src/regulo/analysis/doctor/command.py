@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from regulo.config import validate
 from regulo.core import yaml_files
-from regulo.core.errors import Problem, Refused
-from regulo.core.paths import expanded
+from regulo.core.errors import InputError, Problem
+from regulo.core.paths import expand_path
 from regulo.tracking.run_dir import RunFolder
 
 
@@ -19,7 +19,7 @@ def doctor(words: Sequence[str], fix: str | None, difference: str | None) -> int
     """
     runs = [w for w in words if "=" not in w and not w.startswith("~")]
     if runs and (len(runs) < len(words) or fix is not None or difference is not None):
-        raise Refused(
+        raise InputError(
             Problem("regulo doctor", f"takes overrides or run folders ({runs[0]}), not both, and options with overrides")
         )
     share = None if difference is None else points(difference)
@@ -38,9 +38,9 @@ def doctor(words: Sequence[str], fix: str | None, difference: str | None) -> int
     else:
         from regulo.analysis.doctor import autofix
 
-        file = expanded(fix) if fix else yaml_files.config_dir() / "experiment" / "doctor.yaml"
+        file = expand_path(fix) if fix else yaml_files.config_dir() / "experiment" / "doctor.yaml"
         autofix.check(file)
-        words, mended, findings = autofix.mend(words, share)
+        words, mended, findings = autofix.apply_fixes(words, share)
         terminal.mended(mended)
         terminal.findings(findings)
         if any(f.severity == "error" for f in findings):
@@ -51,25 +51,25 @@ def doctor(words: Sequence[str], fix: str | None, difference: str | None) -> int
 
 
 def points(text: str) -> float:
-    """Percentage points as a share of 1. Raises Refused."""
+    """Percentage points as a share of 1. Raises InputError."""
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if not 0 < value <= 100:
-        raise Refused(Problem("--difference", f"{text!r} is not a number of percentage points", "--difference=1"))
+        raise InputError(Problem("--difference", f"{text!r} is not a number of percentage points", "--difference=1"))
     return value / 100
 
 
 def after(folder: RunFolder) -> None:
     """Tell the verdict on a finished run, and what is found in its configuration."""
     from regulo.analysis.doctor import terminal
-    from regulo.analysis.doctor.base import Case
+    from regulo.analysis.doctor.base import RunCase
     from regulo.analysis.doctor.examination import look
-    from regulo.analysis.doctor.verdict import judge
+    from regulo.analysis.doctor.verdict import give_verdict
 
-    terminal.verdict(folder.path.name, judge(folder))
+    terminal.verdict(folder.path.name, give_verdict(folder))
     try:
-        terminal.findings(look(Case.of(validate.validate(folder.config()))))
-    except Refused as refusal:
+        terminal.findings(look(RunCase.of(validate.validate_config(folder.read_config()))))
+    except InputError as refusal:
         terminal.unexamined(refusal)

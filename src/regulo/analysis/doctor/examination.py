@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 
-from regulo.analysis.doctor.base import SEVERITIES, Case, Finding, Rule
+from regulo.analysis.doctor.base import SEVERITIES, Rule, RuleFinding, RunCase
 from regulo.config import compose
-from regulo.core.errors import Problem, Refused
+from regulo.core.errors import InputError, Problem
 from regulo.core.registry import classes_in, list_modules
 
 
@@ -15,32 +15,32 @@ def rules() -> list[Rule]:
     return [rule() for name in list_modules(package) for rule in classes_in(f"{package}.{name}", Rule)]
 
 
-def look(case: Case) -> list[Finding]:
+def look(case: RunCase) -> list[RuleFinding]:
     """What the rules find: the gravest first, then what concerns the whole run, which others may follow from."""
-    found = [f for rule in rules() for f in rule.look(case)]
+    found = [f for rule in rules() for f in rule.check(case)]
     return sorted(found, key=lambda f: (SEVERITIES.index(f.severity), f.key.count("."), f.key))
 
 
-def examine(overrides: Sequence[str], difference: float | None = None) -> list[Finding]:
+def examine(overrides: Sequence[str], difference: float | None = None) -> list[RuleFinding]:
     """What is found in the run that these overrides describe; if it would be refused, its refusals."""
     case, problems = attempt(overrides, difference)
     return look(case) if case else [refusal(problem, overrides) for problem in problems]
 
 
-def attempt(overrides: Sequence[str], difference: float | None = None) -> tuple[Case | None, tuple[Problem, ...]]:
+def attempt(overrides: Sequence[str], difference: float | None = None) -> tuple[RunCase | None, tuple[Problem, ...]]:
     """The case, or why there is none."""
     try:
-        return Case.of(compose.load(overrides), difference), ()
-    except Refused as refused:
+        return RunCase.of(compose.load_config(overrides), difference), ()
+    except InputError as refused:
         return None, refused.problems
 
 
-def refusal(problem: Problem, overrides: Sequence[str]) -> Finding:
+def refusal(problem: Problem, overrides: Sequence[str]) -> RuleFinding:
     """A refusal as a finding. Its hint is the fix, where it is an override with which the problem is gone."""
     why = "regulo train refuses it before anything is spent" + (f"; hint: {problem.hint}" if problem.hint else "")
     where = problem.where or "regulo train"
     fix = next((words for words in remedies(problem) if not remains(problem, [*overrides, *words])), ())
-    return Finding("error", problem.key, problem.what, why, where, fix)
+    return RuleFinding("error", problem.key, problem.what, why, where, fix)
 
 
 WORD = re.compile(r"~[\w.]+|\+?[a-z_]\w*(?:\.\w+)*=\S+")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from regulo.config.schema import Config
-from regulo.config.validate import validate
+from regulo.config.validate import validate_config
 from regulo.regularizers.base import Regularizer
 from regulo.tracking import records
 from regulo.tracking.run_dir import RunFolder
@@ -48,9 +48,9 @@ class Features:
     """the share by which the clean training loss fell per epoch in the last third"""
     spike: float
     """the highest loss of the data in training mode over ln K; it begins near 1"""
-    dose: float
+    relative_strength: float
     """the strength of the plan's strongest technique, as a multiple of what its class has by default"""
-    pace: float
+    relative_lr: float
     """the learning rate as a multiple of what its optimizer has by default"""
     temperature: float
     """that would calibrate the final answers: above 1 they are overconfident; not a number where none was fitted"""
@@ -73,8 +73,8 @@ class Features:
 
 def read(folder: RunFolder) -> Features:
     """The features of a run that trained."""
-    told = records.measures(folder) | records.result(folder)
-    return features(records.metrics(folder), told, validate(folder.config()), count_classes(folder))
+    told = records.read_measures(folder) | records.read_result(folder)
+    return features(records.read_metrics(folder), told, validate_config(folder.read_config()), count_classes(folder))
 
 
 def count_classes(folder: RunFolder) -> int:
@@ -82,7 +82,7 @@ def count_classes(folder: RunFolder) -> int:
     from regulo.tracking import checkpoint_io
 
     file = next((f for n in ("last.ckpt", "best.ckpt") if (f := folder.checkpoints / n).is_file()), None)
-    return records.facts(checkpoint_io.read(file), str(file)).num_classes if file else 10
+    return records.read_dataset_info(checkpoint_io.read_checkpoint(file), str(file)).num_classes if file else 10
 
 
 def features(rows: Rows, result: Mapping[str, Any], config: Config, classes: int) -> Features:
@@ -98,7 +98,7 @@ def features(rows: Rows, result: Mapping[str, Any], config: Config, classes: int
     end = statistics.median(val[-3:]) if val else NAN  # at a high rate, the last epoch alone says little
     return Features(
         classes=classes,
-        failed=result.get("status") == "failed" and result.get("error_type") == "Diverged",
+        failed=result.get("status") == "failed" and result.get("error_type") == "NonFiniteLossError",
         epochs=n,
         planned=config.trainer.max_epochs,
         rate_left=ratio(rates[-1], max(rates)) if rates else NAN,
@@ -112,8 +112,8 @@ def features(rows: Rows, result: Mapping[str, Any], config: Config, classes: int
         rise=ratio(end, min(val)) - 1 if val else NAN,
         falling=-slope([math.log(max(v, 1e-12)) for v in train[-third:]]),
         spike=max((loss for _, loss in drawn), default=NAN) / math.log(classes),
-        dose=max((dose(r) for r in config.regularizer.values()), default=0.0) * config.run.strength,
-        pace=config.optim.lr / type(config.optim).model_fields["lr"].default,
+        relative_strength=max((relative_strength(r) for r in config.regularizer.values()), default=0.0) * config.run.strength,
+        relative_lr=config.optim.lr / type(config.optim).model_fields["lr"].default,
         temperature=float(result.get("temperature", NAN)),
     )
 
@@ -145,9 +145,9 @@ def slope(values: Sequence[float]) -> float:
     return statistics.linear_regression(range(len(values)), values).slope
 
 
-def dose(technique: Regularizer) -> float:
+def relative_strength(technique: Regularizer) -> float:
     """The largest multiple of its class's default that a strength of this technique is at; 1 if it has none."""
     from regulo.analysis.doctor.base import peak
 
-    usual = {name: peak(type(technique).model_fields[name].default) for name in technique.scales}
+    usual = {name: peak(type(technique).model_fields[name].default) for name in technique.strength_fields}
     return max((peak(getattr(technique, name)) / value for name, value in usual.items() if value), default=1.0)

@@ -7,7 +7,7 @@ REFERENCE = 256
 
 
 @dataclass(frozen=True)
-class Practice:
+class LrRange:
     """The range of peak rates at batches of 256; for another batch it is multiplied by (batch / 256) ^ power."""
 
     low: float
@@ -23,17 +23,17 @@ class Practice:
         return rate * (batch / REFERENCE) ** self.power
 
 
-PRACTICE = {
-    "sgd": Practice(low=2e-3, typical=0.4, high=3.2, fine_tuning=0.4, power=1.0),
-    "adamw": Practice(low=1e-5, typical=2e-3, high=1.2e-2, fine_tuning=1e-3, power=0.5),
-    "lamb": Practice(low=1e-4, typical=4e-3, high=4e-2, fine_tuning=4e-3, power=0.5),
+LR_RANGES = {
+    "sgd": LrRange(low=2e-3, typical=0.4, high=3.2, fine_tuning=0.4, power=1.0),
+    "adamw": LrRange(low=1e-5, typical=2e-3, high=1.2e-2, fine_tuning=1e-3, power=0.5),
+    "lamb": LrRange(low=1e-4, typical=4e-3, high=4e-2, fine_tuning=4e-3, power=0.5),
 }
 
 
-def practice(optimizer: Any) -> Practice | None:
+def lr_range(optimizer: Any) -> LrRange | None:
     """What is known of an optimizer. SGD's range is for a momentum of .9, with which steps are 1 / (1 − μ) = 10 times larger."""
-    known = PRACTICE.get(optimizer.name)
+    known = LR_RANGES.get(optimizer.name)
     if known is None or not hasattr(optimizer, "momentum"):
         return known
     factor = (1 - optimizer.momentum) / 0.1
-    return Practice(known.low * factor, known.typical * factor, known.high * factor, known.fine_tuning * factor, known.power)
+    return LrRange(known.low * factor, known.typical * factor, known.high * factor, known.fine_tuning * factor, known.power)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regulo.analysis.doctor.autofix import experiments
-from regulo.analysis.doctor.base import Finding
+from regulo.analysis.doctor.base import RuleFinding
 from regulo.core.console import CONSOLE
-from regulo.core.errors import Refused
+from regulo.core.errors import InputError
 
 if TYPE_CHECKING:
     from regulo.analysis.doctor.verdict import Verdict
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 COLOURS = {"error": "bold red", "warning": "bold yellow", "note": "bold blue"}
 
 
-def findings(found: Sequence[Finding]) -> None:
+def findings(found: Sequence[RuleFinding]) -> None:
     """A paragraph for each finding."""
     if not found:
         CONSOLE.print("nothing to say")
     for f in found:
         CONSOLE.print(f"{f.severity:8}{f.key}", style=COLOURS[f.severity], soft_wrap=True)
-        for label, text in (("", f.what), ("why", f.why), ("source", f.source), ("fix", " ".join(map(quoted, f.fix)))):
+        for label, text in (("", f.what), ("why", f.why), ("source", f.reference), ("fix", " ".join(map(quoted, f.fix)))):
             if text:
                 CONSOLE.print(f"  {label:7} {text}", soft_wrap=True)
         CONSOLE.print()
 
 
-def mended(found: Sequence[Finding]) -> None:
+def mended(found: Sequence[RuleFinding]) -> None:
     """A line for each fix that was applied."""
     for f in found:
         CONSOLE.print(f"mended  {f.key}: {f.what}", soft_wrap=True)
@@ -54,7 +54,7 @@ def verdict(name: str, given: "Verdict") -> None:
     CONSOLE.print()
 
 
-def unexamined(refusal: Refused) -> None:
+def unexamined(refusal: InputError) -> None:
     """Why nothing can be said of a configuration."""
     CONSOLE.print(f"its configuration cannot be examined here: {refusal}\n", soft_wrap=True)
 

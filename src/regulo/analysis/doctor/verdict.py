@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from regulo.analysis.doctor.features import Features, read
-from regulo.config.overrides import Recipe, make_train
+from regulo.config.overrides import Overrides, make_command
 from regulo.config.schema import Config
-from regulo.config.validate import validate
-from regulo.core.errors import Problem, Refused
+from regulo.config.validate import validate_config
+from regulo.core.errors import InputError, Problem
 from regulo.tracking.run_dir import RunFolder
 
 REGIMES = ("fits", "underfits", "overfits", "over-regularized", "unstable", "stopped too early")
@@ -59,12 +59,12 @@ class Verdict:
     """commands worth trying"""
 
 
-def judge(folder: RunFolder) -> Verdict:
-    """The verdict on a run that trained. Raises Refused if it finished no epoch, or its configuration is no longer valid."""
-    config, seen = validate(folder.config()), read(folder)
+def give_verdict(folder: RunFolder) -> Verdict:
+    """The verdict on a run that trained. Raises InputError if it finished no epoch, or its configuration is no longer valid."""
+    config, seen = validate_config(folder.read_config()), read(folder)
     regime = classify(seen)
     if not seen.epochs and regime != "unstable":
-        raise Refused(Problem("RUN", f"{folder.path} finished no epoch: there is nothing to judge"))
+        raise InputError(Problem("RUN", f"{folder.path} finished no epoch: there is nothing to judge"))
     return Verdict(regime, tuple(evidence(seen, regime)), tuple(commands(regime, config)))
 
 
@@ -72,9 +72,9 @@ def classify(f: Features, t: Thresholds = THRESHOLDS) -> str:
     """The regime. A comparison with what was not measured is false, so that it decides nothing."""
     if f.failed:
         return "unstable"
-    if f.dose > t.dose and f.unlearned > t.unlearned:  # even if its steps throw the weights about: the dose does it
+    if f.relative_strength > t.dose and f.unlearned > t.unlearned:  # even if its steps throw the weights about: the dose does it
         return "over-regularized"
-    if f.spike > t.spike or (f.pace > t.pace and f.unlearned > t.unlearned):
+    if f.spike > t.spike or (f.relative_lr > t.pace and f.unlearned > t.unlearned):
         return "unstable"
     rises = f.rise > t.rise and f.gap_loss > t.gap_loss and f.unlearned < t.unlearned
     if rises or (f.gap_acc > t.gap and f.unlearned < t.learned):
@@ -104,10 +104,10 @@ def evidence(f: Features, regime: str) -> Iterator[str]:
         yield f"in training mode the loss ended at {f.drawn_loss:.3f}, which is more by {f.burden:.0%} of that of guessing"
     if regime != "fits" and math.isfinite(f.falling):
         yield f"the clean training loss changed by {-f.falling:+.1%} per epoch over the last third"
-    if f.pace > THRESHOLDS.pace:
-        yield f"the learning rate is {f.pace:.3g} times the usual one"
-    if f.dose > THRESHOLDS.dose:
-        yield f"a technique is at {f.dose:.3g} times its usual strength"
+    if f.relative_lr > THRESHOLDS.pace:
+        yield f"the learning rate is {f.relative_lr:.3g} times the usual one"
+    if f.relative_strength > THRESHOLDS.dose:
+        yield f"a technique is at {f.relative_strength:.3g} times its usual strength"
     if math.isfinite(f.temperature):
         sign = "overconfident" if f.temperature > 1 else "underconfident"
         yield f"its answers are {sign}: a temperature of {f.temperature:.2f} would calibrate them"
@@ -116,13 +116,13 @@ def evidence(f: Features, regime: str) -> Iterator[str]:
 def commands(regime: str, config: Config) -> Iterator[str]:
     """What to try next, each the run's own command line with a change behind it."""
     for changes in NEXT[regime](config):
-        yield make_train([*same(config), *changes])
+        yield make_command([*same(config), *changes])
 
 
 def same(config: Config) -> list[str]:
     """Overrides that repeat the run, apart from the measured precision and format."""
     measured = {"trainer.precision", "trainer.memory_format"}
-    return [w for w in Recipe.of(config).words() if w.partition("=")[0] not in measured]
+    return [w for w in Overrides.from_config(config).to_args() if w.partition("=")[0] not in measured]
 
 
 Changes = Iterator[list[str]]
@@ -132,15 +132,15 @@ def more(config: Config) -> Changes:
     """Against overfitting."""
     if config.run.strength == 0:
         yield ["strength=1"]
-    elif any(r.scales for r in config.regularizer.values()) and config.run.strength <= 5:
+    elif any(r.strength_fields for r in config.regularizer.values()) and config.run.strength <= 5:
         yield [f"strength={2 * config.run.strength:g}"]
     new = [n for n in ("augment", "weight_decay", "mixup", "early_stopping") if n not in config.regularizer]
     if "swa" in config.regularizer:
         new = [n for n in new if n != "early_stopping"]
     if new:
         yield [f"+regularizer=[{','.join(new)}]" if len(new) > 1 else f"+regularizer={new[0]}"]
-    if config.data.train_images is not None:
-        yield ["data.train_images=null"]
+    if config.data.max_train_images is not None:
+        yield ["data.max_train_images=null"]
     if config.data.label_noise:
         yield ["data.label_noise=0"]
 
@@ -163,8 +163,8 @@ def less(config: Config) -> Changes:
 def calmer(config: Config) -> Changes:
     """Against instability."""
     yield [f"optim.lr={config.optim.lr / 3:.2g}"]
-    if config.optim.clip is None:
-        yield ["optim.clip=1"]
+    if config.optim.grad_clip_norm is None:
+        yield ["optim.grad_clip_norm=1"]
     if config.optim.warmup < 0.1:
         yield ["optim.warmup=0.1"]
 

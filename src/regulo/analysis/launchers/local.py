@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from regulo.core import affinity
-from regulo.core.paths import without_home
+from regulo.core.paths import redact_home
 
 PRELOAD = [
     "lightning.pytorch",
@@ -33,7 +33,7 @@ GRACE = 20.0
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     """A part of the machine that one job has to itself."""
 
     cores: tuple[int, ...]
@@ -41,7 +41,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Event:
+class JobEvent:
     """A job has begun (`seconds` is None), or ended after some seconds, well (`error` is empty) or not."""
 
     name: str
@@ -53,25 +53,25 @@ class Event:
 class _Running:
     name: str
     process: Any
-    place: Place
+    place: Slot
     receiver: Connection  # of the line that says why it failed
     start: float
 
 
-def places(at_once: int | None = None) -> list[Place]:
+def machine_slots(at_once: int | None = None) -> list[Slot]:
     """The machine in `at_once` equal parts; by default one for each GPU, or for each core if there is none."""
     import torch
 
-    mine = affinity.available()
+    mine = affinity.available_cores()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     devices = [visible[i] if i < len(visible) and visible[i] else str(i) for i in range(torch.cuda.device_count())]
     n = min(at_once or len(devices) or len(mine), len(mine))
-    return [Place(tuple(mine[i::n]), devices[i % len(devices)] if devices else "") for i in range(n)]
+    return [Slot(tuple(mine[i::n]), devices[i % len(devices)] if devices else "") for i in range(n)]
 
 
-def run(
-    jobs: Mapping[str, Callable[[], object]], parts: Sequence[Place], logs: Path, go_on: Callable[[], bool] = lambda: True
-) -> Generator[Event, None, None]:
+def run_jobs(
+    jobs: Mapping[str, Callable[[], object]], parts: Sequence[Slot], logs: Path, go_on: Callable[[], bool] = lambda: True
+) -> Generator[JobEvent, None, None]:
     """Run the jobs, which must be picklable, and tell when each begins and ends; what they print goes to `logs`/<name>.txt.
 
     A job that raises, or is killed, does not disturb the others. Those that run end if this process ends, or stops listening.
@@ -88,16 +88,16 @@ def run(
                 (name, job), place = waiting.pop(0), free.pop(0)
                 started = _start(name, job, place, logs)
                 running[started.process.sentinel] = started
-                yield Event(name)
+                yield JobEvent(name)
             for sentinel in wait(list(running)):
                 ended = running.pop(sentinel)  # type: ignore[arg-type]
                 free.append(ended.place)
-                yield Event(ended.name, time.perf_counter() - ended.start, _error(ended))
+                yield JobEvent(ended.name, time.perf_counter() - ended.start, _error(ended))
     finally:
         _stop(running.values())
 
 
-def _start(name: str, job: Callable[[], object], place: Place, logs: Path) -> _Running:
+def _start(name: str, job: Callable[[], object], place: Slot, logs: Path) -> _Running:
     """Start a job in a process of its own."""
     context: Any = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
@@ -134,7 +134,7 @@ def _error(job: _Running) -> str:
 
 
 def _work(
-    job: Callable[[], object], place: Place, sender: Connection, log: Path, folder: Path, environment: dict[str, str]
+    job: Callable[[], object], place: Slot, sender: Connection, log: Path, folder: Path, environment: dict[str, str]
 ) -> None:
     """One job, in its own process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -142,7 +142,7 @@ def _work(
     os.environ.update(environment)
     if place.device:
         os.environ["CUDA_VISIBLE_DEVICES"] = place.device
-    affinity.keep_to(place.cores)
+    affinity.pin_to_cores(place.cores)
     log.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(file, 1)
@@ -150,7 +150,7 @@ def _work(
     try:
         job()
     except BaseException as error:
-        print(without_home(traceback.format_exc()), file=sys.stderr)
+        print(redact_home(traceback.format_exc()), file=sys.stderr)
         text = str(error).splitlines()
         sender.send(text[0] if text else type(error).__name__)
         sys.exit(1)

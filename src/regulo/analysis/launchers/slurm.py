@@ -5,24 +5,24 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-from regulo.analysis.launchers.local import Event
-from regulo.core.errors import Problem, Refused, nearest
+from regulo.analysis.launchers.local import JobEvent
+from regulo.core.errors import InputError, Problem, nearest
 
 EVERY = 2.0
 """seconds between two looks at the queue"""
 
 
-def executor(cluster: str, parameters: Mapping[str, Any], at_once: int | None, logs: Path) -> Any:
-    """Submitit's executor. Raises Refused if there is no submitit, no such cluster, or no such parameter."""
+def make_executor(cluster: str, parameters: Mapping[str, Any], at_once: int | None, logs: Path) -> Any:
+    """Submitit's executor. Raises InputError if there is no submitit, no such cluster, or no such parameter."""
     try:
         import submitit
         from submitit.core import plugins
     except ImportError:
         what = "needs the package submitit, which is not installed"
-        raise Refused(Problem("launcher", what, "pip install 'regulo[slurm]'")) from None
+        raise InputError(Problem("launcher", what, "pip install 'regulo[slurm]'")) from None
     known = plugins.get_executors()
     if cluster not in known:
-        raise Refused(Problem("launcher", f"submitit knows no cluster {cluster!r}", nearest(cluster, known)))
+        raise InputError(Problem("launcher", f"submitit knows no cluster {cluster!r}", nearest(cluster, known)))
     try:
         made = submitit.AutoExecutor(folder=logs / "%j", cluster=cluster)
         made.update_parameters(**parameters)
@@ -30,11 +30,11 @@ def executor(cluster: str, parameters: Mapping[str, Any], at_once: int | None, l
             made.update_parameters(slurm_array_parallelism=at_once)
     except (NameError, AssertionError, TypeError, ValueError, RuntimeError) as error:
         key = ", ".join(f"launcher.{name}" for name in parameters) or "launcher"
-        raise Refused(Problem(key, str(error).splitlines()[0])) from None
+        raise InputError(Problem(key, str(error).splitlines()[0])) from None
     return made
 
 
-def run(jobs: Mapping[str, Callable[[], object]], made: Any) -> Generator[Event, None, None]:
+def run_jobs(jobs: Mapping[str, Callable[[], object]], made: Any) -> Generator[JobEvent, None, None]:
     """Submit the jobs, which must be picklable, as one array, and tell when each begins and ends, as `regulo.analysis.launchers.local.run` does.
 
     Jobs that have not ended are cancelled if this stops listening; if this process is killed they go on, and a later start of
@@ -49,10 +49,10 @@ def run(jobs: Mapping[str, Callable[[], object]], made: Any) -> Generator[Event,
                 ended = job.done()
                 if name not in begun and (ended or job.state.upper() == "RUNNING"):
                     begun[name] = time.perf_counter()
-                    yield Event(name)
+                    yield JobEvent(name)
                 if ended:
                     del submitted[name]
-                    yield Event(name, time.perf_counter() - begun[name], _why(job))
+                    yield JobEvent(name, time.perf_counter() - begun[name], _why(job))
             if submitted:
                 time.sleep(EVERY)
     finally:

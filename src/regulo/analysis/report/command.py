@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from regulo.analysis.report.page import Page
-from regulo.core.errors import Problem, Refused
+from regulo.core.errors import InputError, Problem
 from regulo.tracking.run_dir import RunFolder
 from regulo.tracking.run_names import find_run, list_runs
 
@@ -35,7 +35,7 @@ def report(folders: Sequence[str], wandb: bool) -> int:
 
 
 def maker(folder: Path) -> Callable[[], Page]:
-    """What makes the page of a folder. Raises Refused if it is neither a run nor a study."""
+    """What makes the page of a folder. Raises InputError if it is neither a run nor a study."""
     if (folder / "study.json").is_file():
         from regulo.analysis.report import study_page
         from regulo.core import safe_io
@@ -52,5 +52,5 @@ def newest() -> Path:
     """The run that was begun last, finished or not."""
     runs = list_runs()
     if not runs:
-        raise Refused(Problem("runs", "there is no run to report on yet", "make train"))
+        raise InputError(Problem("runs", "there is no run to report on yet", "make train"))
     return runs[0]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from regulo.analysis.report import style
 from regulo.analysis.report.page import Page
-from regulo.core.files import write
-from regulo.core.paths import without_home
+from regulo.core.files import atomic_write
+from regulo.core.paths import redact_home
 
 MARKS = {"better": ("▲", "clearly better"), "worse": ("▼", "clearly worse"), "differs": ("◆", "clearly different")}
 """symbol and words"""
@@ -18,7 +18,7 @@ CONTROL = dict.fromkeys([*range(9), *range(11, 32), 127], "\ufffd")
 
 def save(page: Page, file: Path) -> Path:
     """Write the page; returns the file."""
-    write(file, without_home(render(page)).translate(CONTROL))
+    atomic_write(file, redact_home(render(page)).translate(CONTROL))
     return file
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from regulo.config.overrides import Recipe, make_train
-from regulo.config.validate import validate
+from regulo.config.overrides import Overrides, make_command
+from regulo.config.validate import validate_config
 
 
 def command(saved: Mapping[str, Any]) -> str:
-    """The `make` command that trains with a saved configuration again, into a new folder. Raises Refused if it is not valid."""
-    return make_train(Recipe.of(validate(saved)).words())
+    """The `make` command that trains with a saved configuration again, into a new folder. Raises InputError if it is not valid."""
+    return make_command(Overrides.from_config(validate_config(saved)).to_args())

@@ -9,8 +9,8 @@ import numpy as np
 
 from regulo.analysis.report.page import Picture
 from regulo.analysis.report.style import LIGHT, WIDTH, axes, label_ends
-from regulo.core.figures import short
-from regulo.core.metrics import Evaluation
+from regulo.core.figures import shorten
+from regulo.core.metrics import EvalOutput
 
 BINS = 15
 """of the calibration diagram: those of the expected calibration error"""
@@ -86,7 +86,7 @@ def _lines(
     return Picture(name, title, f"{text} At the end: {ends}.", ax.figure)
 
 
-def reliability(test: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def reliability(test: EvalOutput) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(mean confidence, accuracy, count), each (BINS,), of the answers by confidence, in equal bins (low, high]."""
     confidence, answer = test.logits.softmax(1).max(1)
     place = np.clip(np.ceil(confidence.double().numpy() * BINS).astype(int) - 1, 0, BINS - 1)
@@ -96,14 +96,14 @@ def reliability(test: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.bincount(place, confidence.double().numpy(), BINS) / of, right, count
 
 
-def calibration(test: Evaluation, ece: float) -> Picture:
+def calibration(test: EvalOutput, ece: float) -> Picture:
     """Accuracy against confidence, with what chance leaves open, above the share of answers at each confidence."""
-    from regulo.core.figures import figure
+    from regulo.core.figures import new_figure
 
     confidence, right, count = reliability(test)
     n, some = int(count.sum()), count > 0
     low, high = wilson(right[some] * count[some], count[some])
-    drawing = figure(WIDTH, 4.6)
+    drawing = new_figure(WIDTH, 4.6)
     ax, below = drawing.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     ax.plot([0, 100], [0, 100], color=LIGHT["muted"], lw=1, ls=":")
     ax.vlines(100 * confidence[some], 100 * low, 100 * high, color=LIGHT["blue"], lw=1.2)
@@ -132,16 +132,16 @@ def wilson(right: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def confusion(test: Evaluation, classes: Sequence[str]) -> Picture:
+def confusion(test: EvalOutput, classes: Sequence[str]) -> Picture:
     """Of each label, where the answers went."""
-    counts = test.confusion().double().numpy()
+    counts = test.confusion_matrix().double().numpy()
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     k = len(classes)
     size = WIDTH if k <= 12 else min(14.0, 1.4 + 0.36 * k)
     ax = axes(size, size, grid="")
     cells(ax, share, 100 * share if k <= NAMED else None, "{:.0f}")
     if k <= NAMED:
-        names = [short(name, 14) for name in classes]
+        names = [shorten(name, 14) for name in classes]
         ax.set_xticks(np.arange(k) + 0.5, names, rotation=60, ha="right", rotation_mode="anchor")
         ax.set_yticks(np.arange(k) + 0.5, names)
     ax.set(xlabel="answer", ylabel="label")
@@ -170,9 +170,9 @@ def cells(ax: Any, strength: np.ndarray, numbers: np.ndarray | None, form: str) 
     ax.spines[:].set_visible(False)
 
 
-def confusions(test: Evaluation, classes: Sequence[str], most: int = 8) -> list[tuple[str, str, int, float]]:
+def confusions(test: EvalOutput, classes: Sequence[str], most: int = 8) -> list[tuple[str, str, int, float]]:
     """The most frequent mistakes: (label, answer, images, share of the label's images)."""
-    counts = test.confusion().numpy()
+    counts = test.confusion_matrix().numpy()
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = [(int(i // len(classes)), int(i % len(classes))) for i in order]

@@ -26,8 +26,8 @@ from regulo.analysis.report.page import (
     Table,
     Text,
 )
-from regulo.analysis.report.predictions import Answered
-from regulo.core.errors import Refused
+from regulo.analysis.report.predictions import RunPredictions
+from regulo.core.errors import InputError
 from regulo.tracking import records
 from regulo.tracking.run_dir import SPLITS, RunFolder
 
@@ -38,16 +38,16 @@ MISTAKES = 16
 
 
 def write(run: Path) -> Path:
-    """Write `report.html` into a run's folder; returns its path. Raises Refused if it is none."""
+    """Write `report.html` into a run's folder; returns its path. Raises InputError if it is none."""
     folder = RunFolder.open(run)
     return html.save(build(folder), folder.path / "report.html")
 
 
 def build(folder: RunFolder) -> Page:
     """What there is to say of a run, finished or not."""
-    config, result, plan = folder.config(), records.result(folder), records.plan(folder)
-    answered = predictions.again(folder) if result.get("status") == "done" else "the run is not finished"
-    given = answered if isinstance(answered, Answered) else None
+    config, result, plan = folder.read_config(), records.read_result(folder), records.read_plan(folder)
+    answered = predictions.predict_again(folder) if result.get("status") == "done" else "the run is not finished"
+    given = answered if isinstance(answered, RunPredictions) else None
     with style.applied():
         sections = [
             Section("Learning", list(_learning(folder, result, given))),
@@ -57,7 +57,7 @@ def build(folder: RunFolder) -> Page:
             Section("Worst mistakes", list(_mistakes(folder, given))),
             Section("Regularization", list(_plan(plan))),
             Section("Verdict", list(_verdict(folder, result))),
-            Section("The machine", [_machine(result, config, records.environment(folder))]),
+            Section("The machine", [_machine(result, config, records.read_environment(folder))]),
             Section("Again", list(_again(config))),
         ]
     techniques = config.get("regularizer") if isinstance(config.get("regularizer"), Mapping) else ()
@@ -86,7 +86,7 @@ def _ending(result: dict[str, Any]) -> str:
     return f"This run is {status}" + (f": {result['error']}." if "error" in result else ".")
 
 
-def _facts(result: dict[str, Any], given: Answered | None) -> Iterator[Fact]:
+def _facts(result: dict[str, Any], given: RunPredictions | None) -> Iterator[Fact]:
     if result.get("status") != "done":
         return
     acc, note = result["test/acc"], ""
@@ -99,8 +99,8 @@ def _facts(result: dict[str, Any], given: Answered | None) -> Iterator[Fact]:
     yield Fact("gap", f"{100 * result['gap/acc']:.1f} points", "clean train − validation")
 
 
-def _learning(folder: RunFolder, result: dict[str, Any], given: Answered | None) -> Iterator[Block]:
-    run = run_figures.curves(records.metrics(folder), result.get("weights_epoch"))
+def _learning(folder: RunFolder, result: dict[str, Any], given: RunPredictions | None) -> Iterator[Block]:
+    run = run_figures.curves(records.read_metrics(folder), result.get("weights_epoch"))
     images = "clean training and on validation images, one run"
     if given:
         images = f"{given.sizes['train_clean']:,} clean training and {given.sizes['val']:,} validation images, one run"
@@ -115,7 +115,7 @@ def _learning(folder: RunFolder, result: dict[str, Any], given: Answered | None)
     yield Table("The numbers by epoch", ["epoch", *keys], table, folded=True)
 
 
-def _scores(result: dict[str, Any], given: Answered | None) -> Iterator[Block]:
+def _scores(result: dict[str, Any], given: RunPredictions | None) -> Iterator[Block]:
     rows = []
     for split, name in SPLIT_TITLES.items():
         if f"{split}/acc" in result:
@@ -129,7 +129,7 @@ def _scores(result: dict[str, Any], given: Answered | None) -> Iterator[Block]:
         yield Table(caption, ["split", *(["images"] if given else []), *(name for name, _ in SCORES.values())], rows)
 
 
-def _answers(result: dict[str, Any], answered: Answered | str) -> Iterator[Block]:
+def _answers(result: dict[str, Any], answered: RunPredictions | str) -> Iterator[Block]:
     if isinstance(answered, str):
         if result.get("status") == "done":
             yield Text(f"No calibration diagram, confusion or mistakes: the test images cannot be scored here ({answered}).")
@@ -153,7 +153,7 @@ def _samples(folder: RunFolder) -> Iterator[Block]:
         yield Gallery([Photo(file.read_bytes(), text)], large=True)
 
 
-def _mistakes(folder: RunFolder, given: Answered | None) -> Iterator[Block]:
+def _mistakes(folder: RunFolder, given: RunPredictions | None) -> Iterator[Block]:
     from regulo.callbacks.mistakes import worst
 
     if not given:
@@ -193,11 +193,11 @@ def _plan(rows: Sequence[Mapping[str, str]]) -> Iterator[Block]:
 def _verdict(folder: RunFolder, result: dict[str, Any]) -> Iterator[Block]:
     if result.get("status") not in ("done", "failed"):
         return
-    from regulo.analysis.doctor.verdict import judge
+    from regulo.analysis.doctor.verdict import give_verdict
 
     try:
-        verdict = judge(folder)
-    except Refused:
+        verdict = give_verdict(folder)
+    except InputError:
         return  # the section that repeats the run says why
     yield Text(f"This run {verdict.regime}." if verdict.regime.endswith("fits") else f"This run is {verdict.regime}.")
     yield Bullets(verdict.evidence)
@@ -224,5 +224,5 @@ def _machine(result: dict[str, Any], config: dict[str, Any], environment: dict[s
 def _again(config: dict[str, Any]) -> Sequence[Block]:
     try:
         return [Text("The same run, in a folder of its own:"), Code(repeat.command(config))]
-    except Refused as refusal:
+    except InputError as refusal:
         return [Text(f"Its configuration is not valid any more: {refusal}")]

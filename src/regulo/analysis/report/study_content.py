@@ -48,11 +48,11 @@ class Difference:
     mean: float
     low: float | None
     high: float | None
-    clear: bool
+    significant: bool
 
     def mark(self, column: Column) -> str:
         """What a clear difference is, "better", "worse" or "differs"; nothing if it is not clear."""
-        if not self.clear:
+        if not self.significant:
             return ""
         if column.better == "none":
             return "differs"
@@ -136,7 +136,7 @@ class Study:
 
 
 def read(folder: Path) -> Study:
-    """The study of a folder. Raises Refused if it has none."""
+    """The study of a folder. Raises InputError if it has none."""
     told = study_record.read(folder)
     columns = [Column(**column) for column in told["columns"]]
     return Study(folder, told, columns, _rows(told["cells"]), _rows(told["interactions"]))

@@ -10,7 +10,7 @@ from regulo.analysis.report.page import Picture
 from regulo.analysis.report.run_figures import cells
 from regulo.analysis.report.study_content import Column, Row, Study
 from regulo.analysis.report.style import LIGHT, WIDTH, axes, label_points
-from regulo.core.figures import short
+from regulo.core.figures import shorten
 from regulo.tracking import records
 from regulo.tracking.run_dir import RunFolder
 
@@ -39,12 +39,12 @@ def effects(study: Study, column: Column) -> Picture | None:
         colour = LIGHT[COLOURS[d.mark(column)]]
         if d.low is not None and d.high is not None:
             ax.plot([f * d.low, f * d.high], [place, place], color=colour, lw=1.6, solid_capstyle="butt")
-        face = colour if d.clear else LIGHT["paper"]
+        face = colour if d.significant else LIGHT["paper"]
         ax.plot([f * d.mean], [place], "o", color=colour, mfc=face, ms=6)
         ax.annotate(column.change(d.mean), (1, place), (6, 0), ("axes fraction", "data"), "offset points", va="center")
     _names(ax, rows)
     good = {"high": "right is better", "low": "left is better"}.get(column.better, "")
-    ax.set_xlabel(f"difference to {short(study.base.label, 16)}, {column.step}" + (f"; {good}" if good else ""))
+    ax.set_xlabel(f"difference to {shorten(study.base.label, 16)}, {column.step}" + (f"; {good}" if good else ""))
     interval = "Bars: simultaneous 95% intervals. " if any(row.difference[column.key].low is not None for row in rows) else ""
     text = f"Difference to {study.base.label}, paired by seed, {seeds([study.base, *rows])}. {interval}Filled: clear of zero."
     return Picture(f"effect-{_slug(column.key)}", f"Effect on {column.label}", text, ax.figure)
@@ -64,7 +64,7 @@ def trade_off(study: Study, name: str, title: str, across: Column, up: Column, t
         ax.plot(xs, ys, "o", color=colour, alpha=0.3, ms=3, mew=0)
         x, y = float(np.nanmean(xs)), float(np.nanmean(ys))
         ax.plot([x], [y], "s" if row is study.base else "o", color=colour, ms=6)
-        points.append((x, y, short(row.label, 20)))
+        points.append((x, y, shorten(row.label, 20)))
     ax.margins(0.12)
     ax.set(xlabel=across.title, ylabel=up.title)
     label_points(ax, points)
@@ -79,14 +79,14 @@ def benefit(study: Study, cost: Column, column: Column) -> Picture | None:
         return None
     ax = axes(3.6, grid="both")
     ax.axhline(0, color=LIGHT["muted"], lw=1)
-    points = [(cost.factor * statistics.fmean(study.base.known(cost.key)), 0.0, short(study.base.label, 20))]
+    points = [(cost.factor * statistics.fmean(study.base.known(cost.key)), 0.0, shorten(study.base.label, 20))]
     ax.plot([points[0][0]], [0], "s", color=LIGHT["ink"], ms=6)
     for row in rows:
         d = row.difference[column.key]
         x, y = cost.factor * statistics.fmean(row.known(cost.key)), column.factor * d.mean
         colour = LIGHT[COLOURS[d.mark(column)]]
-        ax.plot([x], [y], "o", color=colour, mfc=colour if d.clear else LIGHT["paper"], ms=6)
-        points.append((x, y, short(row.label, 20)))
+        ax.plot([x], [y], "o", color=colour, mfc=colour if d.significant else LIGHT["paper"], ms=6)
+        points.append((x, y, shorten(row.label, 20)))
     ax.margins(0.12)
     ax.set(xlabel=cost.title, ylabel=f"{column.label}, difference in {column.step}")
     ax.locator_params(axis="x", nbins=6)
@@ -138,7 +138,7 @@ def corrupted(study: Study) -> Picture | None:
     for row in study.rows:
         kinds: dict[str, list[float]] = defaultdict(list)
         for run in row.runs:
-            measured = records.measures(RunFolder(study.folder / run["folder"])) if run["status"] == "done" else {}
+            measured = records.read_measures(RunFolder(study.folder / run["folder"])) if run["status"] == "done" else {}
             for key, value in measured.items():
                 parts = key.split("/")
                 if parts[0] == "corrupted" and len(parts) == 4:
@@ -154,14 +154,14 @@ def corrupted(study: Study) -> Picture | None:
     ax = axes(1.0 + ROW * len(found), width, grid="")
     cells(ax, np.nan_to_num(0.08 + 0.9 * (accuracy - low) / max(high - low, 1e-9)), accuracy, "{:.0f}")
     ax.set_xticks(np.arange(len(names)) + 0.5, names, rotation=40, ha="right", rotation_mode="anchor")
-    ax.set_yticks(np.arange(len(found)) + 0.5, [short(label, 18) for label in found])
+    ax.set_yticks(np.arange(len(found)) + 0.5, [shorten(label, 18) for label in found])
     rows = [row for row in study.rows if row.label in found]
     text = f"Accuracy in percent, mean over severities 1 to 3 and over seeds, {seeds(rows)}; the stronger the colour, the better."
     return Picture("corruptions", "Accuracy on corrupted images", text, ax.figure)
 
 
 def _names(ax: Any, rows: "list[Row]") -> None:
-    ax.set_yticks(range(len(rows)), [short(row.label) for row in rows], color=LIGHT["ink"])
+    ax.set_yticks(range(len(rows)), [shorten(row.label) for row in rows], color=LIGHT["ink"])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

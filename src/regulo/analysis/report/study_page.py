@@ -21,7 +21,7 @@ COST = "relative_seconds"
 
 
 def write(study: Path) -> Path:
-    """Write `report.html` into a study's folder; returns its path. Raises Refused if it has no study.json."""
+    """Write `report.html` into a study's folder; returns its path. Raises InputError if it has no study.json."""
     return html.save(build(study), study / "report.html")
 
 

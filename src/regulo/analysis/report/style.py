@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from regulo.core.figures import figure
+from regulo.core.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,7 +79,7 @@ def applied() -> Iterator[None]:
 
 def axes(height: float, width: float = WIDTH, grid: str = "y") -> Any:
     """Empty axes on a figure of their own, in inches; grid lines along "x", "y" or "both", or none ("")."""
-    ax: Any = figure(width, height).subplots()
+    ax: Any = new_figure(width, height).subplots()
     ax.grid(False)
     if grid:
         ax.grid(True, axis=grid)

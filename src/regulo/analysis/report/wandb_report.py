@@ -12,17 +12,17 @@ from typing import Any
 from regulo.analysis.report import style
 from regulo.analysis.report.html import MARKS
 from regulo.analysis.report.page import Block, Bullets, Cell, Code, Figures, Gallery, Page, Photo, Picture, Table, Text
-from regulo.core.errors import Problem, Refused
-from regulo.tracking.loggers import LoggerSpec
+from regulo.core.errors import InputError, Problem
+from regulo.tracking.loggers import LoggerConfig
 
 SERIOUS = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>()#+|~"})
 
 
 def preflight() -> None:
-    """Refuse if W&B's reports are not installed, or there is no account. Raises Refused."""
+    """Refuse if W&B's reports are not installed, or there is no account. Raises InputError."""
     if importlib.util.find_spec("wandb_workspaces") is None:
-        raise Refused(Problem("--wandb", "wandb-workspaces is not installed", "pip install 'regulo[wandb-reports]'"))
-    LoggerSpec(wandb="online").preflight()
+        raise InputError(Problem("--wandb", "wandb-workspaces is not installed", "pip install 'regulo[wandb-reports]'"))
+    LoggerConfig(wandb="online").preflight()
 
 
 def publish(page: Page, project: str = "regulo") -> str:

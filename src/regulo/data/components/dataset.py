@@ -10,8 +10,8 @@ from torch.utils.data import Dataset, get_worker_info
 
 from regulo.core.rng import sample_seed
 from regulo.core.types import Batch, Split
-from regulo.data.components.image_io import albumentations, strictly
-from regulo.data.components.sampler import Key
+from regulo.data.components.image_io import import_albumentations, strict_arguments
+from regulo.data.components.sampler import SampleKey
 
 Transforms = Sequence[Any] | Callable[[int], Sequence[Any]]
 
@@ -24,22 +24,22 @@ class BatchedImages(Dataset[Batch]):
 
     def __init__(self, split: Split, transforms: Transforms, seed: int) -> None:
         self.split, self.transforms, self.seed = split, transforms, seed
-        self._turn_to(0)
+        self._set_epoch(0)
 
-    def _turn_to(self, epoch: int) -> None:
+    def _set_epoch(self, epoch: int) -> None:
         self.epoch, self.pipeline = epoch, None
         wanted = self.transforms(epoch) if callable(self.transforms) else self.transforms
         if wanted:
-            with strictly():
-                self.pipeline = albumentations().Compose(list(wanted), seed=self.seed)
+            with strict_arguments():
+                self.pipeline = import_albumentations().Compose(list(wanted), seed=self.seed)
 
     def __len__(self) -> int:
         return len(self.split.labels)
 
-    def __getitems__(self, keys: list[Key]) -> Batch:
+    def __getitems__(self, keys: list[SampleKey]) -> Batch:
         places = np.array([index for _, index, _ in keys])
         if callable(self.transforms) and keys[0][0] != self.epoch:
-            self._turn_to(keys[0][0])
+            self._set_epoch(keys[0][0])
         if self.pipeline is None and isinstance(self.split.images, np.ndarray):
             images = self.split.images[places]
         else:
@@ -56,7 +56,7 @@ class BatchedImages(Dataset[Batch]):
         return image if image.ndim == 3 else image[..., None]
 
 
-def whole(batch: Batch) -> Batch:
+def collate(batch: Batch) -> Batch:
     """The collate function: `__getitems__` has stacked the batch.
 
     A loader process moves it to shared memory here. Its queue would do so in a thread whose errors nobody hears: where
@@ -68,7 +68,7 @@ def whole(batch: Batch) -> Batch:
     return batch
 
 
-def quiet_worker(worker: int) -> None:
+def worker_init(worker: int) -> None:
     """One thread per loader worker: they already run side by side. A signal to the run's process group is not for them."""
     import cv2
 

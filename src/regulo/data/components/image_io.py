@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from regulo.core.errors import Problem, Refused
+from regulo.core.errors import InputError, Problem
 
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
-def albumentations() -> ModuleType:
-    """Import albumentations 2.0.8 (MIT). Raises Refused if the AGPL package that shares its import name is installed."""
+def import_albumentations() -> ModuleType:
+    """Import albumentations 2.0.8 (MIT). Raises InputError if the AGPL package that shares its import name is installed."""
     try:
         importlib.metadata.distribution("albumentationsx")
     except importlib.metadata.PackageNotFoundError:
         pass
     else:
         what = "albumentationsx is installed; it is AGPL and takes the import name of albumentations"
-        raise Refused(Problem("environment", what, "pip uninstall albumentationsx && make setup"))
+        raise InputError(Problem("environment", what, "pip uninstall albumentationsx && make setup"))
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it calls home otherwise
     import albumentations
 
@@ -32,7 +32,7 @@ def albumentations() -> ModuleType:
 
 
 @contextmanager
-def strictly() -> Iterator[None]:
+def strict_arguments() -> Iterator[None]:
     """Within: a misspelt argument of a transform, for which albumentations only warns, is an error."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", category=UserWarning)

@@ -8,11 +8,11 @@ from torch.utils.data import Sampler
 
 from regulo.data.base import images_per_step
 
-Key = tuple[int, int, int]
+SampleKey = tuple[int, int, int]
 """(epoch, index, copy): the epoch travels with the index, so that persistent workers know it; `copy` counts earlier visits"""
 
 
-Sequence = Callable[[np.ndarray], np.ndarray]
+SampleOrder = Callable[[np.ndarray], np.ndarray]
 """shuffled places (n,) of an epoch in, places (n,) in the order of their visits out"""
 
 
@@ -33,7 +33,7 @@ class EpochSampler(Sampler[int]):
         return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.n).tolist())
 
 
-class TrainBatches(Sampler[list[Key]]):
+class TrainBatchSampler(Sampler[list[SampleKey]]):
     """Step s takes the places s·R·B to (s+1)·R·B of the permutation; rank r of R takes every R-th of them.
 
     `sequence` may rearrange the permutation, and visit an image twice. The last, incomplete step is left out (unless it is the
@@ -48,7 +48,7 @@ class TrainBatches(Sampler[list[Key]]):
         seed: int,
         rank: int,
         world: int,
-        sequence: Sequence = lambda p: p,
+        sequence: SampleOrder = lambda p: p,
         begin: tuple[int, int] = (0, 0),
     ) -> None:
         self.sampler = EpochSampler(n, seed)  # the name by which Lightning finds it
@@ -62,7 +62,7 @@ class TrainBatches(Sampler[list[Key]]):
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         visits: Counter[int] = Counter()
         keys = []
         for place in self.sequence(np.array(list(self.sampler))).tolist():
@@ -72,7 +72,7 @@ class TrainBatches(Sampler[list[Key]]):
             yield keys[s * self.step : (s + 1) * self.step][self.rank :: self.world]
 
 
-class EvalBatches(Sampler[list[Key]]):
+class EvalBatchSampler(Sampler[list[SampleKey]]):
     """Every image once over all ranks, none twice; all ranks have the same number of batches.
 
     There must be at least as many images as ranks. `limit` keeps only so many batches.
@@ -87,5 +87,5 @@ class EvalBatches(Sampler[list[Key]]):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         return iter(self.batches)

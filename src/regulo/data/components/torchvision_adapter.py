@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from regulo.data.components.image_io import albumentations
+from regulo.data.components.image_io import import_albumentations
 
-A = albumentations()
+A = import_albumentations()
 
 
 class TorchvisionTransform(A.ImageOnlyTransform):  # type: ignore[name-defined]

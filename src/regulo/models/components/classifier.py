@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from regulo.core.precision import FORMATS
-from regulo.core.types import Facts
+from regulo.core.precision import MEMORY_FORMATS
+from regulo.core.types import DatasetInfo
 
 
 class Classifier(nn.Module):
     """uint8 images (B, C, H, W) → normalised float images → logits (B, K): the model together with what it expects."""
 
-    def __init__(self, model: nn.Module, facts: Facts, memory_format: str) -> None:
+    def __init__(self, model: nn.Module, facts: DatasetInfo, memory_format: str) -> None:
         super().__init__()
-        self.model = model.to(memory_format=FORMATS[memory_format])
+        self.model = model.to(memory_format=MEMORY_FORMATS[memory_format])
         self.memory_format = memory_format
         shape = (1, facts.channels, 1, 1)
         self.mean: Tensor
@@ -20,7 +20,7 @@ class Classifier(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(facts.mean).view(shape), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(facts.std).view(shape), persistent=False)
 
-    def normalise(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """(x − mean) / std per channel, on the device: workers send a quarter of the bytes and do none of this.
 
         V views of each image, stacked in its channels (B, V·C, H, W), come out one after the other, (V·B, C, H, W).
@@ -28,7 +28,7 @@ class Classifier(nn.Module):
         channels = self.mean.shape[1]
         if images.shape[1] > channels:  # views stacked in the channels
             images = torch.cat(images.split(channels, dim=1))
-        return ((images - self.mean) / self.std).contiguous(memory_format=FORMATS[self.memory_format])
+        return ((images - self.mean) / self.std).contiguous(memory_format=MEMORY_FORMATS[self.memory_format])
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(self.normalise(images))
+        return self.model(self.normalize(images))

@@ -18,8 +18,8 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from regulo.core.errors import Problem, Refused
-from regulo.core.schedule import Dial, Ramp, Rampable, value
+from regulo.core.errors import InputError, Problem
+from regulo.core.schedule import Ramp, Rampable, RampBuffer, resolve
 
 Kind = Literal["conv", "fc", "attention", "residual", "trunk", "tokens"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -34,7 +34,7 @@ class Site(nn.Module):
         self.prefix = prefix  # leading tokens that are no patches (the class token)
         self.inner = nn.Sequential()
 
-    def put(self, module: nn.Module) -> None:
+    def insert(self, module: nn.Module) -> None:
         """Add a module that maps an activation to one of the same shape (`tokens`: it may leave tokens out)."""
         self.inner.append(module)
 
@@ -69,15 +69,15 @@ class RateSite(nn.Module):
     def set_rate(self, p: Rampable[float]) -> None:
         """Drop each weight with probability p in training."""
         if self.dials and isinstance(p, Ramp):
-            setattr(self.owner, self._attribute, Dial(p))
+            setattr(self.owner, self._attribute, RampBuffer(p))
         else:
             self._rate = p
-            self.advance(0.0)
+            self.update(0.0)
 
-    def advance(self, progress: float) -> None:
+    def update(self, progress: float) -> None:
         """Turn to the rate at this progress."""
-        if not isinstance(getattr(self.owner, self._attribute), Dial):
-            setattr(self.owner, self._attribute, value(self._rate, progress))
+        if not isinstance(getattr(self.owner, self._attribute), RampBuffer):
+            setattr(self.owner, self._attribute, resolve(self._rate, progress))
 
     def __getstate__(self) -> dict[str, Any]:
         """To be copied and pickled: within a model, the owner of the copy is then the copy of the owner."""
@@ -87,23 +87,23 @@ class RateSite(nn.Module):
         super().__setstate__(state | {"_owner": weakref.ref(state["_owner"])})
 
 
-def sites(model: nn.Module, kind: Kind) -> list[Any]:
+def find_sites(model: nn.Module, kind: Kind) -> list[Any]:
     """All sites of one kind, in the order in which the model registers them."""
     return [m for m in model.modules() if isinstance(m, Site | RateSite) and m.kind == kind]
 
 
-def need_sites(model: nn.Module, kind: Kind, key: str) -> list[Any]:
-    """All sites of one kind. Raises Refused, in the name of the technique or field `key`, if the model has none."""
-    found = sites(model, kind)
+def require_sites(model: nn.Module, kind: Kind, key: str) -> list[Any]:
+    """All sites of one kind. Raises InputError, in the name of the technique or field `key`, if the model has none."""
+    found = find_sites(model, kind)
     if not found:
-        has = ", ".join(k for k in KINDS if sites(model, k)) or "none"
+        has = ", ".join(k for k in KINDS if find_sites(model, k)) or "none"
         what = f"this model has no site of the kind {kind!r}; it has: {has}"
         technique = key.count(".") == 1
-        raise Refused(Problem(key, what, f"~{key}" if technique else f"set {key}=0"))
+        raise InputError(Problem(key, what, f"~{key}" if technique else f"set {key}=0"))
     return found
 
 
-def replace(model: nn.Module, name: str, new: nn.Module) -> None:
+def replace_module(model: nn.Module, name: str, new: nn.Module) -> None:
     """Put a module in the place of another one, with the sites that hang on that."""
     old = model.get_submodule(name)
     for child_name, child in old.named_children():
@@ -116,7 +116,7 @@ def replace(model: nn.Module, name: str, new: nn.Module) -> None:
     model.set_submodule(name, new)
 
 
-def layers(model: nn.Module) -> dict[str, int]:
+def block_numbers(model: nn.Module) -> dict[str, int]:
     """Names of the blocks, with their number from the input: 1 to L."""
     blocks = [name.rpartition(".")[0] for name, m in model.named_modules() if isinstance(m, Site) and m.kind == "trunk"]
     return {name: i + 1 for i, name in enumerate(blocks)}

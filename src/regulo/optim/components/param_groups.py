@@ -15,14 +15,14 @@ class NamedParameter:
     layer: int = 0  # 0 before the first block, 1 to L in blocks, L + 1 behind the last
 
 
-WEIGHTY = (nn.Linear, nn.modules.conv._ConvNd, nn.MultiheadAttention)
+LAYERS_WITH_WEIGHTS = (nn.Linear, nn.modules.conv._ConvNd, nn.MultiheadAttention)
 
 
-def weights(model: nn.Module) -> dict[nn.Parameter, nn.Module]:
+def weight_matrices(model: nn.Module) -> dict[nn.Parameter, nn.Module]:
     """The trainable matrices and kernels of linear, convolutional and attention layers, with their owners; shared ones once."""
     found: dict[nn.Parameter, nn.Module] = {}
     for module in model.modules():
-        if isinstance(module, WEIGHTY):
+        if isinstance(module, LAYERS_WITH_WEIGHTS):
             for name, parameter in module.named_parameters(recurse=False):
                 if name.endswith("weight") and parameter.requires_grad:
                     found.setdefault(parameter, module)

@@ -12,8 +12,8 @@ from regulo.regularizers.base import Regularizer
 class BetaMixing(Regularizer):
     """Mixes a batch with probability p, in proportions λ ~ Beta(α, α)."""
 
-    turns: ClassVar[str] = "mixing"
-    scales: ClassVar[tuple[str, ...]] = ("p",)
+    one_of: ClassVar[str] = "mixing"
+    strength_fields: ClassVar[tuple[str, ...]] = ("p",)
 
     alpha: Rampable[NonNegative] = 1.0
     """α of λ ~ Beta(α, α); 0 mixes nothing"""

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 
-def around(centres: np.ndarray, share: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def boxes_around(centres: np.ndarray, share: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Boxes (n, 4) of the images' shape around n centres in [0, 1)², each with a share (n,) of the area, clipped to (H, W)."""
     side = np.array(size)
     middle = (centres * side).astype(int)  # (n, 2): y, x
@@ -14,19 +14,19 @@ def around(centres: np.ndarray, share: np.ndarray, size: tuple[int, int]) -> np.
     return np.stack([low[:, 0], high[:, 0], low[:, 1], high[:, 1]], axis=1)
 
 
-def within(places: np.ndarray, sides: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def boxes_within(places: np.ndarray, sides: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Boxes (n, 4) of the given sides (n, 2) in pixels, wholly inside (H, W), at places in [0, 1)² of those possible."""
     low = (places * (np.array(size) - sides + 1)).astype(int)
     high = low + sides
     return np.stack([low[:, 0], high[:, 0], low[:, 1], high[:, 1]], axis=1)
 
 
-def area(boxes: np.ndarray) -> np.ndarray:
+def box_area(boxes: np.ndarray) -> np.ndarray:
     """Pixels (n,) of each box."""
     return (boxes[:, 1] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 2])
 
 
-def inside(boxes: np.ndarray, images: Tensor) -> Tensor:
+def box_mask(boxes: np.ndarray, images: Tensor) -> Tensor:
     """Which pixels of images (B, C, H, W) lie in their box of (1, 4) or (B, 4): (B, 1, H, W) or (1, 1, H, W) bool."""
     top, bottom, left, right = torch.from_numpy(np.ascontiguousarray(boxes.T)).to(images.device, non_blocking=True)[
         :, :, None, None, None
@@ -36,7 +36,7 @@ def inside(boxes: np.ndarray, images: Tensor) -> Tensor:
     return (y >= top) & (y < bottom) & (x >= left) & (x < right)
 
 
-def paste(images: Tensor, patches: Tensor, box: np.ndarray) -> Tensor:
+def paste_box(images: Tensor, patches: Tensor, box: np.ndarray) -> Tensor:
     """Images (B, C, H, W) with patches (B, C, h, w) in the place of one box (4,) of that size."""
     top, bottom, left, right = box.tolist()
     images = images.clone()
@@ -47,6 +47,6 @@ def paste(images: Tensor, patches: Tensor, box: np.ndarray) -> Tensor:
 def paste_boxes(images: Tensor, others: Tensor, boxes: np.ndarray) -> Tensor:
     """Images (B, C, H, W) with boxes (1, 4) or (B, 4) of the others in their place."""
     if len(boxes) > 1:
-        return others.where(inside(boxes, images), images)
+        return others.where(box_mask(boxes, images), images)
     top, bottom, left, right = boxes[0].tolist()
-    return paste(images, others[..., top:bottom, left:right], boxes[0])
+    return paste_box(images, others[..., top:bottom, left:right], boxes[0])

@@ -22,19 +22,19 @@ def partners(values: Tensor, mode: Mode) -> Tensor:
     return values.flip(0) if mode == "pair" else values.roll(max(1, len(values) // 2), 0)
 
 
-def draws(mode: Mode, size: int) -> int:
+def num_draws(mode: Mode, size: int) -> int:
     """How many draws a batch of `size` images needs."""
     return {"batch": 1, "pair": (size + 1) // 2, "element": size}[mode]
 
 
-def spread(drawn: np.ndarray, mode: Mode, size: int) -> np.ndarray:
+def per_image(drawn: np.ndarray, mode: Mode, size: int) -> np.ndarray:
     """Draws (n, …) as one for each image: (1, …) for `batch`, else (B, …), equal within a pair."""
     if mode != "pair":
         return drawn
     return np.concatenate([drawn, drawn[: size // 2][::-1]])
 
 
-def weights(drawn: np.ndarray, like: Tensor) -> Tensor:
+def broadcast_weights(drawn: np.ndarray, like: Tensor) -> Tensor:
     """Draws (1,) or (B,) on the device of `like`, shaped to multiply its entries."""
     given = torch.from_numpy(np.ascontiguousarray(drawn)).to(like.device, like.dtype, non_blocking=True)
     return given.view(-1, *[1] * (like.ndim - 1))
@@ -44,5 +44,5 @@ def blend(values: Tensor, lam: np.ndarray, mode: Mode = "batch") -> Tensor:
     """λ v_i + (1 − λ) v_j for every entry of the first dimension, with λ (1,) or (B,)."""
     if len(lam) == 1:  # numbers ride along with the kernel
         return values.mul(float(lam[0])).add_(partners(values, mode), alpha=1 - float(lam[0]))
-    w = weights(lam, values)
+    w = broadcast_weights(lam, values)
     return values * w + partners(values, mode) * (1 - w)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from regulo.core import registry
 from regulo.core.errors import Problem
-from regulo.core.rng import Moment
+from regulo.core.rng import StepContext
 from regulo.core.schedule import Ramp
-from regulo.core.types import Facts, Step, soft_cross_entropy
-from regulo.models.components.sites import layers
+from regulo.core.types import DatasetInfo, LossInputs, soft_cross_entropy
+from regulo.models.components.sites import block_numbers
 from regulo.optim.components.param_groups import NamedParameter, ParamGroup
-from regulo.regularizers.base import HOOKS, Goal, Regularizer, hooks
+from regulo.regularizers.base import HOOKS, Goal, Regularizer, used_hooks
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -28,18 +28,18 @@ class Plan:
     def __init__(self, regularizers: Iterable[Regularizer], strength: float = 1.0) -> None:
         scaled = list(regularizers)
         if strength != 1:  # 1 is what is written, to the last bit
-            scaled = [s for r in scaled if (s := r.scaled(strength)) is not None]
+            scaled = [s for r in scaled if (s := r.with_strength(strength)) is not None]
         self._arrange(sorted(scaled, key=lambda r: (r.order, r.name)))
 
     def _arrange(self, regularizers: list[Regularizer]) -> None:
         self.regularizers = regularizers
-        self._users = {hook: [r for r in regularizers if hook in hooks(r)] for hook in HOOKS}
-        self._mixing = _turns(self._using("mix"))
+        self._users = {hook: [r for r in regularizers if hook in used_hooks(r)] for hook in HOOKS}
+        self._mixing = _group_exclusive(self._using("mix"))
 
     def _using(self, hook: str) -> list[Regularizer]:
         return self._users[hook]
 
-    def of(self, hook: str) -> "Plan":
+    def with_hook(self, hook: str) -> "Plan":
         """The part of the plan that uses a hook."""
         return Plan(self._using(hook))
 
@@ -59,14 +59,14 @@ class Plan:
             places = r.sequence(places)
         return places
 
-    def transforms(self, fit: Sequence[Any], facts: Facts, progress: float = 0.0) -> list[Any]:
+    def transforms(self, fit: Sequence[Any], facts: DatasetInfo, progress: float = 0.0) -> list[Any]:
         """The albumentations transforms of training images."""
         pipeline = list(fit)
         for r in self._using("transform"):
-            pipeline = r.at(progress).transform(pipeline, facts)
+            pipeline = r.resolve(progress).transform(pipeline, facts)
         return pipeline
 
-    def surgery(self, model: nn.Module, facts: Facts) -> nn.Module:
+    def surgery(self, model: nn.Module, facts: DatasetInfo) -> nn.Module:
         """The model, changed in place; from now on the plan acts on this model."""
         bound = {r.name: r.surgery(model, facts) for r in self._using("surgery")}
         self._arrange([bound.get(r.name) or r for r in self.regularizers])
@@ -77,41 +77,41 @@ class Plan:
         members = named_parameters(model)
         groups = [ParamGroup(members)]
         for r in self._using("param_groups"):
-            groups = r.at(progress).param_groups(groups)
+            groups = r.resolve(progress).param_groups(groups)
         placed = sorted(m.name for g in groups for m in g.members)
         if placed != sorted(m.name for m in members):
             raise AssertionError("a regularizer lost or doubled a parameter while regrouping")
         return groups
 
     @functools.cached_property
-    def regroups(self) -> bool:
+    def groups_change(self) -> bool:
         """Whether the parameter groups change while the run goes on."""
         return self._ramped("param_groups")
 
     def wrap_optimizer(
-        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: Callable[[], Moment]
+        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: Callable[[], StepContext]
     ) -> torch.optim.Optimizer:
         """The optimizer with all that acts on its step; what comes first in the order is innermost."""
         for r in self._using("wrap_optimizer"):
 
-            def present(r: Regularizer = r) -> tuple[Regularizer, Moment]:
+            def present(r: Regularizer = r) -> tuple[Regularizer, StepContext]:
                 moment = now()
-                return r.at(moment.progress), moment
+                return r.resolve(moment.progress), moment
 
             optimizer = r.wrap_optimizer(optimizer, model, present)
         return optimizer
 
     # ---- in a training step
 
-    def mix(self, images: Tensor, targets: Tensor, now: Moment) -> tuple[Tensor, Tensor]:
+    def mix(self, images: Tensor, targets: Tensor, now: StepContext) -> tuple[Tensor, Tensor]:
         """A training batch (B, C, H, W) and its targets (B, K), mixed."""
         for turn in self._mixing:
-            r = turn[now.draw(turn[0].turns).integers(len(turn))] if len(turn) > 1 else turn[0]
-            images, targets = r.at(now.progress).mix(images, targets, now.draw(r.name))
+            r = turn[now.rng(turn[0].one_of).integers(len(turn))] if len(turn) > 1 else turn[0]
+            images, targets = r.resolve(now.progress).mix(images, targets, now.rng(r.name))
         return images, targets
 
     def loss(
-        self, model: nn.Module, images: Tensor, targets: Tensor, logits: Tensor, now: Moment
+        self, model: nn.Module, images: Tensor, targets: Tensor, logits: Tensor, now: StepContext
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a forward pass, and its parts by name: that of the data (the first view), and every penalty.
 
@@ -119,11 +119,11 @@ class Plan:
         """
         criterion: Callable[[Tensor, Tensor], Tensor] = soft_cross_entropy
         for r in self._using("criterion"):
-            criterion = r.at(now.progress).criterion
+            criterion = r.resolve(now.progress).criterion
         parts = {"data": criterion(logits[: len(targets)].float(), targets).mean()}
-        step = Step(model, images, targets, logits, criterion)
+        step = LossInputs(model, images, targets, logits, criterion)
         for r in self._using("penalty"):
-            parts[r.name] = r.at(now.progress).penalty(step)
+            parts[r.name] = r.resolve(now.progress).penalty(step)
         return torch.stack(list(parts.values())).sum() if len(parts) > 1 else parts["data"], parts
 
     def callbacks(self, goal: Goal) -> "list[Callback]":
@@ -151,7 +151,7 @@ class Plan:
 
     # ---- for people
 
-    def rows(self) -> list[dict[str, str]]:
+    def as_rows(self) -> list[dict[str, str]]:
         """The plan as a table: one row per technique and hook, in flow order."""
         rows: list[dict[str, str]] = []
         for hook in HOOKS:
@@ -160,22 +160,22 @@ class Plan:
                 takes_turns = hook == "mix" and any(len(t) > 1 and r in t for t in self._mixing)
                 where = hook + (", one per batch" if takes_turns else "")
                 rows.append(
-                    {"order": str(len(rows) + 1), "technique": r.name, "hook": where, "strength": strength, "source": r.source}
+                    {"order": str(len(rows) + 1), "technique": r.name, "hook": where, "strength": strength, "source": r.reference}
                 )
         return rows
 
 
-def suppliers(need: str) -> list[str]:
+def find_providers(need: str) -> list[str]:
     """The techniques that a word of `needs` means: the one of that name, or all with that role."""
-    known = registry.names("regularizer")
-    return [need] if need in known else [n for n in known if need in registry.load("regularizer", n).roles]
+    known = registry.list_plugins("regularizer")
+    return [need] if need in known else [n for n in known if need in registry.get_plugin("regularizer", n).tags]
 
 
 EXCLUSIVE = ("criterion", "infer", "calibrate")
 """hooks that one technique at most may use"""
 
 
-def conflicts(regularizers: Sequence[Regularizer], circumstances: Iterable[str] = ()) -> list[Problem]:
+def find_conflicts(regularizers: Sequence[Regularizer], circumstances: Iterable[str] = ()) -> list[Problem]:
     """What must not run together, not alone, or not under these circumstances (of the trainer), each with the reason."""
     problems: dict[frozenset[str], Problem] = {}
 
@@ -185,27 +185,27 @@ def conflicts(regularizers: Sequence[Regularizer], circumstances: Iterable[str] 
     def pair(name: str, other: str, reason: str) -> None:
         add(name, other, f"cannot run beside {other}: {reason}", f"~regularizer.{name} or ~regularizer.{other}")
 
-    present = {word for r in regularizers for word in (r.name, *r.roles)}
+    present = {word for r in regularizers for word in (r.name, *r.tags)}
     for hook in EXCLUSIVE:
-        for first, second in itertools.pairwise(r.name for r in regularizers if hook in hooks(r)):
+        for first, second in itertools.pairwise(r.name for r in regularizers if hook in used_hooks(r)):
             pair(second, first, f"both say what the run's {hook} is")
     for r in regularizers:
-        for name, reason in r.needs.items():
+        for name, reason in r.requires.items():
             if name not in present:
-                add(r.name, name, reason, " or ".join(f"+regularizer={n}" for n in suppliers(name)))
+                add(r.name, name, reason, " or ".join(f"+regularizer={n}" for n in find_providers(name)))
         for other in (o for o in regularizers if o is not r):
-            for word in sorted({other.name, *other.roles} & set(r.refuses)):
-                pair(r.name, other.name, r.refuses[word])
+            for word in sorted({other.name, *other.tags} & set(r.incompatible)):
+                pair(r.name, other.name, r.incompatible[word])
         for word in circumstances:
-            if word in r.refuses:
-                add(r.name, word, f"cannot run under {word}: {r.refuses[word]}", f"~regularizer.{r.name}")
+            if word in r.incompatible:
+                add(r.name, word, f"cannot run under {word}: {r.incompatible[word]}", f"~regularizer.{r.name}")
     return list(problems.values())
 
 
 def named_parameters(model: nn.Module) -> tuple[NamedParameter, ...]:
     """The trainable parameters with their owners and the number of their layer; shared ones once."""
     found: dict[int, NamedParameter] = {}
-    blocks, layer = layers(model), 0
+    blocks, layer = block_numbers(model), 0
     for prefix, owner in model.named_modules():
         inside = next((n for block, n in blocks.items() if prefix == block or prefix.startswith(f"{block}.")), None)
         for name, parameter in owner.named_parameters(recurse=False):
@@ -215,11 +215,11 @@ def named_parameters(model: nn.Module) -> tuple[NamedParameter, ...]:
     return tuple(found.values())
 
 
-def _turns(regularizers: list[Regularizer]) -> list[list[Regularizer]]:
+def _group_exclusive(regularizers: list[Regularizer]) -> list[list[Regularizer]]:
     """Techniques that take turns stand together, in the place of the first of them."""
     turns: list[list[Regularizer]] = []
     for r in regularizers:
-        group = next((t for t in turns if r.turns and t[0].turns == r.turns), None)
+        group = next((t for t in turns if r.one_of and t[0].one_of == r.one_of), None)
         if group is None:
             turns.append([r])
         else:

@@ -12,13 +12,13 @@ from torch import nn
 _REPLAYING: ContextVar[bool] = ContextVar("replaying", default=False)
 
 
-def replaying() -> bool:
+def is_replay() -> bool:
     """Whether this step is being computed again."""
     return _REPLAYING.get()
 
 
 @contextmanager
-def replay(model: nn.Module) -> Iterator[None]:
+def frozen_bn_stats(model: nn.Module) -> Iterator[None]:
     """Within: forward passes of `model` are repetitions."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     token = _REPLAYING.set(True)

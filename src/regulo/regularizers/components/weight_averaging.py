@@ -19,7 +19,7 @@ Weight = Callable[[int, float, int], float | None]
 PREFIX = "classifier."
 
 
-class Averaging(Callback):
+class WeightAveragingCallback(Callback):
     """Averages the classifier's floating-point state; other buffers (counters) are copied.
 
     `per_epoch`: a state is that at the end of an epoch, not of a step. `fresh_statistics`: BatchNorm's running statistics are
@@ -44,7 +44,7 @@ class Averaging(Callback):
         if left < self.fresh_statistics and self.weight(self.count, end, pl_module.steps) is not None:  # images hold much memory
             self.seen.append(outputs["images"].detach())
         if not left or not self.per_epoch:
-            w = self.weight(self.count, pl_module.now().progress, pl_module.steps)
+            w = self.weight(self.count, pl_module.step_context().progress, pl_module.steps)
             if w is not None:
                 self.take(pl_module.classifier, w)
 
@@ -67,7 +67,7 @@ class Averaging(Callback):
             self.swap(pl_module.classifier)
             if self.fresh_statistics:
                 with trainer.precision_plugin.forward_context():
-                    estimate_statistics(pl_module.classifier.model, self.seen)
+                    update_bn(pl_module.classifier.model, self.seen)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """The raw weights come back, and the average keeps the statistics that were estimated."""
@@ -103,7 +103,7 @@ class Averaging(Callback):
 
 
 @torch.no_grad()
-def estimate_statistics(model: nn.Module, batches: Sequence[Tensor]) -> None:
+def update_bn(model: nn.Module, batches: Sequence[Tensor]) -> None:
     """Set BatchNorm's running statistics to their mean over batches (B, C, H, W), and leave everything else as it is."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     kept = [(m, m.momentum, m.training) for m in norms]

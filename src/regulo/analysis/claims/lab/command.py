@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from regulo.analysis.claims.base import Claim, Trial
+from regulo.analysis.claims.base import Claim, ClaimTrial
 from regulo.analysis.launchers import local
-from regulo.core.errors import Problem, Refused, nearest
-from regulo.core.files import locked, write
+from regulo.core.errors import InputError, Problem, nearest
+from regulo.core.files import atomic_write, file_lock
 from regulo.core.registry import classes_in, list_modules
 
 ROOT = Path("runs") / "claims"
@@ -31,7 +31,7 @@ def claims(names: Sequence[str], quick: bool, docs: bool) -> int:
     known = discover()
     for name in names:
         if name not in known:
-            raise Refused(Problem("claim", f"there is no claim {name!r}", nearest(name, known)))
+            raise InputError(Problem("claim", f"there is no claim {name!r}", nearest(name, known)))
     chosen = [known[name] for name in names] or list(known.values())
 
     from regulo.analysis.claims.lab import report, summary
@@ -66,7 +66,7 @@ def attempt(chosen: Sequence[Claim], quick: bool, root: Path) -> Iterator[str]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("", total=len(planned), completed=len(planned) - len(wanted))
-        for event in local.run(wanted, local.places(), root / "logs"):
+        for event in local.run_jobs(wanted, local.machine_slots(), root / "logs"):
             if event.seconds is None:
                 progress.update(bar, description=f"{planned[event.name][0].number:2d} {event.name}"[:60].ljust(60))
             else:
@@ -80,45 +80,45 @@ def alone(root: Path) -> Iterator[None]:
     """Within: no other process tries claims in this folder."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(root / ".lock", wait=False))
+            stack.enter_context(file_lock(root / ".lock", wait=False))
         except BlockingIOError as error:
-            raise Refused(Problem("regulo claims", f"another process is trying claims in {root}")) from error
+            raise InputError(Problem("regulo claims", f"another process is trying claims in {root}")) from error
         yield
 
 
-def key(claim: Claim, trial: Trial) -> object:
+def key(claim: Claim, trial: ClaimTrial) -> object:
     """What a measurement depends on: the trial's settings and the constants of the claim's module."""
     module = sys.modules[type(claim).__module__]
     constants = {name: value for name, value in vars(module).items() if name.isupper() and name != "TYPE_CHECKING"}
     return json.loads(json.dumps({"settings": trial.settings, "constants": constants}, default=str))
 
 
-def done(claim: Claim, trial: Trial, root: Path) -> Trial:
+def done(claim: Claim, trial: ClaimTrial, root: Path) -> ClaimTrial:
     """The trial with its numbers: those on disk if they are of this trial, else measured now."""
     known = recorded(claim, trial, root)
     if known is None:
         file = record(claim, trial, root)
         file.parent.mkdir(parents=True, exist_ok=True)
         numbers = claim.measure(trial, root.absolute())
-        write(file, json.dumps({"key": key(claim, trial), "measured": numbers}, indent=1) + "\n")
+        atomic_write(file, json.dumps({"key": key(claim, trial), "measured": numbers}, indent=1) + "\n")
         known = recorded(claim, trial, root)
     assert known is not None
     return known
 
 
-def record(claim: Claim, trial: Trial, root: Path) -> Path:
+def record(claim: Claim, trial: ClaimTrial, root: Path) -> Path:
     """Where a trial's numbers are kept."""
     return root / claim.name / f"{trial.name}.json"
 
 
-def recorded(claim: Claim, trial: Trial, root: Path) -> Trial | None:
+def recorded(claim: Claim, trial: ClaimTrial, root: Path) -> ClaimTrial | None:
     """The trial with its numbers, if they are on disk."""
     file = record(claim, trial, root)
     kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return Trial(trial.name, trial.settings, kept["measured"]) if kept.get("key") == key(claim, trial) else None
+    return ClaimTrial(trial.name, trial.settings, kept["measured"]) if kept.get("key") == key(claim, trial) else None
 
 
-def finished(claim: Claim, quick: bool, root: Path) -> list[Trial] | None:
+def finished(claim: Claim, quick: bool, root: Path) -> list[ClaimTrial] | None:
     """All trials of a claim, if all have been measured."""
     trials = [recorded(claim, trial, root) for trial in claim.trials(quick)]
     return None if None in trials else [t for t in trials if t is not None]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from regulo.analysis.anova import noise
-from regulo.analysis.claims.base import Claim, Numbers, Row, Trial, Verdict, by
+from regulo.analysis.anova import residual_variance
+from regulo.analysis.claims.base import Claim, ClaimRow, ClaimTrial, Numbers, Verdict, by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,24 +49,24 @@ class Comparison(Claim):
     def conditions(self, quick: bool) -> dict[str, list[str]]:
         """The overrides of each condition, by its label."""
 
-    def trials(self, quick: bool) -> list[Trial]:
+    def trials(self, quick: bool) -> list[ClaimTrial]:
         settings = {label: {"overrides": overrides} for label, overrides in self.conditions(quick).items()}
         return per_seed(settings, 1 if quick else self.seeds)
 
-    def measure(self, trial: Trial, folder: Path) -> Numbers:
+    def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         from regulo.analysis.claims.lab.experiments import train
 
         return kept(train([*trial["overrides"], f"seed={trial['seed']}"], folder))
 
-    def draw(self, trials: Sequence[Trial], figure: "Figure") -> None:
+    def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         key, label = self.shown
         dots(trials, key, label, figure)
 
 
-def per_seed(conditions: Mapping[str, Numbers], seeds: int) -> list[Trial]:
+def per_seed(conditions: Mapping[str, Numbers], seeds: int) -> list[ClaimTrial]:
     """A trial for each seed under each condition, from the settings of each condition by its label."""
     return [
-        Trial(f"{label}-{seed}".replace(" ", "_").replace("/", "_"), {"condition": label, "seed": seed, **settings})
+        ClaimTrial(f"{label}-{seed}".replace(" ", "_").replace("/", "_"), {"condition": label, "seed": seed, **settings})
         for label, settings in conditions.items()
         for seed in range(seeds)
     ]
@@ -112,7 +112,7 @@ class Contrast:
         return f"{self.mean:+.2f}" + (f" (± {self.bound:.2f})" if self.bound else "")
 
 
-def contrast(trials: Sequence[Trial], key: str, one: str, other: str, factor: float = 100, tests: int = 1) -> Contrast:
+def contrast(trials: Sequence[ClaimTrial], key: str, one: str, other: str, factor: float = 100, tests: int = 1) -> Contrast:
     """`one` − `other`, with the noise of *all* conditions: what is left of a number without the means of condition and seed.
 
     Of `tests` comparisons that are made together, each gets a share of the error (Bonferroni). With one seed there is no noise to
@@ -125,33 +125,33 @@ def contrast(trials: Sequence[Trial], key: str, one: str, other: str, factor: fl
     differences = tuple(of[one, s] - of[other, s] for s in seeds)
     if len(seeds) < 2:
         return Contrast(differences, 0.0)
-    variance, freedom = noise(np.array([[of[c, s] for s in seeds] for c in conditions]))
+    variance, freedom = residual_variance(np.array([[of[c, s] for s in seeds] for c in conditions]))
     t = float(student.ppf(1 - 0.05 / tests, freedom))
     return Contrast(differences, t * math.sqrt(variance * 2 / len(seeds)))
 
 
-def values(trials: Sequence[Trial], key: str, factor: float = 100) -> dict[str, list[float]]:
+def values(trials: Sequence[ClaimTrial], key: str, factor: float = 100) -> dict[str, list[float]]:
     """A number under each condition, one value per seed."""
     return {label: [factor * t[key] for t in some] for label, some in by(trials, "condition").items()}
 
 
-def means(trials: Sequence[Trial], key: str, factor: float = 100) -> dict[str, float]:
+def means(trials: Sequence[ClaimTrial], key: str, factor: float = 100) -> dict[str, float]:
     """The mean of a number under each condition."""
     return {label: statistics.fmean(v) for label, v in values(trials, key, factor).items()}
 
 
-def rows(trials: Sequence[Trial], key: str, name: str = "", factor: float = 100, form: str = ".2f") -> list[Row]:
+def rows(trials: Sequence[ClaimTrial], key: str, name: str = "", factor: float = 100, form: str = ".2f") -> list[ClaimRow]:
     """A row for each condition."""
-    return [Row(f"{label}{name}", v, form) for label, v in values(trials, key, factor).items()]
+    return [ClaimRow(f"{label}{name}", v, form) for label, v in values(trials, key, factor).items()]
 
 
-def diverged(trials: Sequence[Trial]) -> str:
+def diverged(trials: Sequence[ClaimTrial]) -> str:
     """A remark on runs that diverged, which count as chance."""
     some = [t.name for t in trials if t.measured.get("status") == "failed"]
     return f"; diverged, and counted as chance: {', '.join(some)}" if some else ""
 
 
-def dots(trials: Sequence[Trial], key: str, label: str, figure: "Figure", factor: float = 100) -> None:
+def dots(trials: Sequence[ClaimTrial], key: str, label: str, figure: "Figure", factor: float = 100) -> None:
     """One line per condition: a dot for each seed, a bar at the mean."""
     axis: Any = figure.subplots()
     groups = values(trials, key, factor)

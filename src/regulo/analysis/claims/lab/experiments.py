@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regulo.analysis.shared_settings import settled
+from regulo.analysis.shared_settings import pinned_overrides
 from regulo.config import compose
-from regulo.core.errors import Failed
-from regulo.core.files import locked
-from regulo.core.metrics import Evaluation
-from regulo.core.types import Facts
+from regulo.core.errors import RunError
+from regulo.core.files import file_lock
+from regulo.core.metrics import EvalOutput
+from regulo.core.types import DatasetInfo
 from regulo.core.warnings import ignore_harmless_warnings
 from regulo.data.base import Splits
 from regulo.optim.base import SCHEDULES
@@ -36,10 +36,10 @@ def train(overrides: Sequence[str], root: Path) -> dict[str, Any]:
     Trials that ask for the same run share it, also if they are tried at the same time. A run that diverged is a result, too, and
     has the status "failed".
     """
-    fixed = [*overrides, *settled(compose.load(overrides), root)]
-    whole = json.dumps(compose.load(fixed).as_dict(), sort_keys=True)
+    fixed = [*overrides, *pinned_overrides(compose.load_config(overrides), root)]
+    whole = json.dumps(compose.load_config(fixed).as_dict(), sort_keys=True)
     folder = root / "runs" / hashlib.sha256(whole.encode()).hexdigest()[:16]
-    with locked(folder.with_suffix(".lock")):
+    with file_lock(folder.with_suffix(".lock")):
         if finished(folder).get("status") not in ("done", "failed"):
             shutil.rmtree(folder, ignore_errors=True)
             _train([*fixed, f"run_dir={folder}", "logger=csv", "callbacks=none"])
@@ -61,7 +61,7 @@ def _train(overrides: Sequence[str]) -> None:
     try:
         with no_warnings():
             command(overrides)
-    except Failed:
+    except RunError:
         pass  # it diverged
     finally:
         console.CONSOLE.quiet = False
@@ -76,9 +76,9 @@ def no_warnings() -> Iterator[None]:
 
 
 @cache
-def images(data: str = "fashion_mnist_mini") -> tuple[Splits, Facts]:
+def images(data: str = "fashion_mnist_mini") -> tuple[Splits, DatasetInfo]:
     """The splits of a data set as it is configured."""
-    splits = compose.load([f"data={data}"]).data.splits()
+    splits = compose.load_config([f"data={data}"]).data.splits()
     return splits, splits.facts
 
 
@@ -96,7 +96,7 @@ def network(seed: int, *overrides: str) -> nn.Module:
     """A model for the shipped data, with the plan's surgery done."""
     from regulo.regularizers.components.plan import Plan
 
-    config = compose.load(list(overrides))
+    config = compose.load_config(list(overrides))
     torch.manual_seed(seed)
     facts = images()[1]
     return Plan(config.regularizer.values()).surgery(config.model.build(facts), facts)
@@ -141,11 +141,11 @@ def fit(
 
 
 @torch.inference_mode()
-def evaluation(model: nn.Module, split: str = "test", count: int = 5000) -> Evaluation:
+def evaluation(model: nn.Module, split: str = "test", count: int = 5000) -> EvalOutput:
     """The answers of a model on the first `count` images of a split, in inference mode."""
     x, y = (t[:count] for t in tensors(split))
     model.eval()
-    return Evaluation(torch.cat([model(part) for part in x.split(500)]), y)
+    return EvalOutput(torch.cat([model(part) for part in x.split(500)]), y)
 
 
 def accuracy(model: nn.Module, split: str = "test", count: int = 5000) -> float:

@@ -5,9 +5,9 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from regulo.analysis.claims.base import Claim, Finding, Trial
-from regulo.core.figures import figure
-from regulo.core.files import write
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimTrial
+from regulo.core.figures import new_figure
+from regulo.core.files import atomic_write
 
 SPREAD = (
     "n counts seeds (or cases), spread is their sample standard deviation. It is over seeds only: all runs share one training "
@@ -23,8 +23,8 @@ def write_page(
     page: Path,
     figures: str,
     known: Mapping[str, Claim],
-    measured: Mapping[str, Sequence[Trial]],
-    findings: Mapping[str, Finding],
+    measured: Mapping[str, Sequence[ClaimTrial]],
+    findings: Mapping[str, ClaimResult],
     quick: bool,
 ) -> None:
     """A page with a section for every claim that has been measured, and its figure in the folder `figures` beside it."""
@@ -45,14 +45,14 @@ def write_page(
         )
     (page.parent / figures).mkdir(parents=True, exist_ok=True)
     for name, finding in findings.items():
-        picture = figure(7, 3.6)
+        picture = new_figure(7, 3.6)
         known[name].draw(measured[name], picture)
         picture.savefig(page.parent / figures / f"{name}.png", dpi=110)
         lines += ["", *section(known[name], finding, figures)]
-    write(page, "\n".join(lines) + "\n")
+    atomic_write(page, "\n".join(lines) + "\n")
 
 
-def section(claim: Claim, finding: Finding, figures: str) -> list[str]:
+def section(claim: Claim, finding: ClaimResult, figures: str) -> list[str]:
     """One claim in Markdown."""
     return [
         f"## {claim.number} {claim.name}",
@@ -61,7 +61,7 @@ def section(claim: Claim, finding: Finding, figures: str) -> list[str]:
         "",
         f"*The lesson.* {claim.lesson}",
         "",
-        f"*Source.* {claim.source}",
+        f"*Source.* {claim.reference}",
         "",
         f"*How it is tried.* {claim.method} `regulo claims {claim.name}`",
         "",

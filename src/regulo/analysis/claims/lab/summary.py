@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from regulo.analysis.claims.base import Finding
+    from regulo.analysis.claims.base import ClaimResult
 from regulo.core.console import CONSOLE, STYLE
 
 
-def finding(title: str, found: "Finding", quick: bool) -> None:
+def finding(title: str, found: "ClaimResult", quick: bool) -> None:
     """A claim's numbers and its verdict, which is an indication only if the trial was quick."""
     CONSOLE.print(title, style="bold", soft_wrap=True)
     table = Table("", "n", "mean", "spread", **STYLE)

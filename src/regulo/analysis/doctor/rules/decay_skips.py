@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 from regulo.regularizers.weight_decay import ROLES
 
 MENDED = "regularizer.weight_decay.skip=[bias,norm,embedding]"
@@ -12,9 +12,9 @@ class DecaySkips(Rule):
     """Weight decay that reaches normalisation scales, biases or embeddings."""
 
     why = "they do not make the function simpler when they shrink: a decayed scale or bias only fights what the data ask for"
-    source = "He et al. 2019, arXiv:1812.01187, section 3.1 (no bias decay); Jia et al. 2018, arXiv:1807.11205, section 3"
+    reference = "He et al. 2019, arXiv:1812.01187, section 3.1 (no bias decay); Jia et al. 2018, arXiv:1807.11205, section 3"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         if not case.technique("weight_decay"):
             return
         progress = (0.0, 0.5, 1.0)  # a rate may be a ramp

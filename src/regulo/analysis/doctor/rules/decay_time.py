@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule, peak
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase, peak
 
 SHORTEST, LONGEST = 0.5, 10.0
 
@@ -14,9 +14,9 @@ class DecayTime(Rule):
         "weights under decay are an average of past steps over 1 / (ηλ) of them: below about an epoch they forget images before "
         "they come again, and far above the whole run nothing decays"
     )
-    source = "Wang & Aitchison 2024, arXiv:2405.13698, section 3"
+    reference = "Wang & Aitchison 2024, arXiv:2405.13698, section 3"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         decay, optim = case.technique("weight_decay"), case.config.optim
         if not decay or not peak(decay.rate) or case.tryout or optim.name not in ("sgd", "adamw"):
             return

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule, peak
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase, peak
 from regulo.models.components.norms import BATCH_NORM
 
 
@@ -12,9 +12,9 @@ class DropoutBeforeBatchNorm(Rule):
     why = (
         "BatchNorm learns the variance of maps with dropped channels, and meets undropped ones in inference: the variance shifts"
     )
-    source = "Li et al. 2019, arXiv:1801.05134, sections 3 and 4"
+    reference = "Li et al. 2019, arXiv:1801.05134, sections 3 and 4"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         dropout = case.technique("dropout")
         if dropout and peak(dropout.conv) and case.has(BATCH_NORM):
             what = f"a share of {peak(dropout.conv):g} of the channels is dropped in front of layers with BatchNorm"

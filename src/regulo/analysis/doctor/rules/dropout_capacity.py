@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from regulo.analysis.doctor.base import Case, Finding, Rule, peak
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase, peak
 
 HIGHEST = {"fc": 0.7, "conv": 0.3, "attention": 0.3}
 SAFE = {"fc": 0.2, "conv": 0.1, "attention": 0.1}
@@ -15,9 +15,9 @@ class DropoutCapacity(Rule):
     """A dropout rate that is too high for the place, or for the few features that it leaves."""
 
     why = "a layer that needs n units without dropout wants n / (1 − p) with it; what is left here is too little to classify with"
-    source = "Srivastava et al. 2014, JMLR 15:1929, appendix A.1; Tompson et al. 2015, arXiv:1411.4280 (maps)"
+    reference = "Srivastava et al. 2014, JMLR 15:1929, appendix A.1; Tompson et al. 2015, arXiv:1411.4280 (maps)"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         dropout = case.technique("dropout")
         if not dropout:
             return

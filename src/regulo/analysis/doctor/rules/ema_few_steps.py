@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 
 FEWEST, LONGEST = 5, 0.125
 
@@ -12,9 +12,9 @@ class EMAFewSteps(Rule):
     """A half-life of the averaged weights of less than five steps."""
 
     why = "an average over so few steps is nearly the last state: it smooths nothing"
-    source = "arXiv:1703.01780, section 2; the formula in regularizers/ema.py"
+    reference = "arXiv:1703.01780, section 2; the formula in regularizers/ema.py"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         ema = case.technique("ema")
         if ema and not case.tryout and 0 < ema.half_life * case.steps < FEWEST:
             needed = math.ceil(1000 * 1.1 * FEWEST / case.steps) / 1000

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 
 LONGEST = 0.25
 
@@ -11,9 +11,9 @@ class EMAHalfLife(Rule):
     """A half-life of the averaged weights that is long against the run."""
 
     why = "the average is handed on, and weights from the first half of the run, when little was learned, weigh heavily in it"
-    source = "Tarvainen & Valpola 2017, arXiv:1703.01780; Busbridge et al. 2023, arXiv:2307.13813"
+    reference = "Tarvainen & Valpola 2017, arXiv:1703.01780; Busbridge et al. 2023, arXiv:2307.13813"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         ema = case.technique("ema")
         if ema and ema.half_life > LONGEST:
             share = 0.5 ** (0.5 / ema.half_life)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 
 HIGHEST, SEVERAL = 3.0, 3
 
@@ -11,9 +11,9 @@ class EverythingStrong(Rule):
     """A strength of three or more over a recipe of several techniques."""
 
     why = "recipes are balanced at strength 1; far above it the network does not even learn its training images"
-    source = "claim 15 of this project (regulo claims too_much); Touvron et al. 2022, arXiv:2204.07118, section 5"
+    reference = "claim 15 of this project (regulo claims too_much); Touvron et al. 2022, arXiv:2204.07118, section 5"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         strength = case.config.run.strength
         if strength >= HIGHEST and len(case.plan.regularizers) >= SEVERAL:
             what = f"strength {strength:g} multiplies all {len(case.plan.regularizers)} techniques of the plan"

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 
 FEWEST = 100
 
@@ -12,9 +12,9 @@ class FewSteps(Rule):
     """A run of fewer than a hundred steps."""
 
     why = "what counts for learning is the number of updates, not of epochs"
-    source = "Hoffer et al. 2017, arXiv:1705.08741, section 4"
+    reference = "Hoffer et al. 2017, arXiv:1705.08741, section 4"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         if case.tryout:
             what = f"at most {case.config.trainer.limit_batches} batches of each epoch and evaluation: this tries the stages out"
             yield self.note("trainer.limit_batches", what, "trainer.limit_batches=null")

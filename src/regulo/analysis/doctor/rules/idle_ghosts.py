@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 
 
 class IdleGhosts(Rule):
     """Ghost batch normalisation in batches that are not cut."""
 
     why = "a batch that does not hold two chunks is normalised as a whole, by plain BatchNorm"
-    source = "Hoffer et al. 2017, arXiv:1705.08741, algorithm 1; the forward pass in regularizers/ghost_batch_norm.py"
+    reference = "Hoffer et al. 2017, arXiv:1705.08741, algorithm 1; the forward pass in regularizers/ghost_batch_norm.py"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         ghost, seen = case.technique("ghost_batch_norm"), case.batch // case.devices
         if ghost and seen < 2 * ghost.size:
             what = f"chunks of {ghost.size} in batches of {seen} images: nothing is cut"

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule, peak
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase, peak
 
 
 class L2UnderAdam(Rule):
     """Weight decay inside the gradient under an adaptive optimizer."""
 
     why = "Adam divides λθ by the gradient's own scale, so that weights with large gradients hardly decay"
-    source = "Loshchilov & Hutter 2019, arXiv:1711.05101, section 2"
+    reference = "Loshchilov & Hutter 2019, arXiv:1711.05101, section 2"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         decay = case.technique("weight_decay")
         if decay and decay.mode == "l2" and peak(decay.rate) and case.config.optim.name in ("adamw", "lamb"):
             what = f"weight decay of {peak(decay.rate):g} as l2 under {case.config.optim.name}"

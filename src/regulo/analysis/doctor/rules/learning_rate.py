@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule
-from regulo.analysis.doctor.lr_ranges import practice
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
+from regulo.analysis.doctor.lr_ranges import lr_range
 
 UNNORMALISED = 0.1
 """without any normalisation, rates have to be this much lower: claim 4 measures it"""
@@ -13,10 +13,10 @@ class LearningRate(Rule):
     """A peak learning rate far outside what is practised for this optimizer and batch size."""
 
     why = "steps that are too large diverge or settle in a bad place, too small ones do not arrive before the run ends"
-    source = "Goyal et al. 2017, arXiv:1706.02677 (linear); Malladi et al. 2022, arXiv:2205.10287 (square root, Adam)"
+    reference = "Goyal et al. 2017, arXiv:1706.02677 (linear); Malladi et al. 2022, arXiv:2205.10287 (square root, Adam)"
 
-    def look(self, case: Case) -> Iterator[Finding]:
-        optim, known = case.config.optim, practice(case.config.optim)
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
+        optim, known = case.config.optim, lr_range(case.config.optim)
         if known is None or case.pretrained:
             return
         factor = 1 if case.normalised else UNNORMALISED

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 
 SIDES = (("left", "right"), ("port", "starboard"), ("clockwise", "counterclockwise"), ("east", "west"))
 TURNED = 45.0
@@ -12,9 +12,9 @@ class MirroredLabels(Rule):
     """Flips and wide rotations of digits, letters, and classes that differ by their side."""
 
     why = "what is seen in the mirror, or upside down, is another class or none: the labels become wrong"
-    source = "Shorten & Khoshgoftaar 2019, Journal of Big Data 6:60, section on label-preserving transformations"
+    reference = "Shorten & Khoshgoftaar 2019, Journal of Big Data 6:60, section on label-preserving transformations"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         augment, names = case.technique("augment"), [name.lower() for name in case.facts.classes]
         if not augment:
             return

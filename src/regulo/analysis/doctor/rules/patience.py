@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 
 SHORTEST = 0.2
 
@@ -15,9 +15,9 @@ class Patience(Rule):
         "while the rate is high the validation loss moves up and down without a trend; most of the improvement comes when the "
         "rate falls, and a short patience stops before"
     )
-    source = "Prechelt 1998, Early stopping — but when?; Smith & Topin 2018, arXiv:1708.07120"
+    reference = "Prechelt 1998, Early stopping — but when?; Smith & Topin 2018, arXiv:1708.07120"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         stopping = case.technique("early_stopping")
         if stopping and case.config.optim.schedule != "constant" and stopping.patience < SHORTEST * case.epochs:
             what = f"a patience of {stopping.patience} epochs in a {case.config.optim.schedule} run of {case.epochs}"

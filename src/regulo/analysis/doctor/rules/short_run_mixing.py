@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 
 SHORT = 10
 
@@ -11,9 +11,9 @@ class ShortRunMixing(Rule):
     """Mixed images in a run of fewer than ten epochs."""
 
     why = "mixed images make learning slower, and pay only where a network would see the plain ones too often"
-    source = "Wightman et al. 2021, arXiv:2110.00476, section 3 (weaker for shorter); Steiner et al. 2021, arXiv:2106.10270"
+    reference = "Wightman et al. 2021, arXiv:2110.00476, section 3 (weaker for shorter); Steiner et al. 2021, arXiv:2106.10270"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         if case.mixing and case.epochs < SHORT and not case.tryout and not case.pretrained:
             names = [r.name for r in case.mixing]
             what = f"{' and '.join(names)} in a run of {case.epochs} epochs"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 from regulo.models.components.norms import BATCH_NORM
 
 FEWEST = 8
@@ -12,9 +12,9 @@ class SmallBatchNorm(Rule):
     """BatchNorm whose statistics are of fewer than eight images."""
 
     why = "mean and variance of so few images are noisy in training and differ from the running ones that inference uses"
-    source = "Wu & He 2018, arXiv:1803.08494, section 4.1 and figure 1"
+    reference = "Wu & He 2018, arXiv:1803.08494, section 4.1 and figure 1"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         if not case.has(BATCH_NORM):
             return
         shared = case.config.trainer.sync_batchnorm

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule, peak
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase, peak
 
 
 class SmoothingUnderThreshold(Rule):
     """Label smoothing beside a binary cross-entropy with a threshold on the targets."""
 
     why = "the threshold makes a target a plain yes or no: what smoothing gave to the other classes is erased, or becomes a yes"
-    source = "Wightman et al. 2021, arXiv:2110.00476, section 2.2; docstring of regularizers/bce.py"
+    reference = "Wightman et al. 2021, arXiv:2110.00476, section 2.2; docstring of regularizers/bce.py"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         bce, smoothing = case.technique("bce"), case.technique("label_smoothing")
         if not bce or not smoothing or bce.threshold is None or not peak(smoothing.epsilon):
             return

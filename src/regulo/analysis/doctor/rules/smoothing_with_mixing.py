@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from regulo.analysis.doctor.base import Case, Finding, Rule, peak
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase, peak
 
 MOST = 0.4
 
@@ -16,9 +16,9 @@ class SmoothingWithMixing(Rule):
         "mixing already softens the targets and acts as smoothing; together they take so much of the mass from the right class "
         "that answers become underconfident, and such a network teaches others badly (distillation)"
     )
-    source = "Carratino et al. 2020, arXiv:2006.06049, section 3; Müller et al. 2019, arXiv:1906.02629, section 4"
+    reference = "Carratino et al. 2020, arXiv:2006.06049, section 3; Müller et al. 2019, arXiv:1906.02629, section 4"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         smoothing = case.technique("label_smoothing")
         if not smoothing or not peak(smoothing.epsilon) or not case.mixing:
             return

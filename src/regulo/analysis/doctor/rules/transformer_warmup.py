@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 
 FIRST = 0.5
 
@@ -11,13 +11,13 @@ class TransformerWarmup(Rule):
     """A transformer whose first steps are at the full rate."""
 
     why = "Adam's scales are unreliable in the first steps, and attention does not recover from large early steps"
-    source = "Liu et al. 2020, arXiv:1908.03265, section 3; Xiong et al. 2020, arXiv:2002.04745"
+    reference = "Liu et al. 2020, arXiv:1908.03265, section 3; Xiong et al. 2020, arXiv:2002.04745"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         optim = case.config.optim
         if not case.transformer or case.pretrained or case.tryout:
             return
-        first = float(optim.rates(case.steps)[0])
+        first = float(optim.lr_factors(case.steps)[0])
         if first > FIRST:
             what = f"the first of {case.steps} steps is at {first:.0%} of the highest rate"
             warm = max(0.1, min(0.5, 10 / case.steps))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Case, Finding, Rule, peak
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase, peak
 
 FIELDS = {"label_smoothing": "epsilon", "confidence_penalty": "beta", "focal_loss": "gamma"}
 
@@ -11,9 +11,9 @@ class TwoSofteners(Rule):
     """More than one of label smoothing, confidence penalty and focal loss."""
 
     why = "each lowers the confidence of the answers, and smoothing and the penalty are one divergence read in both directions"
-    source = "Pereyra et al. 2017, arXiv:1701.06548, section 3; Mukhoti et al. 2020, arXiv:2002.09437, section 4"
+    reference = "Pereyra et al. 2017, arXiv:1701.06548, section 3; Mukhoti et al. 2020, arXiv:2002.09437, section 4"
 
-    def look(self, case: Case) -> Iterator[Finding]:
+    def check(self, case: RunCase) -> Iterator[RuleFinding]:
         found = [name for name, field in FIELDS.items() if (r := case.technique(name)) and peak(getattr(r, field))]
         if len(found) > 1:
             what = f"{' and '.join(found)} act together, and all lower confidence"
