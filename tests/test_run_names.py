@@ -10,8 +10,8 @@ import pytest
 from regulo.__main__ import main
 from regulo.core.errors import InputError
 from regulo.core.files import file_lock
-from regulo.tracking.run_dir import RunFolder
-from regulo.tracking.run_names import find_run, list_runs, resolve_resume
+from regulo.tracking.run_dir import RunFolder, list_runs
+from regulo.tracking.run_names import find_run, resolve_resume
 
 
 @pytest.fixture

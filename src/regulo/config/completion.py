@@ -11,7 +11,7 @@ from regulo.core import yaml_files
 from regulo.core.arguments import ArgumentParser, Choice
 from regulo.core.class_fields import list_modules, read_fields
 from regulo.core.registry import GROUPS
-from regulo.tracking.run_names import list_runs
+from regulo.tracking.run_dir import list_runs
 
 CLASSES = {
     "": ("regulo.config.schema", "RunConfig"),

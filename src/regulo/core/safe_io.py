@@ -32,7 +32,7 @@ class PlainLoader(yaml.SafeLoader):
 
 
 def read_text(file: Path, limit: int = TEXT_LIMIT, key: str = "RUN") -> str:
-    """The text of a regular file. Raises InputError, about `key`, if it is none, is no UTF-8, or has more bytes than the limit."""
+    """The text of a regular file. Raises InputError for `key` if it is not one, is not UTF-8, or is too large."""
     try:
         number = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would be waited for
         with open(number, "rb") as opened:

@@ -27,7 +27,7 @@ class Splits:
 
 
 def check_splits(splits: Splits) -> Splits:
-    """The splits, if a run can be made of them. Raises InputError for empty ones, and for labels that are not those of a class."""
+    """The splits, if a run can be made of them. Raises InputError for an empty split and for a label that is no class."""
     for name, split in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
         if not len(split.labels):
             raise data_error("data", f"the {name} split has no image", "a run needs images to train, validate and test on")

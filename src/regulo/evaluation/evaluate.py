@@ -3,12 +3,13 @@
 import json
 
 from regulo.evaluation.restore import open_run_data
-from regulo.tracking.run_dir import SPLITS, RunFolder
+from regulo.tracking.run_dir import SPLITS
+from regulo.tracking.run_names import open_run
 
 
 def evaluate(run: str, split: str | None) -> int:
     """Rebuild the model from the run alone and print its scores on a split, or on all. Returns the exit code."""
-    folder = RunFolder.open(run)
+    folder = open_run(run)
 
     from regulo.core import failures
     from regulo.evaluation import summary

@@ -12,7 +12,7 @@ import torch
 from regulo.core.errors import InputError, Problem
 from regulo.core.paths import expand_path
 from regulo.data.components.image_io import EXTENSIONS, import_albumentations, read_image
-from regulo.tracking.run_dir import RunFolder
+from regulo.tracking.run_names import open_run
 
 BATCH = 64
 
@@ -20,7 +20,7 @@ BATCH = 64
 @torch.inference_mode()
 def predict(run: str, paths: Sequence[str]) -> int:
     """Print the classes of files, or of all images below folders, as CSV. Returns the exit code."""
-    folder, files = RunFolder.open(run), image_files(paths)
+    folder, files = open_run(run), image_files(paths)
 
     from regulo.evaluation.restore import load_run
 

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 from regulo.core.errors import InputError, Problem
-from regulo.tracking.run_dir import RunFolder
+from regulo.tracking.run_names import open_run
 
 
 def dashboard(run: str | None) -> int:
     """Show a run, or all of them. Without a terminal, it prints the latest run's summary. Returns the exit code."""
     wandb = Path(sys.executable).with_name("wandb")
-    folder = RunFolder.open(run).path / "wandb" if run is not None else link_runs(Path("runs"))
+    folder = open_run(run).path / "wandb" if run is not None else link_runs(Path("runs"))
     if not folder.is_dir():
         raise InputError(
             Problem("RUN", f"{folder.parent} was not logged to W&B", "train with logger=wandb, which is the default")

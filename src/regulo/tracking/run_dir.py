@@ -18,7 +18,6 @@ from regulo.core import safe_io
 from regulo.core.errors import InputError, Problem, is_printable
 from regulo.core.files import atomic_write, file_lock
 from regulo.core.paths import expand_path
-from regulo.tracking.run_names import find_run, list_runs
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 """where the run can go on, the one before that, and the best epoch by the monitor"""
@@ -28,6 +27,12 @@ LOCK_GRACE_SECONDS = 10.0
 """seconds that loader processes of a killed run may still have its lock"""
 MAX_PATH_BYTES = 4096 - 256
 """bytes of a run folder's path, so that those of its files stay within what the system takes"""
+
+
+def list_runs() -> list[Path]:
+    """The folders below runs/ that hold a run, newest first: by the time at which training was last started."""
+    files = sorted(Path("runs").glob("*/config.yaml"), key=lambda file: (file.stat().st_mtime, file), reverse=True)
+    return [file.parent for file in files]
 
 
 class RunFolder:
@@ -83,17 +88,14 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
-        """The folder of a run that trained, by its path, or by a name of `find_run`.
-
-        Raises InputError if it is not one, or something in it leads out of it.
-        """
-        found = find_run(os.fspath(path))
-        if not (found / "config.yaml").is_file():
+        """The folder of a run that trained. Raises InputError if it is not one, or if something in it leads out of it."""
+        folder = expand_path(os.fspath(path))
+        if not (folder / "config.yaml").is_file():
             recent = ", ".join(run.as_posix() for run in list_runs()[:3])
             hint = f"recent runs: {recent}" if recent else "make train makes one"
-            raise InputError(Problem("RUN", f"{found} is not a run folder: it has no config.yaml", hint))
-        safe_io.check_folder(found, "checkpoints", "figures", "wandb")
-        return cls(found.resolve())
+            raise InputError(Problem("RUN", f"{folder} is not a run folder: it has no config.yaml", hint))
+        safe_io.check_folder(folder, "checkpoints", "figures", "wandb")
+        return cls(folder.resolve())
 
     @contextmanager
     def lock(self) -> Iterator[None]:

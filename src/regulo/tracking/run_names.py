@@ -11,13 +11,12 @@ from typing import Any
 from regulo.core import safe_io
 from regulo.core.errors import InputError, Problem
 from regulo.core.paths import expand_path
-from regulo.tracking.run_dir import LAST, PREVIOUS, RunFolder
+from regulo.tracking.run_dir import LAST, PREVIOUS, RunFolder, list_runs
 
 
-def list_runs() -> list[Path]:
-    """The folders below runs/ that hold a run, newest first: by the time at which training was last started."""
-    files = sorted(Path("runs").glob("*/config.yaml"), key=lambda file: (file.stat().st_mtime, file), reverse=True)
-    return [file.parent for file in files]
+def open_run(name: str) -> RunFolder:
+    """The run of this name or path. Raises InputError if it is not one."""
+    return RunFolder.open(find_run(name))
 
 
 def find_run(name: str) -> Path:

@@ -31,11 +31,11 @@ def ablate(arguments: Sequence[str]) -> int:
             from regulo.analysis import study_record
             from regulo.analysis.ablation import results, table
             from regulo.analysis.ablation.runner import run_all
-            from regulo.analysis.ablation.runs import list_runs, stale_runs
+            from regulo.analysis.ablation.runs import plan_runs, stale_runs
             from regulo.core.console import CONSOLE
 
             began = time.perf_counter()
-            runs = list_runs(wanted.study, configs_of, root)
+            runs = plan_runs(wanted.study, configs_of, root)
             if not wanted.launcher:  # a cluster's data and devices may not be here
                 dry_run_cells({run.cell: configs_of[run.cell] for run in runs if run.state() == "open"})
             file = root / "study.json"

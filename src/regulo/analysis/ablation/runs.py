@@ -57,7 +57,7 @@ class StudyRun:
         return "done" if self.label_noise is not None or wanted <= known.keys() else "unmeasured"
 
 
-def list_runs(study: Study, configs_of: Mapping[StudyCell, Config], root: Path) -> list[StudyRun]:
+def plan_runs(study: Study, configs_of: Mapping[StudyCell, Config], root: Path) -> list[StudyRun]:
     """All runs, seed by seed, so that what is finished early is whole seeds."""
     return [
         _run(study, cell, config, seed, noise, root)

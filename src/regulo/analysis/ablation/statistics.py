@@ -1,9 +1,9 @@
 """Differences to the base, with intervals that hold together.
 
-A number is modelled as condition + seed + noise (`regulo.analysis.anova`), one noise for all cells, so that every cell helps to measure
-it. The difference of a cell to the base is the mean over the seeds that both have; its standard error is √(2 σ² / n). Of the rows
-of one column, many are compared with one: Dunnett (1955), doi:10.1080/01621459.1955.10501294, gives the critical value at which
-*any* of their intervals misses with the wanted probability. Columns share that probability (Bonferroni).
+A number is modelled as condition + seed + noise (`regulo.analysis.anova`), with one noise for all cells, so that every cell helps
+to measure it. The difference of a cell to the base is the mean over the seeds that both have; its standard error is √(2 σ² / n).
+Of the rows of one column, many are compared with one: Dunnett (1955), doi:10.1080/01621459.1955.10501294, gives the critical
+value at which *any* of their intervals misses with the wanted probability. Columns share that probability (Bonferroni).
 
 Own code, because scipy's `dunnett` compares independent groups (one-way) and has no seeds in its model: it would take the
 differences between seeds for noise, and it needs every number.

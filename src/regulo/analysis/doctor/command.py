@@ -7,6 +7,7 @@ from regulo.core import yaml_files
 from regulo.core.errors import InputError, Problem
 from regulo.core.paths import expand_path
 from regulo.tracking.run_dir import RunFolder
+from regulo.tracking.run_names import open_run
 
 
 def doctor(words: Sequence[str], fix: str | None, difference: str | None) -> int:
@@ -27,7 +28,7 @@ def doctor(words: Sequence[str], fix: str | None, difference: str | None) -> int
     from regulo.analysis.doctor import terminal
 
     if runs:
-        for folder in [RunFolder.open(run) for run in runs]:
+        for folder in [open_run(run) for run in runs]:
             after(folder)
         return 0
     if fix is None:

@@ -35,7 +35,7 @@ def make_executor(cluster: str, parameters: Mapping[str, Any], at_once: int | No
 
 
 def run_jobs(jobs: Mapping[str, Callable[[], object]], made: Any) -> Generator[JobEvent, None, None]:
-    """Submit the jobs, which must be picklable, as one array, and tell when each begins and ends, as `regulo.analysis.launchers.local.run` does.
+    """Submit the jobs, which must be picklable, as one array, and report when each begins and ends, as `local.run_jobs` does.
 
     Jobs that have not ended are cancelled if this stops listening; if this process is killed they go on, and a later start of
     the study waits for them.

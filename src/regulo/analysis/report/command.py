@@ -5,8 +5,8 @@ from pathlib import Path
 
 from regulo.analysis.report.page import Page
 from regulo.core.errors import InputError, Problem
-from regulo.tracking.run_dir import RunFolder
-from regulo.tracking.run_names import find_run, list_runs
+from regulo.tracking.run_dir import RunFolder, list_runs
+from regulo.tracking.run_names import find_run
 
 
 def report(folders: Sequence[str], wandb: bool) -> int:

@@ -8,5 +8,5 @@ from regulo.config.validate import validate_config
 
 
 def command(saved: Mapping[str, Any]) -> str:
-    """The `make` command that trains with a saved configuration again, into a new folder. Raises InputError if it is not valid."""
+    """The `make` command that trains with a saved configuration again. Raises InputError if the configuration is not valid."""
     return make_command(Overrides.from_config(validate_config(saved)).to_args())
