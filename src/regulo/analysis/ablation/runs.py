@@ -18,6 +18,7 @@ from regulo.core.files import file_lock
 from regulo.evaluation import robustness
 from regulo.tracking import records
 from regulo.tracking.run_dir import LAST, RunFolder
+from regulo.tracking.upgrade import upgrade_error_type
 
 State = Literal["done", "failed", "unmeasured", "open"]
 FINAL = "NonFiniteLossError"
@@ -49,7 +50,7 @@ class StudyRun:
     def state(self) -> State:
         """done; failed for good; trained and not measured; or to be run, whatever an earlier attempt has left."""
         known = self.result()
-        if known.get("status") == "failed" and known.get("error_type") == FINAL:
+        if known.get("status") == "failed" and upgrade_error_type(known.get("error_type")) == FINAL:
             return "failed"
         if known.get("status") != "done":
             return "open"
