@@ -91,7 +91,7 @@ def check_folder(folder: Path, *below: str) -> None:
 
 
 def check_archive(file: Path) -> None:
-    """Check that a checkpoint is an uncompressed zip archive, as torch writes it: others can expand in memory. Raises InputError."""
+    """Check that a checkpoint is an uncompressed zip archive, which cannot expand in memory. Raises InputError."""
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()

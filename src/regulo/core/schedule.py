@@ -34,7 +34,7 @@ class Ramp(StrictConfig, Generic[T]):
     @model_validator(mode="after")
     def _forwards(self) -> "Ramp[T]":
         if self.begin > self.until:
-            raise ValueError(f"begin {self.begin} is after until {self.until}")
+            raise ValueError(f"begin {self.begin} lies behind until {self.until}")
         return self
 
     def __reduce__(self) -> Any:  # pickle does not find a parametrized generic class by name
