@@ -56,8 +56,8 @@ coverage: $(READY) ## lines and branches that the tests reach (all of them, with
 audit: $(READY) ## every locked file has its hash; no installed package has a known vulnerability (needs the network)
 	@.venv/bin/python scripts/audit.py $(ARGS)
 
-lint: $(READY) ## style and types
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+lint: $(READY) ## style, layers and types
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports && .venv/bin/mypy
 
 format: $(READY) ## mend style
 	@.venv/bin/ruff check --fix . && .venv/bin/ruff format .

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from regulo.analysis.ablation.study import Design
 from regulo.core.errors import InputError, Problem
 from regulo.core.safe_io import read_json
 from regulo.tracking.records import Number, Text, validate_record
 
+Design = Literal["add_one", "leave_one_out", "pairs", "strengths"]
 Seeds = Annotated[int, Field(ge=0, le=10_000)]
 
 

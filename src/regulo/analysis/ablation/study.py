@@ -4,10 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
+from regulo.analysis.study_record import Design
 from regulo.config import origins, validate
 from regulo.core import yaml_files
 from regulo.core.errors import InputError, Problem, nearest
@@ -15,8 +16,6 @@ from regulo.core.paths import expand_path
 from regulo.core.ranges import Share
 from regulo.core.registry import StrictConfig
 from regulo.core.safe_io import parse_yaml, read_yaml
-
-Design = Literal["add_one", "leave_one_out", "pairs", "strengths"]
 
 
 class Study(StrictConfig):
