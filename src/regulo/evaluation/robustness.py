@@ -45,7 +45,7 @@ def measure_robustness(folder: RunFolder, corruptions: bool = True) -> dict[str,
     if corruptions:
         whole = data.eval_datasets["test"]
         places = fixed_subset(len(whole), IMAGES)
-        data.eval_datasets["some"] = BatchedImages(whole.split.select(places), data.spec.resize_transforms(), whole.seed)
+        data.eval_datasets["some"] = BatchedImages(whole.split.select(places), data.config.resize_transforms(), whole.seed)
         clean = [b._replace(indices=b.indices.new_tensor(places[np.asarray(b.indices)])) for b in data.evaluation_loader("some")]
         each = {
             f"corrupted/{kind}/{severity}/acc": run.predict(corrupt_batches(clean, kind, severity)).scores()["acc"]
