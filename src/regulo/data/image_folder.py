@@ -165,9 +165,8 @@ def list_images(folder: Path, classes: list[str]) -> tuple[np.ndarray, np.ndarra
     """
     unknown = [p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in classes]
     if unknown:
-        raise data_error(
-            "data.root", f"{folder} has the class {unknown[0]!r}, which train does not have", nearest(unknown[0], classes)
-        )
+        what = f"{folder} has the class {unknown[0]!r}, which train does not have"
+        raise data_error("data.root", what, nearest(unknown[0], classes))
     paths, labels = [], []
     for label, name in enumerate(classes):
         files = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in EXTENSIONS)
