@@ -66,11 +66,8 @@ def load_run(folder: RunFolder) -> LoadedRun:
     config = without_input_checks(validate_config(folder.read_config()))
     config = dataclasses.replace(config, data=config.data.model_copy(update={"num_workers": None}))  # for this machine
     if "auto" in (config.trainer.precision, config.trainer.memory_format):
-        raise InputError(
-            Problem(
-                "RUN", f"the configuration of {folder.path.name} is not that of a run: its precision and memory format are 'auto'"
-            )
-        )
+        what = f"the configuration of {folder.path.name} is not that of a run: its precision and memory format are 'auto'"
+        raise InputError(Problem("RUN", what))
     plan = Plan(config.regularizer.values(), config.run.strength)
     name = f"the checkpoint of {folder.path.name}"
     checkpoint = records.check_weights(checkpoint_io.load_final_checkpoint(folder, plan.keeps_best), name)
