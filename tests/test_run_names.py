@@ -97,9 +97,7 @@ def test_resume_reports_that_no_run_can_go_on(make_run: Any, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
-def test_several_processes_do_not_each_look_for_the_latest_run(
-    variable: str, make_run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_processes_need_the_name_of_the_run(variable: str, make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run("failed", "failed")
     monkeypatch.setenv(variable, "2")
     with pytest.raises(InputError, match="name the folder"):
