@@ -24,7 +24,7 @@ from regulo.tracking.checkpoint_io import load_final_checkpoint, load_weights, r
 from regulo.training.checkpointing import checkpoint_callbacks
 from regulo.training.module import ClassificationModule
 from tests.conftest import GREY, build_model, images_of
-from tests.test_task import batches, fit, task
+from tests.test_module import fit, make_batches, make_module
 
 State = dict[str, torch.Tensor]
 GOAL = Goal("val/loss", "min")
@@ -69,14 +69,14 @@ class Run:
                 run.losses.append(float(trainer.callback_metrics["val/loss"]))
 
         self.plan = Plan([technique])
-        self.task = task("none", SGD(lr=0.1, schedule="constant", warmup=0.0))
+        self.task = make_module("none", SGD(lr=0.1, schedule="constant", warmup=0.0))
         self.task.plan = self.plan
         self.task.checkpoint_extra = {"config": {"trainer": {"max_epochs": epochs}}}
         callbacks = self.plan.callbacks(GOAL)
         (self.averaging,) = callbacks
         assert isinstance(self.averaging, WeightAveragingCallback)
         callbacks = [*callbacks, Look(), *checkpoint_callbacks(folder, GOAL, TrainerConfig(), StopRequest(None))]
-        fit(self.task, batches(per_epoch), callbacks=callbacks, max_epochs=epochs, enable_checkpointing=True, **options)
+        fit(self.task, make_batches(per_epoch), callbacks=callbacks, max_epochs=epochs, enable_checkpointing=True, **options)
         self.last, self.best = read_checkpoint(folder / "last.ckpt"), read_checkpoint(folder / "best.ckpt")
 
 
@@ -252,7 +252,7 @@ def test_a_run_hands_on_the_mean_and_it_scores_as_it_was_validated(swa: Run, tmp
     torch.save(swa.last, tmp_path / "last.ckpt")
     classifier = copy.deepcopy(swa.task.classifier).eval()
     load_weights(classifier, load_final_checkpoint(Folder(), swa.plan.keeps_best))  # type: ignore[arg-type]
-    batch = batches(1)[0]
+    batch = make_batches(1)[0]
     with torch.no_grad():
         loss = nn.functional.cross_entropy(classifier(batch.images), batch.labels).item()
     assert loss == pytest.approx(swa.losses[-1], rel=1e-5)
@@ -292,19 +292,19 @@ def test_ema_runs_beside_early_stopping() -> None:
 
 
 def test_averaging_does_not_touch_training(ema: Run, swa: Run) -> None:
-    alone: ClassificationModule = task("none", SGD(lr=0.1, schedule="constant", warmup=0.0))
-    fit(alone, batches(3), max_epochs=3)
+    alone: ClassificationModule = make_module("none", SGD(lr=0.1, schedule="constant", warmup=0.0))
+    fit(alone, make_batches(3), max_epochs=3)
     for run in (ema, swa):  # of 3 and 4 epochs
         same(run.steps[8], snapshot(alone.classifier), rtol=1e-3, atol=1e-5)  # sums may be ordered otherwise
         same(run.steps[-1], snapshot(run.task.classifier), rtol=0, atol=0)
 
 
 def test_averaging_waits_for_nothing() -> None:
-    from tests.test_task import Waits
+    from tests.test_module import SyncCounter
 
     model = build_model("resnet_small", GREY)
     averaging = WeightAveragingCallback(EMA().weight)
-    with Waits() as waits:
+    with SyncCounter() as waits:
         for t in range(3):
             averaging.take(model, EMA().weight(t, 0.1, 100))
         averaging.swap(model)
