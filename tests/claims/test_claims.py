@@ -12,12 +12,12 @@ from regulo.__main__ import main
 from regulo.analysis.claims import batch_norm_initialisation, early_stopping_argmin
 from regulo.analysis.claims.base import Claim, ClaimRow, ClaimTrial, Numbers
 from regulo.analysis.claims.lab import command, report
-from regulo.analysis.claims.lab.comparison import Comparison, contrast, kept
+from regulo.analysis.claims.lab.comparison import Comparison, contrast, run_numbers
 from regulo.analysis.launchers import local
 from regulo.core.errors import InputError
 from regulo.core.figures import new_figure
 
-CLAIMS = command.discover()
+CLAIMS = command.discover_claims()
 CONSTANT = 0
 
 
@@ -156,7 +156,7 @@ def test_the_numbers_decide(name: str, quick: bool) -> None:
     assert good.verdict.startswith("holds")
     assert bad.verdict == "fails"
     for finding in (good, bad):
-        assert finding.number
+        assert finding.evidence
         assert all(math.isfinite(v) for row in finding.rows for v in row.values)
     claim.draw(tried(claim, GOOD[name], quick), new_figure(5, 3))
 
@@ -182,19 +182,19 @@ def test_noise_alone_seldom_confirms(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n, c in CLAIMS.items() if isinstance(c, Comparison)])
 def test_a_run_that_diverged_is_a_result_and_counts_as_chance(name: str) -> None:
     claim = CLAIMS[name]
-    trials = tried(claim, lambda t: kept({"status": "failed"}) | {"epochs": 1} if t["seed"] else GOOD[name](t))
-    assert "diverged, and counted as chance" in claim.judge(trials).number
+    trials = tried(claim, lambda t: run_numbers({"status": "failed"}) | {"epochs": 1} if t["seed"] else GOOD[name](t))
+    assert "diverged, and counted as chance" in claim.judge(trials).evidence
 
 
 def test_the_ratio_of_learning_rates_is_no_artefact_of_the_grid() -> None:
     claim = CLAIMS["batch_norm_learning_rate"]
     never = claim.judge(tried(claim, lambda t: up_to(t, 2.048 if t["arm"] == "BatchNorm" else 0.0)))
     assert never.verdict == "fails"
-    assert "no pair of networks trained" in never.number
+    assert "no pair of networks trained" in never.evidence
     one_arm = claim.judge(tried(claim, lambda t: up_to(t, {"BatchNorm": 2.048, "none": 0.0}.get(t["arm"], 1.024))))
     assert one_arm.verdict == "holds with a limit", "the better of the networks without counts"
     top = claim.judge(tried(claim, lambda t: up_to(t, 99.0 if t["arm"] == "BatchNorm" else 0.512)))
-    assert "highest rate of the grid" in top.number
+    assert "highest rate of the grid" in top.evidence
 
 
 def test_no_regularization_being_best_shows_harm_and_not_a_right_amount() -> None:
@@ -239,7 +239,7 @@ def test_a_finished_trial_is_not_repeated_unless_its_settings_or_constants_chang
     claim = Counted()
     for settings, constant, expected in (({"a": 1}, 1, 1), ({"a": 1}, 1, 1), ({"a": 2}, 1, 2), ({"a": 2}, 5, 3)):
         monkeypatch.setitem(globals(), "CONSTANT", constant)
-        assert command.done(claim, ClaimTrial("t", settings), tmp_path)["x"] == 1.0
+        assert command.measure_trial(claim, ClaimTrial("t", settings), tmp_path)["x"] == 1.0
         assert len(calls) == expected
 
 
@@ -250,7 +250,7 @@ def test_the_page_has_a_section_a_number_and_a_figure_for_each_claim(tmp_path: P
     page = (tmp_path / "claims.md").read_text()
     for name, claim in CLAIMS.items():
         assert f"## {claim.number} {name}" in page
-        assert findings[name].number in page
+        assert findings[name].evidence in page
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000
 
 
@@ -288,7 +288,7 @@ def test_a_broken_trial_costs_neither_the_others_nor_the_page(
 
 
 def test_two_processes_do_not_try_claims_in_one_folder(tmp_path: Path) -> None:
-    with command.alone(tmp_path), pytest.raises(InputError, match="another process"), command.alone(tmp_path):
+    with command.lock_folder(tmp_path), pytest.raises(InputError, match="another process"), command.lock_folder(tmp_path):
         pass
 
 

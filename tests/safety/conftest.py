@@ -88,7 +88,7 @@ def stopped(remembered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(regulo.analysis.ablation.cells, "dry_run_cells", start)
     monkeypatch.setattr(regulo.analysis.ablation.runner, "run_all", start)
     monkeypatch.setattr(regulo.analysis.doctor.autofix, "apply_fixes", start)
-    monkeypatch.setattr(regulo.analysis.claims.lab.command, "attempt", start)
+    monkeypatch.setattr(regulo.analysis.claims.lab.command, "run_trials", start)
     monkeypatch.setattr(regulo.evaluate, "open_run_data", start)
     monkeypatch.setattr(regulo.config.catalog, "rows", start)
     monkeypatch.setattr(regulo.config.json_schema, "atomic_write", start)

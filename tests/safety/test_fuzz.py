@@ -114,7 +114,7 @@ def test_every_file_of_a_run_is_read_or_refused_by_name(
     monkeypatch.setattr(
         predictions, "predict_again", lambda folder: "not here"
     )  # which builds the model: done for the checkpoints
-    monkeypatch.setattr(examination, "look", lambda case: [])
+    monkeypatch.setattr(examination, "run_rules", lambda case: [])
     monkeypatch.setattr(RunCase, "of", lambda config: config)
     (run_copy / "measures.json").write_text(json.dumps({"temperature": 1.1, "test/ece_scaled": 0.1}))
     (run_copy / "calibration.json").write_text(json.dumps({"temperature": 1.1}))

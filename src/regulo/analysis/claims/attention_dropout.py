@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from regulo.analysis.claims.base import ClaimResult, ClaimRow, ClaimTrial
-from regulo.analysis.claims.lab.comparison import Comparison, contrast, diverged, rows
+from regulo.analysis.claims.lab.comparison import Comparison, contrast, divergence_note, rows
 
 RATES = (0.0, 0.1, 0.3)
 
@@ -37,5 +37,5 @@ class AttentionDropout(Comparison):
         gain, gap = (contrast(trials, key, "0.1", "0") for key in ("test/acc", "gap/acc"))
         table = [*rows(trials, "test/acc", ": test accuracy (%)"), *rows(trials, "gap/acc", ": gap (points)")]
         table.append(ClaimRow("0.1 − 0: test accuracy (points)", gain.differences, "+.2f"))
-        number = f"p = .1 changes test accuracy by {gain} points and the gap by {gap}{diverged(trials)}"
+        number = f"p = .1 changes test accuracy by {gain} points and the gap by {gap}{divergence_note(trials)}"
         return ClaimResult(gain.verdict, number, table)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from regulo.analysis.claims.base import ClaimResult, ClaimRow, ClaimTrial
-from regulo.analysis.claims.lab.comparison import Comparison, contrast, diverged, means, rows
-from regulo.analysis.claims.lab.experiments import short
+from regulo.analysis.claims.lab.comparison import Comparison, contrast, divergence_note, means, rows
+from regulo.analysis.claims.lab.experiments import short_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ class Augmentations(Comparison):
 
     def conditions(self, quick: bool) -> dict[str, list[str]]:
         names = ("none", "flip", "CutMix") if quick else tuple(KINDS)
-        return {name: short(quick, *KINDS[name]) for name in names}
+        return {name: short_run(quick, *KINDS[name]) for name in names}
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         kinds = [k for k in means(trials, "test/acc") if k != "none"]
@@ -58,7 +58,7 @@ class Augmentations(Comparison):
         number = (
             f"{len(helps)} of {len(kinds)} clearly raise test accuracy ({', '.join(helps) or 'none'}), {len(hurts)} "
             f"lower it{' (' + ', '.join(hurts) + ')' if hurts else ''}, {len(smaller)} shrink the gap; the best on "
-            f"validation, {best}, gains {gain[best]} points{diverged(trials)}"
+            f"validation, {best}, gains {gain[best]} points{divergence_note(trials)}"
         )
         all_hold = len(helps) == len(smaller) == len(kinds)
         verdict = "holds" if all_hold else "fails" if hurts else "holds with a limit" if helps else "undecided"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Verdict = Literal["holds", "holds with a limit", "undecided", "fails"]
+ClaimVerdict = Literal["holds", "holds with a limit", "undecided", "fails"]
 Numbers = dict[str, Any]
 
 
@@ -21,11 +21,11 @@ class ClaimTrial:
 
     name: str
     settings: Numbers
-    measured: Numbers = dataclasses.field(default_factory=dict)
+    numbers: Numbers = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Any:
         """A setting or a measured number."""
-        return self.settings[key] if key in self.settings else self.measured[key]
+        return self.settings[key] if key in self.settings else self.numbers[key]
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,20 @@ class ClaimRow:
 
     label: str
     values: Sequence[float]
-    form: str = ".4f"
+    fmt: str = ".4f"
 
     def cells(self) -> tuple[str, str, str, str]:
         """Label, n, mean and spread (sample standard deviation; a dash for one value)."""
-        spread = format(statistics.stdev(self.values), self.form) if len(self.values) > 1 else "–"
-        return self.label, str(len(self.values)), format(statistics.fmean(self.values), self.form), spread
+        spread = format(statistics.stdev(self.values), self.fmt) if len(self.values) > 1 else "–"
+        return self.label, str(len(self.values)), format(statistics.fmean(self.values), self.fmt), spread
 
 
 @dataclass(frozen=True)
 class ClaimResult:
     """What the trials say."""
 
-    verdict: Verdict
-    number: str  # the measured number in a sentence
+    verdict: ClaimVerdict
+    evidence: str  # the measured number in a sentence
     rows: Sequence[ClaimRow]
 
 
@@ -86,7 +86,7 @@ class Claim(ABC):
         """A picture of the numbers."""
 
 
-def by(trials: Iterable[ClaimTrial], key: str) -> dict[Any, list[ClaimTrial]]:
+def group_by(trials: Iterable[ClaimTrial], key: str) -> dict[Any, list[ClaimTrial]]:
     """The trials by one of their settings, in the order of their first appearance."""
     groups: dict[Any, list[ClaimTrial]] = {}
     for trial in trials:

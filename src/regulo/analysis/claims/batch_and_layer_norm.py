@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, group_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,15 +52,15 @@ class BatchAndLayerNorm(Claim):
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         import torch
 
-        from regulo.analysis.claims.lab.experiments import accuracy, fit, network, tensors
+        from regulo.analysis.claims.lab.experiments import accuracy, fit, build_network, load_tensors
 
         norm = ("regularizer=[norm]", f"regularizer.norm.kind={trial['norm']}", f"model.width={WIDTH}")
-        model = network(trial["seed"], *norm)
+        model = build_network(trial["seed"], *norm)
         if trial["part"] == "accuracy":
             size = trial["size"]
             fit(model, EPOCHS * IMAGES // size, RATE * (size / 64) ** 0.5, size, trial["seed"], count=IMAGES)
             return {"accuracy": accuracy(model)}
-        x = tensors("test")[0].double()
+        x = load_tensors("test")[0].double()
         one, others = torch.cat([x[:1], x[1:16]]), torch.cat([x[:1], x[16:31]])
         model = model.double()
         change = {}
@@ -71,8 +71,8 @@ class BatchAndLayerNorm(Claim):
         return change
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
-        parts = by(trials, "part")
-        norms = by(parts["dependence"], "norm")
+        parts = group_by(trials, "part")
+        norms = group_by(parts["dependence"], "norm")
         changes = {(n, mode): [t[mode] for t in ts] for n, ts in norms.items() for mode in ("training", "inference")}
         right = all((min(v) > 1e-9) if k == ("batch", "training") else (max(v) < 1e-9) for k, v in changes.items())
         rows = [ClaimRow(f"{n}, {mode}: change of a logit", v, ".2g") for (n, mode), v in changes.items()]
@@ -99,5 +99,5 @@ class BatchAndLayerNorm(Claim):
 def differences(trials: Sequence[ClaimTrial]) -> dict[int, list[float]]:
     """BatchNorm − LayerNorm in points of test accuracy, per seed, by batch size."""
     of = {(t["size"], t["norm"], t["seed"]): 100 * t["accuracy"] for t in trials}
-    sizes, seeds = by(trials, "size"), by(trials, "seed")
+    sizes, seeds = group_by(trials, "size"), group_by(trials, "seed")
     return {size: [of[size, "batch", s] - of[size, "layer", s] for s in seeds] for size in sizes}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, group_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ RATES = (0.01, 0.1)
 TRAINED = 1.8
 
 
-class BatchNormInitialisation(Claim):
+class BatchNormInitialization(Claim):
     """How wide a range of initial scales trains."""
 
     number = 5
@@ -45,15 +45,15 @@ class BatchNormInitialisation(Claim):
         ]
 
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
-        from regulo.analysis.claims.batch_norm_learning_rate import end_of_training
+        from regulo.analysis.claims.batch_norm_learning_rate import final_loss
 
         place = trial["depth"], trial["arm"], trial["seed"]
-        return {"losses": [min(end_of_training(*place, rate, scale) for rate in RATES) for scale in SCALES]}
+        return {"losses": [min(final_loss(*place, rate, scale) for rate in RATES) for scale in SCALES]}
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         rows, wins, told = [], [], []
-        for depth, some in by(trials, "depth").items():
-            counts = {arm: [sum(loss < TRAINED for loss in t["losses"]) for t in ts] for arm, ts in by(some, "arm").items()}
+        for depth, some in group_by(trials, "depth").items():
+            counts = {arm: [sum(loss < TRAINED for loss in t["losses"]) for t in ts] for arm, ts in group_by(some, "arm").items()}
             rows += [ClaimRow(f"depth {depth}, {arm}: scales that train", v, ".1f") for arm, v in counts.items()]
             ours, without = (statistics.fmean(counts[arm]) for arm in ("BatchNorm", "none"))
             wins.append(ours >= without + 1)
@@ -62,6 +62,6 @@ class BatchNormInitialisation(Claim):
         return ClaimResult(verdict, "scales that train: " + ", ".join(told), rows)  # type: ignore[arg-type]
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
-        from regulo.analysis.claims.batch_norm_learning_rate import curves
+        from regulo.analysis.claims.batch_norm_learning_rate import plot_curves
 
-        curves(trials, SCALES, "initial scale (× usual)", 2, figure)
+        plot_curves(trials, SCALES, "initial scale (× usual)", 2, figure)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, group_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,15 +52,15 @@ class BatchNormLearningRate(Claim):
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         losses: list[float] = []
         for rate in trial["rates"]:
-            losses.append(end_of_training(trial["depth"], trial["arm"], trial["seed"], rate))
+            losses.append(final_loss(trial["depth"], trial["arm"], trial["seed"], rate))
             if min(losses) < TRAINED and min(losses[-2:]) > TRAINED:  # twice in a row behind rates that train
                 break
         return {"losses": losses}
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         rows, typical, remarks = [], {}, []
-        for depth, some in by(trials, "depth").items():
-            best = {(t["arm"], t["seed"]): largest(t) for t in some}
+        for depth, some in group_by(trials, "depth").items():
+            best = {(t["arm"], t["seed"]): largest_rate(t) for t in some}
             for arm in ARMS:
                 rates = [r for (a, _), r in best.items() if a == arm and r is not None]
                 if rates:
@@ -76,7 +76,7 @@ class BatchNormLearningRate(Claim):
             if ratios:
                 rows.append(ClaimRow(f"depth {depth}: ratio", ratios, ".1f"))
                 typical[depth] = statistics.geometric_mean(ratios)
-        if any(largest(t) == t["rates"][-1] for t in trials):
+        if any(largest_rate(t) == t["rates"][-1] for t in trials):
             remarks.append("some trained at the highest rate of the grid")
         told = ", ".join(f"{r:.1f}× at depth {d}" for d, r in typical.items()) or "no pair of networks trained"
         low, high = min(typical.values(), default=0.0), max(typical.values(), default=0.0)
@@ -85,20 +85,20 @@ class BatchNormLearningRate(Claim):
         return ClaimResult(verdict, number, rows)  # type: ignore[arg-type]
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
-        curves(trials, trials[0]["rates"], "learning rate", 10, figure)
+        plot_curves(trials, trials[0]["rates"], "learning rate", 10, figure)
 
 
-def end_of_training(depth: int, arm: str, seed: int, rate: float, scale: float = 1.0) -> float:
+def final_loss(depth: int, arm: str, seed: int, rate: float, scale: float = 1.0) -> float:
     """The mean loss of the last 20 steps; 1e9 if it was not finite. Convolutions begin at `scale` times their weights."""
     import torch
     from torch import nn
 
-    from regulo.analysis.claims.lab.experiments import fit, he, network
+    from regulo.analysis.claims.lab.experiments import fit, init_he, build_network
 
     kind = "batch" if arm == "BatchNorm" else "none"
-    model = network(seed, f"model.depth={depth}", f"model.width={WIDTH}", "regularizer=[norm]", f"regularizer.norm.kind={kind}")
+    model = build_network(seed, f"model.depth={depth}", f"model.width={WIDTH}", "regularizer=[norm]", f"regularizer.norm.kind={kind}")
     if arm == "none, He":
-        he(model)
+        init_he(model)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.Conv2d):
@@ -108,7 +108,7 @@ def end_of_training(depth: int, arm: str, seed: int, rate: float, scale: float =
     return end if math.isfinite(end) else 1e9
 
 
-def largest(trial: ClaimTrial) -> float | None:
+def largest_rate(trial: ClaimTrial) -> float | None:
     """The end of the stretch of rates around the best one in which all train; None if none does."""
     losses: list[float] = trial["losses"]
     best = min(range(len(losses)), key=lambda i: losses[i])
@@ -120,12 +120,12 @@ def largest(trial: ClaimTrial) -> float | None:
     return trial["rates"][end]
 
 
-def curves(trials: Sequence[ClaimTrial], grid: Sequence[float], label: str, base: int, figure: "Figure") -> None:
+def plot_curves(trials: Sequence[ClaimTrial], grid: Sequence[float], label: str, base: int, figure: "Figure") -> None:
     """The loss at the end over a grid, a panel per depth, a colour per arm; what diverged is a cross at the top."""
-    axes = figure.subplots(1, len(by(trials, "depth")), sharey=True, squeeze=False)[0]
-    for axis, (depth, some) in zip(axes, by(trials, "depth").items(), strict=True):
-        for arm, colour in zip(by(some, "arm"), ("tab:blue", "tab:orange", "tab:green"), strict=False):
-            for t in by(some, "arm")[arm]:
+    axes = figure.subplots(1, len(group_by(trials, "depth")), sharey=True, squeeze=False)[0]
+    for axis, (depth, some) in zip(axes, group_by(trials, "depth").items(), strict=True):
+        for arm, colour in zip(group_by(some, "arm"), ("tab:blue", "tab:orange", "tab:green"), strict=False):
+            for t in group_by(some, "arm")[arm]:
                 where = grid[: len(t["losses"])]
                 name = arm if t["seed"] == 0 else None
                 axis.semilogx(where, [min(v, 3) for v in t["losses"]], "-", base=base, color=colour, label=name, alpha=0.7)

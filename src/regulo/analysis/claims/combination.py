@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from regulo.analysis.claims.base import ClaimResult, ClaimRow, ClaimTrial
-from regulo.analysis.claims.lab.comparison import Comparison, contrast, diverged, means, rows
-from regulo.analysis.claims.lab.experiments import short
+from regulo.analysis.claims.lab.comparison import Comparison, contrast, divergence_note, means, rows
+from regulo.analysis.claims.lab.experiments import short_run
 
 PARTS = {
     "none": "none",
@@ -38,7 +38,7 @@ class Combination(Comparison):
     def conditions(self, quick: bool) -> dict[str, list[str]]:
         names = ("none", "augmentation", "all three") if quick else tuple(PARTS)
         length = [] if quick else ["trainer.max_epochs=30"]
-        return {n: short(quick, *length, f"regularizer={PARTS[n]}") for n in names}
+        return {n: short_run(quick, *length, f"regularizer={PARTS[n]}") for n in names}
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         validated = means(trials, "val/acc")
@@ -51,7 +51,7 @@ class Combination(Comparison):
         table.append(ClaimRow(f"all three − {best}: test accuracy (points)", over_best.differences, "+.2f"))
         number = (
             f"all three: {over_none} points over none, {over_best} over the single one that is best on validation "
-            f"({best}), {calmer.mean:+.3f} nats{diverged(trials)}"
+            f"({best}), {calmer.mean:+.3f} nats{divergence_note(trials)}"
         )
         verdict = "fails" if not over_none.above else "holds" if over_best.above else "holds with a limit"
         return ClaimResult(verdict, number, table)  # type: ignore[arg-type]

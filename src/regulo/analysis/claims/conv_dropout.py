@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
-from regulo.analysis.claims.lab.comparison import contrast, dots, means, per_seed, rows
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, group_by
+from regulo.analysis.claims.lab.comparison import contrast, plot_dots, means, trials_per_seed, rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,20 +41,20 @@ class ConvDropout(Claim):
         conditions = {"none": {"unit": "none", "p": 0.0, "steps": steps}}
         for p in RATES[1:2] if quick else RATES:
             conditions |= {f"{unit} {p:g}": {"unit": unit, "p": p, "steps": steps} for unit in ("channels", "elements")}
-        return per_seed(conditions, seeds)
+        return trials_per_seed(conditions, seeds)
 
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         from torch import nn
 
-        from regulo.analysis.claims.lab.experiments import evaluation, fit, network
+        from regulo.analysis.claims.lab.experiments import run_inference, fit, build_network
         from regulo.models.components.sites import find_sites
 
-        model = network(trial["seed"], f"model.width={WIDTH}", "regularizer=none")
+        model = build_network(trial["seed"], f"model.width={WIDTH}", "regularizer=none")
         if trial["p"]:
             for site in find_sites(model, "conv"):
                 site.insert((nn.Dropout2d if trial["unit"] == "channels" else nn.Dropout)(trial["p"]))
         fit(model, trial["steps"], RATE, BATCH, trial["seed"], one_cycle=True)
-        return {f"{split}/acc": evaluation(model, split).scores()["acc"] for split in ("train", "val", "test")}
+        return {f"{split}/acc": run_inference(model, split).scores()["acc"] for split in ("train", "val", "test")}
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         validated = means(trials, "val/acc")
@@ -62,11 +62,11 @@ class ConvDropout(Claim):
         ahead = contrast(trials, "test/acc", best["channels"], best["elements"])
         over_none = contrast(trials, "test/acc", best["channels"], "none")
         table = rows(trials, "test/acc", ": test accuracy (%)")
-        for condition, some in by(trials, "condition").items():
+        for condition, some in group_by(trials, "condition").items():
             table.append(ClaimRow(f"{condition}: gap (points)", [100 * (t["train/acc"] - t["test/acc"]) for t in some], ".2f"))
         table.append(ClaimRow(f"{best['channels']} − {best['elements']}: test accuracy (points)", ahead.differences, "+.2f"))
         number = f"{best['channels']} against {best['elements']}: {ahead} points of test accuracy; against none: {over_none}"
         return ClaimResult(ahead.verdict, number, table)
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
-        dots(trials, "test/acc", "test accuracy (%)", figure)
+        plot_dots(trials, "test/acc", "test accuracy (%)", figure)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers
-from regulo.analysis.claims.lab.comparison import contrast, dots, means, per_seed, rows
+from regulo.analysis.claims.lab.comparison import contrast, plot_dots, means, trials_per_seed, rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,19 +36,19 @@ class DropoutBeforeSoftmax(Claim):
         conditions = {"none": {"place": "none", "p": 0.0, "steps": steps}}
         for p in (0.5,) if quick else (0.2, 0.5):
             conditions |= {f"{place} {p:g}": {"place": place, "p": p, "steps": steps} for place in ("features", "logits")}
-        return per_seed(conditions, seeds)
+        return trials_per_seed(conditions, seeds)
 
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         from torch import nn
 
-        from regulo.analysis.claims.lab.experiments import evaluation, fit, network
+        from regulo.analysis.claims.lab.experiments import run_inference, fit, build_network
 
         plan = ["regularizer=[dropout]", f"regularizer.dropout.fc={trial['p'] if trial['place'] == 'features' else 0}"]
-        model = network(trial["seed"], f"model.width={WIDTH}", *plan)
+        model = build_network(trial["seed"], f"model.width={WIDTH}", *plan)
         if trial["place"] == "logits":
             model = nn.Sequential(model, nn.Dropout(trial["p"]))
         fit(model, trial["steps"], RATE, BATCH, trial["seed"], one_cycle=True)
-        answers = evaluation(model)
+        answers = run_inference(model)
         confidence = answers.logits.softmax(1).max(1).values.double().mean().item()
         scores = answers.scores()
         return {**scores, "overconfidence": confidence - scores["acc"]}
@@ -66,7 +66,7 @@ class DropoutBeforeSoftmax(Claim):
             *rows(trials, "loss", ": NLL", 1, ".3f"),
             *rows(trials, "acc", ": accuracy (%)"),
         ]
-        table += rows(trials, "overconfidence", ": confidence − accuracy (points)", form="+.2f")
+        table += rows(trials, "overconfidence", ": confidence − accuracy (points)", fmt="+.2f")
         ece, nll, over = (means(trials, key, f) for key, f in (("ece", 100), ("loss", 1), ("overconfidence", 100)))
         table.append(ClaimRow(f"logits − features at {rates[-1]:g}: ECE (points)", pairs[-4].differences, "+.2f"))
         p = f"{rates[-1]:g}"
@@ -80,4 +80,4 @@ class DropoutBeforeSoftmax(Claim):
         return ClaimResult("holds" if all(clear) else "holds with a limit" if any(clear) else "fails", number, table)
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
-        dots(trials, "ece", "expected calibration error (%)", figure)
+        plot_dots(trials, "ece", "expected calibration error (%)", figure)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, group_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,9 +50,9 @@ class DropoutEnsemble(Claim):
         ]
 
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
-        from regulo.analysis.claims.lab.experiments import tensors
+        from regulo.analysis.claims.lab.experiments import load_tensors
 
-        (x, y), (test, labels) = tensors("train"), tensors("test")
+        (x, y), (test, labels) = load_tensors("train"), load_tensors("test")
         x, test = (nn.functional.avg_pool2d(t, 4).flatten(1) for t in (x, test[:IMAGES]))
         torch.manual_seed(trial["seed"])
         widths = [x.shape[1], *[UNITS // trial["layers"]] * trial["layers"], 10]
@@ -69,7 +69,7 @@ class DropoutEnsemble(Claim):
             return compare(layers.double(), test.double(), labels[:IMAGES], widths[1:-1])
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
-        depth = by(trials, "layers")
+        depth = group_by(trials, "layers")
         identity = all(t["kl"] < 1e-12 for t in depth[1])
         near = all(t["kl"] < 0.1 * t["kl_single"] for n in depth if n > 1 for t in depth[n])
         name = {n: f"{n} layer{'s' * (n > 1)}" for n in depth}

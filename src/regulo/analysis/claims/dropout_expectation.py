@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, group_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,15 +42,15 @@ class DropoutExpectation(Claim):
         return [ClaimTrial(f"p{p}-seed{seed}", {"p": p, "seed": seed}) for p in rates for seed in range(1 if quick else 3)]
 
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
-        from regulo.analysis.claims.lab.experiments import fit, network, tensors
+        from regulo.analysis.claims.lab.experiments import fit, build_network, load_tensors
         from regulo.models.components.sites import find_sites
 
         p = trial["p"]
-        model = network(trial["seed"], "model.width=32", "regularizer=[dropout]", f"regularizer.dropout.fc={p}")
-        plain = network(trial["seed"], "model.width=32", "regularizer=none")
+        model = build_network(trial["seed"], "model.width=32", "regularizer=[dropout]", f"regularizer.dropout.fc={p}")
+        plain = build_network(trial["seed"], "model.width=32", "regularizer=none")
         fit(model, STEPS, 0.1, 64, trial["seed"])
         plain.load_state_dict(model.state_dict())
-        x = tensors("test")[0][:IMAGES]
+        x = load_tensors("test")[0][:IMAGES]
         (site,) = find_sites(model, "fc")
         seen: list[torch.Tensor] = []
         handle = site.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
@@ -70,7 +70,7 @@ class DropoutExpectation(Claim):
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         right = all(t["inference_difference"] == 0 and t["largest_error"] < 6 for t in trials)
-        rates = by(trials, "p").items()
+        rates = group_by(trials, "p").items()
         table = [
             ClaimRow(f"p = {p}: largest error of a mean (standard errors)", [t["largest_error"] for t in ts], ".2f")
             for p, ts in rates

@@ -49,7 +49,7 @@ class EarlyStoppingArgmin(Claim):
         target = folder / "scripted" / str(trial["ranks"])
         shutil.rmtree(target, ignore_errors=True)
         if trial["ranks"] == 1:
-            return {"ends": [scripted(losses, target / str(i), 1) for i, losses in enumerate(CURVES.values())]}
+            return {"ends": [fit_scripted(losses, target / str(i), 1) for i, losses in enumerate(CURVES.values())]}
         target.mkdir(parents=True)
         file = target / "both.py"
         file.write_text(f"from regulo.analysis.claims.early_stopping_argmin import main\nmain({str(target)!r})\n")
@@ -82,7 +82,7 @@ class EarlyStoppingArgmin(Claim):
         axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), title="argmin")
 
 
-def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
+def fit_scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
     """Fit a module whose weight is the epoch and whose validation loss is scripted; what the run would hand on."""
     import logging
 
@@ -142,6 +142,6 @@ def main(folder: str) -> None:
     from regulo.core.warnings import ignore_harmless_warnings
 
     ignore_harmless_warnings()
-    ends = [scripted(losses, Path(folder) / str(i), ranks=2) for i, losses in enumerate(CURVES.values())]
+    ends = [fit_scripted(losses, Path(folder) / str(i), ranks=2) for i, losses in enumerate(CURVES.values())]
     if ends[0]["rank"] == 0:
         (Path(folder) / "numbers.json").write_text(json.dumps(ends))

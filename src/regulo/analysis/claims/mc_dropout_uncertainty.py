@@ -37,15 +37,15 @@ class MCDropoutUncertainty(Claim):
     )
 
     def trials(self, quick: bool) -> list[ClaimTrial]:
-        from regulo.analysis.claims.lab.experiments import short
+        from regulo.analysis.claims.lab.experiments import short_run
 
-        overrides = short(quick, *PLAN, *(["regularizer.mc_dropout.samples=8"] if quick else []))
+        overrides = short_run(quick, *PLAN, *(["regularizer.mc_dropout.samples=8"] if quick else []))
         return [ClaimTrial(f"seed{s}", {"overrides": overrides, "seed": s}) for s in range(1 if quick else 3)]
 
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         import torch
 
-        from regulo.analysis.claims.lab.experiments import tensors, train
+        from regulo.analysis.claims.lab.experiments import load_tensors, train
         from regulo.evaluation.restore import load_run
         from regulo.tracking.run_dir import RunFolder
 
@@ -53,7 +53,7 @@ class MCDropoutUncertainty(Claim):
         if result["status"] != "done":
             raise RuntimeError(f"the run in {result['folder']} diverged")
         run = load_run(RunFolder.open(result["folder"]))
-        x = tensors("test")[0][:1000]
+        x = load_tensors("test")[0][:1000]
         torch.manual_seed(trial["seed"])
         scores: dict[str, dict[str, Tensor]] = {}
         with torch.inference_mode():

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from regulo.analysis.claims.base import ClaimResult, ClaimTrial
-from regulo.analysis.claims.lab.comparison import Comparison, diverged, means, rows, values
+from regulo.analysis.claims.lab.comparison import Comparison, divergence_note, means, rows, values
 
 IMAGES = 1000
 KINDS = {
@@ -52,4 +52,4 @@ class RandomLabels(Comparison):
         still = [k for k, m in average.items() if k != "none" and m >= 99]
         number = f"{average['none']:.1f}% of random labels fitted at a test accuracy of {test['none']:.1f}%; with {others}"
         number += f": {' and '.join(still)} alone do{'es' * (len(still) == 1)} not prevent it" if still else ""
-        return ClaimResult("holds" if right else "fails", number + diverged(trials), table)
+        return ClaimResult("holds" if right else "fails", number + divergence_note(trials), table)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import ClaimResult, ClaimRow, ClaimTrial, by
-from regulo.analysis.claims.lab.comparison import Comparison, contrast, diverged, means, rows
-from regulo.analysis.claims.lab.experiments import short
+from regulo.analysis.claims.base import ClaimResult, ClaimRow, ClaimTrial, group_by
+from regulo.analysis.claims.lab.comparison import Comparison, contrast, divergence_note, means, rows
+from regulo.analysis.claims.lab.experiments import short_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +38,7 @@ class TooMuch(Comparison):
         some = (0.0, 1.0, 4.0) if quick else STRENGTHS
         plans = {s: [RECIPE, f"strength={s}"] if s else ["regularizer=none"] for s in some}  # 0 is none, to the last bit
         length = [] if quick else ["trainer.max_epochs=30"]
-        return {f"{s:g}": short(quick, *length, *plan) for s, plan in plans.items()}
+        return {f"{s:g}": short_run(quick, *length, *plan) for s, plan in plans.items()}
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         validated = means(trials, "val/acc")
@@ -49,12 +49,12 @@ class TooMuch(Comparison):
             *rows(trials, "gap/acc", " ×: gap (points)"),
         ]
         if best == top:
-            return ClaimResult("fails", f"{top} × is the best on validation{diverged(trials)}", table)
+            return ClaimResult("fails", f"{top} × is the best on validation{divergence_note(trials)}", table)
         test, train = (contrast(trials, key, top, best) for key in ("test/acc", "train_clean/acc"))
         table.append(ClaimRow(f"{top} × − {best} ×: test accuracy (points)", test.differences, "+.2f"))
         number = (
             f"{best} × is best on validation; {top} × changes test accuracy by {test} points and clean training "
-            f"accuracy by {train}{diverged(trials)}"
+            f"accuracy by {train}{divergence_note(trials)}"
         )
         if test.above:
             return ClaimResult("fails", number, table)
@@ -69,7 +69,7 @@ class TooMuch(Comparison):
         ):
             averages = means(trials, key)
             axis.plot([float(s) for s in averages], list(averages.values()), "-", color=colour, label=label)
-            for s, some in by(trials, "condition").items():
+            for s, some in group_by(trials, "condition").items():
                 axis.plot([float(s)] * len(some), [100 * t[key] for t in some], "o", color=colour, alpha=0.5, markersize=4)
         axis.set(xlabel="strength (× the recipe); dots: seeds", ylabel="accuracy (%)")
         axis.legend()

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
-from regulo.analysis.claims.lab.comparison import contrast, diverged, kept, means, rows
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, group_by
+from regulo.analysis.claims.lab.comparison import contrast, divergence_note, run_numbers, means, rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ class WeightDecayAndL2(Claim):
     )
 
     def trials(self, quick: bool) -> list[ClaimTrial]:
-        from regulo.analysis.claims.lab.experiments import short
+        from regulo.analysis.claims.lab.experiments import short_run
 
         rules = ("sgd", "momentum", "adam")
         trials = [
@@ -48,7 +48,7 @@ class WeightDecayAndL2(Claim):
                 plan += [f"regularizer.weight_decay.mode={mode}", f"regularizer.weight_decay.rate={rate}"]
                 for s in range(1 if quick else 2):
                     label = f"{mode} {rate:g}"
-                    settings = {"part": "run", "condition": label, "seed": s, "overrides": short(quick, *plan)}
+                    settings = {"part": "run", "condition": label, "seed": s, "overrides": short_run(quick, *plan)}
                     trials.append(ClaimTrial(f"{mode}-{rate}-{s}", settings))
         return trials
 
@@ -57,11 +57,11 @@ class WeightDecayAndL2(Claim):
 
         if trial["part"] == "exact":
             return {"difference": difference(trial["rule"], trial["seed"])}
-        return kept(train([*trial["overrides"], f"seed={trial['seed']}"], folder))
+        return run_numbers(train([*trial["overrides"], f"seed={trial['seed']}"], folder))
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
         exact = {
-            rule: [t["difference"] for t in ts] for rule, ts in by([t for t in trials if t["part"] == "exact"], "rule").items()
+            rule: [t["difference"] for t in ts] for rule, ts in group_by([t for t in trials if t["part"] == "exact"], "rule").items()
         }
         table = [ClaimRow(f"{rule}: relative difference after {STEPS} steps", v, ".2g") for rule, v in exact.items()]
         runs = [t for t in trials if t["part"] == "run"]
@@ -74,13 +74,13 @@ class WeightDecayAndL2(Claim):
         number = (
             f"plain SGD differs by {max(exact['sgd']):.1g}, Adam by {min(exact['adam']):.2g}; at the strength best on "
             f"validation AdamW has {test[best['decoupled']]:.2f}% and Adam + L2 {test[best['l2']]:.2f}%: {ahead} "
-            f"points{diverged(runs)}"
+            f"points{divergence_note(runs)}"
         )
         return ClaimResult("fails" if not right else "holds" if ahead.above else "holds with a limit", number, table)
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         left, right = figure.subplots(1, 2)
-        exact = by([t for t in trials if t["part"] == "exact"], "rule")
+        exact = group_by([t for t in trials if t["part"] == "exact"], "rule")
         for rule, some in exact.items():
             left.plot([rule] * len(some), [max(t["difference"], 1e-17) for t in some], "o")
         left.set(yscale="log", ylabel=f"relative difference after {STEPS} steps")
@@ -98,17 +98,17 @@ def difference(rule: str, seed: int) -> float:
     import torch
     import torch.nn.functional as F
 
-    from regulo.analysis.claims.lab.experiments import network, tensors
+    from regulo.analysis.claims.lab.experiments import build_network, load_tensors
     from regulo.optim.adamw import AdamW
     from regulo.optim.sgd import SGD
     from regulo.regularizers.components.plan import Plan
     from regulo.regularizers.weight_decay import WeightDecay
 
     optim = AdamW(lr=1e-3) if rule == "adam" else SGD(lr=0.01, momentum=0.9 if rule == "momentum" else 0.0, nesterov=False)
-    x, y = tensors("train")
+    x, y = load_tensors("train")
     ends = []
     for mode in ("decoupled", "l2"):
-        model = network(seed, "model.width=4", "regularizer=none").double().train()
+        model = build_network(seed, "model.width=4", "regularizer=none").double().train()
         groups = Plan([WeightDecay(rate=DECAY, mode=mode, skip=[])]).param_groups(model)
         optimizer = optim.build(groups, fused=False)
         for step in range(STEPS):

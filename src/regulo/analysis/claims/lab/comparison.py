@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from regulo.analysis.anova import residual_variance
-from regulo.analysis.claims.base import Claim, ClaimRow, ClaimTrial, Numbers, Verdict, by
+from regulo.analysis.claims.base import Claim, ClaimRow, ClaimTrial, Numbers, ClaimVerdict, group_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KEPT = (
+RUN_NUMBERS = (
     "status",
     "epochs",
     "best_epoch",
@@ -42,7 +42,7 @@ class Comparison(Claim):
     """Runs of `regulo train` under named conditions."""
 
     seeds: ClassVar[int] = 3
-    shown: ClassVar[tuple[str, str]] = ("test/acc", "test accuracy (%)")
+    plot_metric: ClassVar[tuple[str, str]] = ("test/acc", "test accuracy (%)")
     """the number that is drawn, and its name"""
 
     @abstractmethod
@@ -51,19 +51,19 @@ class Comparison(Claim):
 
     def trials(self, quick: bool) -> list[ClaimTrial]:
         settings = {label: {"overrides": overrides} for label, overrides in self.conditions(quick).items()}
-        return per_seed(settings, 1 if quick else self.seeds)
+        return trials_per_seed(settings, 1 if quick else self.seeds)
 
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         from regulo.analysis.claims.lab.experiments import train
 
-        return kept(train([*trial["overrides"], f"seed={trial['seed']}"], folder))
+        return run_numbers(train([*trial["overrides"], f"seed={trial['seed']}"], folder))
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
-        key, label = self.shown
-        dots(trials, key, label, figure)
+        key, label = self.plot_metric
+        plot_dots(trials, key, label, figure)
 
 
-def per_seed(conditions: Mapping[str, Numbers], seeds: int) -> list[ClaimTrial]:
+def trials_per_seed(conditions: Mapping[str, Numbers], seeds: int) -> list[ClaimTrial]:
     """A trial for each seed under each condition, from the settings of each condition by its label."""
     return [
         ClaimTrial(f"{label}-{seed}".replace(" ", "_").replace("/", "_"), {"condition": label, "seed": seed, **settings})
@@ -72,10 +72,10 @@ def per_seed(conditions: Mapping[str, Numbers], seeds: int) -> list[ClaimTrial]:
     ]
 
 
-def kept(result: Numbers) -> Numbers:
+def run_numbers(result: Numbers) -> Numbers:
     """The numbers of a run; those of chance if it diverged."""
     if result["status"] == "done":
-        return {key: result[key] for key in KEPT}
+        return {key: result[key] for key in RUN_NUMBERS}
     return {"status": result["status"], **CHANCE}
 
 
@@ -103,7 +103,7 @@ class Contrast:
         return self.mean < -self.bound
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ClaimVerdict:
         """On the claim that the first condition is above the second."""
         return "holds" if self.above else "fails" if self.below else "undecided"
 
@@ -132,7 +132,7 @@ def contrast(trials: Sequence[ClaimTrial], key: str, one: str, other: str, facto
 
 def values(trials: Sequence[ClaimTrial], key: str, factor: float = 100) -> dict[str, list[float]]:
     """A number under each condition, one value per seed."""
-    return {label: [factor * t[key] for t in some] for label, some in by(trials, "condition").items()}
+    return {label: [factor * t[key] for t in some] for label, some in group_by(trials, "condition").items()}
 
 
 def means(trials: Sequence[ClaimTrial], key: str, factor: float = 100) -> dict[str, float]:
@@ -140,18 +140,18 @@ def means(trials: Sequence[ClaimTrial], key: str, factor: float = 100) -> dict[s
     return {label: statistics.fmean(v) for label, v in values(trials, key, factor).items()}
 
 
-def rows(trials: Sequence[ClaimTrial], key: str, name: str = "", factor: float = 100, form: str = ".2f") -> list[ClaimRow]:
+def rows(trials: Sequence[ClaimTrial], key: str, name: str = "", factor: float = 100, fmt: str = ".2f") -> list[ClaimRow]:
     """A row for each condition."""
-    return [ClaimRow(f"{label}{name}", v, form) for label, v in values(trials, key, factor).items()]
+    return [ClaimRow(f"{label}{name}", v, fmt) for label, v in values(trials, key, factor).items()]
 
 
-def diverged(trials: Sequence[ClaimTrial]) -> str:
+def divergence_note(trials: Sequence[ClaimTrial]) -> str:
     """A remark on runs that diverged, which count as chance."""
-    some = [t.name for t in trials if t.measured.get("status") == "failed"]
+    some = [t.name for t in trials if t.numbers.get("status") == "failed"]
     return f"; diverged, and counted as chance: {', '.join(some)}" if some else ""
 
 
-def dots(trials: Sequence[ClaimTrial], key: str, label: str, figure: "Figure", factor: float = 100) -> None:
+def plot_dots(trials: Sequence[ClaimTrial], key: str, label: str, figure: "Figure", factor: float = 100) -> None:
     """One line per condition: a dot for each seed, a bar at the mean."""
     axis: Any = figure.subplots()
     groups = values(trials, key, factor)

@@ -25,7 +25,7 @@ from regulo.data.base import Splits
 from regulo.optim.base import SCHEDULES
 
 
-def short(quick: bool, *overrides: str) -> list[str]:
+def short_run(quick: bool, *overrides: str) -> list[str]:
     """Overrides of a small network and a short run, in which the differences that are asked for already show."""
     return ["model.width=16", f"trainer.max_epochs={8 if quick else 12}", *overrides]
 
@@ -40,26 +40,26 @@ def train(overrides: Sequence[str], root: Path) -> dict[str, Any]:
     whole = json.dumps(compose.load_config(fixed).as_dict(), sort_keys=True)
     folder = root / "runs" / hashlib.sha256(whole.encode()).hexdigest()[:16]
     with file_lock(folder.with_suffix(".lock")):
-        if finished(folder).get("status") not in ("done", "failed"):
+        if read_result(folder).get("status") not in ("done", "failed"):
             shutil.rmtree(folder, ignore_errors=True)
-            _train([*fixed, f"run_dir={folder}", "logger=csv", "callbacks=none"])
-    return finished(folder) | {"folder": str(folder)}
+            run_train_command([*fixed, f"run_dir={folder}", "logger=csv", "callbacks=none"])
+    return read_result(folder) | {"folder": str(folder)}
 
 
-def finished(folder: Path) -> dict[str, Any]:
+def read_result(folder: Path) -> dict[str, Any]:
     """The result of the run in a folder, if there is one."""
     file = folder / "result.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
-def _train(overrides: Sequence[str]) -> None:
+def run_train_command(overrides: Sequence[str]) -> None:
     from regulo.core import console
     from regulo.training.train import train as command
 
     ignore_harmless_warnings()
     console.CONSOLE.quiet = True
     try:
-        with no_warnings():
+        with ignore_warnings():
             command(overrides)
     except RunError:
         pass  # it diverged
@@ -68,7 +68,7 @@ def _train(overrides: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def no_warnings() -> Iterator[None]:
+def ignore_warnings() -> Iterator[None]:
     """Within: torch does not warn of what a diverging network does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -76,34 +76,34 @@ def no_warnings() -> Iterator[None]:
 
 
 @cache
-def images(data: str = "fashion_mnist_mini") -> tuple[Splits, DatasetInfo]:
+def load_splits(data: str = "fashion_mnist_mini") -> tuple[Splits, DatasetInfo]:
     """The splits of a data set as it is configured."""
     splits = compose.load_config([f"data={data}"]).data.splits()
     return splits, splits.facts
 
 
 @cache
-def tensors(split: str) -> tuple[Tensor, Tensor]:
+def load_tensors(split: str) -> tuple[Tensor, Tensor]:
     """Normalised images (n, C, H, W) float and labels (n,) of "train", "val" or "test" of the shipped data."""
-    splits, facts = images()
+    splits, facts = load_splits()
     part = getattr(splits, split)
     pixels = torch.tensor(part.images[:]).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (facts.mean, facts.std))
     return (pixels - mean) / std, torch.tensor(part.labels)
 
 
-def network(seed: int, *overrides: str) -> nn.Module:
+def build_network(seed: int, *overrides: str) -> nn.Module:
     """A model for the shipped data, with the plan's surgery done."""
     from regulo.regularizers.components.plan import Plan
 
     config = compose.load_config(list(overrides))
     torch.manual_seed(seed)
-    facts = images()[1]
+    facts = load_splits()[1]
     return Plan(config.regularizer.values()).surgery(config.model.build(facts), facts)
 
 
 @torch.no_grad()
-def he(model: nn.Module) -> nn.Module:
+def init_he(model: nn.Module) -> nn.Module:
     """He initialisation (arXiv:1502.01852) of a residual network without norms: each block begins as its shortcut."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -117,7 +117,7 @@ def fit(
     model: nn.Module, steps: int, lr: float, batch_size: int, seed: int, count: int = 5000, one_cycle: bool = False
 ) -> list[float]:
     """Train by SGD with momentum on the first `count` training images; the loss of each step, up to the first not finite."""
-    x, y = (t[:count] for t in tensors("train"))
+    x, y = (t[:count] for t in load_tensors("train"))
     g = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
     rates = SCHEDULES["one_cycle" if one_cycle else "constant"](steps, 0.2 if one_cycle else 0.0)
@@ -141,13 +141,13 @@ def fit(
 
 
 @torch.inference_mode()
-def evaluation(model: nn.Module, split: str = "test", count: int = 5000) -> EvalOutput:
+def run_inference(model: nn.Module, split: str = "test", count: int = 5000) -> EvalOutput:
     """The answers of a model on the first `count` images of a split, in inference mode."""
-    x, y = (t[:count] for t in tensors(split))
+    x, y = (t[:count] for t in load_tensors(split))
     model.eval()
     return EvalOutput(torch.cat([model(part) for part in x.split(500)]), y)
 
 
 def accuracy(model: nn.Module, split: str = "test", count: int = 5000) -> float:
     """The share of right answers of a model in inference mode."""
-    return evaluation(model, split, count).scores()["acc"]
+    return run_inference(model, split, count).scores()["acc"]

@@ -41,7 +41,7 @@ def write_page(
     for name, finding in findings.items():
         claim = known[name]
         lines.append(
-            f"| {claim.number} | [{claim.statement}](#{claim.number}-{name}) | **{finding.verdict}** | {finding.number} |"
+            f"| {claim.number} | [{claim.statement}](#{claim.number}-{name}) | **{finding.verdict}** | {finding.evidence} |"
         )
     (page.parent / figures).mkdir(parents=True, exist_ok=True)
     for name, finding in findings.items():
@@ -69,7 +69,7 @@ def section(claim: Claim, finding: ClaimResult, figures: str) -> list[str]:
         "|---|---|---|---|",
         *(f"| {' | '.join(row.cells())} |" for row in finding.rows),
         "",
-        f"**Verdict: {finding.verdict}.** {finding.number}",
+        f"**Verdict: {finding.verdict}.** {finding.evidence}",
         "",
         f"![{claim.name}]({figures}/{claim.name}.png)",
     ]
