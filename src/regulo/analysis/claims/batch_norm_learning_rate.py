@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,13 +68,7 @@ class BatchNormLearningRate(Claim):
                     rows.append(ClaimRow(f"depth {depth}, {arm}: largest rate that trains", rates, ".3g"))
                 if len(rates) < cases:
                     remarks.append(f"at depth {depth} {arm} trains at no rate in {cases - len(rates)} cases")
-            ratios = []
-            for seed in dict.fromkeys(t["seed"] for t in group):
-                without = [r for r in (best["none", seed], best["none, He", seed]) if r is not None]
-                with_norm = best["BatchNorm", seed]
-                if with_norm is not None and without:
-                    ratios.append(with_norm / max(without))
-            if ratios:
+            if ratios := ratios_per_seed(best):
                 rows.append(ClaimRow(f"depth {depth}: ratio", ratios, ".1f"))
                 mean_ratio[depth] = statistics.geometric_mean(ratios)
         if any(largest_rate(t) == t["rates"][-1] for t in trials):
@@ -121,6 +115,20 @@ def largest_rate(trial: ClaimTrial) -> float | None:
     while end + 1 < len(losses) and losses[end + 1] < TRAINED:
         end += 1
     return trial["rates"][end]
+
+
+def ratios_per_seed(best: Mapping[tuple[str, int], float | None]) -> list[float]:
+    """BatchNorm's largest rate over that of the better network without, for each seed where both train.
+
+    best: the largest rate that trains, or None, by arm and seed.
+    """
+    ratios = []
+    for seed in dict.fromkeys(seed for _, seed in best):
+        with_norm = best["BatchNorm", seed]
+        without = [r for r in (best["none", seed], best["none, He", seed]) if r is not None]
+        if with_norm is not None and without:
+            ratios.append(with_norm / max(without))
+    return ratios
 
 
 def plot_curves(trials: Sequence[ClaimTrial], grid: Sequence[float], label: str, base: int, figure: "Figure") -> None:

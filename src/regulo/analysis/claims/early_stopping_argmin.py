@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers
 
 if TYPE_CHECKING:
+    from lightning import LightningModule
     from matplotlib.figure import Figure
 
 CURVES = {
@@ -89,7 +90,7 @@ def fit_scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
     import logging
 
     import torch
-    from lightning import LightningModule, Trainer
+    from lightning import Trainer
     from lightning.pytorch.strategies import DDPStrategy
     from torch.utils.data import DataLoader
 
@@ -103,6 +104,34 @@ def fit_scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
     from regulo.training.checkpointing import checkpoint_callbacks
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+    run, plan = RunFolder(folder), Plan([EarlyStopping(patience=PATIENCE)])
+    goal = Goal("val/loss", "min")
+    loader: Any = DataLoader(torch.zeros(ranks, 1))  # type: ignore[arg-type]
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=ranks,
+        strategy=DDPStrategy(process_group_backend="gloo") if ranks > 1 else "auto",
+        max_epochs=len(losses),
+        callbacks=[*plan.callbacks(goal), *checkpoint_callbacks(run.checkpoints, goal, TrainerConfig(), StopRequest(None))],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(build_scripted_module(losses, ranks), loader, loader)
+    checkpoint = load_final_checkpoint(run, plan.keeps_best)
+    epoch = round(float(checkpoint["state_dict"]["weight"]))
+    return {"handed_on": epoch, "epochs": trainer.current_epoch, "rank": trainer.global_rank}
+
+
+def build_scripted_module(losses: Sequence[float], ranks: int) -> "LightningModule":
+    """A module whose weight is the epoch and whose validation loss in epoch i is losses[i].
+
+    On two ranks each adds an offset of its own, so that it has another argmin; the offsets cancel in the mean.
+    """
+    import torch
+    from lightning import LightningModule
 
     class ScriptedModule(LightningModule):
         def __init__(self) -> None:
@@ -120,24 +149,7 @@ def fit_scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.0)
 
-    run, plan = RunFolder(folder), Plan([EarlyStopping(patience=PATIENCE)])
-    goal = Goal("val/loss", "min")
-    loader: Any = DataLoader(torch.zeros(ranks, 1))  # type: ignore[arg-type]
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=ranks,
-        strategy=DDPStrategy(process_group_backend="gloo") if ranks > 1 else "auto",
-        max_epochs=len(losses),
-        callbacks=[*plan.callbacks(goal), *checkpoint_callbacks(run.checkpoints, goal, TrainerConfig(), StopRequest(None))],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    trainer.fit(ScriptedModule(), loader, loader)
-    checkpoint = load_final_checkpoint(run, plan.keeps_best)
-    epoch = round(float(checkpoint["state_dict"]["weight"]))
-    return {"handed_on": epoch, "epochs": trainer.current_epoch, "rank": trainer.global_rank}
+    return ScriptedModule()
 
 
 def main(folder: str) -> None:

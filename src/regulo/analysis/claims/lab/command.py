@@ -78,7 +78,7 @@ def run_trials(claims: Sequence[Claim], quick: bool, root: Path) -> Iterator[str
 
 @contextlib.contextmanager
 def lock_folder(root: Path) -> Iterator[None]:
-    """Within: no other process tests claims in this folder. Raises InputError if one does."""
+    """Lock the folder for the block. Raises InputError if another process tests claims in it."""
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(file_lock(root / ".lock", wait=False))

@@ -126,8 +126,8 @@ def contrast(trials: Sequence[ClaimTrial], key: str, first: str, second: str, fa
     differences = tuple(numbers[first, s] - numbers[second, s] for s in seeds)
     if len(seeds) < 2:
         return Contrast(differences, 0.0)
-    variance, freedom = residual_variance(np.array([[numbers[c, s] for s in seeds] for c in conditions]))
-    t = float(student.ppf(1 - 0.05 / tests, freedom))
+    variance, dof = residual_variance(np.array([[numbers[c, s] for s in seeds] for c in conditions]))
+    t = float(student.ppf(1 - 0.05 / tests, dof))
     return Contrast(differences, t * math.sqrt(variance * 2 / len(seeds)))
 
 

@@ -70,7 +70,7 @@ def run_train_command(overrides: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def ignore_warnings() -> Iterator[None]:
-    """Within: no warnings, which torch gives for diverging networks."""
+    """Suppress warnings in the block: torch gives many for a diverging network."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -11,8 +11,8 @@ class DecayTime(Rule):
     """Weight decay whose time scale is less than half an epoch, or more than ten runs."""
 
     why = (
-        "under decay, weights are an average over the last 1 / (ηλ) steps: if these are less than about an epoch, images are "
-        "forgotten before they are seen again; if they are far more than the run, nothing decays"
+        "under decay, weights are an average over about the last 1 / (ηλ) steps: if these are less than about an epoch, images "
+        "are forgotten before they are seen again; if they are far more than the run, nothing decays"
     )
     reference = "Wang & Aitchison 2024, arXiv:2405.13698, section 3"
 

@@ -9,7 +9,7 @@ MAX_ROTATION = 45.0
 
 
 class MirroredLabels(Rule):
-    """Flips and large rotations of digits, letters, and classes that differ by left and right."""
+    """Flips and large rotations of digits, letters, and classes that differ by a side or direction."""
 
     why = "a mirrored or upside-down image shows another class or none: its label becomes wrong"
     reference = "Shorten & Khoshgoftaar 2019, Journal of Big Data 6:60, section on label-preserving transformations"
