@@ -80,7 +80,7 @@ def stop_before_work(cached_listings: None, monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(regulo.analysis.ablation.cells, "dry_run_cells", raise_started)
     monkeypatch.setattr(regulo.analysis.ablation.runner, "run_all", raise_started)
     monkeypatch.setattr(regulo.analysis.doctor.autofix, "apply_fixes", raise_started)
-    monkeypatch.setattr(regulo.analysis.claims.lab.command, "attempt", raise_started)
+    monkeypatch.setattr(regulo.analysis.claims.lab.command, "run_trials", raise_started)
     monkeypatch.setattr(regulo.evaluation.evaluate, "open_run_data", raise_started)
     monkeypatch.setattr(regulo.config.catalog, "rows", raise_started)
     monkeypatch.setattr(regulo.config.json_schema, "atomic_write", raise_started)
