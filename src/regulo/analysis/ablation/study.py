@@ -33,7 +33,7 @@ class StudyConfig(StrictConfig):
     """add_one: the base, and the base with each; leave_one_out: all together, and all but each; pairs: the base, each, and each
     two; strengths: all together at several strengths"""
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
-    """runs of each cell, with seeds 0, 1, …; differences are taken seed by seed"""
+    """runs of each cell, with seeds 0, 1, …; differences are paired by seed"""
     strengths: Annotated[list[Annotated[float, Field(ge=0, le=10)]], Field(min_length=2)] = [0.0, 0.5, 1.0, 2.0, 4.0]
     """of the design `strengths`; the others are compared with the lowest"""
     corruptions: bool = True
