@@ -12,13 +12,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from regulo.analysis.report import study_content
-from regulo.analysis.report.study_content import Column, Study
-from regulo.analysis.report.style import LIGHT, applied
+from regulo.analysis.report.study_content import StudyResults
+from regulo.analysis.report.style import LIGHT, figure_style
+from regulo.analysis.study_record import Column
 
 COLORS = {"better": LIGHT["blue"], "worse": LIGHT["red"]}
 
 
-def draw_panel(ax: "object", study: Study, column: Column, labels: list[str]) -> None:
+def draw_panel(ax: "object", study: StudyResults, column: Column, labels: list[str]) -> None:
     """Draw the panel of one column."""
     ax.axvline(0, color=LIGHT["muted"], lw=1)  # type: ignore[attr-defined]
     for y, label in enumerate(labels):
@@ -28,7 +29,7 @@ def draw_panel(ax: "object", study: Study, column: Column, labels: list[str]) ->
         ax.plot([low, high], [y, y], color=color, lw=1.8)  # type: ignore[attr-defined]
         ax.plot([mean], [y], "o", color=color, mfc=color if difference.significant else "white", ms=6)  # type: ignore[attr-defined]
     ax.set_title(column.label, fontsize=10)  # type: ignore[attr-defined]
-    ax.set_xlabel(f"difference to base, {column.step}", fontsize=9)  # type: ignore[attr-defined]
+    ax.set_xlabel(f"difference to base, {column.difference_unit}", fontsize=9)  # type: ignore[attr-defined]
     ax.grid(True, axis="x", color="#e5e7eb")  # type: ignore[attr-defined]
 
 
@@ -40,7 +41,7 @@ def main() -> None:
     first = columns[0]
     rows = sorted(study.others, key=lambda row: row.difference[first.key].mean, reverse=first.better == "low")
     labels = [row.label for row in rows]
-    with applied():
+    with figure_style():
         figure = Figure(figsize=(3.4 * len(columns) + 1.4, 0.9 + 0.27 * len(labels)), layout="constrained", facecolor="white")
         axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
         for ax, column in zip(axes, columns, strict=True):

@@ -17,7 +17,7 @@ CLASSES = {
     "": ("regulo.config.schema", "RunConfig"),
     "trainer": ("regulo.config.trainer", "TrainerConfig"),
     "logger": ("regulo.tracking.loggers", "LoggerConfig"),
-    "study": ("regulo.analysis.ablation.study", "Study"),
+    "study": ("regulo.analysis.ablation.study", "StudyConfig"),
 }
 """sections that have one class, and where it is defined"""
 MULTIPLE = ("regularizer", "callbacks")
