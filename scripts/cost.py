@@ -76,7 +76,7 @@ def stepper(model: str, name: str, choice: AutotuneResult) -> Callable[[], float
             optimizer.step(closure)  # type: ignore[arg-type]
             for average in averages:
                 if not average.per_epoch:  # type: ignore[attr-defined]
-                    average.take(classifier, 0.01)
+                    average.update_average(classifier, 0.01)
         if device.type == "cuda":
             torch.cuda.synchronize()
         return (time.perf_counter() - start) / STEPS
