@@ -56,7 +56,7 @@ def make_stepper(model: str, name: str, autotune_result: AutotuneResult) -> Call
     batch = Batch(*(column.to(device) for column in example))
     groups = plan.param_groups(classifier.model)
     optimizer = plan.wrap_optimizer(config.optim.build(groups, fused=True), classifier.model, lambda: context)
-    averaging_callbacks = [c for c in plan.callbacks(config.run.goal) if hasattr(c, "take")]
+    averaging_callbacks = [c for c in plan.callbacks(config.run.goal) if hasattr(c, "update_average")]
     ramps = [m for m in classifier.modules() if isinstance(m, RampBuffer)]
 
     def closure() -> torch.Tensor:
@@ -76,7 +76,7 @@ def make_stepper(model: str, name: str, autotune_result: AutotuneResult) -> Call
             optimizer.step(closure)  # type: ignore[arg-type]
             for callback in averaging_callbacks:
                 if not callback.per_epoch:  # type: ignore[attr-defined]
-                    callback.take(classifier, 0.01)
+                    callback.update_average(classifier, 0.01)  # type: ignore[attr-defined]
         if device.type == "cuda":
             torch.cuda.synchronize()
         return (time.perf_counter() - start) / STEPS

@@ -109,7 +109,7 @@ def test_ema_is_its_weighted_sum_with_the_warm_up(half_life: float, steps: int) 
         with torch.no_grad():
             model.weight.copy_(torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(t)))
         states.append(model.weight.detach().clone())
-        averaging.take(model, ema.weight(averaging.count, (t + 1) / steps, steps))
+        averaging.update_average(model, ema.weight(averaging.count, (t + 1) / steps, steps))
     torch.testing.assert_close(averaging.average["weight"], ema_by_hand(states, half_life * steps), rtol=1e-10, atol=1e-12)
 
 
@@ -128,7 +128,7 @@ def test_at_strength_0_the_average_is_the_last_state_bit_for_bit() -> None:
     for _ in range(3):
         model(images_of(GREY))
         nn.init.normal_(model.head.weight)  # type: ignore[union-attr, arg-type]
-        averaging.take(model, ema.weight(averaging.count, 0.1, 10))  # type: ignore[union-attr]
+        averaging.update_average(model, ema.weight(averaging.count, 0.1, 10))  # type: ignore[union-attr]
     assert all(t.equal(averaging.average[n]) for n, t in model.state_dict().items())
     none = SWA().with_strength(0)
     assert all(none.weight(0, p / 10, 10) is None for p in range(11))  # type: ignore[union-attr]
@@ -139,7 +139,7 @@ def test_counters_are_copied_and_not_averaged() -> None:
     averaging = WeightAveragingCallback(EMA(half_life=1.0).weight)
     for t in range(20):
         model(images_of(GREY))
-        averaging.take(model, EMA(half_life=1.0).weight(t, 0.5, 100))
+        averaging.update_average(model, EMA(half_life=1.0).weight(t, 0.5, 100))
     assert averaging.average["norm.num_batches_tracked"] == 20
     assert averaging.average["norm.num_batches_tracked"].dtype == torch.int64
     assert not averaging.average["norm.running_mean"].equal(model.norm.running_mean)  # type: ignore[union-attr, arg-type]
@@ -306,6 +306,6 @@ def test_averaging_waits_for_nothing() -> None:
     averaging = WeightAveragingCallback(EMA().weight)
     with SyncCounter() as waits:
         for t in range(3):
-            averaging.take(model, EMA().weight(t, 0.1, 100))
+            averaging.update_average(model, EMA().weight(t, 0.1, 100))
         averaging.swap(model)
     assert waits.count == 0
