@@ -1,4 +1,4 @@
-"""`regulo list`: every technique there is, where it acts, how its strength scales, and the test that holds it to its formula."""
+"""`regulo list`: every technique, its hooks, how its strength scales, its source, and the tests of its formula."""
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ from regulo.regularizers.base import Regularizer, used_hooks
 
 COLUMNS = ("technique", "hooks", "what", "strength", "source", "formula test")
 TESTS = PACKAGE.parents[1] / "tests"
-"""beside src/ in a checkout; an installed package has none"""
+"""next to src/ in a checkout; an installed package has no tests"""
 
 
 def list_techniques(markdown: bool) -> int:
@@ -21,7 +21,7 @@ def list_techniques(markdown: bool) -> int:
 
 
 def describe(row: Sequence[str]) -> str:
-    """What is known of a technique, for a person: in as many lines as the terminal needs."""
+    """A technique as text for the terminal, from its row."""
     name, hooks, what, strength, source, tests = row
     count = len(tests.split(", ")) if tests else 0
     parts = [what, f"hooks: {hooks}; strength: {strength}", f"source: {source}; formula tests: {count}"]
@@ -29,7 +29,7 @@ def describe(row: Sequence[str]) -> str:
 
 
 def rows() -> Iterator[tuple[str, ...]]:
-    """Of each technique what `COLUMNS` says, by name."""
+    """One row with the columns `COLUMNS` for each technique, sorted by name."""
     tests = formula_tests(TESTS)
     for name in registry.list_plugins("regularizer"):
         technique: Regularizer = registry.get_plugin("regularizer", name)()
@@ -45,7 +45,7 @@ def rows() -> Iterator[tuple[str, ...]]:
 
 
 def scaling(technique: Regularizer) -> str:
-    """What a recipe's `strength` does to it."""
+    """What `strength` of a run changes in a technique: its strength fields, or a sentence."""
     cls = type(technique)
     if cls.with_strength is not Regularizer.with_strength:
         return (cls.with_strength.__doc__ or "").splitlines()[0].rstrip(".")
@@ -59,18 +59,19 @@ def markdown_table(table: Iterable[Sequence[str]]) -> str:
 
 
 def formula_tests(folder: Path) -> dict[str, list[str]]:
-    """Names of the test functions below a folder that carry `@pytest.mark.formula("name", …)`, by technique; none is run."""
-    found: dict[str, list[str]] = {}
+    """By technique, the names of the test functions below a folder with `@pytest.mark.formula("technique", …)`. Runs no test."""
+    tests: dict[str, list[str]] = {}
     for file in sorted(folder.rglob("test_*.py")):
         text = file.read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(text)) if "mark.formula" in text else ():
             if isinstance(node, ast.FunctionDef):
-                for name in _marked(node):
-                    found.setdefault(name, []).append(node.name)
-    return found
+                for name in _formula_marks(node):
+                    tests.setdefault(name, []).append(node.name)
+    return tests
 
 
-def _marked(function: ast.FunctionDef) -> Iterator[str]:
+def _formula_marks(function: ast.FunctionDef) -> Iterator[str]:
+    """The techniques in the formula marks of a test function."""
     for mark in function.decorator_list:
         if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.formula":
             yield from (str(a.value) for a in mark.args if isinstance(a, ast.Constant))

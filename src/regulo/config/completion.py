@@ -1,6 +1,6 @@
-"""Shell completion: `regulo completion SHELL` prints a script, which asks `regulo __complete SHELL LINE` at every press of tab.
+"""Shell completion: `regulo completion SHELL` prints a script, which calls `regulo __complete SHELL LINE` at every press of tab.
 
-Nothing here imports torch, because an answer must come in well under half a second.
+Nothing here imports torch, because the candidates must come in well under half a second.
 """
 
 import argparse
@@ -19,9 +19,9 @@ CLASSES = {
     "logger": ("regulo.tracking.loggers", "LoggerConfig"),
     "study": ("regulo.analysis.ablation.study", "StudyConfig"),
 }
-"""sections that have one class, and where it is defined"""
+"""sections that always have the same class: its module and name"""
 MULTIPLE = ("regularizer", "callbacks")
-"""groups of which a run has any number of members"""
+"""groups with any number of extensions; `schema.MULTI` without importing the schema"""
 
 BASH = """\
 _regulo() {
@@ -47,9 +47,9 @@ if [ "$funcstack[1]" = "_regulo" ]; then _regulo; else compdef _regulo regulo; f
 FISH = """\
 function __regulo_candidates
     set -l words (commandline -opc)
-    set -l found ($words[1] __complete fish (commandline -cp) 2>/dev/null)
-    if test (count $found) -gt 0
-        printf '%s\\n' $found
+    set -l candidates ($words[1] __complete fish (commandline -cp) 2>/dev/null)
+    if test (count $candidates) -gt 0
+        printf '%s\\n' $candidates
     else
         __fish_complete_path (commandline -ct)
     end
@@ -59,29 +59,29 @@ complete -c regulo -f -a '(__regulo_candidates)'
 
 
 def completion(shell: str) -> int:
-    """Print the script for a shell. Returns the exit code."""
+    """Print the completion script of a shell. Returns the exit code."""
     print({"bash": BASH, "zsh": ZSH, "fish": FISH}[shell], end="")
     return 0
 
 
 def print_candidates(parsers: Mapping[str, ArgumentParser], request: Sequence[str]) -> int:
-    """Print what may stand at the end of a command line, one candidate a line; a space at the end: the word is complete.
+    """Print the candidates for the last word of a command line, one per line; a space at the end: the word is complete.
 
-    The request is the shell's name, the line up to the cursor, and for bash the letters at which it breaks words.
+    `request`: the name of the shell, the line up to the cursor, and for bash the characters at which it breaks words.
     """
     shell, line, breaks = [*request, ""][:3]
     words, quoted = split_line(line)
     candidates = list_candidates(parsers, words[1:-1], words[-1])
-    kept = 0  # letters of the word that the shell replaces no longer
+    prefix = 0  # length of the part of the word that bash does not replace
     if shell == "bash" and not quoted:
-        kept = max(words[-1].rfind(letter) for letter in breaks) + 1 if breaks else 0
+        prefix = max(words[-1].rfind(letter) for letter in breaks) + 1 if breaks else 0
     for candidate in candidates:
-        print(candidate[kept:] if shell != "fish" else candidate.rstrip())
+        print(candidate[prefix:] if shell != "fish" else candidate.rstrip())
     return 0
 
 
 def split_line(line: str) -> tuple[list[str], bool]:
-    """The words of a line, of which the last one is being written, and whether that one is in open quotes."""
+    """The words of a line up to the cursor, and whether the last word, the current one, is in open quotes."""
     words, quote, escaped = [""], "", False
     for letter in line:
         if escaped:
@@ -101,45 +101,45 @@ def split_line(line: str) -> tuple[list[str], bool]:
 
 
 def list_candidates(parsers: Mapping[str, ArgumentParser], before: Sequence[str], current: str) -> list[str]:
-    """What the word `current` may become, after the words `before` it (without the program)."""
+    """The candidates for the word `current`, after the words `before` it (without the program)."""
     if not before or before == ["help"]:
-        every = [f"{word} " for word in (*parsers, "help", "--help", "--version")]
+        words = [f"{word} " for word in (*parsers, "help", "--help", "--version")]
     elif before[0] in parsers:
-        every = list(_arguments(parsers[before[0]], before, current))
+        words = list(_list_arguments(parsers[before[0]], before, current))
     else:
-        every = []
-    return sorted({word for word in every if word.startswith(current)})
+        words = []
+    return sorted({word for word in words if word.startswith(current)})
 
 
-def _arguments(parser: ArgumentParser, before: Sequence[str], current: str) -> Iterable[str]:
+def _list_arguments(parser: ArgumentParser, before: Sequence[str], current: str) -> Iterable[str]:
     actions = parser._actions
     by_name = {name: action for action in actions for name in action.option_strings}
     option = by_name.get(before[-1])
-    if option and option.nargs is None and option.metavar:  # what follows is its value
-        return _values(option, before, current)
+    if option and option.nargs is None and option.metavar:  # the current word is its value
+        return _list_values(option, before, current)
     if current.startswith("-"):
         return [f"{name} " for name in by_name]
     positionals = [action for action in actions if not action.option_strings]
-    place = sum(1 for word in before[1:] if not word.startswith("-"))
-    return _values(positionals[min(place, len(positionals) - 1)], before, current) if positionals else []
+    index = sum(1 for word in before[1:] if not word.startswith("-"))
+    return _list_values(positionals[min(index, len(positionals) - 1)], before, current) if positionals else []
 
 
-def _values(action: argparse.Action, before: Sequence[str], current: str) -> list[str]:
-    """What an argument may be, by its type or by the word that stands for it in the help."""
+def _list_values(action: argparse.Action, before: Sequence[str], current: str) -> list[str]:
+    """The values of an argument, by its type or by its metavar."""
     if isinstance(action.type, Choice):
         return [f"{option} " for option in action.type.options]
-    shown = str(action.metavar or "")
-    values = _overrides(before, current) if "override" in shown else []
-    if "RUN" in shown:
+    metavar = str(action.metavar or "")
+    values = _list_overrides(before, current) if "override" in metavar else []
+    if "RUN" in metavar:
         values += [f"{name} " for name in ("latest", *["best"] * (action.dest != "resume"), *map(str, list_runs()))]
-    if "STUDY" in shown:
+    if "STUDY" in metavar:
         values += [f"{file.parent} " for file in Path("runs/studies").glob("*/study.json")]
-    if shown == "name":
+    if metavar == "name":
         values += [f"{name} " for name in list_modules("regulo.analysis.claims")]
     return values
 
 
-def _overrides(before: Sequence[str], current: str) -> list[str]:
+def _list_overrides(before: Sequence[str], current: str) -> list[str]:
     groups = yaml_files.list_groups()
     if before[0] == "ablate":
         groups["study"] = sorted(file.stem for file in (yaml_files.config_dir() / "study").glob("*.yaml"))
@@ -147,23 +147,23 @@ def _overrides(before: Sequence[str], current: str) -> list[str]:
     word = current[len(sign) :]
     key, equals, value = word.partition("=")
     if equals:
-        values = _options(key, value, groups) if key in groups else [f"{v} " for v in _field_values(key, before)]
+        values = _list_options(key, value, groups) if key in groups else [f"{v} " for v in _list_field_values(key, before)]
         return [f"{sign}{key}={v}" for v in values]
-    return [f"{sign}{k}" for k in _keys(key, sign, groups, before)]
+    return [f"{sign}{k}" for k in _list_keys(key, sign, groups, before)]
 
 
-def _options(group: str, value: str, groups: Mapping[str, list[str]]) -> list[str]:
-    """Options of a group; of some, several in a list."""
+def _list_options(group: str, value: str, groups: Mapping[str, list[str]]) -> list[str]:
+    """The options of a group, alone or as the next entry of a list such as `[mixup,`."""
     if not value.startswith("["):
         return [*(f"{option} " for option in groups[group]), *["["] * (group in MULTIPLE)]
-    chosen, _, _ = value.rpartition("," if "," in value else "[")
-    start = f"{chosen}," if "," in value else "["
-    taken = start.strip("[,").split(",")
-    return [start + option for option in groups[group] if option not in taken]
+    previous, _, _ = value.rpartition("," if "," in value else "[")
+    start = f"{previous}," if "," in value else "["
+    used = start.strip("[,").split(",")
+    return [start + option for option in groups[group] if option not in used]
 
 
-def _keys(key: str, sign: str, groups: Mapping[str, list[str]], before: Sequence[str]) -> list[str]:
-    """Keys that begin like this one: `optim.`, and below it `optim.lr=`."""
+def _list_keys(key: str, sign: str, groups: Mapping[str, list[str]], before: Sequence[str]) -> list[str]:
+    """The keys at the level of this one: `optim.`, and inside it `optim.lr=`."""
     section, dot, rest = key.partition(".")
     if not dot:
         sections = {*GROUPS, *CLASSES} - {"", *({"study"} if before[0] != "ablate" else ())}
@@ -172,16 +172,19 @@ def _keys(key: str, sign: str, groups: Mapping[str, list[str]], before: Sequence
     if section in MULTIPLE and "." not in rest:
         return [f"{section}.{name}{' ' if sign == '~' else '.'}" for name in list_modules(GROUPS[section])]
     parent = key.rpartition(".")[0]
-    return [f"{parent}.{field}=" for field in _fields(parent, before)]
+    return [f"{parent}.{field}=" for field in _read_fields(parent, before)]
 
 
-def _field_values(key: str, before: Sequence[str]) -> list[str]:
+def _list_field_values(key: str, before: Sequence[str]) -> list[str]:
     parent, _, field = key.rpartition(".")
-    return _fields(parent, before).get(field, [])
+    return _read_fields(parent, before).get(field, [])
 
 
-def _fields(parent: str, before: Sequence[str]) -> dict[str, list[str]]:
-    """The fields of `optim`, `trainer` or `regularizer.mixup`; of a group, those of the option on the line, or else of all."""
+def _read_fields(parent: str, before: Sequence[str]) -> dict[str, list[str]]:
+    """The fields and values of `optim`, `trainer` or `regularizer.mixup`.
+
+    Of a group such as `optim`: those of the option on the line, or of all options.
+    """
     section, _, name = parent.partition(".")
     if section in CLASSES:
         return read_fields(*CLASSES[section])

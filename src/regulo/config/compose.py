@@ -15,19 +15,21 @@ from regulo.core import registry, yaml_files
 from regulo.core.errors import InputError, Problem, nearest
 from regulo.core.nested import texts
 from regulo.regularizers.components.plan import find_providers
+from regulo.tracking.upgrade import renamed_key_hint
 
 MANY_RUNS = "regulo ablate makes many: study=quick"
+"""the hint for whoever asks for several runs"""
 
 
 def required_techniques(technique: str) -> list[str]:
-    """Techniques that supply what one needs: of several, the one that is in the default plan."""
-    usual = load_config([]).regularizer
-    choices = [find_providers(need) for need in registry.get_plugin("regularizer", technique).requires]
-    return [next((n for n in names if n in usual), names[0]) for names in choices]
+    """One technique for each requirement of a technique, from the default plan where possible."""
+    default = load_config([]).regularizer
+    providers = [find_providers(need) for need in registry.get_plugin("regularizer", technique).requires]
+    return [next((name for name in names if name in default), names[0]) for names in providers]
 
 
 def load_config(arguments: Sequence[str]) -> Config:
-    """The valid run that these command-line overrides describe. Raises InputError with every problem found."""
+    """The valid run that these command-line overrides describe. Raises InputError with all problems."""
     tree, problems = compose_tree(arguments)
     origins = ValueOrigins(arguments, tree)
     try:
@@ -40,7 +42,7 @@ def load_config(arguments: Sequence[str]) -> Config:
 
 
 def compose_tree(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
-    """The tree of all values, and the overrides that could not be followed (which are left out of it)."""
+    """The tree of all values, and a problem for each override that could not be applied. Raises InputError without a tree."""
     overrides = ParsedOverrides(arguments)
     problems = overrides.problems
     try:
@@ -50,9 +52,9 @@ def compose_tree(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem
     for group, file in overrides.additions:
         tree[group] = OmegaConf.merge(tree[group], OmegaConf.load(file))
     for override in overrides.values:
-        problems += _set_or_refuse(tree, override)
-    if asking := _find_resolver_calls(tree):
-        raise InputError(*problems, *asking)
+        problems += _apply_override(tree, override)
+    if resolver_calls := _find_resolver_calls(tree):
+        raise InputError(*problems, *resolver_calls)
     try:
         plain: Any = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:
@@ -61,11 +63,11 @@ def compose_tree(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem
 
 
 class ParsedOverrides:
-    """The overrides of a command line, by what has to be done with them; a problem for each that cannot be followed."""
+    """The overrides of a command line, by kind, and a problem for each that is invalid."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        self.choices: list[str] = []  # group=option: for Hydra
-        self.additions: list[tuple[str, Path]] = []  # +group=option: the group and the file that is merged into it
+        self.choices: list[str] = []  # group=option, which Hydra applies
+        self.additions: list[tuple[str, Path]] = []  # +group=option: the group, and the file to merge into it
         self.values: list[Any] = []  # key=value, +key=value, ~key
         self.problems: list[Problem] = []
         options = yaml_files.list_groups()
@@ -78,12 +80,12 @@ class ParsedOverrides:
                 hint = f"a run takes one, and {MANY_RUNS}; a list is written [a,b]"
                 self.problems.append(Problem(argument, "is several values", hint))
             elif override.key_or_group in options and not override.is_delete():
-                self._choose(override, options[override.key_or_group])
+                self._add_choice(override, options[override.key_or_group])
             else:
                 self.values.append(override)
 
-    def _choose(self, override: Any, options: list[str]) -> None:
-        """Follow group=option, group=[option,…] or +group=option, as far as there are such options."""
+    def _add_choice(self, override: Any, options: list[str]) -> None:
+        """Store group=option, group=[option,…] or +group=option, and a problem for each option that does not exist."""
         group, value = override.key_or_group, override.value()
         requested = value if isinstance(value, list) else [] if value is None else [value]
         valid = [o for o in requested if o in options]
@@ -101,7 +103,7 @@ class ParsedOverrides:
 
 
 def _parse(argument: str) -> Any:
-    """The override that an argument writes, as Hydra reads it; None, if it is no override."""
+    """The override in an argument, parsed by Hydra; None if it is not an override."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -112,22 +114,24 @@ def _parse(argument: str) -> Any:
 
 
 def override_saved(saved: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
-    """A saved tree with `key=value` set on top. Raises InputError with every argument that is something else."""
+    """A saved tree with `key=value` overrides applied. Raises InputError with a problem for each argument of another kind."""
     tree, problems, options = OmegaConf.create(dict(saved)), [], yaml_files.list_groups()
     for argument in arguments:
         override = _parse(argument)
         if override is None or override.is_sweep_override() or override.is_delete() or override.key_or_group in options:
             problems.append(Problem(argument, "is no change of one value", "write key=value, for example logger.wandb=disabled"))
+        elif hint := renamed_key_hint(override.key_or_group):
+            problems.append(Problem(override.key_or_group, "unknown key", hint, "on the command line"))
         else:
             problems += _set(tree, override)
     if problems:
         raise InputError(*problems)
-    plain: Any = OmegaConf.to_container(tree, resolve=False)  # it may be a stranger's
+    plain: Any = OmegaConf.to_container(tree, resolve=False)  # someone else may have written it
     return plain
 
 
 def compose_groups(choices: Sequence[str]) -> DictConfig:
-    """The tree of configs/train.yaml with these options of groups, as Hydra composes it. Raises InputError."""
+    """The tree that Hydra composes from configs/train.yaml with these options of groups. Raises InputError."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import ConfigCompositionException, MissingConfigException
@@ -148,61 +152,62 @@ def compose_groups(choices: Sequence[str]) -> DictConfig:
 
 
 def _find_resolver_calls(tree: DictConfig) -> list[Problem]:
-    """The texts that call one of OmegaConf's resolvers, as `${oc.env:TOKEN}` does: a configuration that somebody sent, or
-    one that will be sent, must not read environment variables or files. References to other keys, `${optim.lr}`, are fine.
+    """A problem for each text that calls a resolver of OmegaConf, such as `${oc.env:TOKEN}`.
+
+    A configuration may come from someone else, or go to someone else: it must not read environment variables or files.
+    References to other keys, such as `${optim.lr}`, are allowed.
     """
     plain: Any = OmegaConf.to_container(tree, resolve=False)
     what = "asks for what is not in the configuration"
-    asking = [(key, text) for key, text in texts(plain) if ":" in text.partition("${")[2]]
-    return [Problem(key, f"{text[:100]!r} {what}", "write the value") for key, text in asking]
+    calls = [(key, text) for key, text in texts(plain) if ":" in text.partition("${")[2]]
+    return [Problem(key, f"{text[:100]!r} {what}", "write the value") for key, text in calls]
 
 
-def _set_or_refuse(tree: DictConfig, override: Any) -> list[Problem]:
-    """Follow an override of a value, wherever its key leads."""
+def _apply_override(tree: DictConfig, override: Any) -> list[Problem]:
+    """Apply key=value, +key=value or ~key to the tree. Returns the problems."""
     try:
         return _set(tree, override)
     except (OmegaConfBaseException, AttributeError, TypeError, ValueError):
         key = override.key_or_group
-        near = nearest(key.partition(".")[0], [*RunConfig.model_fields, *SINGLE, *MULTI, *SECTIONS])
-        return [Problem(key, "leads nowhere", near)]
+        hint = nearest(key.partition(".")[0], [*RunConfig.model_fields, *SINGLE, *MULTI, *SECTIONS])
+        return [Problem(key, "leads nowhere", hint)]
 
 
 def _set(tree: DictConfig, override: Any) -> list[Problem]:
-    """Follow one key=value, +key=value or ~key. Raises what OmegaConf does if the key leads nowhere."""
+    """Apply one key=value, +key=value or ~key. Returns the problems; raises an error of OmegaConf if the key leads nowhere."""
     key = override.key_or_group
     group, *rest = key.split(".")
     if override.is_delete():
         return _delete(tree, key)
     node = tree.get(group)
     if group in MULTI and rest and isinstance(node, DictConfig) and rest[0] not in node and not override.is_add():
-        return _absent(group, rest, list(map(str, node)), override.value())
+        return _missing_extension(group, rest, list(map(str, node)), override.value())
     OmegaConf.update(tree, key, override.value(), force_add=True)
     return []
 
 
 def _delete(tree: DictConfig, key: str) -> list[Problem]:
-    """Take a key away."""
+    """Remove a key. Returns the problem if it does not exist."""
     parent_key, _, name = key.rpartition(".")
     parent = OmegaConf.select(tree, parent_key) if parent_key else tree
     if isinstance(parent, DictConfig) and name in parent:
         del parent[name]
         return []
     present = list(map(str, parent)) if isinstance(parent, DictConfig) else []
-    return [Problem(f"~{key}", "is not there to be taken away", nearest(name, present))]
+    return [Problem(f"~{key}", "does not exist, so it cannot be removed", renamed_key_hint(key) or nearest(name, present))]
 
 
-def _absent(group: str, rest: list[str], present: list[str], value: Any) -> list[Problem]:
-    """What is wrong with setting a field of an extension that the run does not have."""
-    name = rest[0]
-    if name not in registry.list_plugins(group):
-        key = ".".join([group, *rest])
-        return [Problem(key, f"there is no {group} {name!r}", nearest(name, registry.list_plugins(group)))]
+def _missing_extension(group: str, rest: list[str], present: list[str], value: Any) -> list[Problem]:
+    """The problems of an override that sets a field of an extension that is not part of the run."""
+    name, names = rest[0], registry.list_plugins(group)
+    if name not in names:
+        return [Problem(".".join([group, *rest]), f"there is no {group} {name!r}", nearest(name, names))]
     what = f"{name} is not part of this run, which has: {', '.join(present) or 'none'}"
     return [Problem(f"{group}.{name}", what, f"+{group}={name} adds it"), *_check_field(group, rest, value)]
 
 
 def _check_field(group: str, rest: list[str], value: Any) -> list[Problem]:
-    """What would be wrong with the field if the technique were part of the run."""
+    """The problems that the field would have if the technique were part of the run."""
     cls = registry.get_plugin(group, rest[0])
     if len(rest) < 2:
         return []

@@ -1,4 +1,4 @@
-"""Every key of a run's configuration with its default, range and meaning, read off the classes and their YAML files."""
+"""Every key of a run's configuration with its default, range and meaning, read from the classes and their YAML files."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,39 +14,40 @@ from regulo.core import registry, yaml_files
 from regulo.core.errors import InputError, Problem, nearest
 from regulo.core.registry import StrictConfig
 from regulo.core.text import definitions, wrap
+from regulo.tracking.upgrade import renamed_key_hint
 
 SYNTAX = """\
   group=option         choose a file of configs/: model=vit_tiny, trainer=ddp_cpu, experiment=…
-  regularizer=[a,b]    exactly these; regularizer=none: none
-  +regularizer=a       one more
-  ~regularizer.a       one less
+  regularizer=[a,b]    exactly these techniques; regularizer=none: no technique
+  +regularizer=a       one technique more
+  ~regularizer.a       one technique less
   key=value            set a value: regularizer.mixup.alpha=0.4, optim.lr=0.05, seed=1
-  key={start:a,end:b}  a ramp, where one is allowed: from a to b as the run goes on. Further keys: shape (linear, cosine, \
-steps), begin and until (shares of the run), steps (stairs of the shape steps)"""
+  key={start:a,end:b}  a ramp, where one is allowed: from a to b during the run. More keys: shape (linear, cosine, steps), \
+begin and until (shares of the run), steps (number of steps of the shape steps)"""
 NARROW = "regulo train --help TOPIC … explains a group (data), an option or technique (mixup), or a key (optim.lr) only"
 
 
 @dataclass(frozen=True)
 class Field:
-    """A key that can be set."""
+    """A key, its default and its JSON Schema."""
 
     key: str
     value: Any
     schema: Mapping[str, Any]
 
     def text(self, brief: bool = False) -> str:
-        """Key, default and range, and below them the meaning, which a brief text leaves out."""
+        """Key, default and range, then the meaning in the lines after them; `brief`: key and default only."""
         value = "null" if self.value is None else str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
         line = f"  {self.key}={value}"
         if brief:
             return line
         meaning = " ".join(self.schema.get("description", "").split())
-        return f"{line}   {allowed(self.schema)}" + (f"\n      {meaning}" if meaning else "")
+        return f"{line}   {describe_range(self.schema)}" + (f"\n      {meaning}" if meaning else "")
 
 
 @dataclass(frozen=True)
 class Section:
-    """The fields of one class: of an option of a group, of a technique, or of a fixed part of a run."""
+    """The fields of one class: an option of a group, a technique, or a section that every run has."""
 
     group: str
     name: str
@@ -55,18 +56,18 @@ class Section:
 
     @property
     def title(self) -> str:
-        """As it stands on the command line."""
+        """The section as the command line writes it."""
         if not self.name:
             return self.group
         return f"{self.group}.{self.name}" if self.group in MULTI else f"{self.group}={self.name}"
 
     def text(self) -> str:
-        """All fields."""
+        """The summary and all fields."""
         return "\n".join([f"{self.title}: {self.summary}", *(field.text() for field in self.fields.values())])
 
 
 def explain_keys(topics: Sequence[str] = ()) -> str:
-    """The help text of all keys, or of those that the topics name. Raises InputError for a topic that names none."""
+    """The help text of all keys, or of those that match the topics. Raises InputError for a topic that matches none."""
     sections = list(list_sections())
     if topics:
         return wrap("\n\n".join(_explain(topic, sections) for topic in topics))
@@ -80,19 +81,20 @@ def explain_keys(topics: Sequence[str] = ()) -> str:
 
 
 def _explain(topic: str, sections: Sequence[Section]) -> str:
-    if topic in {section.group for section in sections}:
-        return "\n\n".join(_explain_group([section for section in sections if section.group == topic]))
-    if chosen := [section for section in sections if topic in (section.name, section.title)]:
-        return "\n\n".join(section.text() for section in chosen)
-    every = {field.key: field for section in sections for field in section.fields.values()}
-    if found := [field for key, field in every.items() if topic in (key, key.rpartition(".")[2])]:
-        return "\n".join(field.text() for field in found)
+    if group_sections := [section for section in sections if section.group == topic]:
+        return "\n\n".join(_explain_group(group_sections))
+    if matches := [section for section in sections if topic in (section.name, section.title)]:
+        return "\n\n".join(section.text() for section in matches)
+    fields = {field.key: field for section in sections for field in section.fields.values()}
+    if lines := [field.text() for key, field in fields.items() if topic in (key, key.rpartition(".")[2])]:
+        return "\n".join(lines)
     names = {name for section in sections for name in (section.group, section.name, *section.fields)} - {""}
-    raise InputError(Problem(topic, "is no group, option or key", nearest(topic, {*names, *every})))
+    hint = renamed_key_hint(topic) or nearest(topic, {*names, *fields})
+    raise InputError(Problem(topic, "is no group, option or key", hint))
 
 
 def _explain_group(sections: Sequence[Section]) -> list[str]:
-    """The fields that all options share once, then what is particular to each option."""
+    """The fields that all options share, once; then the own fields and defaults of each option."""
     if len(sections) == 1:
         return [sections[0].text()]
     shared = _shared_fields(sections)
@@ -106,14 +108,14 @@ def _explain_group(sections: Sequence[Section]) -> list[str]:
 
 
 def _shared_fields(sections: Sequence[Section]) -> dict[str, Field]:
-    """The fields that mean and allow the same in all sections, with the default that most of them have."""
+    """The fields that have the same meaning and range in all sections, each with its most frequent default."""
     first, *others = sections
     shared = {}
     for name, field in first.fields.items():
         if all(name in s.fields and _meaning(s.fields[name]) == _meaning(field) for s in others):
             values = Counter(repr(s.fields[name].value) for s in sections)
-            usual = values.most_common(1)[0][0]
-            shared[name] = next(s.fields[name] for s in sections if repr(s.fields[name].value) == usual)
+            most_frequent = values.most_common(1)[0][0]
+            shared[name] = next(s.fields[name] for s in sections if repr(s.fields[name].value) == most_frequent)
     return shared
 
 
@@ -126,13 +128,13 @@ def _differs(field: Field, shared: Field | None) -> bool:
 
 
 def list_sections() -> Iterator[Section]:
-    """Of all classes, in the order of the page."""
+    """The sections of all classes, in the order of the help text."""
     default = load_config([])
     yield _section("run", "", default.run, "")
     for group in (*SINGLE, *MULTI):
         for name in registry.list_plugins(group):
             cls: type[StrictConfig] = registry.get_plugin(group, name)
-            part = cls.model_construct(**(_defaults(cls) | _written(group, name)))
+            part = cls.model_construct(**(_defaults(cls) | _yaml_values(group, name)))
             yield _section(group, name, part, f"{group}.{name}." if group in MULTI else f"{group}.")
     for group in SECTIONS:
         yield _section(group, "", getattr(default, group), f"{group}.")
@@ -148,24 +150,24 @@ def _defaults(cls: type[StrictConfig]) -> dict[str, Any]:
     return {name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()}
 
 
-def _written(group: str, name: str) -> dict[str, Any]:
-    """The values that its YAML sets, which may differ from the class's own defaults; none if it has no YAML."""
+def _yaml_values(group: str, name: str) -> dict[str, Any]:
+    """The values that the YAML file of an extension sets; empty if it has no file. They may differ from the class's defaults."""
     file = yaml_files.config_dir() / group / f"{name}.yaml"
     content: Any = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    content = content.get(group, content)  # a YAML of the whole run, `# @package _global_`
+    content = content.get(group, content)  # the file may set keys of the whole run: `# @package _global_`
     content = content.get(name) if group in MULTI else content
     return {key: value for key, value in (content or {}).items() if key not in ("name", "defaults")}
 
 
-def allowed(described: Any) -> str:
-    """The values that a field's JSON Schema allows, in short."""
-    if "anyOf" in described:
-        return " or ".join(allowed(d) for d in described["anyOf"])
-    if "const" in described:
-        return str(described["const"])
-    if "enum" in described:
-        return ", ".join(map(str, described["enum"]))
-    kind = "a ramp" if str(described.get("title", "")).startswith("Ramp") else described.get("type", "")
-    low = next((f"{s} {described[k]}" for k, s in (("minimum", "≥"), ("exclusiveMinimum", ">")) if k in described), "")
-    high = next((f"{s} {described[k]}" for k, s in (("maximum", "≤"), ("exclusiveMaximum", "<")) if k in described), "")
+def describe_range(schema: Any) -> str:
+    """The values that the JSON Schema of a field allows, in short: `number ≥ 0 or a ramp`."""
+    if "anyOf" in schema:
+        return " or ".join(describe_range(branch) for branch in schema["anyOf"])
+    if "const" in schema:
+        return str(schema["const"])
+    if "enum" in schema:
+        return ", ".join(map(str, schema["enum"]))
+    kind = "a ramp" if str(schema.get("title", "")).startswith("Ramp") else schema.get("type", "")
+    low = next((f"{sign} {schema[k]}" for k, sign in (("minimum", "≥"), ("exclusiveMinimum", ">")) if k in schema), "")
+    high = next((f"{sign} {schema[k]}" for k, sign in (("maximum", "≤"), ("exclusiveMaximum", "<")) if k in schema), "")
     return " ".join(filter(None, [kind, " and ".join(filter(None, [low, high]))]))

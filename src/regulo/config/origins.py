@@ -10,22 +10,19 @@ from regulo.core import yaml_files
 
 
 class ValueOrigins:
-    """Says which file or override a key came from."""
+    """Finds the file or the override that sets a key, for error messages."""
 
     def __init__(self, arguments: Sequence[str], tree: Mapping[str, Any]) -> None:
         self.arguments = [a.lstrip("+~") for a in arguments]
-        said = {g: node.get("name") for g in SINGLE if isinstance(node := tree.get(g), Mapping)}
-        said |= dict(a.split("=", 1) for a in self.arguments if "=" in a)
-        wanted = [(g, said.get(g)) for g in ("experiment", "debug", *SINGLE)]
-        self.files = [
-            yaml_files.config_dir() / g / f"{option}.yaml"
-            for g, option in wanted
-            if option in yaml_files.list_groups().get(g, ())
-        ]
-        self.files += [yaml_files.config_dir() / "train.yaml"]
+        options = {group: node.get("name") for group in SINGLE if isinstance(node := tree.get(group), Mapping)}
+        options |= dict(a.split("=", 1) for a in self.arguments if "=" in a)
+        folder, groups = yaml_files.config_dir(), yaml_files.list_groups()
+        candidates = [(group, options.get(group)) for group in ("experiment", "debug", *SINGLE)]
+        self.files = [folder / group / f"{option}.yaml" for group, option in candidates if option in groups.get(group, ())]
+        self.files.append(folder / "train.yaml")
 
     def describe(self, key: str) -> str:
-        """A phrase, or nothing if it cannot be told."""
+        """Where the value of a key is set, such as "on the command line"; empty if this is not known."""
         if key in (argument.split("=", 1)[0] for argument in self.arguments):
             return "on the command line"
         for file in self.files:

@@ -1,4 +1,4 @@
-"""The shortest description of a run: options of config groups, and the values in which it differs from them."""
+"""The shortest description of a run: options of config groups, and the values that differ from them."""
 
 import re
 import shlex
@@ -14,38 +14,38 @@ from regulo.core import registry
 from regulo.core.nested import flatten
 
 LOCATION_KEYS = ("run_dir",)
-"""says where a run is kept and not what it is"""
+"""keys that say where a run is stored, not what it computes"""
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What to choose of the groups, and what to set behind it."""
+    """The options of the groups, and the values that are set after them."""
 
     choices: dict[str, str | list[str]]
     values: dict[str, Any]
 
     @classmethod
     def from_config(cls, config: Config, explicit: bool = False) -> "Overrides":
-        """The recipe of a run; `explicit`: with every group's option, also where it is the usual one."""
+        """The overrides that make a run; `explicit`: with the option of every group, also where it is the default."""
         choices: dict[str, str | list[str]] = {}
-        for group in (*SINGLE, "regularizer"):  # a data set and a model may bring options of the groups behind them
-            part, usual = getattr(config, group), values_of(choices)[group]
-            option, known = (list(part), list(usual)) if group in MULTI else (part.name, usual["name"])
-            if explicit or option != known:
+        for group in (*SINGLE, "regularizer"):  # a data set and a model may set options of the groups after them
+            part, default = getattr(config, group), values_of(choices)[group]
+            option, default_option = (list(part), list(default)) if group in MULTI else (part.name, default["name"])
+            if explicit or option != default_option:
                 choices[group] = option or ["none"]
-        wanted = {k: v for k, v in config.as_dict().items() if k not in LOCATION_KEYS}
-        if wanted["callbacks"] != values_of(choices)["callbacks"]:
-            choices["callbacks"] = ["none"]  # and each of them is spelt out
-        return cls(choices, dict_difference(wanted, values_of(choices)))
+        values = {k: v for k, v in config.as_dict().items() if k not in LOCATION_KEYS}
+        if values["callbacks"] != values_of(choices)["callbacks"]:
+            choices["callbacks"] = ["none"]  # every callback is then a value
+        return cls(choices, dict_difference(values, values_of(choices)))
 
     def to_args(self) -> list[str]:
-        """Overrides that make the run on the command line."""
-        chosen = [f"{group}={format_value(option)}" for group, option in self.choices.items()]
+        """The overrides, as words of a command line."""
+        words = [f"{group}={format_value(option)}" for group, option in self.choices.items()]
         values = flatten(self.values, is_ramp)
-        return chosen + [f"{'+' if key.startswith('callbacks.') else ''}{key}={format_value(v)}" for key, v in values.items()]
+        return words + [f"{'+' if key.startswith('callbacks.') else ''}{key}={format_value(v)}" for key, v in values.items()]
 
     def to_experiment(self, name: str, head: str) -> str:
-        """The text of `configs/experiment/<name>.yaml`; `head` is the comment below its first line."""
+        """The text of `configs/experiment/<name>.yaml`; `head` is the comment after its first line."""
         defaults: list[Any] = [{f"override /{group}": option} for group, option in self.choices.items()]
         content = {"defaults": [*defaults, "_self_"], "name": name} | {k: v for k, v in self.values.items() if k != "name"}
         comment = "".join(f"# {line}\n" for line in head.splitlines())
@@ -53,7 +53,7 @@ class Overrides:
 
 
 def values_of(choices: Mapping[str, str | list[str]]) -> dict[str, Any]:
-    """All values that these options bring, defaults of the classes included; they need not fit together."""
+    """All values that these options set, with the defaults of the classes. Conflicts between options are not checked."""
     tree, _ = compose.compose_tree([f"{group}={format_value(option)}" for group, option in choices.items()])
     result = RunConfig(**{k: v for k, v in tree.items() if k in RunConfig.model_fields}).model_dump()
     for group in SINGLE:
@@ -69,25 +69,25 @@ def values_of(choices: Mapping[str, str | list[str]]) -> dict[str, Any]:
 
 
 def is_ramp(value: Mapping[str, Any]) -> bool:
-    """Whether a mapping in a run's values is a ramp, which an override sets as a whole."""
+    """Whether a mapping in the values of a run is a ramp, which an override sets as a whole."""
     return "shape" in value
 
 
-def dict_difference(wanted: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a nested mapping that is not in another one."""
-    found: dict[str, Any] = {}
-    for key, value in wanted.items():
-        other = known.get(key)
-        if isinstance(value, Mapping) and isinstance(other, Mapping) and not is_ramp(value):
-            if inner := dict_difference(value, other):
-                found[key] = inner
-        elif key not in known or value != other:
-            found[key] = value
-    return found
+def dict_difference(tree: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a nested mapping that `base` lacks, or that have another value there."""
+    difference: dict[str, Any] = {}
+    for key, value in tree.items():
+        base_value = base.get(key)
+        if isinstance(value, Mapping) and isinstance(base_value, Mapping) and not is_ramp(value):
+            if inner := dict_difference(value, base_value):
+                difference[key] = inner
+        elif key not in base or value != base_value:
+            difference[key] = value
+    return difference
 
 
 RESERVED_WORDS = {"null", "true", "false", "nan", "inf"}
-"""strings that would be read as something else"""
+"""strings that need quotes, because Hydra reads them as another type"""
 
 
 def format_value(value: Any) -> str:
@@ -104,13 +104,13 @@ def format_value(value: Any) -> str:
 
 
 def make_command(overrides: Sequence[str]) -> str:
-    """The `make` command of these overrides, to be copied: nothing in them is expanded by make or by a shell."""
-    words = " ".join(_shell_word(word) for word in overrides).replace("$", "$$")  # make expands a dollar
+    """The `make` command of these overrides, ready to copy: neither make nor the shell expands anything in it."""
+    words = " ".join(_quote_for_shell(word) for word in overrides).replace("$", "$$")  # make expands a dollar sign
     if not words:
         return "make train"
     return f'make train ARGS="{words}"' if not set(words) & set('"$`\\!') else f"make train ARGS={shlex.quote(words)}"
 
 
-def _shell_word(override: str) -> str:
-    """It as a word for the shell that make starts, as plain as can be."""
+def _quote_for_shell(override: str) -> str:
+    """The override as one word for the shell that make starts; without quotes if it needs none."""
     return override if re.fullmatch(r"[\w.+~@%/:,=\[\]{}-]+", override) else shlex.quote(override)

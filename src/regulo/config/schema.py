@@ -1,4 +1,4 @@
-"""The valid configuration of a run: what each group holds."""
+"""The valid configuration of a run: one typed field per group."""
 
 import dataclasses
 from typing import Annotated, Any, Literal
@@ -15,34 +15,37 @@ from regulo.optim.base import OptimizerConfig
 from regulo.regularizers.base import Goal, Regularizer
 from regulo.tracking.loggers import LoggerConfig
 
-SINGLE = ("data", "model", "optim")  # one extension each, chosen by `name`
-MULTI = ("regularizer", "callbacks")  # any number of extensions, by key
+SINGLE = ("data", "model", "optim")
+"""groups with exactly one extension, selected by `name`"""
+MULTI = ("regularizer", "callbacks")
+"""groups with any number of extensions, by key"""
 SECTIONS: dict[str, type[StrictConfig]] = {"trainer": TrainerConfig, "logger": LoggerConfig}
+"""groups that always have the same class"""
 
 
 class RunConfig(StrictConfig):
-    """What belongs to the run as a whole."""
+    """The keys that belong to the run as a whole."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """draws everything: initial weights, order of images, augmentation, mixing, dropout"""
+    """seed of everything random: initial weights, order of images, augmentation, mixing, dropout"""
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\w.+-]+$")] = "run"
     """part of the run folder's name"""
     run_dir: PathStr | None = None
     """the run's folder, which must be empty or absent; null: runs/<date>-<time>-<name>"""
     strength: Annotated[float, Field(ge=0, le=10)] = 1.0
-    """multiplies the strength of every technique of the plan: 0 is no regularization, 1 what is written"""
+    """multiplies the strength of every technique of the plan: 0 is no regularization, 1 leaves the strengths as they are"""
     monitor: Literal["val/loss", "val/acc"] = "val/loss"
-    """what the best epoch is best in; the one place that checkpoints and early stopping look at"""
+    """metric that selects the best epoch, for checkpoints and for early stopping"""
 
     @property
     def goal(self) -> Goal:
-        """The monitor, and whether it should fall or rise."""
+        """The monitor, and whether lower or higher is better."""
         return Goal(self.monitor, "min" if self.monitor.endswith("loss") else "max")
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A valid run."""
+    """The valid configuration of a run."""
 
     run: RunConfig
     data: DatasetConfig
@@ -54,7 +57,7 @@ class Config:
     callbacks: dict[str, CallbackConfig]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data that `validate` accepts again."""
+        """The configuration as plain data, which `validate_config` accepts again."""
         result = self.run.model_dump()
         for group in SINGLE:
             part: PluginConfig = getattr(self, group)

@@ -10,25 +10,25 @@ from regulo.distributed.environment import ProcessEnvironment, process_environme
 
 
 class TrainerConfig(StrictConfig):
-    """Where and how long to train."""
+    """The devices, and how long to train."""
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     """auto: a GPU if there is one, else Apple's, else the CPU"""
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
-    """processes on every node, one per device; auto: as many as torchrun or srun has started, or else one for each GPU"""
+    """processes per node, one per device; auto: as many as torchrun or srun has started, or one per GPU"""
     num_nodes: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
-    """machines; several need torchrun or srun, and auto takes as many as these use"""
+    """machines; more than one needs torchrun or srun; auto: as many as these have started"""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    """auto: one device; ddp: DistributedDataParallel, every process has the whole model and its share of the batch; fsdp: a part
-    of every weight, too (for models that do not fit a device otherwise)"""
+    """auto: one device; ddp: DistributedDataParallel, every process has the whole model and its part of the batch; fsdp: every
+    process also has only a part of every weight (for models that do not fit on a device otherwise)"""
     hang_timeout: Annotated[float, Field(gt=0)] | None = 45.0
-    """with several processes: the run fails if one of them makes no progress for so long; ten times as long before the first
-    step, and never less than three times the longest pause so far; null: they may hang"""
+    """seconds without progress of a process after which a run with several processes fails; ten times as long before the first
+    step, and never less than three times the longest pause so far; null: no limit"""
     max_restarts: Annotated[int, Field(ge=0)] = 0
     """how often the run is started again from its last checkpoint when a process raises an error, is killed, or hangs; with
     torchrun use its --max-restarts"""
     sync_batchnorm: bool = False
-    """BatchNorm's statistics over all devices' batches"""
+    """BatchNorm's statistics are computed over the batches of all devices"""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """auto: measured on the run's own model and batch"""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
@@ -36,27 +36,27 @@ class TrainerConfig(StrictConfig):
     max_epochs: Annotated[int, Field(ge=1)] = 30
     """passes over the training images"""
     max_time: Annotated[str, Field(pattern=r"^(\d+:)?\d{1,2}:\d{2}:\d{2}$")] | None = None
-    """[days:]hours:minutes:seconds after which the run stops with a checkpoint, to go on with --resume; null: when it is done"""
+    """[days:]hours:minutes:seconds after which the run stops with a checkpoint; --resume continues it; null: no limit"""
     save_every_n_steps: Annotated[int, Field(ge=1)] | None = None
-    """steps between two checkpoints from which the run can go on, beside those at the ends of epochs, rounded up to the next log
-    point; null: by time only"""
+    """steps between two checkpoints for --resume, rounded up to the next log point; every epoch also ends with one; null: by time
+    only"""
     save_every_minutes: Annotated[float, Field(gt=0)] | None = 5.0
-    """minutes between them; null: by steps only"""
+    """minutes between two checkpoints for --resume; null: by steps only"""
     log_every_n_steps: Annotated[int, Field(ge=1)] = 20
-    """steps between two readings of loss, accuracy, rate and gradient norm; between them nothing waits for the device"""
+    """steps between two log points of loss, accuracy, rate and gradient norm; between them nothing waits for the device"""
     limit_batches: Annotated[int, Field(ge=1)] | None = None
-    """only so many batches per epoch of training, and per evaluation of a split: for a quick try; null: all"""
+    """largest number of batches per epoch of training, and per evaluation of a split, for a quick test; null: all"""
     deterministic: bool = False
-    """only deterministic kernels, at a cost in speed; an operation that has none is an error"""
+    """only deterministic kernels, which are slower; an operation without one is an error"""
     detect_anomaly: bool = False
-    """name the operation in which a NaN arose, at a great cost in speed"""
+    """name the operation that made the first NaN; much slower"""
 
     def run_conditions(self) -> list[str]:
-        """What a technique may refuse to run under."""
+        """The conditions that a technique may be incompatible with: precision, sync_batchnorm, fsdp."""
         return [self.precision, *["sync_batchnorm"] * self.sync_batchnorm, *["fsdp"] * (self.strategy == "fsdp")]
 
     def processes_per_node(self) -> int:
-        """How many processes train on every node."""
+        """The number of training processes per node."""
         import torch
 
         if self.devices != "auto":
@@ -65,7 +65,7 @@ class TrainerConfig(StrictConfig):
         return process.per_node if process.launcher else torch.cuda.device_count()
 
     def node_count(self) -> int:
-        """How many machines train."""
+        """The number of machines that train."""
         return process_environment().nodes if self.num_nodes == "auto" else self.num_nodes
 
     def max_seconds(self) -> float | None:
@@ -76,11 +76,11 @@ class TrainerConfig(StrictConfig):
         return float(86400 * sum(days) + 3600 * hours + 60 * minutes + seconds)
 
     def world_size(self) -> int:
-        """How many processes train."""
+        """The number of training processes on all machines."""
         return self.processes_per_node() * self.node_count()
 
     def check_machine(self) -> None:
-        """Compare what is asked for with what this machine has, and what a launcher has started. Raises InputError."""
+        """Compare the configuration with this machine's devices and a launcher's processes. Raises InputError."""
         import torch
 
         problems = self._check_launcher(process_environment())
@@ -105,7 +105,7 @@ class TrainerConfig(StrictConfig):
             raise InputError(*problems)
 
     def _check_launcher(self, process: ProcessEnvironment) -> list[Problem]:
-        """What does not fit the processes that torchrun or srun has started."""
+        """The keys that do not match the processes that torchrun or srun has started."""
         if not process.external_launcher:
             hint = "start it on every node with torchrun or srun: docs/distributed.md"
             problem = Problem("trainer.num_nodes", f"nobody has started processes on {self.node_count()} nodes", hint)
@@ -124,7 +124,7 @@ class TrainerConfig(StrictConfig):
 
     @property
     def needs_launcher(self) -> bool:
-        """Whether other processes than this one have to do the training."""
+        """Whether this process must start other processes for the training."""
         return not process_environment().launcher and (self.world_size() > 1 or self.max_restarts > 0)
 
     def device(self) -> Any:

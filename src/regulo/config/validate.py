@@ -13,17 +13,18 @@ from regulo.core.errors import InputError, Problem, nearest
 from regulo.core.registry import StrictConfig
 from regulo.core.schedule import RAMP, Ramp
 from regulo.regularizers.components.plan import find_conflicts
+from regulo.tracking.upgrade import renamed_key_hint, renamed_value_hint
 
 
 def validate_config(tree: Mapping[str, Any], origins: "ValueOrigins | None" = None) -> Config:
-    """Check every value of a composed or saved tree. Raises InputError with every problem found."""
+    """Check every value of a composed or saved tree. Raises InputError with all problems."""
     origins = origins or ValueOrigins([], tree)
     keys = [*RunConfig.model_fields, *SINGLE, *MULTI, *SECTIONS]
     unknown = [key for key in tree if key not in keys]
     problems = [Problem(str(key), "unknown key", nearest(str(key), keys), origins.describe(str(key))) for key in unknown]
     results = {"run": build_section(RunConfig, {k: v for k, v in tree.items() if k in RunConfig.model_fields}, "", origins)}
-    results |= {group: _build_named(group, tree.get(group), origins) for group in SINGLE}
-    results |= {group: _build_many(group, tree.get(group), origins) for group in MULTI}
+    results |= {group: _build_single(group, tree.get(group), origins) for group in SINGLE}
+    results |= {group: _build_multi(group, tree.get(group), origins) for group in MULTI}
     results |= {group: build_section(cls, _or_empty(tree.get(group)), group, origins) for group, cls in SECTIONS.items()}
     parts = {name: part for name, (part, _) in results.items()}
     problems += [p for _, part_problems in results.values() for p in part_problems]
@@ -38,64 +39,69 @@ def _or_empty(node: Any) -> Any:
     return {} if node is None else node
 
 
-def _build_named(group: str, node: Any, origins: ValueOrigins) -> tuple[Any, list[Problem]]:
-    """The extension that `name` chooses, or None and what is wrong with it."""
+def _build_single(group: str, node: Any, origins: ValueOrigins) -> tuple[Any, list[Problem]]:
+    """The extension that `name` selects, or None and its problems."""
+    names = registry.list_plugins(group)
     if not isinstance(node, Mapping):
-        return None, [Problem(group, f"there is no {group} {node!r}", nearest("None", registry.list_plugins(group)))]
+        return None, [Problem(group, f"there is no {group} {node!r}", nearest("None", names))]
     name = node.get("name")
-    if name not in registry.list_plugins(group):
-        return None, [
-            Problem(f"{group}.name", f"there is no {group} {name or node!r}", nearest(str(name), registry.list_plugins(group)))
-        ]
+    if name not in names:
+        return None, [Problem(f"{group}.name", f"there is no {group} {name or node!r}", nearest(str(name), names))]
     return build_section(registry.get_plugin(group, str(name)), {k: v for k, v in node.items() if k != "name"}, group, origins)
 
 
-def _build_many(group: str, node: Any, origins: ValueOrigins) -> tuple[dict[str, Any], list[Problem]]:
-    """The extensions by their names, and what is wrong with any of them."""
-    node = _or_empty(node)
+def _build_multi(group: str, node: Any, origins: ValueOrigins) -> tuple[dict[str, Any], list[Problem]]:
+    """The extensions by name, and the problems of all of them."""
+    node, names = _or_empty(node), registry.list_plugins(group)
     if not isinstance(node, Mapping):
         return {}, [Problem(group, f"{node!r} is not a mapping from names to settings", "", origins.describe(group))]
     parts: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, fields in node.items():
         key = f"{group}.{name}"
-        if name in registry.list_plugins(group):
+        if name in names:
             parts[name], part_problems = build_section(registry.get_plugin(group, str(name)), _or_empty(fields), key, origins)
             problems += part_problems
         else:
             what = f"there is no {group} {name!r}"
-            problems.append(Problem(key, what, nearest(str(name), registry.list_plugins(group)), origins.describe(key)))
+            problems.append(Problem(key, what, nearest(str(name), names), origins.describe(key)))
     return parts, problems
 
 
 def build_section(cls: type[StrictConfig], fields: Any, prefix: str, origins: ValueOrigins) -> tuple[Any, list[Problem]]:
-    """An instance, or None and what is wrong with the fields."""
+    """An instance of the class, or None and one problem for each wrong key."""
     try:
         return cls.model_validate(fields), []
     except ValidationError as error:
         problems: dict[str, Problem] = {}
         for e in error.errors():
-            location, inside = _location(cls, e["loc"])
+            location, owner = _locate(cls, e["loc"])
             key = ".".join(filter(None, [prefix, *location]))
             if e["type"] == "extra_forbidden":
-                what, hint = "unknown key", nearest(location[-1], inside.model_fields)
+                what, hint = "unknown key", _nearest_key(key, owner)
             else:
                 what = e["msg"].removeprefix("Value error, ").replace("Input", repr(e["input"]), 1)
-                hint = _nearest_value(cls, location, e)
-            # of the several complaints of a union, the first will do
+                hint = renamed_value_hint(key, e["input"]) or _nearest_value(cls, location, e)
+            # a union reports an error for each of its types; the first is enough
             problems.setdefault(key, Problem(key, what, hint, origins.describe(key)))
         return None, list(problems.values())
 
 
-def _location(cls: type[StrictConfig], loc: tuple[Any, ...]) -> tuple[list[str], type[Any]]:
-    """The keys that lead to an error, and the class whose field the last one is."""
+def _nearest_key(key: str, owner: type[Any]) -> str:
+    """The hint for an unknown key: its new name if it is an old one, or else the nearest fields of its class."""
+    hint = renamed_key_hint(key)
+    return hint if hint.rpartition(".")[2] in owner.model_fields else nearest(key.rpartition(".")[2], owner.model_fields)
+
+
+def _locate(cls: type[StrictConfig], loc: tuple[Any, ...]) -> tuple[list[str], type[Any]]:
+    """The keys that lead to an error, and the class that owns the last one."""
     if RAMP in loc[1:2]:
         return [str(loc[0]), *map(str, loc[2:3])], Ramp
     return [str(part) for part in loc if part in cls.model_fields or part == loc[0]], cls
 
 
 def _nearest_value(cls: type[StrictConfig], location: list[str], error: Any) -> str:
-    """The nearest valid value of a bounded number or of a choice."""
+    """A hint with the nearest valid value of a bounded number or of a choice."""
     context = error.get("ctx") or {}
     if error["type"] in ("greater_than_equal", "less_than_equal"):
         return f"nearest: {context.get('ge', context.get('le'))}"
@@ -104,7 +110,7 @@ def _nearest_value(cls: type[StrictConfig], location: list[str], error: Any) -> 
 
 
 def _options(annotation: Any) -> list[str]:
-    """The strings that a Literal (inside a union, too) allows."""
+    """The strings that a Literal allows, also inside a union."""
     from typing import Union, get_args, get_origin
 
     if get_origin(annotation) is Literal:

@@ -1,1 +1,1 @@
-"""What every other part of Regulo may use. It uses no other part."""
+"""Shared code that every other package may import. It imports no other package."""

@@ -1,4 +1,4 @@
-"""The processor cores that this process may use, and how they are shared."""
+"""CPU cores: which ones this process may use, and limits on them."""
 
 import os
 from collections.abc import Sequence
@@ -7,17 +7,17 @@ import torch
 
 
 def available_cores() -> list[int]:
-    """The cores of this process: those it has been bound to, or all of the machine."""
+    """The indices of the cores that this process may run on."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def limit_threads(processes: int) -> None:
-    """Let this process compute on its part of the cores, where `processes` compute at once."""
+    """Limit torch to an equal part of the cores, for `processes` processes at the same time."""
     torch.set_num_threads(max(1, len(available_cores()) // processes))
 
 
-def pin_to_cores(some: Sequence[int]) -> None:
-    """Bind this process, and those it starts, to some cores."""
+def pin_to_cores(cores: Sequence[int]) -> None:
+    """Let this process, and the processes that it starts, run on these cores only."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, some)
-    torch.set_num_threads(len(some))
+        os.sched_setaffinity(0, cores)
+    torch.set_num_threads(len(cores))

@@ -9,7 +9,7 @@ from regulo.core.text import terminal_width, wrap
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Fits the terminal, and keeps the lines of descriptions."""
+    """Help text that fits the terminal and keeps the line breaks of descriptions."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28, width=terminal_width())
@@ -19,18 +19,18 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Raises InputError for arguments that it does not take."""
+    """A parser that raises InputError for invalid arguments, and knows no abbreviations."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **settings)
-        self.color = False  # of Python 3.14, whose escapes would end up in messages
+        self.color = False  # Python 3.14 would put escape sequences into messages
 
     def error(self, message: str) -> NoReturn:
-        """Raise InputError."""
+        """Raise InputError with the usage as the hint."""
         raise InputError(Problem(self.prog, message, self.format_usage().strip()))
 
     def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
-        """The values by name; options may stand before, between and after the others. Raises InputError."""
+        """The values by name; options may stand before, between and after positional arguments. Raises InputError."""
         values, unknown = self.parse_known_intermixed_args(list(arguments))
         if unknown:
             word = unknown[0]
@@ -39,26 +39,29 @@ class ArgumentParser(argparse.ArgumentParser):
         return vars(values)
 
     def check_options(self, words: Sequence[str]) -> None:
-        """See that words like --resume are options, where the others are read elsewhere. Raises InputError."""
+        """Check that each word that begins with `--` is an option; other words are not checked. Raises InputError."""
         for word in words:
             name = word.partition("=")[0]
-            if name.startswith("--") and name not in (*self.options(), "--multirun"):  # Hydra's, which has a hint of its own
+            if name.startswith("--") and name not in (
+                *self.options(),
+                "--multirun",
+            ):  # an option of Hydra, which has its own hint
                 raise InputError(Problem(word, f"is not an option of {self.prog}", nearest(name, self.options())))
 
     def options(self) -> list[str]:
-        """The names of all options, such as --help."""
+        """The names of all options, such as `--help`."""
         return [name for action in self._actions for name in action.option_strings]
 
 
 class Choice:
-    """The type of an argument that is one of a few words."""
+    """The type of an argument that allows only a few words."""
 
     def __init__(self, what: str, options: Sequence[str]) -> None:
         self.what = what
         self.options = options
 
     def __call__(self, text: str) -> str:
-        """The text, if it is one of them. Raises InputError."""
+        """The text if it is one of the options. Raises InputError."""
         if text not in self.options:
             raise InputError(Problem(self.what, f"there is no {self.what} {text!r}", nearest(text, self.options)))
         return text

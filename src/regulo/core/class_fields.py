@@ -1,4 +1,4 @@
-"""The fields of configuration classes, read from their source: importing the classes would import torch, which takes seconds."""
+"""The fields of configuration classes, read from the source code: importing the classes imports torch, which takes seconds."""
 
 import ast
 import importlib.util
@@ -11,14 +11,14 @@ Definition = tuple[str, ast.stmt]
 
 
 def list_modules(package: str) -> list[str]:
-    """Names of the modules in a package that define an extension."""
+    """The sorted names of the modules in a package that define an extension."""
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec else None
     return sorted(f.stem for folder in folders or () for f in Path(folder).glob("*.py") if f.stem not in ("__init__", "base"))
 
 
 def read_fields(module: str, name: str = "") -> dict[str, list[str]]:
-    """The fields of a class, and the values of those that have only a few. Without a name: of the extension in the module."""
+    """The fields of a class, each with its valid values if these are few. Without a name: of the extension in the module."""
     names = [name] if name else [node.name for node in _source(module).body if isinstance(node, ast.ClassDef)]
     for candidate in names:
         lineage = list(_lineage(module, candidate))
@@ -36,31 +36,33 @@ def _own_fields(module: str, cls: ast.ClassDef) -> Iterator[tuple[str, list[str]
 
 
 def _values(module: str, annotation: ast.expr) -> list[str]:
-    """The words that an annotation allows, as far as it names them."""
+    """The words that an annotation allows, from its literals and booleans."""
     values: list[str] = []
     for part in ast.walk(annotation):
         if isinstance(part, ast.Subscript) and isinstance(part.value, ast.Name) and part.value.id == "Literal":
             values += [str(word.value) for word in ast.walk(part.slice) if isinstance(word, ast.Constant)]
         elif isinstance(part, ast.Name) and part.id == "bool":
             values += ["true", "false"]
-        elif isinstance(part, ast.Name) and (found := _definition(module, part.id)) and isinstance(found[1], ast.Assign):
-            values += _values(found[0], found[1].value)  # a name for a type
+        elif isinstance(part, ast.Name) and (definition := _find_definition(module, part.id)):
+            owner, statement = definition
+            if isinstance(statement, ast.Assign):  # a type alias
+                values += _values(owner, statement.value)
     return values
 
 
 def _lineage(module: str, name: str) -> Iterator[tuple[str, ast.ClassDef]]:
-    """A class and those that it inherits from, as far as they are ours."""
-    found = _definition(module, name)
-    if found and isinstance(found[1], ast.ClassDef):
-        yield found[0], found[1]
-        for base in found[1].bases:
+    """A class and its base classes, as far as they are defined in Regulo."""
+    owner, cls = _find_definition(module, name) or ("", None)
+    if isinstance(cls, ast.ClassDef):
+        yield owner, cls
+        for base in cls.bases:
             base = base.value if isinstance(base, ast.Subscript) else base
             if isinstance(base, ast.Name):
-                yield from _lineage(found[0], base.id)
+                yield from _lineage(owner, base.id)
 
 
-def _definition(module: str, name: str) -> Definition | None:
-    """Where a name of a module is defined, in it or in one of ours that it imports the name from."""
+def _find_definition(module: str, name: str) -> Definition | None:
+    """The definition of a name that a module defines, or imports from another module of Regulo."""
     for node in _source(module).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return module, node
@@ -69,7 +71,7 @@ def _definition(module: str, name: str) -> Definition | None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("regulo."):
             for alias in node.names:
                 if name == (alias.asname or alias.name):
-                    return _definition(str(node.module), alias.name)
+                    return _find_definition(str(node.module), alias.name)
     return None
 
 

@@ -1,4 +1,4 @@
-"""The terminal: one console and one style of tables."""
+"""The terminal: one console, and one style for tables."""
 
 from typing import Any
 
@@ -7,6 +7,6 @@ from rich.console import Console
 
 CONSOLE = Console(highlight=False, markup=False)
 if not CONSOLE.is_terminal:
-    CONSOLE = Console(highlight=False, markup=False, width=120)  # a log file has no width of its own
+    CONSOLE = Console(highlight=False, markup=False, width=120)  # a log file has no width
 
 STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False}

@@ -1,4 +1,4 @@
-"""What stops the program, said in one clear message."""
+"""The errors that end the program with a clear message, and the text of that message."""
 
 import difflib
 import unicodedata
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: `key` and `where` say where, `what` says what, `hint` names the nearest right thing."""
+    """One problem: `key` and `where` say where it is, `what` says what is wrong, `hint` names the nearest valid thing."""
 
     key: str
     what: str
@@ -22,12 +22,12 @@ class Problem:
 
 
 def one_line(text: str) -> str:
-    """The text with line ends and whatever else a terminal would obey, such as ESC, spelt out, so that it can only be read."""
+    """The text with control characters, such as line ends or ESC, written as escapes, so that a terminal only shows them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class InputError(Exception):
-    """Configuration or data that cannot be trained on. Raised before training; exit code 2."""
+    """Invalid configuration or data. Raised before training starts; exit code 2."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -35,28 +35,28 @@ class InputError(Exception):
 
 
 class RunError(Exception):
-    """A run that started and could not go on. Exit code 1."""
+    """A failure of a run after it has started. Exit code 1."""
 
 
 class NonFiniteLossError(RunError):
-    """The loss is no number any more. Nothing but the outside of a run can be mended: this one would do it again."""
+    """The loss is NaN or infinite. The same run would fail in the same way again, so it is not restarted."""
 
 
 def exit_code(error: BaseException | None) -> int:
-    """The exit code of a process that ends with this error, or well without one."""
+    """The exit code of a process that ends with this error; 0 for None."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(bool(error.code))
-    known = {type(None): 0, KeyboardInterrupt: 130, InputError: 2}
-    return known.get(type(error), 1)
+    codes = {type(None): 0, KeyboardInterrupt: 130, InputError: 2}
+    return codes.get(type(error), 1)
 
 
 def is_printable(name: str) -> bool:
-    """Whether a name can be shown on one line: it has no control characters, and no bytes that are not UTF-8."""
+    """Whether a name can be printed on one line: it has no control characters, and no bytes outside UTF-8."""
     return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
 def nearest(word: str, choices: Iterable[str], n: int = 3) -> str:
-    """A hint that names the valid choices nearest to `word`, or all of them if none is near and they are few."""
+    """A hint with the choices nearest to `word`, or with all choices if none is near and there are at most 20."""
     choices = sorted(choices)
     close = difflib.get_close_matches(word, choices, n=n, cutoff=0.5)
     if close:
@@ -65,4 +65,4 @@ def nearest(word: str, choices: Iterable[str], n: int = 3) -> str:
 
 
 class UnreadableImageError(Exception):
-    """An image that was whole when the run began, or was not looked at, cannot be read. The message names it."""
+    """An image cannot be read during a run: it was damaged after the check at the start, or not checked. The message names it."""

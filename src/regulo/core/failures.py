@@ -1,6 +1,6 @@
-"""What befalls a run and is nobody's bug: disks, memory, loader processes, servers, damaged files. Each is said in one line.
+"""Known failures that are not bugs: disks, memory, loader processes, servers, damaged files. Each has a message of one line.
 
-Anything else is a bug, and deserves its traceback.
+Any other exception is a bug and keeps its traceback.
 """
 
 import errno
@@ -22,7 +22,7 @@ DISK = {
     errno.EIO: "look at the disk; choose another run_dir",
     errno.ESTALE: "look at the network disk; choose another run_dir",
 }
-"""what to do about an error of the operating system"""
+"""the hint for an error of the operating system, by errno"""
 NO_MEMORY = re.compile(
     r"can't allocate memory|not enough memory|CUDA (error: )?out of memory|CUBLAS_STATUS_ALLOC_FAILED|bad_alloc"
     r"|Insufficient memory|Cannot allocate memory",
@@ -35,19 +35,25 @@ LOADER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed
 
 
 def explain(error: BaseException, batch_size: int, folder: Path | None = None) -> Problem | None:
-    """What has happened, and what to do about it, if `error`, or what led to it, is a known failure. `folder`: of the run.
+    """The problem and a hint, if `error` or one of its causes is a known failure; else None. `folder`: the run folder.
 
-    What came first counts: cleaning up behind one failure often brings another.
+    The first cause counts, because cleaning up after one failure often raises another one.
     """
     for link in reversed(list(_chain(error))):
-        problem = _file(link) or _memory(link, batch_size) or _loader(link) or _disk(link, folder) or _server(link)
+        problem = (
+            _explain_image(link)
+            or _explain_memory(link, batch_size)
+            or _explain_loader(link)
+            or _explain_disk(link, folder)
+            or _explain_server(link)
+        )
         if problem:
             return problem
     return None
 
 
 def as_run_error(error: BaseException, batch_size: int, folder: Path) -> BaseException:
-    """A known failure as the error that says in one line why the run ends here; anything else as it is."""
+    """A known failure as a RunError with a message of one line; any other error as it is."""
     if not isinstance(error, Exception) or isinstance(error, RunError | InputError):
         return error
     problem = explain(error, batch_size, folder)
@@ -60,7 +66,7 @@ def as_run_error(error: BaseException, batch_size: int, folder: Path) -> BaseExc
 
 @contextmanager
 def as_input_error(batch_size: int) -> Iterator[None]:
-    """Inside, where nothing has been started yet, a known failure is a refusal."""
+    """Within: a known failure is raised as InputError, because no training has started yet."""
     try:
         yield
     except InputError:
@@ -73,13 +79,13 @@ def as_input_error(batch_size: int) -> Iterator[None]:
 
 
 def summary(error: BaseException) -> str:
-    """The one line of an exception that says most; of one that crossed over from a loader process, the last."""
+    """The most informative line of an exception: the last one if it comes from a loader process, else the first one."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1] if lines[0].startswith("Caught ") else lines[0]
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception, and those that led to it."""
+    """The exception and its causes, newest first."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
@@ -88,13 +94,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
-def _file(error: BaseException) -> Problem | None:
+def _explain_image(error: BaseException) -> Problem | None:
     if not isinstance(error, UnreadableImageError):
         return None
-    return Problem("data.root", summary(error).removeprefix("regulo.core.errors.Unreadable: "), "repair, replace or remove it")
+    what = summary(error).removeprefix("regulo.core.errors.UnreadableImageError: ")
+    return Problem("data.root", what, "repair, replace or remove it")
 
 
-def _memory(error: BaseException, batch_size: int) -> Problem | None:
+def _explain_memory(error: BaseException, batch_size: int) -> Problem | None:
     import torch
 
     if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not NO_MEMORY.search(str(error)):
@@ -104,20 +111,20 @@ def _memory(error: BaseException, batch_size: int) -> Problem | None:
     return Problem("data.batch_size", f"out of memory with {images} per step and device", hint)
 
 
-def _loader(error: BaseException) -> Problem | None:
+def _explain_loader(error: BaseException) -> Problem | None:
     if not isinstance(error, RuntimeError | OSError):
         return None
     if NO_SHARED_MEMORY.search(str(error)):
         hint = "enlarge it (docker: --shm-size=8g), or try fewer data.num_workers or a smaller data.batch_size"
         return Problem("data.num_workers", "the loader processes found no room in shared memory (/dev/shm)", hint)
-    if found := LOADER.search(str(error)):
-        how = f"was killed: {found[2].strip()}" if found[2] else "ended unexpectedly"
+    if match := LOADER.search(str(error)):
+        how = f"was killed: {match[2].strip()}" if match[2] else "ended unexpectedly"
         hint = "most often the machine's memory is full: try fewer data.num_workers or a smaller data.batch_size"
-        return Problem("data.num_workers", f"a loader process (pid {found[1]}) {how}", hint)
+        return Problem("data.num_workers", f"a loader process (pid {match[1]}) {how}", hint)
     return None
 
 
-def _disk(error: BaseException, folder: Path | None) -> Problem | None:
+def _explain_disk(error: BaseException, folder: Path | None) -> Problem | None:
     if not isinstance(error, OSError) or not error.errno:
         return None
     what = f"{error.strerror}{f': {os.fspath(error.filename)!r}' if error.filename else ''}"
@@ -133,8 +140,8 @@ def _disk(error: BaseException, folder: Path | None) -> Problem | None:
     return None
 
 
-def _server(error: BaseException) -> Problem | None:
-    """W&B ends a run only where it begins: later it goes on without its server."""
+def _explain_server(error: BaseException) -> Problem | None:
+    """W&B can end a run only at the start: later, the run continues without the server."""
     if not type(error).__module__.startswith("wandb."):
         return None
     return Problem("logger.wandb", f"W&B: {summary(error)}", "look at WANDB_API_KEY and the server, or use logger=wandb")

@@ -7,12 +7,12 @@ if TYPE_CHECKING:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure, in inches, that needs no display."""
+    """An empty figure of this size in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def shorten(text: str, length: int = 22) -> str:
-    """A label that leaves room for the figure."""
+    """The text of a label, cut to `length` letters."""
     return text if len(text) <= length else text[: length - 1] + "…"

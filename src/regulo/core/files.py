@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and file locks."""
+"""Atomic writes and file locks."""
 
 import fcntl
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 def atomic_write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all, by renaming a temporary file."""
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
     try:
-        with part.open("x", encoding="utf-8") as file:  # new: a link of that name, in a folder from elsewhere, is not followed
+        with part.open("x", encoding="utf-8") as file:  # "x": no link of this name is followed
             file.write(text)
         part.replace(path)
     except BaseException:
@@ -22,7 +22,7 @@ def atomic_write(path: Path, text: str) -> None:
 
 @contextmanager
 def file_lock(file: Path, wait: bool = True) -> Iterator[None]:
-    """Within: no other process has this lock file. Raises BlockingIOError if one has it now and we do not wait."""
+    """Within: no other process holds the lock on `file`. With `wait=False`, raises BlockingIOError if another one holds it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -1,4 +1,4 @@
-"""What is measured: sums that stay on the device, and the final scores of a split."""
+"""Metrics: sums that stay on the device during training, and the final scores of a split."""
 
 import statistics
 import time
@@ -13,7 +13,7 @@ from regulo.core.collectives import mean_over_ranks, sum_over_ranks
 
 
 class EvalMetrics:
-    """Loss and confusion matrix over a split, added up on the device; nothing waits for it until `read`."""
+    """Loss and confusion matrix over a split, summed on the device, which nothing waits for before `compute`."""
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
         self.num_classes = num_classes
@@ -27,7 +27,7 @@ class EvalMetrics:
         self.confusion.index_add_(0, cells, torch.ones_like(cells))
 
     def compute(self) -> dict[str, float]:
-        """{acc, loss} over all ranks: the share of right answers and the mean negative log-likelihood in nats."""
+        """{acc, loss} over all ranks: accuracy in [0, 1], and mean negative log-likelihood in nats."""
         sum_over_ranks(self.loss, self.confusion)
         matrix = self.confusion.view(self.num_classes, self.num_classes)
         n = matrix.sum()
@@ -35,7 +35,7 @@ class EvalMetrics:
 
 
 class TrainMetrics:
-    """Training loss and accuracy since the last reading, added up on the device."""
+    """Training loss and accuracy since the last `compute`, summed on the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -44,7 +44,7 @@ class TrainMetrics:
 
     @torch.no_grad()
     def update(self, parts: dict[str, Tensor], logits: Tensor, targets: Tensor) -> None:
-        """Add a step: the parts () of its loss, logits (B, K), soft targets (B, K); right is the heaviest class of the target."""
+        """Add a step: the parts () of its loss, logits (B, K), soft targets (B, K). Right is the class with the largest target."""
         right = (logits.argmax(1) == targets.argmax(1)).float().mean()
         for name, value in (parts | {"right": right}).items():
             total = value.detach().float()
@@ -52,26 +52,26 @@ class TrainMetrics:
         self.steps += 1
 
     def compute(self) -> tuple[float, float, dict[str, float]]:
-        """(mean loss, mean accuracy, mean of each penalty) since the last reading, over all ranks. Waits for the device once."""
+        """(mean loss, mean accuracy, mean of each penalty) since the last call, over all ranks. Waits for the device once."""
         means = torch.stack(list(self.sums.values())) / self.steps
-        mean_over_ranks(means)  # so that all ranks see the same loss, and a bad one fails them all
-        read = dict(zip(self.sums, means.tolist(), strict=True))
+        mean_over_ranks(means)  # all ranks see the same loss, so a loss that is not finite ends all of them
+        penalties = dict(zip(self.sums, means.tolist(), strict=True))
         self.sums, self.steps = {}, 0
-        right, data = read.pop("right"), read.pop("data")
-        return data + sum(read.values()), right, read
+        accuracy, data_loss = penalties.pop("right"), penalties.pop("data")
+        return data_loss + sum(penalties.values()), accuracy, penalties
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been added up, as plain data."""
+        """The sums, as plain data."""
         return {"sums": {name: total.cpu() for name, total in self.sums.items()}, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on adding."""
+        """Continue from the sums of `state_dict`."""
         self.sums = {name: total.to(self.device) for name, total in state["sums"].items()}
         self.steps = state["steps"]
 
 
 def generalization_gaps(scores: dict[str, float]) -> dict[str, float]:
-    """{gap/acc, gap/loss} between clean train and val, both positive when a network overfits."""
+    """{gap/acc, gap/loss} between clean train and val; both are positive when a network overfits."""
     return {
         "gap/acc": scores["train_clean/acc"] - scores["val/acc"],
         "gap/loss": scores["val/loss"] - scores["train_clean/loss"],
@@ -80,16 +80,16 @@ def generalization_gaps(scores: dict[str, float]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class EvalOutput:
-    """A model's answers on one split, in its order."""
+    """The predictions of a model on one split, in the order of the split."""
 
     logits: Tensor  # (n, K) float32 on the host
     labels: Tensor  # (n,) int64 on the host
-    extras: dict[str, Tensor] = field(default_factory=dict)  # (n,) by name: what the plan's inference says beside the logits
+    extras: dict[str, Tensor] = field(default_factory=dict)  # (n,) by name: further outputs of the plan's inference
 
     def scores(self) -> dict[str, float]:
         """acc, loss (mean NLL, nats), ece (15 equal bins, top label; arXiv:1706.04599), brier (Σ_k (p_k − y_k)², 0 to 2).
 
-        And the mean of what else the plan's inference says.
+        Also the mean of each of `extras`.
         """
         from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -105,13 +105,13 @@ class EvalOutput:
         }
 
     def confusion_matrix(self) -> Tensor:
-        """(K, K) counts: rows are labels, columns are answers."""
+        """(K, K) counts: rows are labels, columns are predictions."""
         k = self.logits.shape[1]
         return torch.bincount(self.labels * k + self.logits.argmax(1), minlength=k * k).view(k, k)
 
 
 class Throughput:
-    """Training images per second, over all devices, without the time that validation takes."""
+    """Training images per second over all devices, without the time of validation."""
 
     def __init__(self) -> None:
         self.past_images, self.past_seconds, self.began = 0, 0.0, time.perf_counter()
@@ -119,33 +119,33 @@ class Throughput:
         self.start_epoch()
 
     def start_epoch(self) -> None:
-        """Begin an epoch."""
+        """Start the clock of an epoch."""
         self.images, self.start = 0, time.perf_counter()
 
     def images_per_second(self) -> float:
-        """The rate since the epoch began. Call it where the device has just been waited for."""
+        """The rate since the start of the epoch. Call it right after a wait for the device."""
         return self.images / (time.perf_counter() - self.start)
 
     def end_epoch(self) -> None:
-        """End an epoch's training."""
+        """Stop the clock of an epoch."""
         self.past_images += self.images
         self.epochs.append(time.perf_counter() - self.start)
         self.images = 0
 
     def mean_images_per_second(self) -> float:
-        """The rate over all epochs."""
+        """The rate over all finished epochs; 0 before the first one."""
         return self.past_images / sum(self.epochs) if self.epochs else 0.0
 
     def median_epoch_seconds(self) -> float:
-        """The median seconds of an epoch."""
+        """The median seconds of an epoch; 0 before the first one."""
         return statistics.median(self.epochs) if self.epochs else 0.0
 
     def fit_seconds(self) -> float:
-        """Since the fit began, validation included; those of earlier sittings, too."""
+        """Seconds of training so far, with validation, and with the time before a resume."""
         return self.past_seconds + time.perf_counter() - self.began
 
     def state_dict(self) -> dict[str, Any]:
-        """What is known of this run's speed, as plain data; of the present epoch, if it has not ended, what is done."""
+        """The counts and times so far, as plain data; with the images and seconds of an unfinished epoch."""
         under_way = self.images > 0
         return {
             "images": self.past_images,
@@ -155,7 +155,7 @@ class Throughput:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Continue from the counts of `state_dict`."""
         self.past_images, self.epochs = state["images"], list(state["epochs"])
         self.past_seconds = state["seconds"]
         self.images, seconds = state["under_way"]

@@ -1,11 +1,11 @@
-"""Walks through nested mappings: configurations, saved and composed."""
+"""Iteration over nested mappings, such as configurations."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
 def flatten(tree: Mapping[str, Any], is_value: Callable[[Mapping[str, Any]], bool] = lambda _: False) -> dict[str, Any]:
-    """Dotted keys and their values. An empty mapping is a value, and so is one of which `is_value` says so (a ramp)."""
+    """Dotted keys and their values. A mapping is a value if it is empty, or if `is_value` returns true (a ramp)."""
     pairs: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping) and value and not is_value(value):
@@ -16,7 +16,7 @@ def flatten(tree: Mapping[str, Any], is_value: Callable[[Mapping[str, Any]], boo
 
 
 def texts(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """The dotted key and the text of every string in nested mappings and lists, the keys of mappings included."""
+    """Pairs of a dotted key and a text, for every string in nested mappings and lists, and for every key of a mapping."""
     if isinstance(node, Mapping):
         for name, part in node.items():
             inner = f"{key}.{name}" if key else str(name)

@@ -11,11 +11,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, TextIO
 
 CLOSED_PIPE = 141
-"""exit code of a command whose output nobody reads any more: 128 + SIGPIPE, as shells report it of other programs"""
+"""exit code of a command whose output is closed: 128 + SIGPIPE, the code that shells report for other programs"""
 
 
 class _Descriptor(io.FileIO):
-    """A file descriptor. After the first failed write, it and all that share it write to nothing."""
+    """A file descriptor. After the first failed write, it and its copies write to os.devnull."""
 
     def __init__(self, number: int, required: bool) -> None:
         super().__init__(number, "w", closefd=False)
@@ -25,9 +25,9 @@ class _Descriptor(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nothing, self.fileno())
-            os.close(nothing)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
             if not isinstance(error, BrokenPipeError) and self.fileno() != 2:  # a full disk loses output: it must be reported
                 print(f"regulo: cannot write the output: {error.strerror}", file=sys.stderr)
             if self.required:
@@ -37,21 +37,22 @@ class _Descriptor(io.FileIO):
 
 @contextmanager
 def safe_output(required: bool) -> Iterator[None]:
-    """Within: output that cannot be written raises no error, and letters that the encoding lacks are escaped.
+    """Within: output that cannot be written raises no OSError, and letters that the encoding lacks are escaped.
 
-    required: the output is the result, so the process ends quietly with `CLOSED_PIPE` when nobody reads it any more, and with 1
-    when it cannot be written for another reason. Otherwise the output is dropped, and the work goes on.
+    `required`: the output is the result. The process then ends quietly with code `CLOSED_PIPE` when the reader has closed it,
+    and with 1 when it cannot be written for another reason. Otherwise the output is dropped, and the work continues.
     """
     with ExitStack() as stack:
-        for name, needed in (("stdout", required), ("stderr", False)):
+        for name, is_required in (("stdout", required), ("stderr", False)):
             plain = getattr(sys, name)
-            if plain is not None and plain is getattr(sys, f"__{name}__"):  # not what a test or a notebook has put there
-                stack.enter_context(_replaced(name, plain, needed))
+            if plain is not None and plain is getattr(sys, f"__{name}__"):  # leave the streams of tests and notebooks alone
+                stack.enter_context(_replace_stream(name, plain, is_required))
         yield
 
 
 @contextmanager
-def _replaced(name: str, plain: TextIO, required: bool) -> Iterator[None]:
+def _replace_stream(name: str, plain: TextIO, required: bool) -> Iterator[None]:
+    """Within: `sys.stdout` or `sys.stderr` writes through a `_Descriptor`."""
     plain.flush()
     descriptor: Any = _Descriptor(plain.fileno(), required)
     stream = io.TextIOWrapper(

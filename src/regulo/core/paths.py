@@ -1,4 +1,4 @@
-"""Paths that keep the user's home to themselves: what is kept or shown says `~`, what is opened is expanded."""
+"""Paths that do not show the home folder: saved and printed paths have `~`, which is expanded when a path is opened."""
 
 import re
 from pathlib import Path
@@ -10,27 +10,27 @@ from regulo.core.errors import InputError, Problem
 
 
 def redact_home(text: str) -> str:
-    """The text with `~` for the home folder, wherever a path in it begins with that."""
+    """The text with `~` in place of the home folder, at the beginning of every path in it."""
     for home in {str(Path.home()), str(Path.home().resolve())} - {"/"}:
         text = re.sub(rf"(?<![\w/.-]){re.escape(home)}(?![\w.-])", "~", text)
     return text
 
 
 def expand_path(path: str) -> Path:
-    """The path that such a text means; a `~` is that of whoever reads it. Raises InputError for what can be no path."""
+    """The path with `~` expanded to the home of the current user. Raises InputError if the text cannot be a path."""
     try:
-        found = Path(path).expanduser()
+        expanded = Path(path).expanduser()
     except (RuntimeError, ValueError):  # ~nobody
-        found = Path(path)
+        expanded = Path(path)
     try:
-        found.lstat()
+        expanded.lstat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass
     except (OSError, ValueError) as error:  # too long, a loop of links, a null character
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(Problem("PATH", f"{path[:60]!r} cannot be a path: {why}")) from error
-    return found
+    return expanded
 
 
 PathStr = Annotated[str, AfterValidator(redact_home)]
-"""a path in a configuration, which travels: config.yaml, checkpoints, W&B"""
+"""a path in a configuration, which others may read: config.yaml, checkpoints, W&B"""

@@ -1,4 +1,4 @@
-"""Number formats and memory formats in which a model runs."""
+"""Number formats and memory formats of a model, and the memory that it uses."""
 
 import resource
 import sys
@@ -10,14 +10,14 @@ AUTOCAST_DTYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": to
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """The context in which a model of this precision runs."""
+    """The autocast context for a precision such as `bf16-mixed`; disabled for `32-true`."""
     dtype = AUTOCAST_DTYPES[precision]
     return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that this process has held so far: of the GPU's memory, or its resident set without one."""
+    """Peak bytes of this process so far: of GPU memory, or of its resident set without a GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest if sys.platform == "darwin" else 1024 * largest  # which counts KiB elsewhere
+    return largest if sys.platform == "darwin" else 1024 * largest  # bytes on macOS, KiB elsewhere

@@ -1,4 +1,4 @@
-"""Ranges of numbers in a configuration; a value outside is refused by name."""
+"""Types for ranges of numbers in a configuration. A value outside its range is refused."""
 
 from typing import Annotated
 
@@ -9,4 +9,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 ProperShare = Annotated[float, Field(ge=0, lt=1)]
 """[0, 1)"""
 NonNegative = Annotated[float, Field(ge=0)]
+"""[0, ∞)"""
 Positive = Annotated[float, Field(gt=0)]
+"""(0, ∞)"""

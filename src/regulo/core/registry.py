@@ -1,7 +1,7 @@
-"""Extensions: typed, frozen, strict classes that are discovered by the folder they lie in.
+"""Extensions (plug-ins): typed, frozen, strict classes that are discovered by their folder.
 
-One file in one of the folders below, with one class in it, is one extension; its file name is its name in YAML and on the
-command line. Modules named `base` and sub-packages are plumbing, not extensions.
+One file with one class in one of the packages of `GROUPS` is one extension. Its file name is its name in YAML and on the
+command line. Modules named `base`, and sub-packages, are not extensions.
 """
 
 import importlib
@@ -20,10 +20,11 @@ GROUPS = {
     "optim": "regulo.optim",
     "callbacks": "regulo.callbacks",
 }
+"""group of the configuration → package of its extensions"""
 
 
 class StrictConfig(BaseModel):
-    """Fields are checked strictly, unknown ones are refused, and nothing changes after that."""
+    """A frozen schema: fields are checked strictly, and unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -37,28 +38,28 @@ class StrictConfig(BaseModel):
 
 
 class PluginConfig(StrictConfig):
-    """An extension. Its fields are its hyper-parameters, with their valid ranges: the class *is* the schema of its YAML."""
+    """An extension. Its fields are its hyperparameters with their valid ranges: the class is the schema of its YAML."""
 
     reference: ClassVar[str] = ""
-    """Where it comes from: paper and equation, or the package that implements it."""
+    """The source: paper and equation, or the package that implements it."""
 
     @property
     def name(self) -> str:
-        """The file's name, by which YAML and the command line know it."""
+        """The name of the module, which is its name in YAML and on the command line."""
         return type(self).__module__.rpartition(".")[2]
 
 
 def list_plugins(group: str) -> list[str]:
-    """Names of all extensions in a group. Nothing is imported but the group's package."""
+    """The names of all extensions in a group. Only the package of the group is imported."""
     return list_modules(GROUPS[group])
 
 
 def get_plugin(group: str, name: str) -> type[Any]:
-    """The extension class `name` of a group. Only its own module is imported, so a refusal stays quick."""
+    """The extension class `name` of a group. Only its module is imported, which is fast. Raises TypeError without exactly one."""
     module = f"{GROUPS[group]}.{name}"
     classes = classes_in(module, PluginConfig)
     if len(classes) != 1:
-        raise TypeError(f"{module} must define exactly one Spec, and defines {len(classes)}")
+        raise TypeError(f"{module} must define exactly one PluginConfig, and defines {len(classes)}")
     return classes[0]
 
 
@@ -69,6 +70,6 @@ def list_modules(package: str) -> list[str]:
 
 
 def classes_in(module: str, base: type) -> list[type[Any]]:
-    """The classes of one kind that a module defines."""
+    """The subclasses of `base` that a module defines itself, without imported ones."""
     members = vars(importlib.import_module(module)).values()
     return [m for m in members if isinstance(m, type) and issubclass(m, base) and m.__module__ == module]

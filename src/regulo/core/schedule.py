@@ -1,4 +1,4 @@
-"""Strengths that change while a run goes on."""
+"""Ramps: strengths that change during a run."""
 
 import functools
 import math
@@ -23,25 +23,25 @@ class Ramp(StrictConfig, Generic[T]):
     end: T
     """strength from `until` on"""
     shape: Literal["linear", "cosine", "steps"] = "linear"
-    """the way between: a line, half a cosine, or equal stairs"""
+    """the curve between: a line, half a cosine, or equal steps"""
     begin: Share = 0.0
-    """share of the run at which the way begins"""
+    """share of the run at which the change begins"""
     until: Share = 1.0
     """share of the run at which it ends"""
     steps: Annotated[int, Field(ge=1)] = 1
-    """stairs of `steps`; 1 is a jump at `until`"""
+    """number of steps of the shape `steps`; 1 is one jump at `until`"""
 
     @model_validator(mode="after")
     def _forwards(self) -> "Ramp[T]":
         if self.begin > self.until:
-            raise ValueError(f"begin {self.begin} lies behind until {self.until}")
+            raise ValueError(f"begin {self.begin} is after until {self.until}")
         return self
 
-    def __reduce__(self) -> Any:  # a parametrised class has no name by which pickle would find it
+    def __reduce__(self) -> Any:  # pickle does not find a parametrized generic class by name
         return functools.partial(Ramp.model_construct, **dict(self)), ()
 
     def value_at(self, progress: float) -> float:
-        """The strength at a progress in [0, 1], the share of the run's steps that are done."""
+        """The strength at a progress in [0, 1], the share of the steps of the run that are done."""
         if progress >= self.until:
             return float(self.end)
         u = max(progress - self.begin, 0.0) / (self.until - self.begin) if self.until > self.begin else 0.0
@@ -52,30 +52,30 @@ class Ramp(StrictConfig, Generic[T]):
         return self.start + (self.end - self.start) * u
 
     def scale(self, factor: float, highest: float) -> "Ramp[T]":
-        """The same way, `factor` times as high, but nowhere above `highest`."""
+        """The same ramp with `start` and `end` multiplied by `factor`, and at most `highest`."""
         update = {k: min(getattr(self, k) * factor, highest) for k in ("start", "end")}
         return self.model_copy(update=update)
 
 
 NUMBER, RAMP = "number", "ramp"
-"""the branches of a rampable field, as pydantic names them in the location of an error"""
+"""tags of the union in a rampable field, which pydantic puts into the location of an error"""
 
 
 def _branch(value: Any) -> str:
-    """The branch that a value of a rampable field belongs to, so that it is checked against that one only."""
+    """The tag of a value of a rampable field, so that it is checked against one type only."""
     return RAMP if isinstance(value, Mapping | Ramp) else NUMBER
 
 
 class _AnyOf:
-    """Describes a tagged union in JSON Schema as a plain union: `anyOf`."""
+    """Writes a tagged union in JSON Schema as a plain union, `anyOf`."""
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
-        described = handler(schema)
-        return {"anyOf": described.pop("oneOf"), **described}
+        json_schema = handler(schema)
+        return {"anyOf": json_schema.pop("oneOf"), **json_schema}
 
 
 if TYPE_CHECKING:
-    Rampable = Annotated[T, "or a ramp"]  # in a hook it is the number
+    Rampable = Annotated[T, "or a ramp"]  # for type checkers it is the number, which a hook gets
 else:
 
     class Rampable:
@@ -87,12 +87,12 @@ else:
 
 
 def resolve(strength: Any, progress: float) -> Any:
-    """A strength at a progress in [0, 1]: that of a ramp, or the constant itself."""
+    """The value of a strength at a progress in [0, 1]: of the ramp, or the constant itself."""
     return strength.value_at(progress) if isinstance(strength, Ramp) else strength
 
 
 class RampBuffer(nn.Module):
-    """A strength inside a model, as a scalar buffer: turning it neither waits for the device nor recompiles a compiled model."""
+    """A strength inside a model, as a scalar buffer: an update neither waits for the device nor recompiles a compiled model."""
 
     value: Tensor  # ()
 
@@ -102,13 +102,13 @@ class RampBuffer(nn.Module):
         self.register_buffer("value", torch.tensor(float(resolve(strength, 0.0))), persistent=False)
 
     def update(self, progress: float) -> None:
-        """Turn to the strength at this progress."""
+        """Set the buffer to the strength at this progress in [0, 1]."""
         if self.ramp:
             self.value.fill_(self.ramp.value_at(progress))
 
 
 def inverted_dropout(x: Tensor, rate: Tensor | None, shape: tuple[int, ...] | None = None) -> Tensor:
-    """Inverted dropout of `x` at a rate () on its device, with one draw for each element of `shape`; None: the identity."""
+    """Inverted dropout of `x` at a rate () on its device, with one random number per element of `shape`; None: the identity."""
     if rate is None:
         return x
     keep = 1 - rate

@@ -6,18 +6,18 @@ import textwrap
 from collections.abc import Iterable
 
 FALLBACK_WIDTH = 100
-"""columns, where the output is no terminal and COLUMNS is not set"""
+"""columns, if the output is not a terminal and COLUMNS is not set"""
 
 
 def terminal_width() -> int:
-    """Columns of the terminal."""
+    """The number of columns of the terminal, at least 40."""
     return max(40, shutil.get_terminal_size((FALLBACK_WIDTH, 24)).columns)
 
 
 def wrap(text: str, width: int | None = None) -> str:
     """The text with each line wrapped to the width of the terminal; words are never split.
 
-    A line of the form `term   meaning`, with at least two spaces between them, continues below the meaning.
+    A line of the form `term   meaning`, with at least two spaces between them, continues under the meaning.
     """
     width = terminal_width() if width is None else width
     return "\n".join(_wrap_line(line, width) for line in text.splitlines())
@@ -39,7 +39,7 @@ def _wrap_line(line: str, width: int) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    if len(head) > width // 2:  # the meaning begins on a line of its own
+    if len(head) > width // 2:  # the meaning begins on the next line
         return "\n".join([head.rstrip(), *lines])
     return "\n".join([head + lines[0].lstrip(), *lines[1:]])
 

@@ -1,4 +1,4 @@
-"""The vocabulary of the house. Shapes are written with these letters everywhere:
+"""The types that all packages share. Shapes use these letters everywhere:
 
 B  images in a batch        H, W  height and width in pixels
 C  channels of an image     K     classes
@@ -16,17 +16,17 @@ from torch import Tensor, nn
 
 
 class Batch(NamedTuple):
-    """What leaves the loader: whole batches, unnormalised."""
+    """A batch from the loader, not normalized."""
 
     images: Tensor  # (B, C, H, W) uint8
     labels: Tensor  # (B,) int64
-    indices: Tensor  # (B,) int64, the place of each image in its split
+    indices: Tensor  # (B,) int64, the index of each image in its split
 
 
 class Images(Protocol):
-    """Images that can be read one at a time, as (H, W, C) uint8 arrays, or cut down to those at an array of places.
+    """Images that can be indexed: an integer gives one (H, W, C) uint8 array, an array of indices gives part of the images.
 
-    An array (n, H, W, C) is one.
+    An array (n, H, W, C) is an instance.
     """
 
     def __len__(self) -> int: ...
@@ -41,13 +41,13 @@ class Split:
     labels: np.ndarray
 
     def select(self, indices: np.ndarray) -> "Split":
-        """The part of the split at these places, in this order."""
+        """The part of the split at these indices (m,), in this order."""
         return Split(self.images[indices], self.labels[indices])
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a data set says of its images. It flows from the data to the model, so nobody types it twice."""
+    """The properties of a data set that the model needs, such as channels and classes. They are not configured by hand."""
 
     channels: int
     height: int
@@ -63,9 +63,9 @@ class DatasetInfo:
 
 
 def soft_targets(labels: Tensor, num_classes: int) -> Tensor:
-    """Labels (B,) as distributions (B, K) float32: every row sums to one, and mixing or smoothing is plain algebra."""
+    """Labels (B,) as one-hot distributions (B, K) float32; every row sums to 1. Mixing and smoothing then work on them."""
     zeros = torch.zeros(len(labels), num_classes, device=labels.device)
-    return zeros.scatter_(1, labels[:, None], 1.0)  # F.one_hot would wait for the device to check its range
+    return zeros.scatter_(1, labels[:, None], 1.0)  # F.one_hot waits for the device to check the range
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -75,10 +75,10 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LossInputs:
-    """One forward pass in training, as penalties see it."""
+    """The inputs of a penalty: one forward pass in training."""
 
     model: nn.Module
-    images: Tensor  # (V·B, C, H, W) normalised and mixed: V views of the batch, one after the other
+    images: Tensor  # (V·B, C, H, W) normalized and mixed: V views of the batch, one after the other
     targets: Tensor  # (B, K) soft
     logits: Tensor  # (V·B, K)
     criterion: Callable[[Tensor, Tensor], Tensor]  # (B, K) logits and targets → (B,) losses

@@ -1,20 +1,20 @@
-"""Warnings of libraries that are known and harmless."""
+"""Warnings of libraries that are harmless here."""
 
 import warnings
 
 HARMLESS = (
-    "Experiment logs directory .* exists and is not empty",  # the run folder holds config.yaml first
+    "Experiment logs directory .* exists and is not empty",  # config.yaml is written into the run folder first
     ".*isinstance\\(treespec, LeafSpec\\)` is deprecated",  # lightning 2.6 on torch 2.15
-    "The '.*' does not have many workers",  # num_workers is chosen
-    "Checkpoint directory .* exists and is not empty",  # a run that goes on
-    "You're resuming from a checkpoint that ended before the epoch ended",  # the sampler begins where it did
+    "The '.*' does not have many workers",  # num_workers is set on purpose
+    "Checkpoint directory .* exists and is not empty",  # a resumed run
+    "You're resuming from a checkpoint that ended before the epoch ended",  # the sampler continues at the right batch
     "The number of training batches .* is smaller than the logging interval",  # the last batch is always a log point
-    "It is recommended to use `self.log.*sync_dist=True",  # what is logged has been added up over all ranks
-    "Grad strides do not match bucket view strides",  # of 1 × 1 convolutions, whose strides say nothing
+    "It is recommended to use `self.log.*sync_dist=True",  # logged values are already summed over all ranks
+    "Grad strides do not match bucket view strides",  # only of 1 × 1 convolutions, whose strides have no effect
 )
 
 
 def ignore_harmless_warnings() -> None:
-    """Hide the warnings of `HARMLESS` in this process, so that the messages of Regulo are seen."""
+    """Hide the warnings of `HARMLESS` in this process, so that the messages of Regulo are visible."""
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message=message)

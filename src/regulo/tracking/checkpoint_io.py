@@ -14,6 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from regulo.core import safe_io
 from regulo.core.errors import InputError, Problem, one_line
 from regulo.tracking.run_dir import BEST, LAST, PREVIOUS, RunFolder
+from regulo.tracking.upgrade import upgrade_checkpoint
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -46,7 +47,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:  # torch writes a checksum (CRC-32) of each record, and reads without looking
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return upgrade_checkpoint(torch.load(path, map_location="cpu", weights_only=True))
     except OSError:
         raise
     except Exception as error:  # the reader of a torn or hostile file may raise anything

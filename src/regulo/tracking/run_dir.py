@@ -18,6 +18,7 @@ from regulo.core import safe_io
 from regulo.core.errors import InputError, Problem, is_printable
 from regulo.core.files import atomic_write, file_lock
 from regulo.core.paths import expand_path
+from regulo.tracking.upgrade import upgrade_config
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 """names of checkpoints: from which the run can go on, the one before it, and the best epoch by the monitor"""
@@ -138,7 +139,7 @@ class RunFolder:
         content = safe_io.read_yaml(self.path / "config.yaml")
         if not isinstance(content, dict):
             raise InputError(Problem("RUN", f"{self.path / 'config.yaml'} is not a run's configuration"))
-        return content
+        return upgrade_config(content)
 
     def save_json(self, name: str, content: Any) -> None:
         """Write a JSON file into the folder."""
