@@ -48,6 +48,12 @@ def test_every_override_in_the_readme_is_valid() -> None:
     assert checked >= 20
 
 
+def test_every_claim_that_the_readme_names_exists() -> None:
+    names = re.findall(r'^make claims ARGS="(\w+)"', "\n".join(readme_commands()), re.M)
+    assert names
+    assert set(names) <= {path.stem for path in (ROOT / "src" / "regulo" / "analysis" / "claims").glob("*.py")}
+
+
 def test_every_make_target_and_command_in_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.M))
     for line in readme_commands():
