@@ -76,7 +76,7 @@ def make_stepper(model: str, name: str, autotune_result: AutotuneResult) -> Call
             optimizer.step(closure)  # type: ignore[arg-type]
             for callback in averaging_callbacks:
                 if not callback.per_epoch:  # type: ignore[attr-defined]
-                    callback.update_average(classifier, 0.01)  # type: ignore[attr-defined]
+                    callback.update_average(classifier, 0.01)
         if device.type == "cuda":
             torch.cuda.synchronize()
         return (time.perf_counter() - start) / STEPS
