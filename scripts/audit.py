@@ -1,10 +1,10 @@
-"""Check what is installed from: `make audit`.
+"""Check the locked dependencies: `make audit`.
 
-1. Without a network: every entry of locks/ names one version and at least one sha256, nothing points to an address, and the
-   set-up installs with --require-hashes.
-2. With the network: no locked version has a vulnerability that is known to the advisory service which pip-audit asks.
+1. Without network: every entry of locks/ names one version and at least one sha256, no entry contains a URL, and the setup
+   installs with --require-hashes.
+2. With network: the advisory service of pip-audit lists no vulnerability of a locked version.
 
-Exit code: 0 all well; 1 a vulnerability, or a lock that does not hold; 2 the service cannot be reached, so nothing is known.
+Exit code: 0: no problem; 1: a vulnerability or a wrong lock; 2: the service cannot be reached, so vulnerabilities are unknown.
 `--offline` does the first part only.
 """
 
@@ -19,66 +19,67 @@ LOCKS = ("uv", "torch", "base")
 PIP_AUDIT = [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip", "--progress-spinner=off", "--format=json"]
 
 
-def entries(text: str) -> list[str]:
+def split_entries(text: str) -> list[str]:
     """The entries of a lock, each with its hashes."""
     return re.split(r"\n(?=\S)", re.sub(r"(?m)^#.*\n?", "", text).strip())
 
 
-def faults(root: Path) -> list[str]:
-    """What does not hold in the locks and in the set-up."""
-    found = []
+def check_locks(root: Path) -> list[str]:
+    """Problems of the lock files and of the setup, one line each."""
+    problems = []
     for name in LOCKS:
         file = root / "locks" / f"{name}.lock"
-        for entry in entries(file.read_text(encoding="utf-8")):
+        for entry in split_entries(file.read_text(encoding="utf-8")):
             head = entry.splitlines()[0].rstrip(" \\")
             if not re.match(r"[A-Za-z0-9][\w.-]*(\[[\w,-]+\])?==[\w.+!]+( ;.*)?$", head):
-                found.append(f"{file.name}: {head!r} does not name one version")
+                problems.append(f"{file.name}: {head!r} does not name one version")
             if not re.search(r"--hash=sha256:[0-9a-f]{64}", entry):
-                found.append(f"{file.name}: {head} has no sha256")
+                problems.append(f"{file.name}: {head} has no sha256")
             if "://" in entry or " @ " in entry:
-                found.append(f"{file.name}: {head} points to an address")
+                problems.append(f"{file.name}: {head} points to a URL")
     for line in (root / "scripts" / "setup.sh").read_text(encoding="utf-8").splitlines():
         if "install" in line and ".lock" in line and "--require-hashes" not in line and "$locked" not in line:
-            found.append(f"setup.sh: installs without hashes: {line.strip()}")
+            problems.append(f"setup.sh: installs without hashes: {line.strip()}")
     if 'locked="--require-hashes' not in (root / "scripts" / "setup.sh").read_text(encoding="utf-8"):
-        found.append("setup.sh: $locked does not require hashes")
-    return found
+        problems.append("setup.sh: $locked does not require hashes")
+    return problems
 
 
-def vulnerable() -> list[str] | None:
-    """Locked versions with known vulnerabilities; None, if the advisory service gave no answer."""
-    files = [word for name in LOCKS for word in ("-r", str(ROOT / "locks" / f"{name}.lock"))]
-    done = subprocess.run([*PIP_AUDIT, *files], capture_output=True, text=True, check=False)
+def find_vulnerabilities() -> list[str] | None:
+    """Known vulnerabilities of the locked versions, one line each; None if the advisory service does not answer."""
+    options = [option for name in LOCKS for option in ("-r", str(ROOT / "locks" / f"{name}.lock"))]
+    process = subprocess.run([*PIP_AUDIT, *options], capture_output=True, text=True, check=False)
     try:
-        told = json.loads(done.stdout)["dependencies"]
+        packages = json.loads(process.stdout)["dependencies"]
     except (ValueError, KeyError):
-        print(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "pip-audit said nothing", file=sys.stderr)
+        print((process.stderr.strip() or "pip-audit printed nothing").splitlines()[-1], file=sys.stderr)
         return None
     return [
-        f"{known['name']} {known['version']}: {flaw['id']}; fixed in {', '.join(flaw['fix_versions']) or 'no version yet'}"
-        for known in told
-        for flaw in known.get("vulns", [])
+        f"{package['name']} {package['version']}: {entry['id']}; fixed in {', '.join(entry['fix_versions']) or 'no version yet'}"
+        for package in packages
+        for entry in package.get("vulns", [])
     ]
 
 
 def main() -> int:
-    """Check, tell, and return the exit code."""
-    wrong = faults(ROOT)
-    for fault in wrong:
-        print(f"audit: {fault}", file=sys.stderr)
-    if wrong:
+    """Check, print the problems, and return the exit code."""
+    problems = check_locks(ROOT)
+    for problem in problems:
+        print(f"audit: {problem}", file=sys.stderr)
+    if problems:
         return 1
-    print("audit: every locked file has its sha256, and the set-up requires it")
+    print("audit: every locked file has its sha256, and the setup requires it")
     if "--offline" in sys.argv[1:]:
         return 0
-    flaws = vulnerable()
-    if flaws is None:
-        print("audit: the advisory service gave no answer: whether versions are vulnerable is NOT known", file=sys.stderr)
+    vulnerabilities = find_vulnerabilities()
+    if vulnerabilities is None:
+        print("audit: the advisory service does not answer: whether versions are vulnerable is NOT known", file=sys.stderr)
         return 2
-    for flaw in flaws:
-        print(f"audit: {flaw}", file=sys.stderr)
-    print(f"audit: {len(flaws) or 'no'} known vulnerabilities" + ("; make lock renews the versions" if flaws else ""))
-    return 1 if flaws else 0
+    for vulnerability in vulnerabilities:
+        print(f"audit: {vulnerability}", file=sys.stderr)
+    hint = "; make lock updates the versions" if vulnerabilities else ""
+    print(f"audit: {len(vulnerabilities) or 'no'} known vulnerabilities{hint}")
+    return 1 if vulnerabilities else 0
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Rebuild the shipped data set byte for byte from the original IDX files.
+"""Rebuild the data set of the package, byte for byte, from the original IDX files.
 
     python scripts/build_fashion_mnist_mini.py [FOLDER_WITH_IDX_FILES] [OUTPUT]
 
 The rule: of every class, in the order of the official files, the first 500 training images are `train`, the next 100 are
-`val`, and the first 500 test images are `test`. Within a split, the official order is kept. Nothing is drawn at random.
+`val`, and the first 500 test images are `test`. Within a split, the official order is kept. Nothing is random.
 """
 
 import hashlib
@@ -16,19 +16,19 @@ from regulo.core.types import Split
 from regulo.data import fashion_mnist, fashion_mnist_mini
 
 
-def of_every_class(labels: np.ndarray, first: int, last: int) -> np.ndarray:
-    """Places of the images number `first` to `last` (excluded) of every class, in increasing order."""
+def select_per_class(labels: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Indices of images number `first` to `last` (exclusive) of every class, in increasing order."""
     return np.sort(np.concatenate([np.flatnonzero(labels == k)[first:last] for k in range(10)]))
 
 
 def build(folder: Path) -> bytes:
-    """The content of the asset."""
+    """The content of the data file, from the folder of IDX files."""
     train, test = (Split(fashion_mnist.read_images(folder, p), fashion_mnist.read_labels(folder, p)) for p in ("train", "t10k"))
     return fashion_mnist_mini.pack(
         {
-            "train": train.select(of_every_class(train.labels, 0, 500)),
-            "val": train.select(of_every_class(train.labels, 500, 600)),
-            "test": test.select(of_every_class(test.labels, 0, 500)),
+            "train": train.select(select_per_class(train.labels, 0, 500)),
+            "val": train.select(select_per_class(train.labels, 500, 600)),
+            "test": test.select(select_per_class(test.labels, 0, 500)),
         }
     )
 

@@ -1,10 +1,10 @@
-"""What each technique costs: the time of a training step relative to none, and of an image in the loader.
+"""What each technique costs: the time of a training step relative to no technique, and the time of an image in the loader.
 
     make cost                       all techniques; writes docs/cost.md (about 6 minutes on 2 cores)
-    make cost ARGS="mixup sam"      these, on the terminal only
+    make cost ARGS="mixup sam"      these techniques, on the terminal only
 
-Steps with and without the technique take turns, so that a drift of the machine's speed meets both; a ratio is taken from each
-pair, and the median and the quartiles of the ratios are told. The model, the batch and the plan are those of `regulo train`.
+Steps with and without the technique take turns, so that a drift of the machine's speed affects both. Each pair gives a ratio;
+the script reports the median and the quartiles of the ratios. The model, the batch and the plan are those of `regulo train`.
 """
 
 import datetime
@@ -36,74 +36,74 @@ from regulo.training.train import autotune
 
 PAIRS, STEPS = 15, 3
 MODELS = ("resnet_small", "vit_tiny")
-NO_STEP = {"transform", "sequence", "infer", "calibrate"}
-"""hooks that cost nothing in a training step"""
+HOOKS_OUTSIDE_STEP = {"transform", "sequence", "infer", "calibrate"}
+"""hooks that take no time in a training step"""
 
 
-def overrides(model: str, name: str) -> list[str]:
-    """A run with one technique and what it needs."""
+def list_overrides(model: str, name: str) -> list[str]:
+    """Overrides of a run with one technique and those that it requires; without any technique if `name` is empty."""
     plan = [name, *compose.required_techniques(name)] if name else []
     return [f"model={model}", f"regularizer=[{','.join(plan)}]" if plan else "regularizer=none"]
 
 
-def stepper(model: str, name: str, choice: AutotuneResult) -> Callable[[], float]:
-    """A function that takes a few training steps and returns the seconds of one."""
-    parts = build_components(apply_autotune(compose.load_config(overrides(model, name)), choice))
-    config, plan = parts.config, parts.plan
+def make_stepper(model: str, name: str, autotune_result: AutotuneResult) -> Callable[[], float]:
+    """A function that does STEPS training steps and returns the seconds of one."""
+    components = build_components(apply_autotune(compose.load_config(list_overrides(model, name)), autotune_result))
+    config, plan = components.config, components.plan
     device = config.trainer.device()
-    classifier: Classifier = parts.classifier().to(device).train()
-    example, moment = parts.data.example_batch(), StepContext(0)
+    classifier: Classifier = components.classifier().to(device).train()
+    example, context = components.data.example_batch(), StepContext(0)
     batch = Batch(*(column.to(device) for column in example))
     groups = plan.param_groups(classifier.model)
-    optimizer = plan.wrap_optimizer(config.optim.build(groups, fused=True), classifier.model, lambda: moment)
-    averages = [c for c in plan.callbacks(config.run.goal) if hasattr(c, "take")]
-    dials = [m for m in classifier.modules() if isinstance(m, RampBuffer)]
+    optimizer = plan.wrap_optimizer(config.optim.build(groups, fused=True), classifier.model, lambda: context)
+    averaging_callbacks = [c for c in plan.callbacks(config.run.goal) if hasattr(c, "update_average")]
+    ramps = [m for m in classifier.modules() if isinstance(m, RampBuffer)]
 
     def closure() -> torch.Tensor:
         with autocast(config.trainer.precision, device):
-            loss = compute_loss(classifier, plan, batch, parts.data.facts.num_classes, moment).loss
+            loss = compute_loss(classifier, plan, batch, components.data.facts.num_classes, context).loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         return loss
 
-    def steps() -> float:
-        nonlocal moment
+    def run_steps() -> float:
+        nonlocal context
         start = time.perf_counter()
         for _ in range(STEPS):
-            moment = StepContext(0, step=moment.step + 1)
-            for dial in dials:
-                dial.update(0.0)
+            context = StepContext(0, step=context.step + 1)
+            for ramp in ramps:
+                ramp.update(0.0)
             optimizer.step(closure)  # type: ignore[arg-type]
-            for average in averages:
-                if not average.per_epoch:  # type: ignore[attr-defined]
-                    average.take(classifier, 0.01)
+            for callback in averaging_callbacks:
+                if not callback.per_epoch:  # type: ignore[attr-defined]
+                    callback.update_average(classifier, 0.01)
         if device.type == "cuda":
             torch.cuda.synchronize()
         return (time.perf_counter() - start) / STEPS
 
-    return steps
+    return run_steps
 
 
-def ratios(model: str, name: str, choice: AutotuneResult) -> list[float]:
-    """Time of a step with the technique over that without, pair by pair."""
-    plain, regular = stepper(model, "", choice), stepper(model, name, choice)
-    for warm in (plain, regular, plain, regular):
-        warm()
-    found = []
-    for pair in range(PAIRS):  # who is first alternates, too
+def measure_ratios(model: str, name: str, autotune_result: AutotuneResult) -> list[float]:
+    """The time of a step with the technique divided by the time without it, for each pair."""
+    without, with_technique = make_stepper(model, "", autotune_result), make_stepper(model, name, autotune_result)
+    for run_steps in (without, with_technique, without, with_technique):  # warm-up
+        run_steps()
+    ratios = []
+    for pair in range(PAIRS):  # the order alternates
         if pair % 2:
-            with_it, without = regular(), plain()
+            seconds_with, seconds_without = with_technique(), without()
         else:
-            without, with_it = plain(), regular()
-        found.append(with_it / without)
-    return found
+            seconds_without, seconds_with = without(), with_technique()
+        ratios.append(seconds_with / seconds_without)
+    return ratios
 
 
-def microseconds(name: str) -> float:
-    """What the loader spends on an image more than without the technique."""
+def loader_microseconds(name: str) -> float:
+    """The additional time of an image in the loader with the technique, in microseconds."""
     times = []
     for names in ("", name):
-        data = build_components(compose.load_config(overrides("resnet_small", names))).data.train_dataset
+        data = build_components(compose.load_config(list_overrides("resnet_small", names))).data.train_dataset
         keys = [(0, i, 0) for i in range(200)]
         data.__getitems__(keys)
         start = time.perf_counter()
@@ -112,48 +112,48 @@ def microseconds(name: str) -> float:
     return 1e6 * (times[1] - times[0])
 
 
-def row(name: str, choices: dict[str, AutotuneResult]) -> str:
-    """The technique's line of the table."""
+def make_row(name: str, autotune_results: dict[str, AutotuneResult]) -> str:
+    """The row of a technique in the table, in Markdown."""
     used = used_hooks(registry.get_plugin("regularizer", name)())
     cells = []
     for model in MODELS:
-        if set(used) <= NO_STEP or name == "early_stopping":
+        if set(used) <= HOOKS_OUTSIDE_STEP or name == "early_stopping":
             cells.append("1 (not in the step)")
             continue
         try:
-            found = sorted(ratios(model, name, choices[model]))
+            ratios = sorted(measure_ratios(model, name, autotune_results[model]))
         except InputError:
             cells.append("no such site")
             continue
-        low, _, high = statistics.quantiles(found, n=4)
-        cells.append(f"{statistics.median(found):.2f} ({low:.2f}–{high:.2f})")
-    cells.append(f"{microseconds(name):,.0f}" if "transform" in used else "–")
+        low, _, high = statistics.quantiles(ratios, n=4)
+        cells.append(f"{statistics.median(ratios):.2f} ({low:.2f}–{high:.2f})")
+    cells.append(f"{loader_microseconds(name):,.0f}" if "transform" in used else "–")
     return f"| {name} | {' | '.join(cells)} |"
 
 
 def main() -> None:
     """Measure, and print or write the table."""
     ignore_harmless_warnings()
-    wanted = sys.argv[1:] or registry.list_plugins("regularizer")
-    choices = {model: autotune(build_components(compose.load_config(overrides(model, "")))) for model in MODELS}
+    names = sys.argv[1:] or registry.list_plugins("regularizer")
+    autotune_results = {model: autotune(build_components(compose.load_config(list_overrides(model, "")))) for model in MODELS}
     head = [f"| technique | {' | '.join(MODELS)} | loader, µs per image |", "|---|---|---|---|"]
-    rows = [row(name, choices) for name in track(wanted, "measuring")]
+    rows = [make_row(name, autotune_results) for name in track(names, "measuring")]
     print("\n".join([*head, *rows]))
     if not sys.argv[1:]:
-        where = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-        how = ", ".join(f"{m} in {c.precision} {c.memory_format}" for m, c in choices.items())
-        text = [
+        hardware = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        formats = ", ".join(f"{m} in {a.precision} {a.memory_format}" for m, a in autotune_results.items())
+        lines = [
             "# What each technique costs",
             "",
             "The time of a training step relative to the same run without the technique: median (quartiles) of "
             f"{PAIRS} interleaved pairs of {STEPS} steps at the defaults of its YAML. `make cost` makes this page.",
             "",
-            f"{datetime.date.today()}; {where}; {how}; fashion_mnist_mini, batch 64.",
+            f"{datetime.date.today()}; {hardware}; {formats}; fashion_mnist_mini, batch 64.",
             "",
             *head,
             *rows,
         ]
-        atomic_write(Path(__file__).parents[1] / "docs" / "cost.md", "\n".join(text) + "\n")
+        atomic_write(Path(__file__).parents[1] / "docs" / "cost.md", "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The README's picture, from the metrics of two or more runs of each kind:
+"""Makes the README's picture from the metrics of two or more runs of each kind:
 
     .venv/bin/python scripts/figure_gap.py docs/figures/gap.png "none=runs/a,runs/b" "default=runs/c,runs/d"
 
-Each panel shows one kind: accuracy on clean training images and on validation images, by epoch; a line is a run.
+Each panel shows one kind: accuracy on clean training images and on validation images, by epoch; each line is one run.
 """
 
 import csv
@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 TRAIN, VAL = "#0072B2", "#D55E00"  # readable by colour-blind readers (Okabe & Ito)
 
 
-def curves(run: Path) -> tuple[list[float], list[float]]:
-    """Accuracy by epoch on clean training images and on validation images."""
+def read_curves(run: Path) -> tuple[list[float], list[float]]:
+    """Accuracy of each epoch on clean training images and on validation images."""
     rows = [r for r in csv.DictReader((run / "metrics.csv").open()) if r.get("val/acc")]
     return [float(r["train_clean/acc"]) for r in rows], [float(r["val/acc"]) for r in rows]
 
@@ -30,7 +30,7 @@ def main() -> None:
         runs = [Path(f) for f in folders.split(",")]
         results = [json.loads((r / "result.json").read_text()) for r in runs]
         for run in runs:
-            train, val = curves(run)
+            train, val = read_curves(run)
             epochs = range(1, len(train) + 1)
             ax.plot(epochs, train, color=TRAIN, lw=1.4, alpha=0.8, label="clean training images" if run is runs[0] else None)
             ax.plot(epochs, val, color=VAL, lw=1.4, alpha=0.8, label="validation images" if run is runs[0] else None)

@@ -1,4 +1,4 @@
-"""Shared helpers. Tests use the shipped data, small models, and no network."""
+"""Shared helpers. Tests use the data of the package, small models, and no network."""
 
 import copy
 import functools
@@ -24,11 +24,11 @@ from regulo.core import affinity, registry
 from regulo.core.types import DatasetInfo, Split
 from regulo.data import fashion_mnist_mini
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # a core each: tests are small, and threads would only wait for one another
-    place, mine = int(os.environ["PYTEST_XDIST_WORKER"][2:]), affinity.available_cores()
-    affinity.pin_to_cores([mine[place % len(mine)]])
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core each: tests are small, and more threads would slow each other down
+    worker, cores = int(os.environ["PYTEST_XDIST_WORKER"][2:]), affinity.available_cores()
+    affinity.pin_to_cores([cores[worker % len(cores)]])
 
-# ---- what never changes during the tests is computed once: Hydra takes .3 s to compose, bzip2 as long to unpack
+# ---- what does not change during the tests is computed once: Hydra takes 0.3 s to compose, bzip2 0.3 s to unpack
 
 compose, unpack = config_compose.compose_groups, fashion_mnist_mini.unpack
 
@@ -39,7 +39,7 @@ def compose_files(choices: tuple[str, ...], files: tuple[tuple[str, int, int], .
 
 
 def compose_once(choices: Sequence[str]) -> Any:
-    """The tree of these options, as long as no YAML file changes."""
+    """The composed config of these choices, cached until a YAML file changes."""
     folder = yaml_files.config_dir()
     stats = ((str(file.relative_to(folder)), file.stat()) for file in sorted(folder.rglob("*.yaml")))
     files = tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
@@ -48,7 +48,7 @@ def compose_once(choices: Sequence[str]) -> Any:
 
 @functools.cache
 def unpack_once(packed: bytes) -> dict[str, Split]:
-    """The shipped images, which nobody may write to."""
+    """The images of the package; their labels are read-only."""
     splits = unpack(packed)
     for split in splits.values():
         split.labels.flags.writeable = False
@@ -60,7 +60,7 @@ config_compose.compose_groups, fashion_mnist_mini.unpack = compose_once, unpack_
 GREY = DatasetInfo(1, 28, 28, tuple("abcdefghij"), (0.29,), (0.35,))
 COLOUR = DatasetInfo(3, 32, 32, tuple("abcde"), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
 SMALL = {"resnet_small": {"depth": 8, "width": 4}, "vit_tiny": {"width": 16, "depth": 2}, "torchvision": {"small_stem": False}}
-"""every discovered model, small where it can be; a new model is tested with its defaults"""
+"""fields that make models small; a model that is not listed is tested with its defaults"""
 
 
 @functools.cache
@@ -70,7 +70,7 @@ def initial_model(name: str, facts: DatasetInfo, **fields: Any) -> torch.nn.Modu
 
 
 def build_model(name: str, facts: DatasetInfo, **fields: Any) -> torch.nn.Module:
-    """A model of one's own with the weights of seed 0; a copy, because drawing them takes longer."""
+    """A new model with the weights of seed 0: a copy, because that is faster than to initialize them again."""
     torch.manual_seed(0)
     return copy.deepcopy(initial_model(name, facts, **fields))
 
@@ -96,7 +96,7 @@ class FinishedRun(NamedTuple):
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    """Trained once, for tests that only read it."""
+    """A run that is trained once, for tests that only read it."""
     folder, printed = tmp_path_factory.mktemp("finished") / "run", io.StringIO()
     with redirect_stdout(printed):
         assert main(["train", *FAST, "seed=3", "callbacks=default", "trainer=cpu", f"run_dir={folder}"]) == 0
@@ -105,7 +105,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
-    """Train for a few steps in this process; returns the run folder and result.json."""
+    """A function that trains for a few steps in this process, and returns the run folder and result.json."""
 
     def train(*overrides: str, name: str = "run", expect: int = 0) -> tuple[Path, dict[str, Any]]:
         folder = tmp_path / name

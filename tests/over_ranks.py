@@ -1,4 +1,4 @@
-"""Call a function in several processes of one group at once."""
+"""Calls a function in several processes of one process group."""
 
 import functools
 import multiprocessing
@@ -13,7 +13,7 @@ from regulo.analysis.launchers import local
 
 
 def over_ranks(function: Callable[[int], Any], folder: Path, world: int = 2) -> list[Any]:
-    """What `function(rank)`, which must be importable, returns in each of `world` processes that talk over gloo."""
+    """The results of `function(rank)` in each of `world` processes (gloo backend). The function must be importable."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(local.PRELOAD)
     with context.Pool(world) as pool:

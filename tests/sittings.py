@@ -38,7 +38,7 @@ def train(words: list[str], blow: Blow | None = None, log: Path | None = None, r
     """`regulo train` in a process of its own. Returns its exit code, negative for a signal."""
     if ranks > 1:  # our launcher starts them by repeating the command line
         environment = os.environ | {"BLOW": json.dumps(dataclasses.asdict(blow)) if blow else "null", "LOG": str(log)}
-        command = [sys.executable, "-m", "tests.sittings", *words]
+        command = [sys.executable, "-m", "tests.sittings", "train", *words]
         return subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], timeout=600, check=False).returncode
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(local.PRELOAD)
@@ -124,4 +124,4 @@ def same(a: Any, b: Any) -> bool:
 
 if __name__ == "__main__":
     told = json.loads(os.environ["BLOW"])
-    _sit(sys.argv[1:], Blow(**told) if told else None, Path(os.environ["LOG"]))
+    _sit(sys.argv[2:], Blow(**told) if told else None, Path(os.environ["LOG"]))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from regulo.__main__ import build_commands, main
-from regulo.analysis.ablation.study import Study
+from regulo.analysis.ablation.study import StudyConfig
 from regulo.config import schema
 from regulo.config.completion import CLASSES, MULTIPLE, list_candidates, split_line
 from regulo.core import registry, yaml_files
@@ -38,7 +38,7 @@ def test_fields_read_from_the_source_are_those_of_the_classes(group: str) -> Non
 
 
 def test_fields_of_sections_are_those_of_their_classes() -> None:
-    classes = {"": schema.RunConfig, "study": Study, **schema.SECTIONS}
+    classes = {"": schema.RunConfig, "study": StudyConfig, **schema.SECTIONS}
     assert {section: list(cls.model_fields) for section, cls in classes.items()} == {
         section: list(read_fields(*place)) for section, place in CLASSES.items()
     }

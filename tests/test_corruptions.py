@@ -1,4 +1,4 @@
-"""Corruptions: closed forms, the paper's strengths at the paper's sizes, and what every kind must keep."""
+"""Corruptions: closed forms, the paper's strengths at the paper's sizes, and properties of every kind."""
 
 import numpy as np
 import pytest
@@ -19,15 +19,15 @@ def image(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_shape_and_type_stay_and_the_same_place_gives_the_same_pixels(kind: str, shape: tuple[int, int, int]) -> None:
+def test_shape_and_type_stay_and_the_same_index_gives_the_same_pixels(kind: str, shape: tuple[int, int, int]) -> None:
     clean = image(shape)
     before = clean.copy()
     for severity in SEVERITIES:
-        spoilt = corrupt(clean, kind, severity, 5)
-        assert spoilt.shape == shape
-        assert spoilt.dtype == np.uint8
-        assert np.array_equal(spoilt, corrupt(clean, kind, severity, 5))
-    assert np.array_equal(clean, before), "the image itself is left alone"
+        corrupted = corrupt(clean, kind, severity, 5)
+        assert corrupted.shape == shape
+        assert corrupted.dtype == np.uint8
+        assert np.array_equal(corrupted, corrupt(clean, kind, severity, 5))
+    assert np.array_equal(clean, before), "the image itself does not change"
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (224, 224, 3)])
@@ -40,18 +40,18 @@ def test_a_higher_severity_is_farther_from_the_image(kind: str, shape: tuple[int
     assert 0 < distances[0] < distances[1] < distances[2]
 
 
-def test_what_is_drawn_differs_from_image_to_image_and_between_severities() -> None:
-    grey = np.full((32, 32, 1), 128, np.uint8)
-    noise = [corrupt(grey, "noise", 2, i).astype(float) - 128 for i in range(2)] + [
-        corrupt(grey, "noise", 3, 0).astype(float) - 128
+def test_random_numbers_differ_between_images_and_severities() -> None:
+    gray = np.full((32, 32, 1), 128, np.uint8)
+    noise = [corrupt(gray, "noise", 2, i).astype(float) - 128 for i in range(2)] + [
+        corrupt(gray, "noise", 3, 0).astype(float) - 128
     ]
     for a, b in ((0, 1), (0, 2)):
         assert abs(np.corrcoef(noise[a].ravel(), noise[b].ravel())[0, 1]) < 0.15
 
 
-def test_noise_has_the_wanted_standard_deviation() -> None:
-    grey = np.full((32, 32, 3), 128, np.uint8)
-    values = np.concatenate([corrupt(grey, "noise", 2, i).ravel() for i in range(20)]).astype(float)
+def test_noise_has_the_expected_standard_deviation() -> None:
+    gray = np.full((32, 32, 3), 128, np.uint8)
+    values = np.concatenate([corrupt(gray, "noise", 2, i).ravel() for i in range(20)]).astype(float)
     assert values.mean() == pytest.approx(128, abs=0.5)
     assert values.std() == pytest.approx(255 * 0.08, rel=0.02)
 
@@ -63,16 +63,16 @@ def test_contrast_is_an_affine_map_about_the_mean() -> None:
 
 
 def test_brightness_raises_the_value_and_keeps_hue_and_saturation() -> None:
-    """Against the colour space itself, as the standard library has it."""
+    """Compared with the standard library's HSV color space."""
     import colorsys
 
     clean = image((8, 8, 3))
     clean[0, 0] = 0  # black has no hue
-    spoilt = corrupt(clean, "brightness", 2, 0)
-    for place in np.ndindex(8, 8):
-        h, s, v = colorsys.rgb_to_hsv(*(clean[place] / 255))
+    corrupted = corrupt(clean, "brightness", 2, 0)
+    for pixel in np.ndindex(8, 8):
+        h, s, v = colorsys.rgb_to_hsv(*(clean[pixel] / 255))
         expected = 255 * np.array(colorsys.hsv_to_rgb(h, s, min(v + 0.15, 1)))
-        assert np.abs(spoilt[place] - expected).max() <= 0.5 + 1e-9
+        assert np.abs(corrupted[pixel] - expected).max() <= 0.5 + 1e-9
 
 
 def test_pixelate_is_the_mean_of_blocks() -> None:
@@ -83,8 +83,8 @@ def test_pixelate_is_the_mean_of_blocks() -> None:
     assert np.abs(corrupt(clean, "pixelate", 3, 0) - expected).max() <= 0.5
 
 
-def test_blur_is_a_gaussian_of_the_wanted_width() -> None:
-    """Against scipy, on a single bright pixel: variances add up."""
+def test_blur_is_a_gaussian_of_the_expected_width() -> None:
+    """Compared with scipy, on a single bright pixel."""
     from scipy.ndimage import gaussian_filter
 
     clean = np.zeros((33, 33, 1), np.uint8)
@@ -93,9 +93,9 @@ def test_blur_is_a_gaussian_of_the_wanted_width() -> None:
     assert np.abs(corrupt(clean, "blur", 3, 0)[..., 0] - expected).max() < 1.5
 
 
-def test_rotation_turns_about_the_centre_either_way() -> None:
+def test_rotation_turns_about_the_center_in_both_directions() -> None:
     clean = np.zeros((33, 33, 1), np.uint8)
-    clean[16, 16:] = 255  # a ray from the centre to the right
+    clean[16, 16:] = 255  # a ray from the center to the right
     angles = set()
     for index in range(8):
         y, x = np.nonzero(corrupt(clean, "rotation", 3, index)[..., 0] > 100)
@@ -105,7 +105,7 @@ def test_rotation_turns_about_the_centre_either_way() -> None:
     assert min(angles) < 0 < max(angles)
 
 
-def test_the_strengths_are_those_of_the_paper_at_its_sizes_and_between_them_in_between() -> None:
+def test_the_strengths_are_those_of_the_paper_at_its_sizes_and_interpolated_between_them() -> None:
     for kind in KINDS:
         for severity in SEVERITIES:
             small, middle, large = (strength(kind, severity, side) for side in (32, 85, 224))

@@ -1,8 +1,9 @@
-"""What the documents promise is run."""
+"""The pages are true: the README's commands are valid, the guide's examples run, generated parts are up to date."""
 
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -11,46 +12,113 @@ from pathlib import Path
 import pytest
 
 from regulo.__main__ import build_commands
+from regulo.analysis.ablation.study import parse_study_args
 from regulo.config import compose
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
 
 
-def commands() -> list[str]:
+def readme_commands() -> list[str]:
     blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.S)
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
 
 
-def test_every_override_in_the_readme_is_valid(tmp_path: Path) -> None:
+def run_python(*arguments: str, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("REGULO_", "PYTEST"))} | variables
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_every_override_in_the_readme_is_valid() -> None:
     checked = 0
-    for line in commands():
-        found = re.match(r'(?:make train ARGS="(.*)"|(?:\.venv/bin/)?regulo train ?(.*))$', line)
-        if found:
-            overrides = [word.strip("'") for word in (found[1] or found[2] or "").split()]
-            if {"--resume", "--help"} & set(overrides):
-                continue
-            compose.load_config([o for o in overrides if not o.startswith("-")])
-            checked += 1
-    assert checked >= 5
+    for line in readme_commands():
+        match = re.match(r'(?:make (train|doctor|ablate)(?: ARGS="(.*)")?|(?:\.venv/bin/)?regulo (train) ?(.*))$', line)
+        if not match:
+            continue
+        words = [word.strip("'") for word in (match[2] or match[4] or "").split()]
+        if {"--resume", "--help"} & set(words) or any(word.startswith("runs/") for word in words):
+            continue
+        if match[1] == "ablate":
+            parse_study_args(words)
+        else:
+            compose.load_config(words)
+        checked += 1
+    assert checked >= 20
+
+
+def test_every_claim_that_the_readme_names_exists() -> None:
+    names = re.findall(r'^make claims ARGS="(\w+)"', "\n".join(readme_commands()), re.M)
+    assert names
+    assert set(names) <= {path.stem for path in (ROOT / "src" / "regulo" / "analysis" / "claims").glob("*.py")}
 
 
 def test_every_make_target_and_command_in_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.M))
-    for line in commands():
-        words = line.replace("TORCH_BACKEND=cpu ", "").split()
+    for line in readme_commands():
+        words = re.sub(r'^eval "\$\((.*)\)"$', r"\1", line).replace("TORCH_BACKEND=cpu ", "").split()
         if words[0] == "make":
             assert words[1] in targets, line
-        elif words[0].endswith("regulo"):
+        elif words[0] == ".venv/bin/regulo":
             assert words[1] in build_commands(), line
+        else:
+            assert line == "git clone <your fork> regulo && cd regulo"
 
 
-def test_links_and_pictures_of_the_documents_exist() -> None:
-    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+@pytest.mark.parametrize("arguments", [["train", "--help", "mixup", "optim.lr"], ["completion", "bash"], ["list"]])
+def test_the_readmes_commands_that_print_something_do(arguments: list[str]) -> None:
+    assert f".venv/bin/regulo {' '.join(arguments)}" in README
+    process = run_python("-m", "regulo", *arguments)
+    assert process.returncode == 0
+    assert process.stdout
+
+
+def test_the_readmes_refusal_is_what_the_terminal_shows() -> None:
+    block = re.search(r"```console\n\$ \.venv/bin/regulo (.*)\n((?:.*\n)+?)```", README)
+    assert block
+    process = run_python("-m", "regulo", *block[1].split(), COLUMNS="200")
+    assert process.returncode == 2
+    assert process.stderr == block[2]
+
+
+def test_links_and_pictures_of_the_pages_exist() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target:
-                assert (document.parent / target).exists(), f"{document.name}: {target}"
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_files_that_the_pages_name_exist() -> None:
+    for page in PAGES:
+        text = page.read_text()
+        names = re.findall(r"`((?:src|tests|scripts|configs|docs|locks)/[\w./-]+)`", text)
+        if page.name == "design.md":
+            names += [
+                f"src/regulo/{name}"
+                for name in re.findall(r"[`( ]((?:[a-z]+/)+\w+\.py)\b", text)
+                if not name.startswith("scripts/")
+            ]
+        for name in names:
+            if name != "configs/experiment/doctor.yaml":  # which `regulo doctor --fix` writes
+                assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def test_the_tree_of_the_design_page_is_up_to_date() -> None:
+    process = run_python("scripts/tree.py", "--check")
+    assert process.returncode == 0, process.stderr
+
+
+def test_the_readmes_table_is_what_its_script_writes() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "readme_numbers.py"))
+    run = {"test/acc": 0.9, "test/loss": 0.3, "test/ece": 0.02, "gap/acc": 0.03}
+    text = script["block"]({"default": [run] * 3, "none": [run] * 3})
+    head, _, rest = README.partition(script["BEGIN"])
+    table, end, _ = rest.partition(script["END"])
+    assert head
+    assert end
+    assert "| `make train` | 90.00 ± 0.00 | 0.300 ± 0.000 | 0.020 ± 0.000 | 3.0 ± 0.0 |" in text
+    assert re.sub(r"\d[\d.]*", "0", text.partition("\n\n")[0]) == re.sub(r"\d[\d.]*", "0", table.partition("\n\n")[0])
 
 
 def test_every_fault_of_the_page_has_the_tests_that_it_names() -> None:
@@ -58,17 +126,17 @@ def test_every_fault_of_the_page_has_the_tests_that_it_names() -> None:
     rows = re.findall(r"^\| (?!fault|---).*$", (ROOT / "docs" / "faults.md").read_text(), re.M)
     assert len(rows) >= 20
     for row in rows:
-        named = re.findall(r"`(test_\w+)`", row)
-        assert named
-        assert set(named) <= tests, row
+        names = re.findall(r"`(test_\w+)`", row)
+        assert names
+        assert set(names) <= tests, row
 
 
 def test_make_help_lists_every_target() -> None:
-    shown = subprocess.run(["make", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(["make", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True).stdout
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
     assert {"help", "test", "test-long"} <= set(targets)
     for target in targets:
-        assert f"make {target} " in shown
+        assert f"make {target} " in output
 
 
 def test_the_locks_have_hashes_and_no_addresses() -> None:
@@ -96,32 +164,29 @@ def fork(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def python(fork: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("REGULO_", "PYTEST"))} | {"PYTHONPATH": "src"}
-    return subprocess.run([sys.executable, *arguments], cwd=fork, env=environment, capture_output=True, text=True, check=False)
-
-
 def test_the_extensions_of_the_contributing_guide_work_without_any_other_edit(fork: Path) -> None:
     overrides = ["model=linear", "data=noise", "regularizer=[pixel_noise,mixup]", "regularizer.pixel_noise.sigma=0.2"]
-    done = python(fork, "-m", "regulo", "train", *overrides, "debug=fast", "logger=csv", "run_dir=run")
-    assert done.returncode == 0, done.stderr
-    assert "pixel_noise" in done.stdout
-    helped = python(fork, "-m", "regulo", "train", "--help").stdout
-    assert "regularizer.pixel_noise.sigma=0.1   number ≥ 0 and ≤ 1" in helped
-    assert "model=linear" in helped
+    train = ["-m", "regulo", "train"]
+    process = run_python(*train, *overrides, "debug=fast", "logger=csv", "run_dir=run", cwd=fork, PYTHONPATH="src")
+    assert process.returncode == 0, process.stderr
+    assert "pixel_noise" in process.stdout
+    help_text = run_python(*train, "--help", cwd=fork, PYTHONPATH="src").stdout
+    assert "regularizer.pixel_noise.sigma=0.1   number ≥ 0 and ≤ 1" in help_text
+    assert "model=linear" in help_text
 
 
 def test_a_study_of_new_extensions_needs_no_edit_of_the_study_code(fork: Path) -> None:
     short = ["study.seeds=1", "study.corruptions=false", "debug=fast", "data.num_workers=0"]
-    done = python(fork, "-m", "regulo", "ablate", "study=noise", *short)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((fork / "runs" / "studies" / "noise" / "study.json").read_text())
-    assert [cell["label"] for cell in found["cells"]] == ["base", "pixel_noise", "strong noise"]
-    assert all(run["status"] == "done" for cell in found["cells"] for run in cell["runs"])
+    process = run_python("-m", "regulo", "ablate", "study=noise", *short, cwd=fork, PYTHONPATH="src")
+    assert process.returncode == 0, process.stdout + process.stderr
+    study = json.loads((fork / "runs" / "studies" / "noise" / "study.json").read_text())
+    assert [cell["label"] for cell in study["cells"]] == ["base", "pixel_noise", "strong noise"]
+    assert all(run["status"] == "done" for cell in study["cells"] for run in cell["runs"])
 
 
 def test_the_contract_tests_pick_a_new_extension_up(fork: Path) -> None:
-    done = python(fork, "-m", "pytest", "tests/regularizers/test_contract.py", "-k", "pixel_noise or linear")
-    assert done.returncode == 0, done.stdout[-3000:]
-    passed = int(re.search(r"(\d+) passed", done.stdout)[1])  # type: ignore[index]
+    tests = ["tests/regularizers/test_contract.py", "-k", "pixel_noise or linear"]
+    process = run_python("-m", "pytest", *tests, cwd=fork, PYTHONPATH="src")
+    assert process.returncode == 0, process.stdout[-3000:]
+    passed = int(re.search(r"(\d+) passed", process.stdout)[1])  # type: ignore[index]
     assert passed > 15

@@ -1,4 +1,4 @@
-"""Every experiment heads with its command, time and expected result, and runs for a few steps."""
+"""Every experiment states its command, time and expected result at its top, and runs for a few steps."""
 
 from pathlib import Path
 
@@ -14,15 +14,15 @@ EXPERIMENTS = yaml_files.list_groups()["experiment"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_says_what_to_expect(name: str) -> None:
+def test_an_experiment_states_what_to_expect(name: str) -> None:
     head = (yaml_files.config_dir() / "experiment" / f"{name}.yaml").read_text().split("defaults:")[0]
     for part in (f"experiment={name}", "time ", "expected "):
         assert part in head
     assert "@" not in head.replace("# @package", ""), "no placeholder is left"
 
 
-def photographs(folder: Path) -> Path:
-    """A folder that is built like ImageNet, and small."""
+def make_image_folder(folder: Path) -> Path:
+    """A small folder of images with the layout of ImageNet."""
     for part, count in (("train", 12), ("val", 4), ("test", 4)):
         for label in ("cat", "dog"):
             (folder / "images" / part / label).mkdir(parents=True)
@@ -36,5 +36,5 @@ def photographs(folder: Path) -> Path:
 def test_an_experiment_runs(name: str, tmp_path: Path) -> None:
     overrides = [f"experiment={name}", "debug=fast", "logger=csv", "data.num_workers=0", f"run_dir={tmp_path / 'run'}"]
     if compose.load_config([f"experiment={name}", "data.root=photographs"]).data.name == "image_folder":
-        overrides += ["trainer=cpu", f"data.root={photographs(tmp_path)}", "data.image_size=32", "data.batch_size=6"]
+        overrides += ["trainer=cpu", f"data.root={make_image_folder(tmp_path)}", "data.image_size=32", "data.batch_size=6"]
     assert main(["train", *overrides]) == 0

@@ -21,7 +21,7 @@ from regulo.regularizers.weight_decay import WeightDecay
 from regulo.tracking import checkpoint_io
 from regulo.training.module import ClassificationModule
 from tests.conftest import GREY, build_model
-from tests.test_task import STEPS, batches, fit
+from tests.test_module import STEPS, fit, make_batches
 
 GRID = [i / 100 for i in range(101)]
 
@@ -210,7 +210,7 @@ def test_a_ramp_of_weight_decay_reaches_the_optimizer_in_every_step(optim: Any, 
     assert plan.groups_change
     assert not Plan([WeightDecay()]).groups_change
     model = build_model("resnet_small", GREY)
-    fit(ClassificationModule(Classifier(model, GREY, "contiguous"), GREY, plan, optim, 0, 4), batches(), callbacks=[Look()])
+    fit(ClassificationModule(Classifier(model, GREY, "contiguous"), GREY, plan, optim, 0, 4), make_batches(), callbacks=[Look()])
     assert len(seen) == STEPS
     assert [decayed for decayed, _ in seen] == pytest.approx([0.9 * step / STEPS for step in range(STEPS)])
     assert all(skipped == 0 for _, skipped in seen)
@@ -231,7 +231,7 @@ def test_dials_stand_where_the_run_is_in_every_step() -> None:
             seen.append(float(find_sites(model, "fc")[0].inner[0].rate.value))
 
     task = ClassificationModule(Classifier(model, GREY, "contiguous"), GREY, plan, SGD(lr=0.01), 0, 4)
-    fit(task, batches(), callbacks=[Look()])
+    fit(task, make_batches(), callbacks=[Look()])
     assert seen == pytest.approx([0.9 * step / STEPS for step in range(STEPS)])
 
 

@@ -1,4 +1,4 @@
-"""`latest` and `best` where a RUN is taken, and `--resume latest`."""
+"""`latest` and `best` as names of runs, and `--resume latest`."""
 
 import json
 import os
@@ -11,16 +11,16 @@ from regulo.__main__ import main
 from regulo.core.errors import InputError
 from regulo.core.files import file_lock
 from regulo.tracking.run_dir import RunFolder, list_runs
-from regulo.tracking.run_names import find_run, resolve_resume
+from regulo.tracking.run_names import find_run, open_run, resolve_resume
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes folders as runs leave them, each newer than the one before."""
+def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that makes a run folder; each is newer than the one before."""
     monkeypatch.chdir(tmp_path)
     clock = iter(range(1_000_000_000, 2_000_000_000))
 
-    def make_run(name: str, status: str = "done", loss: Any = 0.5, data: str = "cifar10", checkpoint: str = "last.ckpt") -> Path:
+    def make(name: str, status: str = "done", loss: Any = 0.5, data: str = "cifar10", checkpoint: str = "last.ckpt") -> Path:
         run = Path("runs") / name
         (run / "checkpoints").mkdir(parents=True)
         (run / "config.yaml").write_text(f"data:\n  name: {data}\n  root: data\n")
@@ -31,54 +31,54 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         os.utime(run / "config.yaml", (time, time))
         return run
 
-    return make_run
+    return make
 
 
-def test_latest_is_the_newest_finished_run(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    make("z_old")
-    newest = make("a_new")
-    make("failed", "failed")
-    make("running", "running")
-    (make("torn") / "result.json").write_text("{")
-    (make("no_result") / "result.json").unlink()
+def test_latest_is_the_newest_finished_run(make_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("z_old")
+    newest = make_run("a_new")
+    make_run("failed", "failed")
+    make_run("running", "running")
+    (make_run("torn") / "result.json").write_text("{")
+    (make_run("no_result") / "result.json").unlink()
     assert find_run("latest") == newest
-    assert RunFolder.open("latest").path == newest.resolve()
+    assert open_run("latest").path == newest.resolve()
     assert capsys.readouterr().err == "regulo: latest is runs/a_new\n" * 2
-    assert list_runs()[0].name == "no_result", "newest first, whatever became of them"
+    assert list_runs()[0].name == "no_result", "newest first, whatever their status"
 
 
-def test_best_has_the_lowest_validation_loss_on_the_data_of_the_newest(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    make("other_data", loss=0.01, data="cifar100")
-    best = make("good", loss=0.2)
-    make("not_finished", "failed", loss=0.1)
-    make("nan", loss=float("nan"))
-    make("newest", loss=0.4)
+def test_best_has_the_lowest_validation_loss_on_the_data_of_the_newest(make_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("other_data", loss=0.01, data="cifar100")
+    best = make_run("good", loss=0.2)
+    make_run("not_finished", "failed", loss=0.1)
+    make_run("nan", loss=float("nan"))
+    make_run("newest", loss=0.4)
     assert find_run("best") == best
     assert capsys.readouterr().err == "regulo: best is runs/good (val/loss 0.2000, the lowest of 2 finished on cifar10)\n"
 
 
 @pytest.mark.parametrize("name", ["latest", "best"])
 @pytest.mark.parametrize("command", ["evaluate", "predict", "doctor", "dashboard", "report"])
-def test_without_a_finished_run_every_command_says_so(
-    command: str, name: str, make: Any, capsys: pytest.CaptureFixture[str]
+def test_without_a_finished_run_every_command_reports_it(
+    command: str, name: str, make_run: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make("failed", "failed")
+    make_run("failed", "failed")
     assert main([command, name, *["x.png"] * (command == "predict")]) == 2
     assert f"RUN: there is no {name} run: no run below runs/ is finished" in capsys.readouterr().err
 
 
-def test_a_folder_of_that_name_is_meant_by_its_path(make: Any) -> None:
-    make("run")
+def test_a_folder_of_that_name_is_meant_by_its_path(make_run: Any) -> None:
+    make_run("run")
     Path("latest").mkdir()
     assert find_run("./latest") == Path("latest")
     assert find_run("latest") == Path("runs/run")
 
 
-def test_resume_takes_the_newest_run_that_can_go_on(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    older = make("older", "interrupted", checkpoint="previous.ckpt")
-    newer = make("newer", "failed")
-    make("done")
-    make("no_checkpoint", "interrupted", checkpoint="")
+def test_resume_takes_the_newest_run_that_can_go_on(make_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    older = make_run("older", "interrupted", checkpoint="previous.ckpt")
+    newer = make_run("newer", "failed")
+    make_run("done")
+    make_run("no_checkpoint", "interrupted", checkpoint="")
     with file_lock(newer / ".lock"):
         assert newer.is_dir()
         assert resolve_resume(["--resume", "latest", "seed=1"]) == ["--resume", str(older), "seed=1"]
@@ -90,15 +90,15 @@ def test_resume_takes_the_newest_run_that_can_go_on(make: Any, capsys: pytest.Ca
     assert resolve_resume(["--resume"]) == ["--resume"]
 
 
-def test_resume_says_when_no_run_can_go_on(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    make("done")
+def test_resume_reports_that_no_run_can_go_on(make_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("done")
     assert main(["train", "--resume", "latest"]) == 2
     assert "--resume: there is no run that can go on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
-def test_several_processes_do_not_look_for_the_latest_each(variable: str, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    make("failed", "failed")
+def test_several_processes_need_the_name_of_the_run(variable: str, make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run("failed", "failed")
     monkeypatch.setenv(variable, "2")
     with pytest.raises(InputError, match="name the folder"):
         resolve_resume(["--resume", "latest"])
@@ -106,10 +106,10 @@ def test_several_processes_do_not_look_for_the_latest_each(variable: str, make: 
     assert resolve_resume(["--resume", "latest"]) == ["--resume", "runs/failed"]
 
 
-def test_a_run_is_locked_while_a_process_trains_it(make: Any) -> None:
-    folder = RunFolder(make("run"))
+def test_a_run_is_locked_while_a_process_trains_it(make_run: Any) -> None:
+    folder = RunFolder(make_run("run"))
     assert not folder.is_locked()
-    assert not (folder.path / ".lock").exists(), "asking leaves nothing"
+    assert not (folder.path / ".lock").exists(), "the check creates no file"
     with folder.lock():
         assert folder.is_locked()
     assert not folder.is_locked()

@@ -1,4 +1,4 @@
-"""Claims: each says what it needs to, can fail, is resumed, and writes its page. The exact ones are run."""
+"""Claims: each has its texts, can fail, is resumed, and is on the page. The exact claims are measured."""
 
 import json
 import math
@@ -12,16 +12,16 @@ from regulo.__main__ import main
 from regulo.analysis.claims import batch_norm_initialisation, early_stopping_argmin
 from regulo.analysis.claims.base import Claim, ClaimRow, ClaimTrial, Numbers
 from regulo.analysis.claims.lab import command, report
-from regulo.analysis.claims.lab.comparison import Comparison, contrast, kept
+from regulo.analysis.claims.lab.comparison import Comparison, contrast, run_numbers
 from regulo.analysis.launchers import local
 from regulo.core.errors import InputError
 from regulo.core.figures import new_figure
 
-CLAIMS = command.discover()
+CLAIMS = command.discover_claims()
 CONSTANT = 0
 
 
-def test_the_claims_are_numbered_and_each_says_what_is_claimed_and_what_would_refute_it() -> None:
+def test_the_claims_are_numbered_and_have_texts_and_trials() -> None:
     assert [c.number for c in CLAIMS.values()] == list(range(1, 16))
     for claim in CLAIMS.values():
         for text in (claim.statement, claim.lesson, claim.reference, claim.method):
@@ -33,9 +33,9 @@ def test_the_claims_are_numbered_and_each_says_what_is_claimed_and_what_would_re
             assert json.loads(json.dumps(trial.settings)) == trial.settings, "settings are plain data"
 
 
-# ---- every verdict follows from the numbers: good ones confirm, bad ones refute
+# ---- the verdict follows from the numbers: good numbers confirm a claim, bad ones refute it
 
-Answer = Callable[[ClaimTrial], Numbers]
+Measure = Callable[[ClaimTrial], Numbers]
 
 
 def run_like(test: float, train: float = 0.9, nll: float = 0.4) -> Numbers:
@@ -51,12 +51,12 @@ def run_like(test: float, train: float = 0.9, nll: float = 0.4) -> Numbers:
     }
 
 
-def of(condition: Callable[[str], float]) -> Answer:
-    return lambda t: run_like(condition(t["condition"]) + 0.001 * t["seed"])
+def by_condition(accuracy: Callable[[str], float]) -> Measure:
+    return lambda t: run_like(accuracy(t["condition"]) + 0.001 * t["seed"])
 
 
 def calibration(t: ClaimTrial, logits: float) -> Numbers:
-    """Dropout of the logits has `logits` times the error of dropout of the features or none."""
+    """Errors: with dropout of the logits, `logits` times those with dropout of the features or none."""
     factor = logits if t["place"] == "logits" else 1.0
     return {"ece": 0.03 * factor, "loss": 0.4 * factor, "acc": 0.9, "overconfidence": 0.0}
 
@@ -66,7 +66,7 @@ def maps(t: ClaimTrial, channels: float) -> Numbers:
     return {"test/acc": accuracy, "val/acc": accuracy, "train/acc": 0.95}
 
 
-def up_to(t: ClaimTrial, rate: float) -> Numbers:
+def trains_up_to(t: ClaimTrial, rate: float) -> Numbers:
     """Losses of a network that trains at all rates up to this one."""
     return {"losses": [1.0 if r <= rate else 1e9 for r in t["rates"]]}
 
@@ -97,7 +97,7 @@ def norms(t: ClaimTrial, layer: float) -> Numbers:
     return {"training": 0.1 if t["norm"] == "batch" else layer, "inference": 0.0}
 
 
-GOOD: dict[str, Answer] = {
+GOOD: dict[str, Measure] = {
     "dropout_expectation": lambda t: {"largest_error": 4.0, "inference_difference": 0.0, "softmax_shift": 0.01},
     "dropout_ensemble": lambda t: {
         "kl": 1e-17 if t["layers"] == 1 else 0.01,
@@ -110,14 +110,14 @@ GOOD: dict[str, Answer] = {
         for kind in ("noise", "upside down", "tiles swapped")
         for key in ("mutual_information", "entropy", "softmax")
     },
-    "batch_norm_learning_rate": lambda t: up_to(t, 2.048 if t["arm"] == "BatchNorm" else 0.064),
+    "batch_norm_learning_rate": lambda t: trains_up_to(t, 2.048 if t["arm"] == "BatchNorm" else 0.064),
     "batch_norm_initialisation": lambda t: scales(6 if t["arm"] == "BatchNorm" else 3),
     "batch_and_layer_norm": lambda t: norms(t, 0.0),
     "weight_decay_and_l2": lambda t: both_parts(t, 0.1, 0.87),
     "random_labels": lambda t: run_like(0.1, train=1.0 if t["condition"] == "none" else 0.5),
     "dropout_before_softmax": lambda t: calibration(t, 2.0),
     "conv_dropout": lambda t: maps(t, 0.89),
-    "attention_dropout": of(lambda c: 0.86 if c == "0.1" else 0.85),
+    "attention_dropout": by_condition(lambda c: 0.86 if c == "0.1" else 0.85),
     "augmentations": lambda t: run_like(0.87, 0.99) if t["condition"] == "none" else run_like(0.89, 0.93),
     "early_stopping_argmin": lambda t: stops(0),
     "combination": lambda t: (
@@ -125,48 +125,48 @@ GOOD: dict[str, Answer] = {
     ),
     "too_much": lambda t: run_like(0.7, 0.75) if t["condition"] == "4" else run_like(0.88 + 0.02 * (t["condition"] == "1"), 0.95),
 }
-BAD: dict[str, Answer] = {
+BAD: dict[str, Measure] = {
     "dropout_expectation": lambda t: {"largest_error": 9.0, "inference_difference": 0.0, "softmax_shift": 0.0},
     "dropout_ensemble": lambda t: GOOD["dropout_ensemble"](t) | {"kl": 1e-3},
     "mc_dropout_uncertainty": lambda t: dict.fromkeys(GOOD["mc_dropout_uncertainty"](t), 0.45),
-    "batch_norm_learning_rate": lambda t: up_to(t, 0.128),
+    "batch_norm_learning_rate": lambda t: trains_up_to(t, 0.128),
     "batch_norm_initialisation": lambda t: scales(5),
     "batch_and_layer_norm": lambda t: norms(t, 0.1),
     "weight_decay_and_l2": lambda t: both_parts(t, 1e-4, 0.87),
     "random_labels": lambda t: run_like(0.1, train=0.6),
     "dropout_before_softmax": lambda t: calibration(t, 0.5),
     "conv_dropout": lambda t: maps(t, 0.87),
-    "attention_dropout": of(lambda c: 0.84 if c == "0.1" else 0.85),
-    "augmentations": of(lambda c: 0.88 if c == "none" else 0.87),
+    "attention_dropout": by_condition(lambda c: 0.84 if c == "0.1" else 0.85),
+    "augmentations": by_condition(lambda c: 0.88 if c == "none" else 0.87),
     "early_stopping_argmin": lambda t: stops(1),
     "combination": lambda t: run_like(0.86 if t["condition"] == "all three" else 0.88),
     "too_much": lambda t: run_like(0.87 + 0.01 * float(t["condition"])),
 }
 
 
-def tried(claim: Claim, answer: Answer, quick: bool = False) -> list[ClaimTrial]:
-    return [ClaimTrial(t.name, t.settings, answer(t)) for t in claim.trials(quick)]
+def measure_trials(claim: Claim, measure: Measure, quick: bool = False) -> list[ClaimTrial]:
+    return [ClaimTrial(t.name, t.settings, measure(t)) for t in claim.trials(quick)]
 
 
 @pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("name", CLAIMS)
 def test_the_numbers_decide(name: str, quick: bool) -> None:
     claim = CLAIMS[name]
-    good, bad = (claim.judge(tried(claim, answers[name], quick)) for answers in (GOOD, BAD))
+    good, bad = (claim.judge(measure_trials(claim, measures[name], quick)) for measures in (GOOD, BAD))
     assert good.verdict.startswith("holds")
     assert bad.verdict == "fails"
-    for finding in (good, bad):
-        assert finding.number
-        assert all(math.isfinite(v) for row in finding.rows for v in row.values)
-    claim.draw(tried(claim, GOOD[name], quick), new_figure(5, 3))
+    for result in (good, bad):
+        assert result.evidence
+        assert all(math.isfinite(v) for row in result.rows for v in row.values)
+    claim.draw(measure_trials(claim, GOOD[name], quick), new_figure(5, 3))
 
 
 @pytest.mark.parametrize("name", ["conv_dropout", "attention_dropout", "augmentations", "combination", "too_much"])
 def test_noise_alone_seldom_confirms(name: str) -> None:
-    """Conditions that do not differ: a claim of a difference holds in few of 60 worlds; mostly it stays undecided."""
+    """Conditions without a difference: in few of 60 simulations a claim of a difference holds; mostly it is undecided."""
     claim, verdicts = CLAIMS[name], list[str]()
-    for world in range(60):
-        noise = np.random.default_rng(world)
+    for seed in range(60):
+        noise = np.random.default_rng(seed)
         trials = []
         for t in claim.trials(False):
             accuracy = 0.88 + 0.004 * noise.standard_normal()
@@ -182,41 +182,43 @@ def test_noise_alone_seldom_confirms(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n, c in CLAIMS.items() if isinstance(c, Comparison)])
 def test_a_run_that_diverged_is_a_result_and_counts_as_chance(name: str) -> None:
     claim = CLAIMS[name]
-    trials = tried(claim, lambda t: kept({"status": "failed"}) | {"epochs": 1} if t["seed"] else GOOD[name](t))
-    assert "diverged, and counted as chance" in claim.judge(trials).number
+    trials = measure_trials(claim, lambda t: run_numbers({"status": "failed"}) | {"epochs": 1} if t["seed"] else GOOD[name](t))
+    assert "diverged, and counted as chance" in claim.judge(trials).evidence
 
 
 def test_the_ratio_of_learning_rates_is_no_artefact_of_the_grid() -> None:
     claim = CLAIMS["batch_norm_learning_rate"]
-    never = claim.judge(tried(claim, lambda t: up_to(t, 2.048 if t["arm"] == "BatchNorm" else 0.0)))
+    never = claim.judge(measure_trials(claim, lambda t: trains_up_to(t, 2.048 if t["arm"] == "BatchNorm" else 0.0)))
     assert never.verdict == "fails"
-    assert "no pair of networks trained" in never.number
-    one_arm = claim.judge(tried(claim, lambda t: up_to(t, {"BatchNorm": 2.048, "none": 0.0}.get(t["arm"], 1.024))))
+    assert "no pair of networks trained" in never.evidence
+    one_arm = claim.judge(
+        measure_trials(claim, lambda t: trains_up_to(t, {"BatchNorm": 2.048, "none": 0.0}.get(t["arm"], 1.024)))
+    )
     assert one_arm.verdict == "holds with a limit", "the better of the networks without counts"
-    top = claim.judge(tried(claim, lambda t: up_to(t, 99.0 if t["arm"] == "BatchNorm" else 0.512)))
-    assert "highest rate of the grid" in top.number
+    top = claim.judge(measure_trials(claim, lambda t: trains_up_to(t, 99.0 if t["arm"] == "BatchNorm" else 0.512)))
+    assert "highest rate of the grid" in top.evidence
 
 
 def test_no_regularization_being_best_shows_harm_and_not_a_right_amount() -> None:
     claim = CLAIMS["too_much"]
-    finding = claim.judge(
-        tried(claim, lambda t: run_like(0.9 - 0.03 * float(t["condition"]), 0.99 - 0.03 * float(t["condition"])))
+    result = claim.judge(
+        measure_trials(claim, lambda t: run_like(0.9 - 0.03 * float(t["condition"]), 0.99 - 0.03 * float(t["condition"])))
     )
-    assert finding.verdict == "holds with a limit"
+    assert result.verdict == "holds with a limit"
 
 
 def test_a_contrast_takes_its_noise_from_all_conditions() -> None:
     """Against scipy's paired t-test, to which it reduces for two conditions."""
     values = {"a": (1.0, 2.0, 3.0), "b": (0.0, 0.5, 2.5)}
-    trials = [ClaimTrial("", {"condition": c, "seed": s}, {"x": v}) for c, some in values.items() for s, v in enumerate(some)]
-    found = contrast(trials, "x", "a", "b", factor=1)
-    assert found.differences == (1.0, 1.5, 0.5)
+    trials = [ClaimTrial("", {"condition": c, "seed": s}, {"x": v}) for c, group in values.items() for s, v in enumerate(group)]
+    difference = contrast(trials, "x", "a", "b", factor=1)
+    assert difference.differences == (1.0, 1.5, 0.5)
     from scipy.stats import t, ttest_rel
 
     paired = ttest_rel(values["a"], values["b"], alternative="greater")
-    assert found.mean / found.bound == pytest.approx(paired.statistic / t.ppf(0.95, 2))
-    assert found.above == (paired.pvalue < 0.05)
-    assert not found.below
+    assert difference.mean / difference.bound == pytest.approx(paired.statistic / t.ppf(0.95, 2))
+    assert difference.above == (paired.pvalue < 0.05)
+    assert not difference.below
     seven = contrast(trials, "x", "a", "b", factor=1, tests=7)
     assert seven.above == (paired.pvalue < 0.05 / 7)
 
@@ -231,41 +233,41 @@ def test_a_finished_trial_is_not_repeated_unless_its_settings_or_constants_chang
 ) -> None:
     calls = []
 
-    class Counted(type(CLAIMS["too_much"])):  # type: ignore[misc]
+    class CountingClaim(type(CLAIMS["too_much"])):  # type: ignore[misc]
         def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
             calls.append(trial.name)
             return {"x": 1.0}
 
-    claim = Counted()
+    claim = CountingClaim()
     for settings, constant, expected in (({"a": 1}, 1, 1), ({"a": 1}, 1, 1), ({"a": 2}, 1, 2), ({"a": 2}, 5, 3)):
         monkeypatch.setitem(globals(), "CONSTANT", constant)
-        assert command.done(claim, ClaimTrial("t", settings), tmp_path)["x"] == 1.0
+        assert command.measure_trial(claim, ClaimTrial("t", settings), tmp_path)["x"] == 1.0
         assert len(calls) == expected
 
 
 def test_the_page_has_a_section_a_number_and_a_figure_for_each_claim(tmp_path: Path) -> None:
-    measured = {name: tried(claim, GOOD[name]) for name, claim in CLAIMS.items()}
-    findings = {name: claim.judge(measured[name]) for name, claim in CLAIMS.items()}
-    report.write_page(tmp_path / "claims.md", "figures", CLAIMS, measured, findings, quick=False)
+    trials = {name: measure_trials(claim, GOOD[name]) for name, claim in CLAIMS.items()}
+    results = {name: claim.judge(trials[name]) for name, claim in CLAIMS.items()}
+    report.write_page(tmp_path / "claims.md", "figures", CLAIMS, trials, results, quick=False)
     page = (tmp_path / "claims.md").read_text()
     for name, claim in CLAIMS.items():
         assert f"## {claim.number} {name}" in page
-        assert findings[name].number in page
+        assert results[name].evidence in page
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000
 
 
-def test_a_broken_trial_costs_neither_the_others_nor_the_page(
+def test_after_a_broken_trial_the_others_and_the_page_are_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
     def measure(self: Claim, trial: ClaimTrial, folder: Path) -> Numbers:
-        if trial.name == "seed0" or (self.name == "too_much" and broken):
+        if trial.name == "seed0" or (self.name == "too_much" and disk_full):
             raise OSError("No space left on device")
         return GOOD[self.name](trial)
 
-    def here(wanted: Mapping[str, Callable[[], object]], *_: object) -> Iterator[local.JobEvent]:
-        for name, job in wanted.items():
+    def run_in_process(jobs: Mapping[str, Callable[[], object]], *_: object) -> Iterator[local.JobEvent]:
+        for name, job in jobs.items():
             try:
                 job()
                 yield local.JobEvent(name, 1.0)
@@ -274,21 +276,21 @@ def test_a_broken_trial_costs_neither_the_others_nor_the_page(
 
     for claim in CLAIMS.values():
         monkeypatch.setattr(type(claim), "measure", measure)
-    monkeypatch.setattr(local, "run_jobs", here)  # other processes would not see these measurements
-    broken = True
+    monkeypatch.setattr(local, "run_jobs", run_in_process)  # other processes would not see these measurements
+    disk_full = True
     assert main(["claims", "--quick", "too_much", "random_labels"]) == 1
     assert "not measured: too_much" in capsys.readouterr().err
     page = Path("runs/claims/quick/claims.md")
     assert "random_labels" in page.read_text()
     assert "## 15 too_much" not in page.read_text()
-    broken = False
+    disk_full = False
     assert main(["claims", "--quick", "too_much"]) == 0
     assert "## 15 too_much" in page.read_text()
     assert "## 8 random_labels" in page.read_text(), "what was measured before stays on the page"
 
 
-def test_two_processes_do_not_try_claims_in_one_folder(tmp_path: Path) -> None:
-    with command.alone(tmp_path), pytest.raises(InputError, match="another process"), command.alone(tmp_path):
+def test_two_processes_cannot_test_claims_in_one_folder(tmp_path: Path) -> None:
+    with command.lock_folder(tmp_path), pytest.raises(InputError, match="another process"), command.lock_folder(tmp_path):
         pass
 
 
@@ -318,7 +320,7 @@ def test_the_exact_claims_hold(name: str, trial: str, tmp_path: Path, monkeypatc
     if name == "dropout_expectation":
         monkeypatch.setattr("regulo.analysis.claims.dropout_expectation.MASKS", 2000)
         monkeypatch.setattr("regulo.analysis.claims.dropout_expectation.STEPS", 20)
-    (wanted,) = [t for t in claim.trials(True) if t.name == trial]
-    measured = {trial: claim.measure(wanted, tmp_path)}
-    trials = [ClaimTrial(t.name, t.settings, measured.get(t.name, GOOD[name](t))) for t in claim.trials(True)]
+    (selected,) = [t for t in claim.trials(True) if t.name == trial]
+    numbers = {trial: claim.measure(selected, tmp_path)}
+    trials = [ClaimTrial(t.name, t.settings, numbers.get(t.name, GOOD[name](t))) for t in claim.trials(True)]
     assert claim.judge(trials).verdict != "fails"

@@ -18,50 +18,50 @@ def split(n: int, seed: int = 0) -> Split:
     return Split(rng(seed).integers(0, 256, (n, 16, 16, 3), dtype="uint8"), np.arange(n) % 2)
 
 
-def module(workers: int, batch_size: int = 8, seed: int = 0, n: int = 50) -> ImageDataModule:
+def data_module(workers: int, batch_size: int = 8, seed: int = 0, n: int = 50) -> ImageDataModule:
     splits = Splits(split(n), split(20, 1), split(30, 2), FACTS)
     transforms = Augment(padding=0.2).transform([], FACTS)
     return ImageDataModule(DatasetConfig(batch_size=batch_size, num_workers=workers), splits, seed, train_transforms=transforms)
 
 
-def epoch(data: ImageDataModule, number: int) -> list[torch.Tensor]:
+def epoch_images(data: ImageDataModule, epoch: int) -> list[torch.Tensor]:
     loader = data.train_dataloader()
-    loader.batch_sampler.sampler.set_epoch(number)  # type: ignore[union-attr]
+    loader.batch_sampler.sampler.set_epoch(epoch)  # type: ignore[union-attr]
     return [b.images for b in loader]
 
 
 def test_images_are_the_same_with_any_number_of_workers_and_new_in_every_epoch() -> None:
-    reference = [torch.cat(epoch(module(0), e)) for e in (0, 1)]
+    reference = [torch.cat(epoch_images(data_module(0), e)) for e in (0, 1)]
     assert not reference[0].equal(reference[1])
     for workers in (1, 2):
-        data = module(workers)
-        assert torch.cat(epoch(data, 0)).equal(reference[0])
-        assert torch.cat(epoch(data, 1)).equal(reference[1])
-    assert not torch.cat(epoch(module(0, seed=1), 0)).equal(reference[0])
+        data = data_module(workers)
+        assert torch.cat(epoch_images(data, 0)).equal(reference[0])
+        assert torch.cat(epoch_images(data, 1)).equal(reference[1])
+    assert not torch.cat(epoch_images(data_module(0, seed=1), 0)).equal(reference[0])
 
 
 def test_persistent_workers_hear_of_the_next_epoch() -> None:
     """albumentations' own workers repeat their draws in every epoch unless each sample is seeded."""
-    loader = module(1).train_dataloader()
-    seen = []
+    loader = data_module(1).train_dataloader()
+    images = []
     for number in (0, 1):
         loader.batch_sampler.sampler.set_epoch(number)  # type: ignore[union-attr]
-        seen.append(torch.cat([b.images for b in loader]))
-    reference = [torch.cat(epoch(module(0), e)) for e in (0, 1)]
-    assert seen[0].equal(reference[0])
-    assert seen[1].equal(reference[1])
+        images.append(torch.cat([b.images for b in loader]))
+    reference = [torch.cat(epoch_images(data_module(0), e)) for e in (0, 1)]
+    assert images[0].equal(reference[0])
+    assert images[1].equal(reference[1])
 
 
-def test_lightning_tells_the_sampler_the_epoch() -> None:
+def test_lightning_sets_the_epoch_of_the_sampler() -> None:
     from lightning.fabric.utilities.data import _set_sampler_epoch
 
-    loader = module(0).train_dataloader()
+    loader = data_module(0).train_dataloader()
     _set_sampler_epoch(loader, 7)
     assert next(iter(loader.batch_sampler))[0][0] == 7  # type: ignore[arg-type]
 
 
 def test_batches_leave_the_loader_whole_and_as_uint8() -> None:
-    batch = next(iter(module(0).train_dataloader()))
+    batch = next(iter(data_module(0).train_dataloader()))
     assert batch.images.dtype == torch.uint8
     assert batch.images.shape == (8, 3, 16, 16)
     assert batch.labels.dtype == torch.int64
@@ -69,7 +69,7 @@ def test_batches_leave_the_loader_whole_and_as_uint8() -> None:
 
 
 def test_evaluation_is_not_augmented_and_in_order() -> None:
-    data = module(0)
+    data = data_module(0)
     for name, source in (("val", split(20, 1)), ("test", split(30, 2))):
         images = torch.cat([b.images for b in data.evaluation_loader(name)])
         assert (images.permute(0, 2, 3, 1).numpy() == source.images).all()
@@ -79,12 +79,12 @@ def test_evaluation_is_not_augmented_and_in_order() -> None:
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_ranks_share_one_permutation_and_no_image(world: int) -> None:
-    one = [[k[1] for k in keys] for keys in TrainBatchSampler(96, 4 * world, seed=0, rank=0, world=1)]
+    single_rank = [[k[1] for k in keys] for keys in TrainBatchSampler(96, 4 * world, seed=0, rank=0, world=1)]
     ranks = [[[k[1] for k in keys] for keys in TrainBatchSampler(96, 4, 0, r, world)] for r in range(world)]
-    assert {len(r) for r in ranks} == {len(one)}
-    for step, images in enumerate(one):
-        together = [i for r in ranks for i in r[step]]
-        assert sorted(together) == sorted(images), "R ranks at batch B see what one rank sees at batch R·B"
+    assert {len(r) for r in ranks} == {len(single_rank)}
+    for step, images in enumerate(single_rank):
+        all_ranks = [i for r in ranks for i in r[step]]
+        assert sorted(all_ranks) == sorted(images), "R ranks at batch B see what one rank sees at batch R·B"
     assert len({i for r in ranks for keys in r for i in keys}) == 96 // (4 * world) * 4 * world
 
 
@@ -104,31 +104,31 @@ def test_fewer_images_than_a_batch_make_one_batch() -> None:
 
 def test_every_epoch_leaves_out_other_images() -> None:
     batches = TrainBatchSampler(10, 8, 0, 0, 1)
-    left = []
+    left_out = []
     for number in range(20):
         batches.sampler.set_epoch(number)
-        left.append(frozenset(range(10)) - {i for keys in batches for _, i, _ in keys})
-    assert len(set(left)) > 10
+        left_out.append(frozenset(range(10)) - {i for keys in batches for _, i, _ in keys})
+    assert len(set(left_out)) > 10
 
 
 def test_splits_are_stratified_and_repeat() -> None:
     labels = np.repeat([0, 1, 2], [100, 50, 10])
-    rest, held = stratified_split(labels, 0.2, seed=0)
-    assert np.bincount(labels[held]).tolist() == [20, 10, 2]
-    assert sorted([*rest, *held]) == list(range(160))
-    assert (stratified_split(labels, 0.2, seed=0)[1] == held).all()
-    assert not (stratified_split(labels, 0.2, seed=1)[1] == held).all()
+    rest, subset = stratified_split(labels, 0.2, seed=0)
+    assert np.bincount(labels[subset]).tolist() == [20, 10, 2]
+    assert sorted([*rest, *subset]) == list(range(160))
+    assert (stratified_split(labels, 0.2, seed=0)[1] == subset).all()
+    assert not (stratified_split(labels, 0.2, seed=1)[1] == subset).all()
     assert len(fixed_subset(5, 1000)) == 5
 
 
-def test_moments_are_numpys() -> None:
+def test_mean_and_std_are_those_of_numpy() -> None:
     images = rng().integers(0, 256, (20, 5, 6, 3), dtype="uint8")
     mean, std = channel_mean_std(images)
     np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), atol=1e-6)
     np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), atol=1e-6)
 
 
-def test_a_misspelt_transform_argument_is_an_error() -> None:
+def test_a_misspelled_transform_argument_is_an_error() -> None:
     import albumentations as A
 
     from regulo.data.components.image_io import strict_arguments
@@ -148,14 +148,14 @@ def test_the_agpl_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         import_albumentations()
 
 
-def test_label_noise_spoils_a_share_of_the_training_labels_alone_and_fewer_images_keep_their_classes() -> None:
+def test_label_noise_changes_a_share_of_the_training_labels_only_and_fewer_images_keep_their_classes() -> None:
     spec = DatasetConfig(label_noise=0.4, max_train_images=500)
     train = Split(np.zeros((2000, 4, 4, 1), "uint8"), np.arange(2000) % 10)
     fewer = subsample_train(train, DatasetConfig(max_train_images=500), 10, seed=3)
     assert np.bincount(fewer.labels).tolist() == [50] * 10
     noisy = subsample_train(train, spec, 10, seed=3)
-    wrong = (noisy.labels != fewer.labels).mean()
-    assert abs(wrong - 0.4 * 0.9) < 0.07, "a label drawn anew is the old one in one of ten cases"
+    changed = (noisy.labels != fewer.labels).mean()
+    assert abs(changed - 0.4 * 0.9) < 0.07, "one of ten new labels equals the old one"
     assert (subsample_train(train, spec, 10, seed=3).labels == noisy.labels).all()
     assert not (subsample_train(train, spec, 10, seed=4).labels == noisy.labels).all()
     assert subsample_train(train, DatasetConfig(), 10, seed=3) is train

@@ -24,7 +24,7 @@ def is_resumable(run: Path, ended: Ended) -> None:
     kept = checkpoint_io.read_checkpoint(run / "checkpoints" / "last.ckpt")
     assert kept["epoch"] == 1
     assert kept["global_step"] == 4
-    assert ended.errors.count(f"regulo: when that is mended, go on with: regulo train --resume {run}") == 1
+    assert ended.errors.count(f"regulo: when that is fixed, go on with: regulo train --resume {run}") == 1
 
 
 @pytest.mark.usefixtures("no_orphans")

@@ -1,4 +1,4 @@
-"""Each rule on a bad configuration: it is found, the fix is accepted, and cures. The default and the recipes pass."""
+"""Each rule finds its bad configuration, and the fix is accepted and solves it. The default and the recipes pass."""
 
 import dataclasses
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from regulo.analysis.doctor.base import RuleFinding, RunCase
-from regulo.analysis.doctor.examination import examine, look, rules
+from regulo.analysis.doctor.examination import examine, rules, run_rules
 from regulo.analysis.doctor.rules.smoothing_with_mixing import smaller_share
 from regulo.config import compose
 from regulo.core import yaml_files
@@ -50,9 +50,9 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of small images."""
-    root = tmp_path_factory.mktemp("photographs")
+    root = tmp_path_factory.mktemp("photos")
     for folder, classes, count in (("sides", ("hand_left", "hand_right", "foot"), 8), ("plain", ("cat", "dog"), 800)):
         for label in classes:
             (root / folder / label).mkdir(parents=True)
@@ -63,48 +63,48 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folders(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folders can be read as `sides` and `plain`."""
-    monkeypatch.chdir(photographs)
+def photo_folders(photo_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `sides` and `plain` valid values of data.root."""
+    monkeypatch.chdir(photo_root)
 
 
-def keys(found: list[RuleFinding], rule: str) -> set[tuple[str, str]]:
-    """What one rule found."""
+def findings_of(findings: list[RuleFinding], rule: str) -> set[tuple[str, str]]:
+    """Key and text of the findings of one rule."""
     why = next(r.why for r in rules() if type(r).__name__ == rule)
-    return {(f.key, f.what) for f in found if f.why == why}
+    return {(f.key, f.what) for f in findings if f.why == why}
 
 
-def test_every_rule_is_tried() -> None:
+def test_every_rule_has_a_bad_case() -> None:
     assert {type(r).__name__ for r in rules()} == set(BAD)
     assert all(r.__doc__ and r.why and r.reference for r in rules())
 
 
 @pytest.mark.parametrize("rule", BAD)
-@pytest.mark.usefixtures("folders")
-def test_a_rule_finds_its_bad_case_and_the_fix_cures_it(rule: str) -> None:
+@pytest.mark.usefixtures("photo_folders")
+def test_a_rule_finds_its_bad_case_and_the_fix_solves_it(rule: str) -> None:
     bad = [*BAD[rule], *(["data.image_size=8"] if PHOTOS in BAD[rule] else [])]
-    found = examine(bad)
-    ours = keys(found, rule)
-    assert ours
-    assert all(f.severity != "error" for f in found)
-    for finding in (f for f in found if (f.key, f.what) in ours):
+    findings = examine(bad)
+    own = findings_of(findings, rule)
+    assert own
+    assert all(f.severity != "error" for f in findings)
+    for finding in (f for f in findings if (f.key, f.what) in own):
         assert finding.fix
         after = examine([*bad, *finding.fix])
         assert all(f.severity != "error" for f in after), "the fix is accepted"
-        assert (finding.key, finding.what) not in keys(after, rule), "and cures"
-        if len(ours) == 1:
-            assert not keys(after, rule)
+        assert (finding.key, finding.what) not in findings_of(after, rule), "and solves it"
+        if len(own) == 1:
+            assert not findings_of(after, rule)
 
 
-def test_there_is_nothing_to_say_of_the_default() -> None:
+def test_the_default_has_no_findings() -> None:
     assert examine([]) == []
 
 
-IMAGENET = {"train": 1_255_000, "val": 25_600, "test": 50_000}
+IMAGENET = {"num_train": 1_255_000, "num_val": 25_600, "num_test": 50_000}
 
 
 @pytest.mark.parametrize("name", yaml_files.list_groups()["experiment"])
-def test_a_shipped_recipe_deserves_no_warning(name: str) -> None:
+def test_a_shipped_recipe_has_no_warning(name: str) -> None:
     config = compose.load_config([f"experiment={name}"])
     if config.data.name == "image_folder":
         side = config.data.image_size  # type: ignore[attr-defined]
@@ -115,11 +115,11 @@ def test_a_shipped_recipe_deserves_no_warning(name: str) -> None:
         case = RunCase(config, plan, plan.surgery(model, facts), facts, **IMAGENET)
     else:
         case = RunCase.of(config)
-    assert [f for f in look(case) if f.severity != "note"] == []
+    assert [f for f in run_rules(case) if f.severity != "note"] == []
 
 
 @pytest.mark.parametrize("overrides", [["model=vit_tiny"], ["data.batch_size=128"], ["regularizer=none"], ["model=torchvision"]])
-def test_usual_runs_deserve_no_warning(overrides: list[str]) -> None:
+def test_usual_runs_have_no_warning(overrides: list[str]) -> None:
     assert [f for f in examine(overrides) if f.severity != "note"] == []
 
 
@@ -136,33 +136,33 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("rule", HARMLESS)
-def test_false_alarms_stay_out(rule: str) -> None:
+def test_harmless_cases_are_not_reported(rule: str) -> None:
     """What the rule looks for is there, and harmless."""
-    assert not keys(examine(HARMLESS[rule]), rule)
+    assert not findings_of(examine(HARMLESS[rule]), rule)
 
 
-def test_a_strength_counts_with_the_knob_and_so_does_its_fix() -> None:
-    quiet = ["+regularizer=ema", "regularizer.ema.half_life=0.1"]
-    assert not keys(examine(quiet), "EMAHalfLife")
-    loud = [*quiet, "strength=2.9"]
-    (finding,) = [f for f in examine(loud) if f.key == "regularizer.ema.half_life"]
-    config = compose.load_config([*loud, *finding.fix])
+def test_the_strength_of_the_run_counts_in_the_finding_and_in_its_fix() -> None:
+    harmless = ["+regularizer=ema", "regularizer.ema.half_life=0.1"]
+    assert not findings_of(examine(harmless), "EMAHalfLife")
+    strong = [*harmless, "strength=2.9"]
+    (finding,) = [f for f in examine(strong) if f.key == "regularizer.ema.half_life"]
+    config = compose.load_config([*strong, *finding.fix])
     assert config.regularizer["ema"].half_life * 2.9 == pytest.approx(0.02, rel=0.02)  # type: ignore[attr-defined]
 
 
-def test_digits_are_mentioned_and_asked_for_differences_are_warned_of() -> None:
+def test_digits_are_a_note_and_a_requested_difference_can_be_a_warning() -> None:
     case = RunCase.of(compose.load_config([]))
     digits = dataclasses.replace(case, facts=dataclasses.replace(case.facts, classes=tuple("0123456789")))
-    (finding,) = look(digits)
+    (finding,) = run_rules(digits)
     assert (finding.severity, finding.key) == ("note", "regularizer.augment.flip")
-    (small,) = look(dataclasses.replace(case, difference=0.01))
+    (small,) = run_rules(dataclasses.replace(case, difference=0.01))
     assert small.severity == "warning"
     assert "2.0 points" in small.what
-    assert "want 4000" in small.what  # .1 (2 / .01)²
-    assert not look(dataclasses.replace(case, difference=0.02))
+    assert "need 4000" in small.what  # .1 (2 / .01)²
+    assert not run_rules(dataclasses.replace(case, difference=0.02))
 
 
-def test_the_smaller_share_of_a_mixture_is_that_of_its_draws() -> None:
+def test_the_smaller_share_is_the_mean_over_samples() -> None:
     for alpha in (0.2, 0.8, 1.0):
         lam = rng().beta(alpha, alpha, 400_000)
         technique = compose.load_config([f"regularizer.mixup.alpha={alpha}"]).regularizer["mixup"]
@@ -180,14 +180,14 @@ def test_the_smaller_share_of_a_mixture_is_that_of_its_draws() -> None:
         (["regularizer.r_drop.alpha=1"], "regularizer.r_drop"),
     ],
 )
-def test_a_refusal_is_a_finding_and_its_hint_the_fix(overrides: list[str], key: str) -> None:
+def test_a_refused_run_is_a_finding_with_its_hint_as_the_fix(overrides: list[str], key: str) -> None:
     (finding,) = examine(overrides)
     assert (finding.severity, finding.key) == ("error", key)
     assert finding.fix
     assert all(f.severity != "error" for f in examine([*overrides, *finding.fix]))
 
 
-def test_a_mistake_without_an_override_that_mends_it_says_so() -> None:
+def test_an_error_that_no_override_fixes_has_no_fix() -> None:
     (finding,) = examine(["optim.lrr=1"])
     assert finding.severity == "error"
     assert "did you mean lr" in finding.why

@@ -1,4 +1,4 @@
-"""The verdict: on curves drawn for each regime, on a run in a folder, and on the committed runs."""
+"""The verdict on synthetic curves of each regime, on a run in a folder, and on the committed runs."""
 
 import dataclasses
 import json
@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from regulo.analysis.doctor.features import NAN, Features, features, read, relative_strength, slope
-from regulo.analysis.doctor.verdict import NEXT, REGIMES, classify, commands, evidence, give_verdict
+from regulo.analysis.doctor.features import NAN, Features, compute_features, read_features, relative_strength, slope
+from regulo.analysis.doctor.verdict import REGIMES, SUGGESTIONS, classify, give_verdict, list_evidence, suggest_commands
 from regulo.config import compose
 from regulo.core.errors import InputError
 from regulo.tracking.run_dir import RunFolder
@@ -21,13 +21,13 @@ EPOCHS = 20
 
 
 def rows(
-    train: list[float], val: list[float], gap: list[float], drawn: list[float] | None = None, last_rate: float = 0.0
+    train: list[float], val: list[float], gap: list[float], train_mode: list[float] | None = None, last_rate: float = 0.0
 ) -> list[dict[str, str]]:
     """A metrics.csv: one log point and one validation per epoch."""
     table = []
     for e, (t, v, g) in enumerate(zip(train, val, gap, strict=True)):
         lr = 0.2 if e < len(train) - 1 else last_rate
-        loss = (drawn or train)[e]
+        loss = (train_mode or train)[e]
         table.append({"epoch": str(e), "lr": str(lr), "train/loss": str(loss + 0.5), "train/penalty/l1": "0.5", "val/loss": ""})
         table.append(
             {"epoch": str(e), "train_clean/loss": str(t), "val/loss": str(v), "gap/acc": str(g), "gap/loss": str(v - t)}
@@ -40,68 +40,68 @@ def curve(start: float, end: float, n: int = EPOCHS) -> list[float]:
     return [end + (start - end) * math.exp(-6 * e / n) for e in range(n)]
 
 
-def seen(*args: Any, result: dict[str, Any] | None = None, overrides: list[str] | None = None, **fields: Any) -> Features:
+def compute(*args: Any, result: dict[str, Any] | None = None, overrides: list[str] | None = None, **fields: Any) -> Features:
     config = compose.load_config([f"trainer.max_epochs={EPOCHS}", *(overrides or [])])
-    return features(rows(*args, **fields), {"status": "done"} | (result or {}), config, 10)
+    return compute_features(rows(*args, **fields), {"status": "done"} | (result or {}), config, 10)
 
 
 FLAT = [0.02] * EPOCHS
 RISING = [v + 0.03 * max(0, e - 8) for e, v in enumerate(curve(2.2, 0.3))]
 SHORT = curve(2.2, 0.3)[:4]
 CASES = {
-    "fits": lambda: seen(curve(2.2, 0.2), curve(2.2, 0.3), FLAT, curve(2.2, 0.5)),
-    "underfits": lambda: seen(curve(2.3, 1.5), curve(2.3, 1.5), FLAT),
-    "overfits": lambda: seen(curve(2.2, 0.001), RISING, [0.01 * min(e, 12) for e in range(EPOCHS)]),
-    "over-regularized": lambda: seen(curve(2.3, 0.9), curve(2.3, 0.9), FLAT, curve(2.3, 1.8)),
-    "unstable": lambda: seen(curve(2.3, 1.0), curve(2.3, 1.0), FLAT, [2.3, 9.0, *curve(4, 1.0)[2:]]),
-    "stopped too early": lambda: seen(SHORT, SHORT, FLAT[:4], last_rate=0.2),
+    "fits": lambda: compute(curve(2.2, 0.2), curve(2.2, 0.3), FLAT, curve(2.2, 0.5)),
+    "underfits": lambda: compute(curve(2.3, 1.5), curve(2.3, 1.5), FLAT),
+    "overfits": lambda: compute(curve(2.2, 0.001), RISING, [0.01 * min(e, 12) for e in range(EPOCHS)]),
+    "over-regularized": lambda: compute(curve(2.3, 0.9), curve(2.3, 0.9), FLAT, curve(2.3, 1.8)),
+    "unstable": lambda: compute(curve(2.3, 1.0), curve(2.3, 1.0), FLAT, [2.3, 9.0, *curve(4, 1.0)[2:]]),
+    "stopped too early": lambda: compute(SHORT, SHORT, FLAT[:4], last_rate=0.2),
 }
 
 
 @pytest.mark.parametrize("regime", REGIMES)
-def test_curves_of_a_regime_are_recognised_and_answered(regime: str) -> None:
-    found = CASES[regime]()
-    assert classify(found) == regime
-    assert len(list(evidence(found, regime))) >= 4
-    assert all(re.search(r"\d", sentence) and "nan" not in sentence for sentence in evidence(found, regime))
+def test_curves_of_a_regime_are_recognized(regime: str) -> None:
+    run = CASES[regime]()
+    assert classify(run) == regime
+    assert len(list(list_evidence(run, regime))) >= 4
+    assert all(re.search(r"\d", sentence) and "nan" not in sentence for sentence in list_evidence(run, regime))
 
 
-def test_features_of_known_curves() -> None:
-    found = seen([2.0, 1.0, 0.5, 0.25], [2.0, 1.0, 1.5, 2.0], [0.0, 0.1, 0.2, 0.3], [3.0, 1.5, 1.0, 0.75], last_rate=0.05)
-    assert (found.epochs, found.planned, found.rate_left) == (4, EPOCHS, 0.25)
-    assert found.falling == pytest.approx(math.log(2))
-    assert found.gap_slope == pytest.approx(10)
-    assert found.best == 0.5
-    assert found.rise == pytest.approx(0.5)  # the median of the last three, 1.5, over 1
-    assert found.spike == pytest.approx(3 / math.log(10))  # without the penalty
-    assert found.drawn_loss == pytest.approx(0.75)
-    assert found.burden == pytest.approx((0.75 - 0.5) / math.log(10))
+def test_features_of_simple_curves() -> None:
+    run = compute([2.0, 1.0, 0.5, 0.25], [2.0, 1.0, 1.5, 2.0], [0.0, 0.1, 0.2, 0.3], [3.0, 1.5, 1.0, 0.75], last_rate=0.05)
+    assert (run.epochs, run.max_epochs, run.rate_left) == (4, EPOCHS, 0.25)
+    assert run.falling == pytest.approx(math.log(2))
+    assert run.gap_slope == pytest.approx(10)
+    assert run.best == 0.5
+    assert run.rise == pytest.approx(0.5)  # the median of the last three, 1.5, over 1
+    assert run.spike == pytest.approx(3 / math.log(10))  # without the penalty
+    assert run.train_mode_loss == pytest.approx(0.75)
+    assert run.burden == pytest.approx((0.75 - 0.5) / math.log(10))
     assert slope([1.0, 3.0, 5.0]) == pytest.approx(2)
-    assert math.isnan(found.temperature)
+    assert math.isnan(run.temperature)
 
 
 @pytest.mark.parametrize("odd", [0.0, math.inf, -math.inf, math.nan])
-def test_numbers_that_no_run_writes_give_features_all_the_same(odd: float) -> None:
-    for some in ([odd, odd, odd], [math.inf, odd, -math.inf], [1.0, odd, odd]):
-        for place in range(4):
-            curves = [[1.0, 0.5, 0.2] if i != place else some for i in range(4)]
-            assert classify(seen(*curves, last_rate=0.0)) in (*REGIMES, None)
+def test_numbers_that_no_run_writes_still_give_features(odd: float) -> None:
+    for curve_with_odd in ([odd, odd, odd], [math.inf, odd, -math.inf], [1.0, odd, odd]):
+        for position in range(4):
+            curves = [[1.0, 0.5, 0.2] if i != position else curve_with_odd for i in range(4)]
+            assert classify(compute(*curves, last_rate=0.0)) in (*REGIMES, None)
 
 
 def test_a_loss_that_is_not_finite_is_unstable_and_a_full_disk_is_not() -> None:
-    nothing: tuple[Any, ...] = ([], [], [])
-    assert classify(seen(*nothing, result={"status": "failed", "error_type": "NonFiniteLossError"})) == "unstable"
-    full = seen(*CASES_OF_FITS, result={"status": "failed", "error_type": "OSError"})
-    assert classify(full) == "fits"
+    no_epochs: tuple[Any, ...] = ([], [], [])
+    assert classify(compute(*no_epochs, result={"status": "failed", "error_type": "NonFiniteLossError"})) == "unstable"
+    disk_full = compute(*CURVES_OF_FITS, result={"status": "failed", "error_type": "OSError"})
+    assert classify(disk_full) == "fits"
 
 
-CASES_OF_FITS: tuple[Any, ...] = (curve(2.2, 0.2), curve(2.2, 0.3), FLAT)
+CURVES_OF_FITS: tuple[Any, ...] = (curve(2.2, 0.2), curve(2.2, 0.3), FLAT)
 
 
-def test_a_dose_is_a_multiple_of_the_usual_strength() -> None:
+def test_the_relative_strength_is_a_multiple_of_the_default() -> None:
     config = compose.load_config(["regularizer.dropout.fc=0.6", "strength=2"])
     assert relative_strength(config.regularizer["dropout"]) == pytest.approx(3)
-    assert seen(*CASES_OF_FITS, overrides=["regularizer.dropout.fc=0.6", "strength=2"]).relative_strength == pytest.approx(6)
+    assert compute(*CURVES_OF_FITS, overrides=["regularizer.dropout.fc=0.6", "strength=2"]).relative_strength == pytest.approx(6)
     assert relative_strength(config.regularizer["early_stopping"]) == 1
 
 
@@ -111,13 +111,13 @@ def test_a_dose_is_a_multiple_of_the_usual_strength() -> None:
     [[], ["regularizer=none"], ["strength=0"], ["model=vit_tiny", "regularizer=[swa,augment]"], ["data.label_noise=1.0"]],
     ids=" ".join,
 )
-def test_every_command_is_valid_and_is_another_run(regime: str, overrides: list[str]) -> None:
+def test_every_suggested_command_is_valid_and_is_another_run(regime: str, overrides: list[str]) -> None:
     config = compose.load_config(overrides)
-    for command in commands(regime, config):
+    for command in suggest_commands(regime, config):
         words = shlex.split(re.fullmatch(r'make train ARGS="(.*)"', command)[1])  # type: ignore[index]
         again = compose.load_config(words)
         assert again != config or (regime == "stopped too early" and "early_stopping" not in config.regularizer)
-    assert set(NEXT) == set(REGIMES)
+    assert set(SUGGESTIONS) == set(REGIMES)
 
 
 def test_a_run_folder_is_judged(finished_run: FinishedRun) -> None:
@@ -126,7 +126,7 @@ def test_a_run_folder_is_judged(finished_run: FinishedRun) -> None:
     assert verdict.regime == "underfits", "four steps teach nothing"
     assert verdict.evidence
     assert verdict.next
-    assert read(RunFolder.open(folder)).classes == 10
+    assert read_features(RunFolder.open(folder)).classes == 10
 
 
 def test_a_run_without_a_finished_epoch_is_not_judged_unless_its_loss_was_not_finite(tmp_path: Path) -> None:
@@ -145,14 +145,14 @@ def test_a_run_without_a_finished_epoch_is_not_judged_unless_its_loss_was_not_fi
 COMMITTED = Path(__file__).parent / "regimes.json"
 
 
-def test_nine_of_ten_runs_that_set_no_threshold_are_judged_right() -> None:
+def test_nine_of_ten_held_out_runs_are_classified_correctly() -> None:
     runs = json.loads(COMMITTED.read_text())["runs"]
     held_out = [r for r in runs if r["part"] == "held out"]
     assert len(held_out) >= 24
     assert {r["regime"] for r in held_out} == set(REGIMES)
-    known = {f.name for f in dataclasses.fields(Features)}
-    right = [
-        classify(Features(**{k: NAN if r["features"][k] is None else r["features"][k] for k in known})) == r["regime"]
+    names = {f.name for f in dataclasses.fields(Features)}
+    correct = [
+        classify(Features(**{k: NAN if r["features"][k] is None else r["features"][k] for k in names})) == r["regime"]
         for r in held_out
     ]
-    assert sum(right) >= 0.9 * len(right)
+    assert sum(correct) >= 0.9 * len(correct)

@@ -1,4 +1,4 @@
-"""A fault is a test that injects it for real; its marker is its row in `docs/survival.md`, and what the test holds it to."""
+"""Tests that inject real faults. The marker of a test is its row in `docs/survival.md`, and the test checks what it promises."""
 
 import json
 import re
@@ -24,29 +24,39 @@ RUN = "the whole run"
 
 
 class Fault:
-    """What `@pytest.mark.fault(what, says=…, code=…, keeps=…)` promises. In `says`, … stands for anything."""
+    """What `@pytest.mark.fault(what, says=…, code=…, keeps=…)` promises. In `says`, … stands for any text."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], says: str, code: int, keeps: str) -> None:
         self.folder, self.capsys, self.says, self.code, self.keeps = folder, capsys, says, code, keeps
 
-    def strikes(self, *overrides: str) -> dict[str, Any]:
-        """Train for a few steps in this process, and hold what happens to the promise. Returns result.json."""
+    def train(self, *overrides: str) -> dict[str, Any]:
+        """Train for a few steps in this process, and check the promise. Returns result.json."""
         code = main(["train", *FAST, "trainer=cpu", f"run_dir={self.folder}", *overrides])
-        return self.judge(code, self.capsys.readouterr().err)
+        return self.check(code, self.capsys.readouterr().err)
 
-    def judge(self, code: int, said: str) -> dict[str, Any]:
-        """Compare an ending with the promise."""
-        assert code == self.code, said
-        assert "Traceback" not in said
+    def check(self, code: int, stderr: str) -> dict[str, Any]:
+        """Compare the exit code, the messages and the run folder with the promise. Returns result.json."""
+        assert code == self.code, stderr
+        assert "Traceback" not in stderr
         if self.says:
             pattern = ".*".join(map(re.escape, self.says.split("…")))
-            assert len(re.findall(f"^.*{pattern}", said, re.MULTILINE)) == 1, f"one line says {self.says}, not: {said}"
+            lines = re.findall(f"^.*{pattern}", stderr, re.MULTILINE)
+            assert len(lines) == 1, f"expected one line with {self.says}, not: {stderr}"
         assert not list(self.folder.rglob("*.part"))
         file = self.folder / "result.json"
         result = json.loads(file.read_text()) if file.is_file() else {}
-        mends = code == 1 and result.get("error_type") != "NonFiniteLossError"  # which would come again
-        goes_on = mends and (self.folder / "checkpoints" / "last.ckpt").is_file()
-        assert not said or (f"go on with: regulo train --resume {shlex.quote(str(self.folder))}" in said) == goes_on
+        self._check_resume_hint(stderr, result)
+        self._check_folder(result)
+        return result
+
+    def _check_resume_hint(self, stderr: str, result: dict[str, Any]) -> None:
+        """The command that resumes the run is printed if there is a checkpoint and if the failure would not repeat itself."""
+        last = self.folder / "checkpoints" / "last.ckpt"
+        resumable = self.code == 1 and result.get("error_type") != "NonFiniteLossError" and last.is_file()
+        hint = f"go on with: regulo train --resume {shlex.quote(str(self.folder))}"
+        assert not stderr or (hint in stderr) == resumable
+
+    def _check_folder(self, result: dict[str, Any]) -> None:
         if self.keeps == NOTHING:
             assert result == {}
         elif self.keeps == RUN:
@@ -54,10 +64,9 @@ class Fault:
         else:
             assert (self.folder / "config.yaml").is_file()
         if self.keeps in (RUN, EPOCH):
-            kept = checkpoint_io.read_checkpoint(self.folder / "checkpoints" / "last.ckpt")
-            assert kept["epoch"] == (1 if self.keeps == RUN else 0)
-            assert all(tensor.isfinite().all() for tensor in kept["state_dict"].values())
-        return result
+            checkpoint = checkpoint_io.read_checkpoint(self.folder / "checkpoints" / "last.ckpt")
+            assert checkpoint["epoch"] == (1 if self.keeps == RUN else 0)
+            assert all(tensor.isfinite().all() for tensor in checkpoint["state_dict"].values())
 
 
 @pytest.fixture
@@ -67,19 +76,19 @@ def fault(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.Capture
 
 @pytest.fixture
 def in_epoch_1(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], object]], None]:
-    """Injects at the beginning of the second epoch, when one is kept."""
+    """A function that sets what happens at the start of epoch 1, after the checkpoint of epoch 0."""
 
-    def arrange(inject: Callable[[Any], object]) -> None:
-        plain = ClassificationModule.on_train_epoch_start
+    def register(inject: Callable[[Any], object]) -> None:
+        original = ClassificationModule.on_train_epoch_start
 
-        def begin(task: Any) -> None:
-            plain(task)
-            if task.current_epoch == 1:
-                inject(task)
+        def on_train_epoch_start(module: Any) -> None:
+            original(module)
+            if module.current_epoch == 1:
+                inject(module)
 
-        monkeypatch.setattr(ClassificationModule, "on_train_epoch_start", begin)
+        monkeypatch.setattr(ClassificationModule, "on_train_epoch_start", on_train_epoch_start)
 
-    return arrange
+    return register
 
 
 @pytest.fixture
@@ -87,33 +96,31 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MB."""
     path = tmp_path / "disk"
     path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", path], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no file system may be mounted here: {mounted.stderr.strip()}")
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", path], capture_output=True, text=True, check=False)
+    if mount.returncode:
+        pytest.skip(f"file systems cannot be mounted here: {mount.stderr.strip()}")
     yield path
     subprocess.run(["umount", "--lazy", path], check=True)
 
 
 def fill(disk: Path, leave: int) -> None:
-    """Leave so many bytes free."""
+    """Fill the disk until `leave` bytes are free."""
     import shutil
 
     (disk / "ballast").write_bytes(bytes(shutil.disk_usage(disk).free - leave))
     assert shutil.disk_usage(disk).free <= leave
 
 
-def images(root: Path, classes: str | tuple[str, ...] = "ab", n: int = 20, size: int = 16) -> Path:
+def make_images(root: Path, classes: str | tuple[str, ...] = "ab", n: int = 20, size: int = 16) -> Path:
     """A folder of `n` images per class."""
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for name in classes:
         (root / name).mkdir(parents=True)
         for i in range(n):
-            Image.fromarray(draw.integers(0, 256, (size, size, 3), dtype="uint8")).save(root / name / f"{i:02}.jpg")
+            Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype="uint8")).save(root / name / f"{i:02}.jpg")
     return root
 
 
-def of(root: Path) -> list[str]:
-    """Overrides: train on this folder."""
+def train_on(root: Path) -> list[str]:
+    """Overrides to train on this folder of images."""
     return ["data=image_folder", f"data.root={root}", "data.image_size=16", "data.batch_size=8", "trainer.limit_batches=null"]

@@ -1,4 +1,4 @@
-"""Disks that are full, gone or closed; names that are long or strange; clocks that go back."""
+"""Disks that are full, removed or read-only; long and strange names; a clock that is set back."""
 
 import datetime
 import os
@@ -24,18 +24,18 @@ from tests.faults.conftest import EPOCH, NOTHING, RUN, Fault, fill
 )
 def test_full_disk_under_a_checkpoint(fault: Fault, disk: Path, in_epoch_1: Any) -> None:
     fault.folder = disk / "run"
-    before = {}
+    checkpoints = {}
 
     def inject(task: Any) -> None:
-        before.update({p: p.read_bytes() for p in fault.folder.glob("checkpoints/*")})
+        checkpoints.update({p: p.read_bytes() for p in fault.folder.glob("checkpoints/*")})
         fill(disk, leave=32768)
 
     in_epoch_1(inject)
-    result = fault.strikes()
+    result = fault.train()
     assert result["status"] == "failed"
     assert "disk full" in result["error"]
-    assert len(before) == 2
-    assert {p: p.read_bytes() for p in fault.folder.glob("checkpoints/*")} == before, "the old checkpoints are untouched"
+    assert len(checkpoints) == 2
+    assert {p: p.read_bytes() for p in fault.folder.glob("checkpoints/*")} == checkpoints, "the old checkpoints are untouched"
 
 
 @pytest.mark.fault(
@@ -50,7 +50,7 @@ def test_full_disk_under_the_curves(fault: Fault, in_epoch_1: Any) -> None:
         (fault.folder / "metrics.csv").symlink_to("/dev/full")
 
     in_epoch_1(inject)
-    assert fault.strikes()["status"] == "failed"
+    assert fault.train()["status"] == "failed"
 
 
 @pytest.mark.fault(
@@ -63,16 +63,16 @@ def test_full_disk_under_the_result(fault: Fault, disk: Path, monkeypatch: pytes
     from regulo.__main__ import main
     from regulo.training import train
 
-    plain = train.final_evaluation
+    original = train.final_evaluation
 
-    def conclude(*parts: Any) -> Any:
-        result = plain(*parts)
+    def final_evaluation(*args: Any) -> Any:
+        result = original(*args)
         fill(disk, leave=0)
         return result
 
     fault.folder = disk / "run"
-    monkeypatch.setattr(train, "final_evaluation", conclude)
-    assert fault.strikes()["status"] == "running", "nobody can write what has become of it"
+    monkeypatch.setattr(train, "final_evaluation", final_evaluation)
+    assert fault.train()["status"] == "running", "the new status cannot be written"
     assert main(["evaluate", str(fault.folder), "val"]) == 0
 
 
@@ -85,7 +85,7 @@ def test_full_disk_under_wandb(fault: Fault, disk: Path, in_epoch_1: Any) -> Non
     fill(disk, leave=0)
     in_epoch_1(inject)
     try:
-        fault.strikes("logger=wandb")
+        fault.train("logger=wandb")
     finally:
         for wandb in (fault.folder / "wandb").glob("offline-run*"):
             subprocess.run(["umount", "--lazy", wandb], check=False)
@@ -97,9 +97,9 @@ def test_full_disk_under_wandb(fault: Fault, disk: Path, in_epoch_1: Any) -> Non
 def test_read_only_folder(fault: Fault, disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     fault.folder = disk / "run"
-    fault.strikes()
+    fault.train()
     fault.folder = disk
-    fault.strikes()
+    fault.train()
 
 
 @pytest.mark.fault(
@@ -110,9 +110,9 @@ def test_read_only_folder(fault: Fault, disk: Path) -> None:
 )
 def test_folder_becomes_read_only(fault: Fault, disk: Path, in_epoch_1: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     fault.folder = disk / "run"
-    monkeypatch.setattr(RunFolder, "lock", lambda self: nullcontext())  # mount would wait for its open file
+    monkeypatch.setattr(RunFolder, "lock", lambda self: nullcontext())  # mount would wait for the open lock file
     in_epoch_1(lambda _: subprocess.run(["mount", "-o", "remount,ro", disk], check=True))
-    assert fault.strikes()["status"] == "running", "nobody can write what has become of it"
+    assert fault.train()["status"] == "running", "the new status cannot be written"
 
 
 @pytest.mark.fault("The run folder is removed during training", says="run_dir: … has disappeared", code=1, keeps="nothing")
@@ -122,16 +122,16 @@ def test_folder_is_removed(fault: Fault, in_epoch_1: Any, capsys: pytest.Capture
 
     in_epoch_1(lambda _: shutil.rmtree(fault.folder))
     code = main(["train", *FAST, "trainer=cpu", f"run_dir={fault.folder}"])
-    said = capsys.readouterr().err
-    assert code == fault.code, said
-    assert "has disappeared" in said
+    stderr = capsys.readouterr().err
+    assert code == fault.code, stderr
+    assert "has disappeared" in stderr
 
 
 @pytest.mark.fault("`run_dir` lies below a file", says="run_dir: … cannot be a folder: Not a directory", code=2, keeps=NOTHING)
 def test_run_dir_below_a_file(fault: Fault, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     fault.folder = tmp_path / "file" / "run"
-    fault.strikes()
+    fault.train()
 
 
 @pytest.mark.fault(
@@ -140,31 +140,31 @@ def test_run_dir_below_a_file(fault: Fault, tmp_path: Path) -> None:
 def test_run_dir_is_taken(fault: Fault) -> None:
     fault.folder.mkdir()
     (fault.folder / "config.yaml").touch()
-    fault.strikes()
+    fault.train()
     assert os.listdir(fault.folder) == ["config.yaml"]
 
 
 @pytest.mark.fault("Runs are started at once, in one second", says="", code=0, keeps="a folder for each")
 def test_runs_in_one_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    made: list[Path] = []
-    refused: list[Exception] = []
-    together = threading.Barrier(16)
+    folders: list[Path] = []
+    errors: list[Exception] = []
+    barrier = threading.Barrier(16)
 
-    def start(wanted: str | None) -> None:
-        together.wait()
+    def create(name: str | None) -> None:
+        barrier.wait()
         try:
-            made.append(run_dir.RunFolder.create(wanted, "x").path)
-        except run_dir.InputError as refusal:
-            refused.append(refusal)
+            folders.append(run_dir.RunFolder.create(name, "x").path)
+        except run_dir.InputError as error:
+            errors.append(error)
 
-    threads = [threading.Thread(target=start, args=(wanted,)) for wanted in [None] * 8 + ["wanted"] * 8]
+    threads = [threading.Thread(target=create, args=(name,)) for name in [None] * 8 + ["same"] * 8]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(made)) == len(made) == 9, "eight of their own, and one of the eight that want the same"
-    assert len(refused) == 7
+    assert len(set(folders)) == len(folders) == 9, "eight default folders, and one of the eight requests for the same folder"
+    assert len(errors) == 7
 
 
 @pytest.mark.fault("The clock is set back", says="", code=0, keeps=RUN)
@@ -172,8 +172,8 @@ def test_clock_set_back(fault: Fault, tmp_path: Path, monkeypatch: pytest.Monkey
     import time
 
     def inject(task: Any) -> None:
-        real = time.time
-        monkeypatch.setattr(time, "time", lambda: real() - 86400 * 365)
+        original = time.time
+        monkeypatch.setattr(time, "time", lambda: original() - 86400 * 365)
 
     class Past(datetime.datetime):
         @classmethod
@@ -181,7 +181,7 @@ def test_clock_set_back(fault: Fault, tmp_path: Path, monkeypatch: pytest.Monkey
             return cls(1999, 12, 31, 23, 59, 59)
 
     in_epoch_1(inject)
-    result = fault.strikes()
+    result = fault.train()
     assert 0 < result["fit_seconds"] < 86400
     assert result["images_per_second"] > 0
     monkeypatch.chdir(tmp_path)
@@ -198,7 +198,7 @@ def test_strange_run_dir(name: str, fault: Fault, tmp_path: Path) -> None:
     fault.folder = tmp_path / name
     quoted = '"' + str(fault.folder) + '"'
     code = main(["train", "debug=fast", "model.width=4", "data.num_workers=0", "trainer=cpu", f"run_dir={quoted}"])
-    fault.judge(code, "")
+    fault.check(code, "")
     assert main(["evaluate", str(fault.folder), "val"]) == 0
 
 
@@ -208,11 +208,11 @@ def test_strange_run_dir(name: str, fault: Fault, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x" * 256, "x" * 200 + "/x" * 1990], ids=["name", "path"])
 def test_too_long_run_dir(name: str, fault: Fault, tmp_path: Path) -> None:
     fault.folder = tmp_path / "run"
-    fault.strikes(f"run_dir={tmp_path / name}")
+    fault.train(f"run_dir={tmp_path / name}")
 
 
 @pytest.mark.fault(
     "`run_dir` holds control characters", says="run_dir: … has a character that cannot be shown", code=2, keeps=NOTHING
 )
 def test_run_dir_is_no_text(fault: Fault, tmp_path: Path) -> None:
-    fault.strikes(f'run_dir="{tmp_path}/a\nb"')
+    fault.train(f'run_dir="{tmp_path}/a\nb"')

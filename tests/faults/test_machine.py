@@ -1,4 +1,4 @@
-"""Memory that is used up, loader processes that are killed, and bugs."""
+"""Memory that runs out, loader processes that are killed, and bugs."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ from torch.utils.data import get_worker_info
 from regulo.training import autotune
 from regulo.training.module import ClassificationModule
 from tests.conftest import FAST
-from tests.faults.conftest import EPOCH, SETTINGS, Fault, images, of
+from tests.faults.conftest import EPOCH, SETTINGS, Fault, make_images, train_on
 
 FULL_MEMORY = """
 import resource, sys
@@ -25,27 +25,28 @@ from pathlib import Path
 from regulo.__main__ import main
 from regulo.training.module import ClassificationModule
 
-plain = ClassificationModule.on_train_epoch_start
+original = ClassificationModule.on_train_epoch_start
 
-def begin(self):
-    plain(self)
+def on_train_epoch_start(self):
+    original(self)
     if self.current_epoch == 1:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + 2**25
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
-ClassificationModule.on_train_epoch_start = begin
+ClassificationModule.on_train_epoch_start = on_train_epoch_start
 sys.exit(main(sys.argv[1:]))
 """
 
 
-def in_a_process(command: list[str]) -> tuple[int, str]:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    return done.returncode, done.stderr
+def run_process(command: list[str]) -> tuple[int, str]:
+    """Exit code and stderr of a command."""
+    process = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    return process.returncode, process.stderr
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks into /proc")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 @pytest.mark.fault(
     "The machine's memory is used up",
     says="regulo: the run failed: data.batch_size: out of memory with 1000 images per step and device — try data.batch_size=500",
@@ -54,8 +55,8 @@ def in_a_process(command: list[str]) -> tuple[int, str]:
 )
 def test_out_of_memory(fault: Fault) -> None:
     overrides = ["trainer=cpu", "data.batch_size=1000", "model.width=16", "regularizer=none", f"run_dir={fault.folder}"]
-    code, said = in_a_process([sys.executable, "-c", FULL_MEMORY, "train", *FAST, *overrides])
-    assert fault.judge(code, said)["error_type"] == "RuntimeError"
+    code, stderr = run_process([sys.executable, "-c", FULL_MEMORY, "train", *FAST, *overrides])
+    assert fault.check(code, stderr)["error_type"] == "RuntimeError"
 
 
 @pytest.mark.fault(
@@ -69,7 +70,7 @@ def test_out_of_gpu_memory(fault: Fault, in_epoch_1: Any, monkeypatch: pytest.Mo
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB")
 
     in_epoch_1(lambda task: monkeypatch.setattr(task.classifier.model, "forward", forward))
-    assert fault.strikes()["error_type"] == "OutOfMemoryError"
+    assert fault.train()["error_type"] == "OutOfMemoryError"
 
 
 @pytest.mark.fault(
@@ -79,12 +80,11 @@ def test_out_of_gpu_memory(fault: Fault, in_epoch_1: Any, monkeypatch: pytest.Mo
     keeps="nothing was started",
 )
 def test_out_of_memory_before_training(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose_fastest(*_: Any) -> None:
+        torch.empty(2**50)  # a petabyte, from the real allocator
 
-    def choose(*_: Any) -> None:
-        torch.empty(2**50)  # a petabyte, of a real allocator
-
-    monkeypatch.setattr(autotune, "choose_fastest", choose)
-    fault.strikes("trainer.precision=auto")
+    monkeypatch.setattr(autotune, "choose_fastest", choose_fastest)
+    fault.train("trainer.precision=auto")
 
 
 @pytest.mark.fault(
@@ -94,22 +94,22 @@ def test_out_of_memory_before_training(fault: Fault, monkeypatch: pytest.MonkeyP
     keeps=EPOCH,
 )
 def test_killed_worker(fault: Fault, tmp_path: Path, in_epoch_1: Any) -> None:
-    killed: list[int] = []
+    pids: list[int] = []
+    times: list[float] = []
 
     def inject(task: Any) -> None:
-        killed.append(multiprocessing.active_children()[0].pid or 0)
-        os.kill(killed[0], signal.SIGKILL)
-        since.append(time.perf_counter())
+        pids.append(multiprocessing.active_children()[0].pid or 0)
+        os.kill(pids[0], signal.SIGKILL)
+        times.append(time.perf_counter())
 
-    since: list[float] = []
     in_epoch_1(inject)
-    result = fault.strikes(*of(images(tmp_path / "images", n=30)), "data.num_workers=2")
-    assert time.perf_counter() - since[0] < 60
-    assert f"(pid {killed[0]}) was killed: Killed" in result["error"] or "ended unexpectedly" in result["error"], result
-    end = time.monotonic() + 20
-    while multiprocessing.active_children() and time.monotonic() < end:
+    result = fault.train(*train_on(make_images(tmp_path / "images", n=30)), "data.num_workers=2")
+    assert time.perf_counter() - times[0] < 60
+    assert f"(pid {pids[0]}) was killed: Killed" in result["error"] or "ended unexpectedly" in result["error"], result
+    deadline = time.monotonic() + 20
+    while multiprocessing.active_children() and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not multiprocessing.active_children(), "no orphans"
+    assert not multiprocessing.active_children(), "no loader process is left"
 
 
 @pytest.mark.long
@@ -124,20 +124,20 @@ def test_full_shared_memory(fault: Fault, tmp_path: Path) -> None:
     small = "mount -t tmpfs -o size=64k tmpfs /dev/shm && exec"
     overrides = ["trainer=cpu", "data.batch_size=512", "data.num_workers=2", f"run_dir={fault.folder}"]
     train = [sys.executable, "-m", "regulo", "train", *[o for o in FAST if "workers" not in o], *overrides]
-    fault.judge(*in_a_process(["unshare", "-m", "sh", "-c", f'{small} "$@"', "sh", *train]))
+    fault.check(*run_process(["unshare", "-m", "sh", "-c", f'{small} "$@"', "sh", *train]))
 
 
 @pytest.mark.fault("The model, an extension or the framework has a bug", says="a traceback", code=1, keeps=EPOCH)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bug(workers: int, fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_epoch_1: Any) -> None:
-    def step(*_: Any) -> None:
+    def training_step(*_: Any) -> None:
         raise ZeroDivisionError("a bug\nof two lines")
 
-    in_epoch_1(lambda _: monkeypatch.setattr(ClassificationModule, "training_step", step))
-    with pytest.raises(ZeroDivisionError):  # which Python shows, and ends with 1
-        fault.strikes(f"data.num_workers={workers}")
+    in_epoch_1(lambda _: monkeypatch.setattr(ClassificationModule, "training_step", training_step))
+    with pytest.raises(ZeroDivisionError):  # Python prints it, and exits with 1
+        fault.train(f"data.num_workers={workers}")
     fault.says = ""
-    result = fault.judge(1, "")
+    result = fault.check(1, "")
     assert (result["status"], result["error_type"], result["error"]) == ("failed", "ZeroDivisionError", "a bug")
 
 
@@ -145,15 +145,15 @@ def test_a_bug(workers: int, fault: Fault, tmp_path: Path, monkeypatch: pytest.M
 def test_a_bug_in_a_worker(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     from regulo.data.components.dataset import BatchedImages
 
-    real = BatchedImages._image
+    original = BatchedImages._image
 
-    def image(self: BatchedImages, *key: Any) -> Any:
+    def _image(self: BatchedImages, *key: Any) -> Any:
         if get_worker_info() is not None:
             raise ZeroDivisionError("a bug")
-        return real(self, *key)
+        return original(self, *key)
 
-    monkeypatch.setattr(BatchedImages, "_image", image)
+    monkeypatch.setattr(BatchedImages, "_image", _image)
     with pytest.raises(ZeroDivisionError):
-        fault.strikes("data.num_workers=2")
+        fault.train("data.num_workers=2")
     fault.says = ""
-    assert fault.judge(1, "")["error"] == "ZeroDivisionError: a bug"
+    assert fault.check(1, "")["error"] == "ZeroDivisionError: a bug"

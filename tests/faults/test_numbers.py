@@ -16,7 +16,7 @@ from tests.faults.conftest import EPOCH, NOTHING, SETTINGS, Fault
     keeps=SETTINGS,
 )
 def test_too_high_a_rate(fault: Fault) -> None:
-    fault.strikes("optim.lr=1e30")
+    fault.train("optim.lr=1e30")
 
 
 @pytest.mark.fault(
@@ -29,14 +29,14 @@ def test_too_high_a_rate(fault: Fault) -> None:
 def test_loss(value: str, fault: Fault, in_epoch_1: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from regulo.regularizers.components import plan
 
-    real = plan.Plan.loss
+    original = plan.Plan.loss
 
     def loss(self: Any, *arguments: Any) -> Any:
-        total, parts = real(self, *arguments)
+        total, parts = original(self, *arguments)
         return total * float(value), {name: part * float(value) for name, part in parts.items()}
 
     in_epoch_1(lambda _: monkeypatch.setattr(plan.Plan, "loss", loss))
-    fault.strikes()
+    fault.train()
 
 
 @pytest.mark.fault(
@@ -59,7 +59,7 @@ def test_gradients(value: str, more: str, fault: Fault, in_epoch_1: Any) -> None
         next(task.parameters()).register_hook(lambda gradient: torch.full_like(gradient, float(value)))
 
     in_epoch_1(inject)
-    fault.strikes(more)
+    fault.train(more)
 
 
 @pytest.mark.fault(
@@ -70,7 +70,7 @@ def test_gradients(value: str, more: str, fault: Fault, in_epoch_1: Any) -> None
 )
 def test_inputs(fault: Fault, in_epoch_1: Any) -> None:
     in_epoch_1(lambda task: task.classifier.mean.fill_(float("nan")))
-    fault.strikes()
+    fault.train()
 
 
 MOBILENET = ["model=torchvision", "~model.width", "model.architecture=mobilenet_v3_small", "model.small_stem=false"]
@@ -88,7 +88,7 @@ def test_pretrained_nan(fault: Fault, tmp_path: Path) -> None:
     weights = mobilenet_v3_small().state_dict()
     weights["features.0.0.weight"][0] = float("nan")
     torch.save(weights, tmp_path / "weights.pth")
-    fault.strikes(*MOBILENET, f"model.weights={tmp_path / 'weights.pth'}")
+    fault.train(*MOBILENET, f"model.weights={tmp_path / 'weights.pth'}")
 
 
 @pytest.mark.fault(
@@ -101,4 +101,4 @@ def test_pretrained_nan(fault: Fault, tmp_path: Path) -> None:
 def test_pretrained_torn(left: int, fault: Fault, tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1000)}, tmp_path / "weights.pth")
     (tmp_path / "weights.pth").write_bytes((tmp_path / "weights.pth").read_bytes()[:left])
-    fault.strikes(*MOBILENET, f"model.weights={tmp_path / 'weights.pth'}")
+    fault.train(*MOBILENET, f"model.weights={tmp_path / 'weights.pth'}")

@@ -1,4 +1,4 @@
-"""A W&B server that refuses, hangs or dies: a real client against a server on this machine."""
+"""A W&B server that refuses, hangs or dies: the real client with a server on this machine."""
 
 import csv
 import os
@@ -15,43 +15,39 @@ import pytest
 
 from regulo.tracking import wandb_logger
 from tests.faults.conftest import NOTHING, RUN, SETTINGS, Fault
-from tests.faults.wandb_server import Server, serving
+from tests.faults.wandb_server import Server, serve
 
 LOST = "wandb: WARNING Fatal error while uploading data. Some run data will not be synced, but it will still be written to disk."
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
-    """A server in some mood, which the environment names."""
+    """A function that starts a server in some mood; the environment points to it."""
 
     @contextmanager
-    def serve(mood: str) -> Iterator[Server]:
-        with serving(mood) as server:
+    def start_server(mood: str) -> Iterator[Server]:
+        with serve(mood) as server:
             monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
             monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
             yield server
 
     import wandb
 
-    wandb.teardown()  # an earlier test's service knows another server
-    yield serve
+    wandb.teardown()  # the service of an earlier test uses another server
+    yield start_server
     wandb.teardown()
 
 
-def rows(folder: Path) -> int:
+def count_rows(folder: Path) -> int:
+    """Rows of metrics.csv with a training loss."""
     return sum(1 for row in csv.DictReader((folder / "metrics.csv").read_text().splitlines()) if row["train/loss"])
 
 
-def test_the_server_of_these_tests_is_one(fault_free_run: Any, server: Any) -> None:
-    with server("well") as well:
-        folder, result = fault_free_run("logger=wandb_online")
+def test_a_run_reaches_the_server_of_these_tests(run: Any, server: Any) -> None:
+    with server("well") as healthy_server:
+        folder, result = run("logger=wandb_online")
         assert result["status"] == "done"
-        assert well.rows >= rows(folder) == 4
-
-
-@pytest.fixture
-def fault_free_run(run: Any) -> Any:
-    return run
+        assert healthy_server.rows >= count_rows(folder) == 4
 
 
 @pytest.mark.fault(
@@ -63,7 +59,7 @@ def fault_free_run(run: Any) -> Any:
 def test_hangs_before(fault: Fault, server: Any) -> None:
     with server("hangs"):
         start = time.perf_counter()
-        fault.strikes("logger=wandb_online")
+        fault.train("logger=wandb_online")
         assert time.perf_counter() - start < 10
 
 
@@ -76,7 +72,7 @@ def test_hangs_before(fault: Fault, server: Any) -> None:
 def test_refuses(fault: Fault, server: Any) -> None:
     with server("refuses"):
         start = time.perf_counter()
-        fault.strikes("logger=wandb_online")
+        fault.train("logger=wandb_online")
         assert time.perf_counter() - start < 30
 
 
@@ -89,7 +85,7 @@ def test_refuses(fault: Fault, server: Any) -> None:
 def test_hangs_at_the_beginning(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wandb_logger, "START_TIMEOUT", 2.0)
     with server("hangs at work"):
-        fault.strikes("logger=wandb_online")
+        fault.train("logger=wandb_online")
 
 
 @pytest.mark.parametrize(
@@ -107,37 +103,37 @@ def test_address(address: str, fault: Fault, monkeypatch: pytest.MonkeyPatch) ->
         threading.Thread(target=speak_no_http, args=(other,), daemon=True).start()
         address = address.replace("PORT", str(other.getsockname()[1])).replace("//", "//me:secret@")
         monkeypatch.setenv("WANDB_BASE_URL", address)
-        fault.strikes("logger=wandb_online")
+        fault.train("logger=wandb_online")
 
 
 def speak_no_http(server: socket.socket) -> None:
-    with server.accept()[0] as line:
-        line.recv(1)
-        line.sendall(b"220 ready\r\n")
+    with server.accept()[0] as connection:
+        connection.recv(1)
+        connection.sendall(b"220 ready\r\n")
 
 
-@pytest.mark.fault("W&B's own process is killed", says="regulo: W&B has gone", code=0, keeps=RUN)
+@pytest.mark.fault("W&B's own process is killed", says="regulo: the W&B process has ended", code=0, keeps=RUN)
 def test_its_process_is_killed(fault: Fault, in_epoch_1: Any) -> None:
     def kill() -> None:
-        mine = f"\nPPid:\t{os.getpid()}\n"
+        parent = f"\nPPid:\t{os.getpid()}\n"
         status = [p.read_text() for p in Path("/proc").glob("[0-9]*/status")]
-        (core,) = [s for s in status if s.startswith("Name:\twandb-core") and mine in s]
+        (core,) = [s for s in status if s.startswith("Name:\twandb-core") and parent in s]
         os.kill(int(core.partition("\nPid:\t")[2].split()[0]), signal.SIGKILL)
 
     in_epoch_1(lambda _: kill())
-    fault.strikes("logger=wandb")
-    assert rows(fault.folder) == 4
+    fault.train("logger=wandb")
+    assert count_rows(fault.folder) == 4
 
 
 @pytest.mark.fault("W&B's server dies during the run", says=LOST, code=0, keeps=RUN)
 def test_dies(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epoch_1: Any) -> None:
     monkeypatch.setattr(wandb_logger, "FINISH_TIMEOUT", 8.0)
-    with server("well") as victim:
-        in_epoch_1(lambda _: victim.die())
+    with server("well") as wandb_server:
+        in_epoch_1(lambda _: wandb_server.die())
         start = time.perf_counter()
-        fault.strikes("logger=wandb_online")
+        fault.train("logger=wandb_online")
         assert time.perf_counter() - start < 120
-        assert rows(fault.folder) == 4
+        assert count_rows(fault.folder) == 4
         assert list(fault.folder.glob("wandb/run-*/*.wandb")), "the copy that `wandb sync` sends"
 
 
@@ -145,9 +141,9 @@ def test_dies(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epo
 @pytest.mark.fault("W&B's server hangs during the run", says=LOST, code=0, keeps=RUN)
 def test_hangs_during(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epoch_1: Any) -> None:
     monkeypatch.setattr(wandb_logger, "FINISH_TIMEOUT", 8.0)
-    with server("well") as victim:
-        in_epoch_1(lambda _: setattr(victim, "mood", "hangs"))
+    with server("well") as wandb_server:
+        in_epoch_1(lambda _: setattr(wandb_server, "mood", "hangs"))
         start = time.perf_counter()
-        fault.strikes("logger=wandb_online")
+        fault.train("logger=wandb_online")
         assert time.perf_counter() - start < 120
-        assert rows(fault.folder) == 4
+        assert count_rows(fault.folder) == 4

@@ -1,4 +1,4 @@
-"""A W&B server of a few lines, on this machine, that can be told to refuse, to hang or to die."""
+"""A small W&B server on this machine that can refuse, hang or die."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ RUN = {
     "historyLineCount": 0,
     "project": {"id": "p", "name": "regulo", "entity": {"id": "e", "name": "somebody"}},
 }
-ANSWERS = {
+RESPONSES = {
     "upsertBucket": {"upsertBucket": {"bucket": RUN, "inserted": True}},
     "viewer": {"viewer": {"id": "v", "entity": "somebody", "username": "somebody", "flags": "{}", "teams": {"edges": []}}},
     "createRunFiles": {"createRunFiles": {"runID": "UnVu", "uploadHeaders": [], "files": []}},
@@ -25,36 +25,36 @@ ANSWERS = {
 
 
 class Server(ThreadingHTTPServer):
-    """`mood`: "well"; "refuses" every key; "hangs" whatever it is asked; "hangs at work", but greets."""
+    """`mood`: "well"; "refuses" every key; "hangs" at every request; "hangs at work": at POST requests only."""
 
     daemon_threads = True
     mood = "well"
     rows = 0
-    """rows of metrics received"""
+    """number of rows of metrics received"""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.closed = threading.Event()
 
     def die(self) -> None:
-        """Answer no more, and refuse connections."""
+        """Stop answering, and refuse connections."""
         self.mood = "hangs"
         self.shutdown()
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
+        """Does nothing: a client that disconnects is no error."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request."""
+    """Handles one request."""
 
     server: Server
 
     def do_GET(self) -> None:
         if self.server.mood == "hangs":
             self.server.closed.wait()
-        self._say({})
+        self._respond({})
 
     do_PUT = do_GET
 
@@ -63,15 +63,15 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.mood.startswith("hangs"):
             self.server.closed.wait()
         if self.server.mood == "refuses":
-            self._say({"errors": [{"message": "user is not logged in"}]}, 401)
+            self._respond({"errors": [{"message": "user is not logged in"}]}, 401)
         elif self.path.endswith("file_stream"):
             self.server.rows += len(body.get("files", {}).get("wandb-history.jsonl", {}).get("content", []))
-            self._say({"exitcode": None, "limits": {}})
+            self._respond({"exitcode": None, "limits": {}})
         else:
             query = body.get("query", "")
-            self._say({"data": next((answer for name, answer in ANSWERS.items() if name in query), {})})
+            self._respond({"data": next((response for name, response in RESPONSES.items() if name in query), {})})
 
-    def _say(self, content: Any, code: int = 200) -> None:
+    def _respond(self, content: Any, code: int = 200) -> None:
         text = json.dumps(content).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
@@ -80,12 +80,12 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing."""
+        """Does nothing: requests are not logged."""
 
 
 @contextmanager
-def serving(mood: str) -> Iterator[Server]:
-    """Within: a server listens on 127.0.0.1, port `server_port`."""
+def serve(mood: str) -> Iterator[Server]:
+    """Context with a server on 127.0.0.1, port `server_port`."""
     server = Server()
     server.mood = mood
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()

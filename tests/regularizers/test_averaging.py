@@ -24,7 +24,7 @@ from regulo.tracking.checkpoint_io import load_final_checkpoint, load_weights, r
 from regulo.training.checkpointing import checkpoint_callbacks
 from regulo.training.module import ClassificationModule
 from tests.conftest import GREY, build_model, images_of
-from tests.test_task import batches, fit, task
+from tests.test_module import fit, make_batches, make_module
 
 State = dict[str, torch.Tensor]
 GOAL = Goal("val/loss", "min")
@@ -69,14 +69,14 @@ class Run:
                 run.losses.append(float(trainer.callback_metrics["val/loss"]))
 
         self.plan = Plan([technique])
-        self.task = task("none", SGD(lr=0.1, schedule="constant", warmup=0.0))
+        self.task = make_module("none", SGD(lr=0.1, schedule="constant", warmup=0.0))
         self.task.plan = self.plan
         self.task.checkpoint_extra = {"config": {"trainer": {"max_epochs": epochs}}}
         callbacks = self.plan.callbacks(GOAL)
         (self.averaging,) = callbacks
         assert isinstance(self.averaging, WeightAveragingCallback)
         callbacks = [*callbacks, Look(), *checkpoint_callbacks(folder, GOAL, TrainerConfig(), StopRequest(None))]
-        fit(self.task, batches(per_epoch), callbacks=callbacks, max_epochs=epochs, enable_checkpointing=True, **options)
+        fit(self.task, make_batches(per_epoch), callbacks=callbacks, max_epochs=epochs, enable_checkpointing=True, **options)
         self.last, self.best = read_checkpoint(folder / "last.ckpt"), read_checkpoint(folder / "best.ckpt")
 
 
@@ -109,7 +109,7 @@ def test_ema_is_its_weighted_sum_with_the_warm_up(half_life: float, steps: int) 
         with torch.no_grad():
             model.weight.copy_(torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(t)))
         states.append(model.weight.detach().clone())
-        averaging.take(model, ema.weight(averaging.count, (t + 1) / steps, steps))
+        averaging.update_average(model, ema.weight(averaging.count, (t + 1) / steps, steps))
     torch.testing.assert_close(averaging.average["weight"], ema_by_hand(states, half_life * steps), rtol=1e-10, atol=1e-12)
 
 
@@ -128,7 +128,7 @@ def test_at_strength_0_the_average_is_the_last_state_bit_for_bit() -> None:
     for _ in range(3):
         model(images_of(GREY))
         nn.init.normal_(model.head.weight)  # type: ignore[union-attr, arg-type]
-        averaging.take(model, ema.weight(averaging.count, 0.1, 10))  # type: ignore[union-attr]
+        averaging.update_average(model, ema.weight(averaging.count, 0.1, 10))  # type: ignore[union-attr]
     assert all(t.equal(averaging.average[n]) for n, t in model.state_dict().items())
     none = SWA().with_strength(0)
     assert all(none.weight(0, p / 10, 10) is None for p in range(11))  # type: ignore[union-attr]
@@ -139,7 +139,7 @@ def test_counters_are_copied_and_not_averaged() -> None:
     averaging = WeightAveragingCallback(EMA(half_life=1.0).weight)
     for t in range(20):
         model(images_of(GREY))
-        averaging.take(model, EMA(half_life=1.0).weight(t, 0.5, 100))
+        averaging.update_average(model, EMA(half_life=1.0).weight(t, 0.5, 100))
     assert averaging.average["norm.num_batches_tracked"] == 20
     assert averaging.average["norm.num_batches_tracked"].dtype == torch.int64
     assert not averaging.average["norm.running_mean"].equal(model.norm.running_mean)  # type: ignore[union-attr, arg-type]
@@ -252,7 +252,7 @@ def test_a_run_hands_on_the_mean_and_it_scores_as_it_was_validated(swa: Run, tmp
     torch.save(swa.last, tmp_path / "last.ckpt")
     classifier = copy.deepcopy(swa.task.classifier).eval()
     load_weights(classifier, load_final_checkpoint(Folder(), swa.plan.keeps_best))  # type: ignore[arg-type]
-    batch = batches(1)[0]
+    batch = make_batches(1)[0]
     with torch.no_grad():
         loss = nn.functional.cross_entropy(classifier(batch.images), batch.labels).item()
     assert loss == pytest.approx(swa.losses[-1], rel=1e-5)
@@ -292,20 +292,20 @@ def test_ema_runs_beside_early_stopping() -> None:
 
 
 def test_averaging_does_not_touch_training(ema: Run, swa: Run) -> None:
-    alone: ClassificationModule = task("none", SGD(lr=0.1, schedule="constant", warmup=0.0))
-    fit(alone, batches(3), max_epochs=3)
+    alone: ClassificationModule = make_module("none", SGD(lr=0.1, schedule="constant", warmup=0.0))
+    fit(alone, make_batches(3), max_epochs=3)
     for run in (ema, swa):  # of 3 and 4 epochs
         same(run.steps[8], snapshot(alone.classifier), rtol=1e-3, atol=1e-5)  # sums may be ordered otherwise
         same(run.steps[-1], snapshot(run.task.classifier), rtol=0, atol=0)
 
 
 def test_averaging_waits_for_nothing() -> None:
-    from tests.test_task import Waits
+    from tests.test_module import SyncCounter
 
     model = build_model("resnet_small", GREY)
     averaging = WeightAveragingCallback(EMA().weight)
-    with Waits() as waits:
+    with SyncCounter() as waits:
         for t in range(3):
-            averaging.take(model, EMA().weight(t, 0.1, 100))
+            averaging.update_average(model, EMA().weight(t, 0.1, 100))
         averaging.swap(model)
     assert waits.count == 0

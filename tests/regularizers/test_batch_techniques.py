@@ -108,10 +108,10 @@ def test_noise_fills_exactly_what_zero_would_and_is_standard_normal() -> None:
 @pytest.mark.formula("random_erasing")
 def test_squares_are_those_of_the_cutout_paper() -> None:
     size, length = (20, 32), 8
-    centres = rng().random((300, 2))
-    ours = squares(np.full(300, length**2 / (20 * 32)), centres, size)
-    for centre, box in zip(centres, ours, strict=True):  # the loop of the paper's code
-        y, x = int(centre[0] * size[0]), int(centre[1] * size[1])
+    centers = rng().random((300, 2))
+    ours = squares(np.full(300, length**2 / (20 * 32)), centers, size)
+    for center, box in zip(centers, ours, strict=True):  # the loop of the paper's code
+        y, x = int(center[0] * size[0]), int(center[1] * size[1])
         y1, y2 = np.clip(y - length // 2, 0, size[0]), np.clip(y + length // 2, 0, size[0])
         x1, x2 = np.clip(x - length // 2, 0, size[1]), np.clip(x + length // 2, 0, size[1])
         assert box.tolist() == [y1, y2, x1, x2]
@@ -189,7 +189,7 @@ def network() -> nn.Sequential:
 
 
 def shares(model: nn.Module) -> list[float]:
-    return [m.share.value.item() for m in model.modules() if isinstance(m, Mixer)]
+    return [m.partner_weight.value.item() for m in model.modules() if isinstance(m, Mixer)]
 
 
 def bound(technique: ManifoldMixup, model: nn.Module, facts: DatasetInfo) -> ManifoldMixup:
@@ -276,7 +276,7 @@ def test_a_mixer_rests_until_it_is_its_turn_in_a_step(name: str) -> None:
 
 def test_a_mixed_hidden_state_keeps_its_type() -> None:
     mixer = Mixer().train()
-    mixer.share.value.fill_(0.25)
+    mixer.partner_weight.value.fill_(0.25)
     for dtype in (torch.float32, torch.bfloat16, torch.float64):
         h = torch.tensor([[4.0], [8.0]], dtype=dtype)
         assert mixer(h).dtype == dtype

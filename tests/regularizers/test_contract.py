@@ -278,7 +278,7 @@ def test_strength_0_is_absence_bit_for_bit(name: str) -> None:
     assert not plan.calibrates
 
 
-@pytest.mark.parametrize("name", [n for n in TECHNIQUES if registry.get_plugin("regularizer", n).scales])
+@pytest.mark.parametrize("name", [n for n in TECHNIQUES if registry.get_plugin("regularizer", n).strength_fields])
 def test_with_all_that_it_scales_at_0_it_does_nothing_bit_for_bit(name: str) -> None:
     r = technique(name)
     zeros = {f: type(getattr(r, f))(0) for f in r.strength_fields if getattr(r, f) is not None}

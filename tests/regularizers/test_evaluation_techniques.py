@@ -27,7 +27,7 @@ from regulo.regularizers.base import Goal, used_hooks
 from regulo.regularizers.components.plan import Plan, find_conflicts
 from regulo.regularizers.dropout import Dropout
 from regulo.regularizers.early_stopping import EarlyStopping
-from regulo.regularizers.mc_dropout import MCDropout, summary
+from regulo.regularizers.mc_dropout import MCDropout, summarize_passes
 from regulo.regularizers.temperature_scaling import TemperatureScaling, temperature
 from regulo.tracking import checkpoint_io
 from regulo.tracking.run_dir import RunFolder
@@ -71,44 +71,44 @@ def test_mc_dropout_converges_to_the_mean_over_all_masks() -> None:
         mean, total, mutual = enumerated(net, x)
         torch.manual_seed(0)
         samples = 3000
-        given = MCDropout.model_construct(samples=samples).infer(net, x)
-    assert given["logits"].dtype == torch.float32
-    error = (given["logits"].double().exp() - mean).abs().max()
+        outputs = MCDropout.model_construct(samples=samples).infer(net, x)
+    assert outputs["logits"].dtype == torch.float32
+    error = (outputs["logits"].double().exp() - mean).abs().max()
     assert error < 4.5 * 0.5 / samples**0.5, "a mean of numbers in [0, 1] has a standard error of .5 / √S at most"
-    torch.testing.assert_close(given["entropy"].double(), total, atol=0.04, rtol=0)
-    torch.testing.assert_close(given["mutual_information"].double(), mutual, atol=0.04, rtol=0)
+    torch.testing.assert_close(outputs["entropy"].double(), total, atol=0.04, rtol=0)
+    torch.testing.assert_close(outputs["mutual_information"].double(), mutual, atol=0.04, rtol=0)
     assert (mutual > 0.05).any(), "the masks do disagree"
 
 
 @pytest.mark.formula("mc_dropout")
 def test_entropy_and_mutual_information_are_their_formulas() -> None:
     p = torch.tensor([[[1.0, 0.0], [0.5, 0.5], [0.9, 0.1]], [[0.0, 1.0], [0.5, 0.5], [0.6, 0.4]]], dtype=torch.float64)
-    given = summary(p.clamp(min=1e-300).log())
+    outputs = summarize_passes(p.clamp(min=1e-300).log())
     h = lambda q: -(q * np.log(q) + (1 - q) * np.log(1 - q))  # noqa: E731
-    torch.testing.assert_close(given["logits"].exp(), p.mean(0))
+    torch.testing.assert_close(outputs["logits"].exp(), p.mean(0))
     expected = torch.tensor([np.log(2), np.log(2), h(0.75)])
-    torch.testing.assert_close(given["entropy"], expected)
+    torch.testing.assert_close(outputs["entropy"], expected)
     # certain but contradictory; agreed on a coin; in between
-    torch.testing.assert_close(given["mutual_information"], torch.tensor([np.log(2), 0, h(0.75) - (h(0.9) + h(0.6)) / 2]))
+    torch.testing.assert_close(outputs["mutual_information"], torch.tensor([np.log(2), 0, h(0.75) - (h(0.9) + h(0.6)) / 2]))
 
 
 def test_the_mutual_information_is_never_negative_and_no_answer_is_infinite() -> None:
     generator = torch.Generator().manual_seed(0)
     for samples, scale in ((1, 1.0), (2, 1e-3), (7, 10.0), (3, 1e4)):
         log_p = (scale * torch.randn(samples, 64, 5, generator=generator)).log_softmax(2)
-        given = summary(log_p)
-        assert all(v.isfinite().all() for v in given.values())
-        assert (given["mutual_information"] >= 0).all()
-        assert (given["mutual_information"] <= given["entropy"] + 1e-6).all()
+        outputs = summarize_passes(log_p)
+        assert all(v.isfinite().all() for v in outputs.values())
+        assert (outputs["mutual_information"] >= 0).all()
+        assert (outputs["mutual_information"] <= outputs["entropy"] + 1e-6).all()
 
 
 @pytest.mark.parametrize("name", ["resnet_small", "vit_tiny", "torchvision"])
 def test_layers_that_do_not_draw_give_the_plain_answer_and_no_mutual_information(name: str) -> None:
     model, x = build_model(name, COLOUR).eval(), images_of(COLOUR)
     with torch.inference_mode():
-        given = MCDropout(samples=3).infer(model, x)
-        torch.testing.assert_close(given["logits"], model(x).log_softmax(1))
-    torch.testing.assert_close(given["mutual_information"], torch.zeros(len(x)), atol=1e-6, rtol=0)
+        outputs = MCDropout(samples=3).infer(model, x)
+        torch.testing.assert_close(outputs["logits"], model(x).log_softmax(1))
+    torch.testing.assert_close(outputs["mutual_information"], torch.zeros(len(x)), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -119,10 +119,10 @@ def test_only_what_draws_is_in_training_mode_and_the_modes_come_back(training: b
     state = {k: v.clone() for k, v in model.state_dict().items()}
     modes = [m.training for m in model.modules()]
     with torch.no_grad():
-        given = MCDropout(samples=4).infer(model, images_of(COLOUR, 8))
+        outputs = MCDropout(samples=4).infer(model, images_of(COLOUR, 8))
     assert [m.training for m in model.modules()] == modes
     assert all(v.equal(state[k]) for k, v in model.state_dict().items()), "BatchNorm keeps its statistics"
-    assert (given["mutual_information"] > 0).all()
+    assert (outputs["mutual_information"] > 0).all()
     model.eval()
     alone = [MCDropout(samples=1).infer(model, images_of(COLOUR, n))["logits"][0] for n in (1, 8)]
     assert all(a.isfinite().all() for a in alone), "BatchNorm in training mode refuses a batch of one"
@@ -152,8 +152,8 @@ def test_every_place_of_dropout_draws(name: str, fields: dict[str, Any]) -> None
         model = build_model(name, COLOUR)
         Dropout(**({"fc": 0.0} | fields)).surgery(model, COLOUR)
     with torch.inference_mode():
-        given = MCDropout(samples=5).infer(model.eval(), images_of(COLOUR))
-    assert (given["mutual_information"] > 1e-6).all()
+        outputs = MCDropout(samples=5).infer(model.eval(), images_of(COLOUR))
+    assert (outputs["mutual_information"] > 1e-6).all()
 
 
 def test_repeated_answers_are_equal_to_the_last_digit_whatever_was_drawn_before() -> None:
@@ -161,15 +161,15 @@ def test_repeated_answers_are_equal_to_the_last_digit_whatever_was_drawn_before(
     classifier = Classifier(plan.surgery(build_model("resnet_small", GREY), GREY), GREY, "contiguous")
     whole = Batch(torch.from_numpy(rng().integers(0, 256, (6, 1, 28, 28), dtype="uint8")), torch.arange(6), torch.arange(6))
     loader: Any = DataLoader([Batch(*(t[:4] for t in whole)), Batch(*(t[4:] for t in whole))], batch_size=None)  # type: ignore[arg-type]
-    given = []
+    outputs = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        given.append(run_inference(classifier, loader, torch.device("cpu"), "32-true", plan))
+        outputs.append(run_inference(classifier, loader, torch.device("cpu"), "32-true", plan))
         assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(seed)), "the run's draws go on"
-    assert given[0].logits.equal(given[1].logits)
-    assert set(given[0].extras) == {"entropy", "mutual_information"}
-    assert all(v.equal(given[1].extras[k]) and v.shape == (6,) for k, v in given[0].extras.items())
-    assert given[0].scores()["mutual_information"] > 0
+    assert outputs[0].logits.equal(outputs[1].logits)
+    assert set(outputs[0].extras) == {"entropy", "mutual_information"}
+    assert all(v.equal(outputs[1].extras[k]) and v.shape == (6,) for k, v in outputs[0].extras.items())
+    assert outputs[0].scores()["mutual_information"] > 0
 
 
 @pytest.mark.parametrize(
@@ -188,13 +188,13 @@ def test_a_model_that_has_trained_draws_the_answers_of_the_one_rebuilt_from_its_
     rebuilt.load_state_dict(trained.state_dict())
     batch = Batch(torch.from_numpy(rng().integers(0, 256, (6, 1, 28, 28), dtype="uint8")), torch.arange(6), torch.arange(6))
     loader: Any = DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
-    given = []
+    outputs = []
     for model in (trained, rebuilt):
         classifier = Classifier(model, GREY, "contiguous")
         restore_ramps(classifier, checkpoint)
-        given.append(run_inference(classifier, loader, torch.device("cpu"), "32-true", plan))
-    assert given[0].logits.equal(given[1].logits)
-    assert given[0].extras["mutual_information"].equal(given[1].extras["mutual_information"])
+        outputs.append(run_inference(classifier, loader, torch.device("cpu"), "32-true", plan))
+    assert outputs[0].logits.equal(outputs[1].logits)
+    assert outputs[0].extras["mutual_information"].equal(outputs[1].extras["mutual_information"])
 
 
 def test_mc_dropout_without_dropout_is_refused() -> None:
@@ -318,10 +318,10 @@ def test_a_run_with_both_is_scored_again_to_the_last_digit_and_predicts_as_it_sc
     printed = [float(row["probability"]) for row in csv.DictReader(capsys.readouterr().out.splitlines())]
     torch.manual_seed(0)
     with torch.inference_mode():
-        given = run_again.plan.infer(
+        outputs = run_again.plan.infer(
             run_again.classifier.model, run_again.classifier.normalize(torch.from_numpy(images)[:, None])
         )
-    expected = (given["logits"] / t).softmax(1).amax(1).tolist()
+    expected = (outputs["logits"] / t).softmax(1).amax(1).tolist()
     assert printed == pytest.approx(expected, abs=1e-4)
 
 

@@ -122,8 +122,8 @@ def test_the_cutmix_box_is_torchvisions() -> None:
         torch.manual_seed(seed)
         lam = float(theirs._dist.sample(()))
         x, y = torch.randint(width, (1,)).item(), torch.randint(height, (1,)).item()
-        centre = np.array([[(y + 0.5) / height, (x + 0.5) / width]])
-        assert boxes_around(centre, np.array([1 - lam]), (height, width)).tolist() == [[top, bottom, left, right]]
+        center = np.array([[(y + 0.5) / height, (x + 0.5) / width]])
+        assert boxes_around(center, np.array([1 - lam]), (height, width)).tolist() == [[top, bottom, left, right]]
         assert params["lam_adjusted"] == pytest.approx(1 - (bottom - top) * (right - left) / (height * width))
 
 

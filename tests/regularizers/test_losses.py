@@ -21,8 +21,8 @@ from regulo.regularizers.focal_loss import FocalLoss, focal_loss
 from regulo.regularizers.l1 import L1
 from regulo.regularizers.label_smoothing import LabelSmoothing
 from regulo.regularizers.mixup import Mixup
-from regulo.regularizers.orthogonality import Orthogonality, deviation
-from regulo.regularizers.r_drop import RDrop, disagreement
+from regulo.regularizers.orthogonality import Orthogonality, soft_orthogonality
+from regulo.regularizers.r_drop import RDrop, symmetric_kl
 from tests.conftest import COLOUR, GREY, build_model, images_of, rng
 
 
@@ -139,8 +139,8 @@ def test_disagreement_is_half_the_sum_of_torchs_divergences() -> None:
     a, b = logits_of(6, 5), logits_of(6, 5, scale=-1.0)
     p, q = (torch.distributions.Categorical(logits=v) for v in (a, b))
     kl = torch.distributions.kl_divergence
-    torch.testing.assert_close(disagreement(a, b), (kl(p, q) + kl(q, p)) / 2, rtol=1e-12, atol=1e-12)
-    assert disagreement(a, a).equal(torch.zeros(6, dtype=torch.float64))
+    torch.testing.assert_close(symmetric_kl(a, b), (kl(p, q) + kl(q, p)) / 2, rtol=1e-12, atol=1e-12)
+    assert symmetric_kl(a, a).equal(torch.zeros(6, dtype=torch.float64))
 
 
 @pytest.mark.formula("r_drop")
@@ -227,7 +227,7 @@ def test_frozen_and_shared_weights_are_not_penalised_twice() -> None:
     model = nn.Sequential(shared, frozen, shared)
     step = LossInputs(model, *[torch.zeros(0)] * 3, soft_cross_entropy)
     assert L1(rate=1.0).penalty(step).item() == pytest.approx(shared.weight.abs().sum().item())
-    torch.testing.assert_close(Orthogonality(rate=1.0).penalty(step), deviation(shared.weight[None]))
+    torch.testing.assert_close(Orthogonality(rate=1.0).penalty(step), soft_orthogonality(shared.weight[None]))
 
 
 @pytest.mark.formula("orthogonality")
@@ -237,14 +237,14 @@ def test_orthogonality_is_its_formula_in_float64(shape: tuple[int, int]) -> None
     a = w.detach().numpy()
     rows, columns = a @ a.T - np.eye(shape[0]), a.T @ a - np.eye(shape[1])
     smaller = min(rows, columns, key=len)
-    ours = deviation(w[None])
+    ours = soft_orthogonality(w[None])
     assert ours.item() == pytest.approx((smaller**2).sum(), rel=1e-12)
     assert (rows**2).sum() - (columns**2).sum() == pytest.approx(shape[0] - shape[1])
     ours.backward()
     assert w.grad is not None
     np.testing.assert_allclose(w.grad.numpy(), 4 * rows @ a, rtol=1e-10)  # the same from either Gram matrix
     for m in (nn.init.orthogonal_(torch.empty(shape, dtype=torch.float64)), nn.init.orthogonal_(torch.empty(5, 5))):
-        assert deviation(m[None]).item() < 1e-10
+        assert soft_orthogonality(m[None]).item() < 1e-10
 
 
 def test_orthogonality_of_a_network_goes_over_all_its_layers_and_groups() -> None:
@@ -264,8 +264,8 @@ def test_orthogonality_of_a_network_goes_over_all_its_layers_and_groups() -> Non
 def test_the_gram_matrix_is_not_rounded_under_autocast() -> None:
     w = nn.init.orthogonal_(torch.empty(1, 16, 64)[0])[None] * 1.001
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = deviation(w)
-    torch.testing.assert_close(rounded, deviation(w), rtol=0, atol=0)
+        rounded = soft_orthogonality(w)
+    torch.testing.assert_close(rounded, soft_orthogonality(w), rtol=0, atol=0)
 
 
 # ---- all of them

@@ -17,14 +17,14 @@ from regulo.optim.components.param_groups import weight_matrices
 from regulo.regularizers.base import Regularizer
 from regulo.regularizers.components.plan import Plan, find_conflicts
 from regulo.regularizers.components.replay import frozen_bn_stats
-from regulo.regularizers.drop_block import DropBlock, DropBlocks, drop_blocks
+from regulo.regularizers.drop_block import DropBlock, DropBlock2d, drop_blocks
 from regulo.regularizers.ghost_batch_norm import GhostBatchNorm, GhostBatchNorm2d
 from regulo.regularizers.max_norm import MaxNorm, project
 from regulo.regularizers.norm import Norm
 from regulo.regularizers.patch_dropout import DropPatches, PatchDropout
 from regulo.regularizers.sam import SAM
 from regulo.regularizers.shake_drop import ShakeBranch, ShakeDrop
-from regulo.regularizers.stochastic_depth import DropBranch, StochasticDepth
+from regulo.regularizers.stochastic_depth import DropPath, StochasticDepth
 from regulo.regularizers.weight_standardization import StandardizedConv2d, WeightStandardization, standardize
 from tests.conftest import COLOUR, GREY, build_model, images_of
 
@@ -113,7 +113,7 @@ def test_stochastic_depth_is_torchvisions_with_the_same_draws(monkeypatch: pytes
     monkeypatch.setattr(Tensor, "bernoulli_", lambda self, p: self.copy_(torch.rand(self.shape) < p))
     x = torch.randn(64, 3, 5, 4)
     for p in (0.0, 0.3, 0.9):
-        ours = seeded(1, lambda p=p: DropBranch(p, 1.0).train()(x))
+        ours = seeded(1, lambda p=p: DropPath(p, 1.0).train()(x))
         theirs = seeded(1, lambda p=p: stochastic_depth(x, p, "row", training=True))
         torch.testing.assert_close(ours, theirs)
 
@@ -133,7 +133,7 @@ def test_the_rate_is_linear_over_depth_and_the_expectation_is_kept() -> None:
 
 
 def test_a_dropped_branch_is_dropped_whole_and_for_its_image_alone() -> None:
-    y = DropBranch(0.5, 1.0).train()(torch.ones(64, 7, 8)).flatten(1)
+    y = DropPath(0.5, 1.0).train()(torch.ones(64, 7, 8)).flatten(1)
     assert ((y == 0).all(1) | (y == 2).all(1)).all()
     assert 0.2 < (y[:, 0] == 0).float().mean() < 0.8
 
@@ -179,7 +179,7 @@ def test_what_drop_block_leaves_is_scaled_to_the_same_mean() -> None:
 
 def test_drop_block_keeps_the_memory_format() -> None:
     x = torch.randn(2, 8, 9, 9).contiguous(memory_format=torch.channels_last)
-    assert DropBlocks(0.3, 3).train()(x).is_contiguous(memory_format=torch.channels_last)
+    assert DropBlock2d(0.3, 3).train()(x).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_an_even_block_is_refused_with_its_neighbours() -> None:
@@ -231,7 +231,7 @@ def test_shake_drop_is_refused_beside_stochastic_depth() -> None:
 
 
 def test_stochastic_layers_compile_into_one_graph_that_turning_the_dial_keeps() -> None:
-    layers = nn.Sequential(DropBranch(0.2, 0.5), ShakeBranch(0.3, 1.0), DropBlocks(0.2, 3)).train()
+    layers = nn.Sequential(DropPath(0.2, 0.5), ShakeBranch(0.3, 1.0), DropBlock2d(0.2, 3)).train()
     graphs = []
 
     def backend(graph: Any, inputs: Any) -> Any:

@@ -19,13 +19,13 @@ from regulo.optim.adamw import AdamW
 from regulo.optim.components.param_groups import NamedParameter, ParamGroup
 from regulo.optim.sgd import SGD
 from regulo.regularizers.components.plan import Plan
-from regulo.regularizers.gradient_noise import GradientNoise
+from regulo.regularizers.gradient_noise import GradientNoise, noise_std
 from regulo.regularizers.layer_decay import LayerDecay
 from regulo.regularizers.lookahead import Lookahead
-from regulo.regularizers.sam import SAM
+from regulo.regularizers.sam import SAM, perturbations
 from regulo.regularizers.weight_decay import WeightDecay
 from tests.conftest import COLOUR, GREY, SMALL, build_model
-from tests.test_task import Waits, batches, fit, task
+from tests.test_module import SyncCounter, fit, make_batches, make_module
 
 A = torch.tensor([[3.0, 0.5, 0.0], [0.5, 1.0, 0.2], [0.0, 0.2, 2.0]], dtype=torch.float64)
 B = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
@@ -96,9 +96,9 @@ def test_sgdw_shrinks_the_weights_beside_the_gradient_at_theta_from_the_first_st
 
 
 def test_a_step_of_the_trainer_is_sgdws_equation() -> None:
-    t = task("[weight_decay]", SGD(lr=0.5, momentum=0.0, schedule="constant", warmup=0.0))
+    t = make_module("[weight_decay]", SGD(lr=0.5, momentum=0.0, schedule="constant", warmup=0.0))
     t.plan = Plan([WeightDecay(rate=0.2, skip=[])])
-    batch = batches(1)
+    batch = make_batches(1)
     twin = copy.deepcopy(t.classifier).train()
     loss = nn.functional.cross_entropy(twin(batch[0].images), soft_targets(batch[0].labels, 10))
     loss.backward()
@@ -134,16 +134,16 @@ def test_sam_steps_from_theta_along_the_gradient_at_the_worst_point_nearby(optim
 def test_sams_perturbation_is_the_first_order_worst_case_within_its_ball() -> None:
     p = nn.Parameter(START.clone())
     p.grad = gradient(START)
-    (epsilon,) = SAM(rho=0.7).perturbations([p])
+    (epsilon,) = perturbations([p], 0.7)
     assert epsilon.norm().item() == pytest.approx(0.7)
-    (epsilon,) = SAM(rho=0.7, adaptive=True, eta=0.0).perturbations([p])
+    (epsilon,) = perturbations([p], 0.7, eta=0.0)
     assert (epsilon / START.abs()).norm().item() == pytest.approx(0.7), "ASAM: ‖T⁻¹ ε‖ = ρ"
 
 
 def test_sam_with_no_gradient_and_with_no_radius() -> None:
     p = nn.Parameter(START.clone())
     p.grad = torch.zeros_like(START)
-    assert SAM().perturbations([p])[0].equal(torch.zeros_like(START))
+    assert perturbations([p], 0.05)[0].equal(torch.zeros_like(START))
     assert Descent(SGD(), SAM(rho=0.0)).go(3).equal(Descent(SGD()).go(3))
 
 
@@ -172,7 +172,7 @@ def test_sam_puts_the_parameters_back_exactly() -> None:
 def test_in_a_run_sam_logs_the_clean_loss_and_updates_statistics_once_per_step(optim: Any) -> None:
     from lightning.pytorch import Callback
 
-    t = task("[sam,weight_decay]", optim, log_every=1)
+    t = make_module("[sam,weight_decay]", optim, log_every=1)
     t.plan = Plan([SAM(rho=0.5), WeightDecay(rate=0.1)])
     twin = copy.deepcopy(t.classifier)
     logged: list[float] = []
@@ -193,7 +193,7 @@ def test_in_a_run_sam_logs_the_clean_loss_and_updates_statistics_once_per_step(o
             logged.append(float(trainer.callback_metrics["train/loss"]))
             assert logged[-1] == pytest.approx(self.clean, rel=1e-5)
 
-    fit(t, batches(4), callbacks=[Look()], log_every_n_steps=1)
+    fit(t, make_batches(4), callbacks=[Look()], log_every_n_steps=1)
     assert len(logged) == 4
     assert not optim.grad_clip_norm or max(norms) <= optim.grad_clip_norm * 1.001
     for name, b in twin.named_buffers():
@@ -277,7 +277,7 @@ def test_strength_is_an_exponent_and_a_model_without_blocks_is_refused() -> None
 def test_gradient_noise_has_the_papers_variance_and_comes_after_the_gradient() -> None:
     noise = GradientNoise(eta=0.3, gamma=0.55)
     for t in (0, 1, 999):
-        assert noise.deviation(t) ** 2 == pytest.approx(0.3 / (1 + t) ** 0.55, rel=1e-12)
+        assert noise_std(t, noise.eta, noise.gamma) ** 2 == pytest.approx(0.3 / (1 + t) ** 0.55, rel=1e-12)
     n = 100_000
     p = nn.Parameter(torch.zeros(n))
     base = torch.optim.SGD([p], lr=1.0)
@@ -407,7 +407,7 @@ def test_nothing_waits_for_the_device_between_log_points() -> None:
     from regulo.regularizers.base import Goal
 
     per_step: list[int] = []
-    waits = Waits()
+    waits = SyncCounter()
 
     class Begin(Callback):
         def on_train_batch_start(self, *_: Any, **__: Any) -> None:
@@ -419,8 +419,8 @@ def test_nothing_waits_for_the_device_between_log_points() -> None:
             waits.__exit__(None, None, None)
             per_step.append(waits.count)
 
-    t = task(EVERYTHING, AdamW(grad_clip_norm=1.0))
-    fit(t, batches(6), callbacks=[Begin(), *t.plan.callbacks(Goal("val/loss", "min")), End()], log_every_n_steps=4)
+    t = make_module(EVERYTHING, AdamW(grad_clip_norm=1.0))
+    fit(t, make_batches(6), callbacks=[Begin(), *t.plan.callbacks(Goal("val/loss", "min")), End()], log_every_n_steps=4)
     assert [n > 0 for n in per_step] == [False, False, False, True, False, True], "the log points alone"
 
 
@@ -430,10 +430,10 @@ def test_the_trainer_writes_the_slow_weights_into_its_checkpoint(tmp_path: Path)
     from regulo.tracking.checkpoint_io import read_checkpoint
     from regulo.training.checkpointing import checkpoint_callbacks
 
-    t = task("[lookahead]", AdamW())
+    t = make_module("[lookahead]", AdamW())
     fit(
         t,
-        batches(4),
+        make_batches(4),
         enable_checkpointing=True,
         callbacks=checkpoint_callbacks(tmp_path, Goal("val/loss", "min"), TrainerConfig(), StopRequest(None)),
     )

@@ -102,10 +102,10 @@ def test_every_pair_is_refused_or_allowed_in_whichever_order_it_is_written() -> 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_a_technique_is_refused_under_exactly_the_circumstances_that_it_names(name: str) -> None:
-    refuses = registry.get_plugin("regularizer", name).refuses
+    reasons = registry.get_plugin("regularizer", name).incompatible
     for word in CIRCUMSTANCES:
         problems = find_conflicts(company(name), [word])
-        expected = [f"regularizer.{name}: cannot run under {word}: {refuses[word]}"] if word in refuses else []
+        expected = [f"regularizer.{name}: cannot run under {word}: {reasons[word]}"] if word in reasons else []
         assert [str(problem).partition(" — ")[0] for problem in problems] == expected
 
 

@@ -1,4 +1,4 @@
-"""A run and studies whose names would like to be markup, and a browser."""
+"""A run and studies whose names look like markup, and a browser."""
 
 import shutil
 from collections.abc import Iterator
@@ -27,9 +27,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "images" / name).mkdir(parents=True)
         for i in range(12):
             Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(folder / "images" / name / f"{i}.png")
-    settings = ["data=image_folder", f"data.root={folder / 'images'}", "data.image_size=16", "data.batch_size=8", "model.depth=8"]
+    overrides = [
+        "data=image_folder",
+        f"data.root={folder / 'images'}",
+        "data.image_size=16",
+        "data.batch_size=8",
+        "model.depth=8",
+    ]
     fast = [o for o in FAST if not o.startswith("callbacks")]
-    assert main(["train", *fast, *settings, "regularizer=[weight_decay]", f"run_dir={folder / 'run'}"]) == 0
+    assert main(["train", *fast, *overrides, "regularizer=[weight_decay]", f"run_dir={folder / 'run'}"]) == 0
     assert report([str(folder / "run")], wandb=False) == 0
     return folder / "run"
 
@@ -37,22 +43,22 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with hostile labels, and its page."""
-    return _reported(studies.make(tmp_path_factory.mktemp("study") / "it", labels=LABELS))
+    return _with_page(studies.make(tmp_path_factory.mktemp("study") / "it", labels=LABELS))
 
 
 @pytest.fixture(scope="session")
 def strengths(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of strengths, and its page."""
-    return _reported(studies.make(tmp_path_factory.mktemp("study") / "it", "strengths", labels=("0", "0.5", "1", "2")))
+    return _with_page(studies.make(tmp_path_factory.mktemp("study") / "it", "strengths", labels=("0", "0.5", "1", "2")))
 
 
 @pytest.fixture(scope="session")
 def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of pairs with one seed, so without intervals, and its page."""
-    return _reported(studies.make(tmp_path_factory.mktemp("study") / "it", "pairs", 1, ("none", "a", "b", "a + b")))
+    return _with_page(studies.make(tmp_path_factory.mktemp("study") / "it", "pairs", 1, ("none", "a", "b", "a + b")))
 
 
-def _reported(folder: Path) -> Path:
+def _with_page(folder: Path) -> Path:
     assert report([str(folder)], wandb=False) == 0
     return folder
 

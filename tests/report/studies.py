@@ -23,32 +23,32 @@ EFFECTS = {"none": 0.0, "augment": 1.6, "weight_decay": 0.4, "mixup": 0.7, "labe
 
 
 def make(folder: Path, design: str = "add_one", seeds: int = 3, labels: tuple[str, ...] = tuple(EFFECTS)) -> Path:
-    """A study of these cells, the first of which is the base; the last cell's last run failed, if there are seeds to spare."""
+    """A study of these cells, of which the first is the base. With more than two seeds, the last cell's last run failed."""
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 0.15, (len(labels), seeds)) + rng.normal(0, 0.3, seeds)
     cells = []
-    for place, label in enumerate(labels):
-        effect = EFFECTS.get(label, 0.3 * place)
-        failed = seeds > 2 and place == len(labels) - 1
+    for index, label in enumerate(labels):
+        effect = EFFECTS.get(label, 0.3 * index)
+        failed = seeds > 2 and index == len(labels) - 1
         runs, values = [], {key: [] for key, *_ in COLUMNS}
         for seed in range(seeds):
-            run = f"{''.join(c if c.isalnum() else '_' for c in label)}-s{seed}-{place:08x}"
-            lost = failed and seed == seeds - 1
-            status, error = ("failed", "non-finite loss at step 12") if lost else ("done", "")
+            run = f"{''.join(c if c.isalnum() else '_' for c in label)}-s{seed}-{index:08x}"
+            missing = failed and seed == seeds - 1
+            status, error = ("failed", "non-finite loss at step 12") if missing else ("done", "")
             runs.append({"seed": seed, "folder": run, "status": status, "error": error})
-            acc = (87.5 + effect + noise[place, seed]) / 100
-            found = {
+            acc = (87.5 + effect + noise[index, seed]) / 100
+            numbers = {
                 "train_clean/acc": 0.985 - 0.02 * effect, "val/acc": acc + 0.005, "test/acc": acc,
                 "gap/acc": 0.98 - 0.02 * effect - acc, "test/loss": 0.55 - 0.12 * effect,
                 "test/ece": max(0.01, 0.08 - 0.03 * effect), "test/ece_scaled": 0.012,
-                "corrupted/acc": acc - 0.15, "relative_seconds": 1 + 0.03 * place, "peak_memory_mb": 900 + 10 * place,
+                "corrupted/acc": acc - 0.15, "relative_seconds": 1 + 0.03 * index, "peak_memory_mb": 900 + 10 * index,
             }  # fmt: skip
             for key in values:
-                values[key].append(None if lost else float(found[key]))
+                values[key].append(None if missing else float(numbers[key]))
             (folder / run).mkdir(parents=True)
-            measured = {f"corrupted/{k}/{s}/acc": acc - 0.03 * i - 0.05 * s for i, k in enumerate(KINDS) for s in (1, 2, 3)}
-            (folder / run / "measures.json").write_text(json.dumps(measured))
-        strength = float(place) if design == "strengths" else 1.0
+            measures = {f"corrupted/{k}/{s}/acc": acc - 0.03 * i - 0.05 * s for i, k in enumerate(KINDS) for s in (1, 2, 3)}
+            (folder / run / "measures.json").write_text(json.dumps(measures))
+        strength = float(index) if design == "strengths" else 1.0
         cell: dict[str, Any] = {
             "label": label,
             "techniques": [label],
@@ -74,8 +74,8 @@ def make(folder: Path, design: str = "add_one", seeds: int = 3, labels: tuple[st
     return folder
 
 
-def difference(some: list[float | None], base: list[float | None]) -> dict[str, Any]:
-    pairs = [a - b for a, b in zip(some, base, strict=True) if a is not None and b is not None]
+def difference(values: list[float | None], base: list[float | None]) -> dict[str, Any]:
+    pairs = [a - b for a, b in zip(values, base, strict=True) if a is not None and b is not None]
     mean, n = float(np.mean(pairs)), len(pairs)
     if n < 2:
         return {"n": n, "mean": mean, "low": None, "high": None, "clear": False}

@@ -1,4 +1,4 @@
-"""Pages in a real browser: they render, fit, can be read in light and dark, are described, and ask nothing of the network."""
+"""Pages in a real browser: they render, fit, can be read in light and dark, are described, and make no network request."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,53 +23,53 @@ SMALLEST = """() => Math.min(...[...document.querySelectorAll('svg text')].map(e
 }))"""
 CONTRAST = """() => {
   const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
-  const light = c => { const [r, g, b] = c.map(v => { v /= 255; return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; });
+  const lum = c => { const [r, g, b] = c.map(v => { v /= 255; return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; });
     return .2126 * r + .7152 * g + .0722 * b; };
-  const behind = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
+  const background = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
     if (c.length === 3 || c[3] === 1) return c.slice(0, 3); } return null; };
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  const found = [];
+  const contrasts = [];
   while (walker.nextNode()) {
     const e = walker.currentNode.parentElement;
     if (!walker.currentNode.textContent.trim() || ['title', 'desc', 'style', 'STYLE'].includes(e.tagName)) continue;
     const style = getComputedStyle(e);
-    const colour = parse(e.closest('svg') ? style.fill : style.color).slice(0, 3);
-    const [a, b] = [light(colour), light(behind(e))].sort((x, y) => y - x);
-    found.push([(a + .05) / (b + .05), walker.currentNode.textContent.trim().slice(0, 40)]);
+    const color = parse(e.closest('svg') ? style.fill : style.color).slice(0, 3);
+    const [a, b] = [lum(color), lum(background(e))].sort((x, y) => y - x);
+    contrasts.push([(a + .05) / (b + .05), walker.currentNode.textContent.trim().slice(0, 40)]);
   }
-  return found;
+  return contrasts;
 }"""
 
-Opened = Callable[..., Any]
+OpenPage = Callable[..., Any]
 
 
-@pytest.fixture
-def opened(chromium: Any, request: pytest.FixtureRequest) -> Any:
-    """Opens the page of a fixture; whatever it says or asks for besides itself fails the test."""
-    said: list[str] = []
+@pytest.fixture(name="open_page")
+def page_opener(chromium: Any, request: pytest.FixtureRequest) -> Any:
+    """Opens the page of a fixture; any message and any request but for the page itself fails the test."""
+    messages: list[str] = []
     contexts = []
 
     def open_page(name: str, width: int = 1280, scheme: str = "light") -> Any:
         file = Path(request.getfixturevalue(name)) / "report.html"
         contexts.append(chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))
         page = contexts[-1].new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda r: None if r.url == file.as_uri() or r.url.startswith("data:") else said.append(r.url))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("dialog", lambda dialog: (messages.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda r: None if r.url == file.as_uri() or r.url.startswith("data:") else messages.append(r.url))
         page.goto(file.as_uri())
         return page
 
     yield open_page
     for context in contexts:
         context.close()
-    assert said == []
+    assert messages == []
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_fits_and_every_figure_is_there_and_described(opened: Opened, name: str, width: int) -> None:
-    page = opened(name, width)
+def test_a_page_fits_and_every_figure_is_there_and_described(open_page: OpenPage, name: str, width: int) -> None:
+    page = open_page(name, width)
     assert page.evaluate(OVERFLOW) <= 0
     figures = page.evaluate(FIGURES)
     assert len(figures) >= 4
@@ -85,34 +85,34 @@ def test_a_page_fits_and_every_figure_is_there_and_described(opened: Opened, nam
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["run", "study"])
-def test_every_text_can_be_read(opened: Opened, name: str, scheme: str) -> None:
-    page = opened(name, 1280, scheme)
-    found = page.evaluate(CONTRAST)
-    assert len(found) > 100
-    poor = [(round(ratio, 2), text) for ratio, text in found if ratio < 4.5]
+def test_every_text_can_be_read(open_page: OpenPage, name: str, scheme: str) -> None:
+    page = open_page(name, 1280, scheme)
+    contrasts = page.evaluate(CONTRAST)
+    assert len(contrasts) > 100
+    poor = [(round(ratio, 2), text) for ratio, text in contrasts if ratio < 4.5]
     assert not poor
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(21, 24, 28)")
 
 
-def test_names_that_look_like_markup_are_only_shown(opened: Opened) -> None:
+def test_names_that_look_like_markup_are_only_shown(open_page: OpenPage) -> None:
     for name, hostile in (("run", CLASSES), ("study", LABELS)):
-        page = opened(name)
+        page = open_page(name)
         page.wait_for_timeout(100)
         assert page.evaluate(ACTIVE) == 0
         text = page.evaluate("document.body.textContent")
-        for words in hostile:
-            assert words in text
+        for string in hostile:
+            assert string in text
 
 
-def test_it_prints_light_and_without_cutting_tables_off(opened: Opened) -> None:
-    page = opened("study", 720, "dark")
+def test_it_prints_light_and_without_cutting_tables_off(open_page: OpenPage) -> None:
+    page = open_page("study", 720, "dark")
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate("getComputedStyle(document.querySelector('.wide')).overflowX") == "visible"
 
 
-def test_grey_on_black_would_fail_the_contrast_test(opened: Opened) -> None:
-    page = opened("study", 1280, "dark")
+def test_grey_on_black_would_fail_the_contrast_test(open_page: OpenPage) -> None:
+    page = open_page("study", 1280, "dark")
     page.evaluate("document.documentElement.style.setProperty('--muted', '#444444')")
     assert any(ratio < 4.5 for ratio, _ in page.evaluate(CONTRAST))

@@ -1,4 +1,4 @@
-"""What the pages say: numbers against closed forms, commands that repeat, what is missing said."""
+"""The content of the pages: numbers against closed forms, commands that repeat a run, and reports of what is missing."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from regulo.__main__ import main
 from regulo.analysis.report import repeat, run_figures, run_page, study_content, study_page, style
 from regulo.analysis.report.command import report
 from regulo.analysis.report.page import Figures, Page, Table
-from regulo.analysis.report.study_content import Column, Difference
+from regulo.analysis.study_record import Column, Difference
 from regulo.callbacks.mistakes import worst
 from regulo.config import compose
 from regulo.core.errors import InputError
@@ -28,23 +28,23 @@ from tests.report import studies
 # ---- a run
 
 
-def made_up(n: int = 500, k: int = 5, seed: int = 0) -> EvalOutput:
+def random_output(n: int = 500, k: int = 5, seed: int = 0) -> EvalOutput:
     g = torch.Generator().manual_seed(seed)
     return EvalOutput(3 * torch.randn(n, k, generator=g), torch.randint(k, (n,), generator=g))
 
 
 def test_the_calibration_diagram_shows_the_expected_calibration_error() -> None:
-    test = made_up()
-    confidence, right, count = run_figures.reliability(test)
+    test = random_output()
+    confidence, accuracy, count = run_figures.reliability(test)
     assert count.sum() == 500
-    ece = float((count * abs(confidence - right)).sum() / count.sum())
+    ece = float((count * abs(confidence - accuracy)).sum() / count.sum())
     assert ece == pytest.approx(test.scores()["ece"], abs=1e-6)
 
 
 def test_its_intervals_are_wilsons() -> None:
-    n, right = np.array([4, 7, 10]), np.array([0, 3, 10])
-    low, high = run_figures.wilson(right, n)
-    z, p = stats.norm.isf(0.025), right / n
+    n, correct = np.array([4, 7, 10]), np.array([0, 3, 10])
+    low, high = run_figures.wilson_interval(correct, n)
+    z, p = stats.norm.isf(0.025), correct / n
     for limit in (low, high):  # where the share lies z standard errors of the limit away from it
         assert abs(p - limit) == pytest.approx(z * np.sqrt(limit * (1 - limit) / n), abs=1e-9)
     assert (low <= p).all()
@@ -54,15 +54,19 @@ def test_its_intervals_are_wilsons() -> None:
 def test_the_most_frequent_mistakes_are_those_off_the_diagonal() -> None:
     logits = torch.eye(3)[[0, 1, 1, 1, 2, 0]]
     test = EvalOutput(logits, torch.tensor([0, 0, 0, 1, 1, 2]))
-    assert run_figures.confusions(test, "abc") == [("a", "b", 2, pytest.approx(2 / 3)), ("b", "c", 1, 0.5), ("c", "a", 1, 1.0)]
+    assert run_figures.top_confusions(test, "abc") == [
+        ("a", "b", 2, pytest.approx(2 / 3)),
+        ("b", "c", 1, 0.5),
+        ("c", "a", 1, 1.0),
+    ]
     perfect = EvalOutput(torch.eye(3), torch.arange(3))
-    assert run_figures.confusions(perfect, "abc") == []
+    assert run_figures.top_confusions(perfect, "abc") == []
     assert worst(perfect, 4) == []
 
 
 def test_curves_leave_out_what_is_not_finite() -> None:
     rows = [{"epoch": "0", "val/loss": "1.5"}, {"epoch": "1", "val/loss": "nan"}, {"epoch": "", "val/loss": "9"}]
-    assert run_figures.curves(rows, None).of("val/loss") == ([1], [1.5])
+    assert run_figures.read_curves(rows, None).points("val/loss") == ([1], [1.5])
 
 
 def blocks(page: Page, section: str) -> list[Any]:
@@ -75,9 +79,9 @@ def test_the_page_of_a_run_has_its_numbers_and_says_n(run: Path) -> None:
     assert page.facts[0].value == f"{100 * result['test/acc']:.2f}%"
     learning, _ = blocks(page, "Learning")
     assert [p.name for p in learning.pictures] == ["accuracy", "loss", "gap", "rate"]
-    [answers, *_] = blocks(page, "Answers on the test images")
+    [figures, *_] = blocks(page, "Predictions on the test images")
     sizes = {c.text for t in blocks(page, "Scores") for row in t.rows for c in row[1:2]}
-    assert all(any(size in p.text for size in sizes) for p in answers.pictures)
+    assert all(any(size in p.text for size in sizes) for p in figures.pictures)
     assert blocks(page, "What the network saw")
     assert blocks(page, "Worst mistakes")
     assert blocks(page, "Verdict")
@@ -111,14 +115,14 @@ RUNS = (
 
 
 @pytest.mark.parametrize("overrides", RUNS, ids=" ".join)
-def test_the_command_makes_the_same_configuration_behind_make_and_the_shell(overrides: list[str], tmp_path: Path) -> None:
+def test_the_command_makes_the_same_configuration_after_make_and_the_shell(overrides: list[str], tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text('train:\n\t@python3 -c "import json, sys; print(json.dumps(sys.argv[1:]))" $(ARGS)\n')
     saved = compose.load_config([*overrides, "run_dir=somewhere"]).as_dict()
-    told = repeat.command(saved)
-    alone = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}  # the tests may be run by a make, too
-    said = subprocess.run(told, shell=True, cwd=tmp_path, env=alone, capture_output=True, text=True, check=True)
-    assert compose.load_config(json.loads(said.stdout)).as_dict() == saved | {"run_dir": None}
-    assert overrides or told == "make train"
+    command = repeat.command(saved)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}  # make may run the tests, too
+    output = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert compose.load_config(json.loads(output.stdout)).as_dict() == saved | {"run_dir": None}
+    assert overrides or command == "make train"
 
 
 # ---- a study
@@ -127,14 +131,14 @@ def test_the_command_makes_the_same_configuration_behind_make_and_the_shell(over
 def test_the_page_of_a_study_names_what_helped_what_failed_and_what_is_stale(tmp_path: Path) -> None:
     page = study_page.build(studies.make(tmp_path / "study"))
     study = study_content.read(tmp_path / "study")
-    found, how = blocks(page, "What helped")
-    better = next(item for item in found.items if item.startswith("Clearly better"))
+    verdicts, explanation = blocks(page, "What helped")
+    better = next(item for item in verdicts.items if item.startswith("Significantly better"))
     assert better.index("augment") < better.index("mixup"), "the largest first"
     d = next(row for row in study.rows if row.label == "augment").difference["test/acc"]
     assert f"augment {100 * d.mean:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}]" in better.replace("−", "-")  # type: ignore[operator]
-    assert "n = 2 to 3 seeds" in how.text
-    left = [item for block in blocks(page, "Left out") for item in getattr(block, "items", ())]
-    assert left == ["cutmix-s2-00000006: non-finite loss at step 12", "mixup-s0-0badcafe"]
+    assert "n = 2 to 3 seeds" in explanation.text
+    left_out = [item for block in blocks(page, "Left out") for item in getattr(block, "items", ())]
+    assert left_out == ["cutmix-s2-00000006: non-finite loss at step 12", "mixup-s0-0badcafe"]
     pictures = [p for s in page.sections for b in s.blocks if isinstance(b, Figures) for p in b.pictures]
     assert {"effect-test-acc", "runs", "gap-accuracy", "benefit", "corruptions"} <= {p.name for p in pictures}
     assert all("n = " in p.text for p in pictures)
@@ -149,29 +153,33 @@ def test_strengths_are_drawn_only_for_their_design_and_pairs_have_their_interact
     page = study_page.build(one_seed)
     assert not blocks(page, "By strength")
     assert any("Interactions" in b.caption for b in blocks(page, "All numbers"))
-    assert "Without intervals, no difference is clear" in blocks(page, "What helped")[1].text
+    assert "Without intervals, no difference is significant" in blocks(page, "What helped")[1].text
 
 
 @pytest.mark.parametrize(
-    ("mean", "clear", "better", "mark"),
+    ("mean", "low", "better", "mark"),
     [
-        (1, True, "high", "better"),
-        (1, True, "low", "worse"),
-        (-1, True, "low", "better"),
-        (1, True, "none", "differs"),
-        (1, False, "high", ""),
+        (1, 0.5, "high", "better"),
+        (1, 0.5, "low", "worse"),
+        (-1, -1.5, "low", "better"),
+        (1, 0.5, "none", "differs"),
+        (1, -0.5, "high", ""),
+        (1, None, "high", ""),
     ],
 )
-def test_a_mark_says_whether_a_clear_difference_is_good(mean: float, clear: bool, better: str, mark: str) -> None:
-    assert Difference(3, mean, mean - 0.5, mean + 0.5, clear).mark(Column("k", "k", "", better, 1, 2)) == mark
+def test_a_mark_says_whether_a_significant_difference_is_good(
+    mean: float, low: float | None, better: Literal["high", "low", "none"], mark: str
+) -> None:
+    difference = Difference(3, mean, low, None if low is None else 2 * mean - low)
+    assert difference.mark(Column("k", "k", "", better, 1, 2)) == mark
 
 
 # ---- style
 
 
 def test_numbers_can_be_read_on_cells_of_any_strength() -> None:
-    def light(colour: np.ndarray) -> float:
-        linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    def luminance(color: np.ndarray) -> float:
+        linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
         return float(linear @ (0.2126, 0.7152, 0.0722))
 
     for mode in (0, 1):
@@ -180,19 +188,19 @@ def test_numbers_can_be_read_on_cells_of_any_strength() -> None:
             for name in ("ink", "paper", "cell")
         )
         for alpha in np.linspace(0, 1, 21):
-            low, high = sorted((light(ink), light(alpha * cell + (1 - alpha) * paper)))
+            low, high = sorted((luminance(ink), luminance(alpha * cell + (1 - alpha) * paper)))
             assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
 def test_two_drawings_of_a_figure_are_the_same_and_share_no_id_with_another(tmp_path: Path) -> None:
-    def drawn(name: str) -> str:
-        with style.applied():
+    def render(name: str) -> str:
+        with style.figure_style():
             ax = style.axes(2)
             ax.plot([0, 1], [0, 1], color=style.LIGHT["blue"], label="$\\frac$")
             ax.set_title("$\\frac$ <b> & 日本")
             return style.svg(ax.figure, name, 'a "title" <b>', "what it shows")
 
-    one, again, other = drawn("one"), drawn("one"), drawn("other")
+    one, again, other = render("one"), render("one"), render("other")
     assert one == again
     assert not set(re.findall(r' id="([^"]+)"', one)) & set(re.findall(r' id="([^"]+)"', other))
     assert "var(--blue)" in one
@@ -210,10 +218,10 @@ def test_the_command_refuses_what_is_neither_run_nor_study(
     assert main(["report", "nowhere"]) == 2
     assert main(["report"]) == 2
     assert main(["report", "--wanbd"]) == 2
-    said = capsys.readouterr().err
-    assert "nowhere is not a run folder" in said
-    assert "there is no run to report on yet" in said
-    assert "did you mean --wandb?" in said
+    errors = capsys.readouterr().err
+    assert "nowhere is not a run folder" in errors
+    assert "there is no run to report on yet" in errors
+    assert "did you mean --wandb?" in errors
     (tmp_path / "study.json").write_text("{")
     assert main(["report", "."]) == 2
 
@@ -230,14 +238,14 @@ def test_without_names_the_latest_run_is_reported(
 # ---- W&B
 
 
-class Kept:
-    """A W&B run that only remembers."""
+class FakeRun:
+    """A W&B run that only stores its images."""
 
     def __init__(self) -> None:
         self.images: dict[str, Any] = {}
 
-    def log(self, some: dict[str, Any]) -> None:
-        self.images |= {name: image.image for name, image in some.items()}
+    def log(self, images: dict[str, Any]) -> None:
+        self.images |= {name: image.image for name, image in images.items()}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of wandb-workspaces' own models
@@ -246,15 +254,15 @@ def test_the_same_content_is_a_report_on_wandb(run: Path, one_seed: Path) -> Non
     from regulo.analysis.report import wandb_report
 
     for page in (run_page.build(RunFolder.open(run)), study_page.build(one_seed)):
-        made = wandb_report.report(page, "somebody", "regulo", "a run")
-        assert made.title == page.title
-        text = [b.text for b in made.blocks if isinstance(b, wr.MarkdownBlock)]
+        wandb_page = wandb_report.build_report(page, "somebody", "regulo", "a run")
+        assert wandb_page.title == page.title
+        text = [b.text for b in wandb_page.blocks if isinstance(b, wr.MarkdownBlock)]
         assert len(text) == sum(isinstance(b, Table) for s in page.sections for b in s.blocks)
-        shown = [key for b in made.blocks if isinstance(b, wr.PanelGrid) for p in b.panels for key in p.media_keys]
-        kept = Kept()
-        wandb_report.keep(page, kept)
-        assert shown == list(kept.images)
-        assert all(image.width > 10 for image in kept.images.values())
+        keys = [key for b in wandb_page.blocks if isinstance(b, wr.PanelGrid) for p in b.panels for key in p.media_keys]
+        fake_run = FakeRun()
+        wandb_report.log_images(page, fake_run)
+        assert keys == list(fake_run.images)
+        assert all(image.width > 10 for image in fake_run.images.values())
     assert "| a \\+ b |" in text[0], "cells are escaped"
 
 

@@ -1,9 +1,9 @@
-"""What the tests of this folder share: copies of a finished run, and commands that stop right before they would start work."""
+"""Shared fixtures: copies of a finished run, and commands that stop just before they start their work."""
 
 import functools
 import io
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -11,37 +11,31 @@ from typing import Any
 import pytest
 
 from regulo.__main__ import main
-from regulo.config import compose
-from regulo.core import yaml_files
+from regulo.core import registry, yaml_files
 from tests.conftest import FinishedRun
 
 
-class Started(BaseException):
-    """A command got past everything that may refuse, and would begin to work now."""
+class WorkStarted(BaseException):
+    """A command has passed all checks, and would now start its work."""
 
 
 @pytest.fixture
 def run_copy(finished_run: FinishedRun, tmp_path: Path) -> Path:
-    """A copy of a run that trained, as somebody sends it."""
+    """A copy of a finished run, as a stranger might send it."""
     return Path(shutil.copytree(finished_run.folder, tmp_path / "run", symlinks=True))
 
 
-@pytest.fixture
-def said() -> Callable[[Sequence[str]], tuple[int, str, str]]:
-    return answer
-
-
-def answer(arguments: Sequence[str]) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command; a traceback is a failure of the test."""
+def run_command(arguments: Sequence[str]) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command. An exception fails the test."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         code = main(arguments)
     return code, out.getvalue(), err.getvalue()
 
 
-def refused(arguments: Sequence[str], *names: str) -> str:
-    """What a command says that refuses, in lines of one problem each; every name must be in it."""
-    code, _, err = answer(arguments)
+def assert_refused(arguments: Sequence[str], *names: str) -> str:
+    """Run a command that must be refused, with one line for each problem and with all names in them. Returns its stderr."""
+    code, _, err = run_command(arguments)
     assert code == 2, err
     heading, *problems = err.rstrip("\n").split("\n")
     assert heading == f"regulo: {len(problems)} problem{'s' * (len(problems) > 1)}, nothing was started"
@@ -52,18 +46,16 @@ def refused(arguments: Sequence[str], *names: str) -> str:
 
 
 @pytest.fixture
-def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folders of options and techniques are listed once: they do not change."""
+def cached_listings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folders of options and plugins are listed only once: they do not change."""
     monkeypatch.setattr(yaml_files, "list_groups", functools.cache(yaml_files.list_groups))
-    monkeypatch.setattr(compose.spec, "list_plugins", functools.cache(compose.spec.names))
+    monkeypatch.setattr(registry, "list_plugins", functools.cache(registry.list_plugins))
 
 
 @pytest.fixture
-def stopped(remembered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Commands raise Started where they would open data, train, measure, start a process or write."""
+def stop_before_work(cached_listings: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Commands raise WorkStarted before they open data, train, measure, start a process or write."""
     import subprocess
-
-    import regulo.evaluate
 
     import regulo.analysis.ablation.cells
     import regulo.analysis.ablation.runner
@@ -71,11 +63,11 @@ def stopped(remembered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     import regulo.analysis.doctor.autofix
     import regulo.config.catalog
     import regulo.config.json_schema
-    import regulo.evaluation.restore
+    import regulo.evaluation.evaluate
     import regulo.training.build
 
-    def start(*_: Any, **__: Any) -> Any:
-        raise Started
+    def raise_started(*_: Any, **__: Any) -> Any:
+        raise WorkStarted
 
     work = (tmp_path / "a" / "b" / "c").resolve()
     work.mkdir(parents=True)
@@ -84,12 +76,12 @@ def stopped(remembered: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         monkeypatch.setenv(name, str(tmp_path))
     for name in ("WANDB_API_KEY", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(regulo.training.build, "build_components", start)
-    monkeypatch.setattr(regulo.analysis.ablation.cells, "dry_run_cells", start)
-    monkeypatch.setattr(regulo.analysis.ablation.runner, "run_all", start)
-    monkeypatch.setattr(regulo.analysis.doctor.autofix, "apply_fixes", start)
-    monkeypatch.setattr(regulo.analysis.claims.lab.command, "attempt", start)
-    monkeypatch.setattr(regulo.evaluate, "open_run_data", start)
-    monkeypatch.setattr(regulo.config.catalog, "rows", start)
-    monkeypatch.setattr(regulo.config.json_schema, "atomic_write", start)
-    monkeypatch.setattr(subprocess, "run", start)
+    monkeypatch.setattr(regulo.training.build, "build_components", raise_started)
+    monkeypatch.setattr(regulo.analysis.ablation.cells, "dry_run_cells", raise_started)
+    monkeypatch.setattr(regulo.analysis.ablation.runner, "run_all", raise_started)
+    monkeypatch.setattr(regulo.analysis.doctor.autofix, "apply_fixes", raise_started)
+    monkeypatch.setattr(regulo.analysis.claims.lab.command, "run_trials", raise_started)
+    monkeypatch.setattr(regulo.evaluation.evaluate, "open_run_data", raise_started)
+    monkeypatch.setattr(regulo.config.catalog, "rows", raise_started)
+    monkeypatch.setattr(regulo.config.json_schema, "atomic_write", raise_started)
+    monkeypatch.setattr(subprocess, "run", raise_started)

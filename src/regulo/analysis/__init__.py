@@ -1,1 +1,1 @@
-"""What reads finished or planned runs. Training works without this package."""
+"""Tools that read finished or planned runs. Training works without this package."""

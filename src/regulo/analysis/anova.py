@@ -4,10 +4,11 @@ import numpy as np
 
 
 def residual_variance(table: np.ndarray) -> tuple[float, int]:
-    """The noise's variance and its degrees of freedom, from numbers (conditions, seeds), nan where one is missing.
+    """The variance of the noise and its degrees of freedom, from numbers (conditions, seeds), nan where one is missing.
 
-    It is what least squares leave of the numbers without an effect for each condition and one for each seed (two-way analysis of
-    variance without interaction); of a whole table, (conditions − 1)(seeds − 1) degrees. Without any, the variance is nan.
+    The noise is what a least-squares fit leaves of the numbers, with an effect for each condition and one for each seed (two-way
+    analysis of variance without interaction). A whole table has (conditions − 1)(seeds − 1) degrees of freedom. Without any, the
+    variance is nan.
     """
     rows, columns = np.nonzero(~np.isnan(table))
     effects = np.zeros((len(rows), sum(table.shape)))
@@ -16,7 +17,7 @@ def residual_variance(table: np.ndarray) -> tuple[float, int]:
     numbers = table[rows, columns]
     if not len(numbers):
         return float("nan"), 0
-    fitted, _, rank, _ = np.linalg.lstsq(effects, numbers, rcond=None)
-    left = numbers - effects @ fitted
+    coefficients, _, rank, _ = np.linalg.lstsq(effects, numbers, rcond=None)
+    residuals = numbers - effects @ coefficients
     freedom = len(numbers) - int(rank)
-    return (float(left @ left) / freedom if freedom else float("nan")), freedom
+    return (float(residuals @ residuals) / freedom if freedom else float("nan")), freedom

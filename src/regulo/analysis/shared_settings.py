@@ -1,4 +1,4 @@
-"""Runs that are to be compared run alike: precision and memory format are measured once for each architecture, and kept."""
+"""Runs that are compared use the same settings: precision and memory format are measured once for each model, and saved."""
 
 import dataclasses
 import json
@@ -9,21 +9,21 @@ from regulo.core.files import atomic_write, file_lock
 
 
 def pinned_overrides(config: Config, root: Path) -> list[str]:
-    """Overrides that fix what a run would else measure for itself; kept in `root`/speed.json, for all runs there."""
-    chosen = [config.trainer.precision, config.trainer.memory_format]
+    """Overrides that fix what a run would otherwise measure for itself; saved in `root`/speed.json, for all runs there."""
+    requested = [config.trainer.precision, config.trainer.memory_format]
     model = {"name": config.model.name, **config.model.model_dump()}
     key = json.dumps(
-        [model, config.data.name, config.data.batch_size, *(c for c in chosen if c != "auto")],
+        [model, config.data.name, config.data.batch_size, *(setting for setting in requested if setting != "auto")],
         sort_keys=True,
     )
     file = root / "speed.json"
     with file_lock(root / ".speed.lock"):
-        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        if key not in known:
+        overrides = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        if key not in overrides:
             from regulo.training.build import build_components
             from regulo.training.train import autotune
 
-            choice = autotune(build_components(dataclasses.replace(config, regularizer={})))
-            known[key] = [f"trainer.precision={choice.precision}", f"trainer.memory_format={choice.memory_format}"]
-            atomic_write(file, json.dumps(known, indent=1) + "\n")
-    return list(known[key])
+            result = autotune(build_components(dataclasses.replace(config, regularizer={})))
+            overrides[key] = [f"trainer.precision={result.precision}", f"trainer.memory_format={result.memory_format}"]
+            atomic_write(file, json.dumps(overrides, indent=1) + "\n")
+    return list(overrides[key])

@@ -1,51 +1,122 @@
-"""study.json as it is read again: checked, for a stranger may have written it."""
+"""study.json: its columns and differences, and reading the file with checks, because a stranger may have written it."""
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from regulo.analysis.ablation.study import Design
 from regulo.core.errors import InputError, Problem
 from regulo.core.safe_io import read_json
 from regulo.tracking.records import Number, Text, validate_record
 
-Seeds = Annotated[int, Field(ge=0, le=10_000)]
+Design = Literal["add_one", "leave_one_out", "pairs", "strengths"]
 
 
-class _Run(TypedDict):
-    seed: Seeds
+@dataclass(frozen=True)
+class Column:
+    """An outcome or a cost of each run. Numbers are in their own units; `factor` converts them to the unit that is shown."""
+
+    key: str
+    label: str
+    unit: str
+    better: Literal["high", "low", "none"]
+    """whether high or low numbers are better, or neither"""
+    factor: float
+    digits: int
+
+    @property
+    def title(self) -> str:
+        """The label with the unit."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
+    @property
+    def difference_unit(self) -> str:
+        """The unit of a difference."""
+        return "points" if self.unit == "%" else self.unit
+
+    def format_value(self, value: float) -> str:
+        """A value in the shown unit."""
+        return f"{self.factor * value:,.{self.digits}f}"
+
+    def format_change(self, value: float) -> str:
+        """A difference in the shown unit, with its sign."""
+        return f"{self.factor * value:+,.{self.digits}f}".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of n differences that are paired by seed, and its simultaneous interval.
+
+    `low` and `high` are None if the noise could not be estimated (one seed).
+    """
+
+    n: int
+    mean: float
+    low: float | None
+    high: float | None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The difference as study.json has it."""
+        return {**dataclasses.asdict(self), "clear": self.significant}
+
+    def mark(self, column: Column) -> str:
+        """What a significant difference is: "better", "worse" or "differs"; "" if it is not significant."""
+        if not self.significant:
+            return ""
+        if column.better == "none":
+            return "differs"
+        return "better" if (self.mean > 0) == (column.better == "high") else "worse"
+
+    def format(self, column: Column) -> str:
+        """The mean and the interval in the shown unit, such as +1.44 [0.90, 1.98]."""
+        if self.low is None or self.high is None:
+            return column.format_change(self.mean)
+        return f"{column.format_change(self.mean)} [{column.format_change(self.low)}, {column.format_change(self.high)}]"
+
+
+_Seeds = Annotated[int, Field(ge=0, le=10_000)]
+
+
+class _RunRecord(TypedDict):
+    seed: _Seeds
     folder: Annotated[str, Field(pattern=r"^[\w.+-]{1,200}$")]
     status: Literal["done", "failed", "missing"]
     error: Text
 
 
-class _Difference(TypedDict):
-    n: Seeds
+class _DifferenceRecord(TypedDict):
+    n: _Seeds
     mean: Number
     low: Number | None
     high: Number | None
     clear: bool
 
 
-class _Cell(TypedDict, total=False):
+class _CellRecord(TypedDict, total=False):
     label: Text
     techniques: list[Text]
     strength: Number
     overrides: list[Text]
-    runs: list[_Run]
-    noisy_runs: list[_Run]
+    runs: list[_RunRecord]
+    noisy_runs: list[_RunRecord]
     values: dict[str, list[Number | None]]
-    difference: dict[str, _Difference]
+    difference: dict[str, _DifferenceRecord]
 
 
-class _Interaction(TypedDict):
+class _InteractionRecord(TypedDict):
     label: Text
-    difference: dict[str, _Difference]
+    difference: dict[str, _DifferenceRecord]
 
 
-class _Column(TypedDict):
+class _ColumnRecord(TypedDict):
     key: Text
     label: Text
     unit: Text
@@ -54,7 +125,7 @@ class _Column(TypedDict):
     digits: Annotated[int, Field(ge=0, le=12)]
 
 
-class _Study(TypedDict):
+class _StudyRecord(TypedDict):
     name: Text
     title: Text
     design: Design
@@ -63,30 +134,30 @@ class _Study(TypedDict):
     hardware: Text
     seconds: Number
     method: Text
-    seeds: Seeds
+    seeds: _Seeds
     base: Text
-    columns: list[_Column]
-    cells: Annotated[list[_Cell], Field(min_length=1, max_length=10_000)]
-    interactions: list[_Interaction]
+    columns: list[_ColumnRecord]
+    cells: Annotated[list[_CellRecord], Field(min_length=1, max_length=10_000)]
+    interactions: list[_InteractionRecord]
     stale: list[Text]
 
 
-ALWAYS = ("label", "techniques", "strength", "overrides", "runs", "noisy_runs", "values")
-"""what every cell has; the base has no difference"""
+CELL_KEYS = ("label", "techniques", "strength", "overrides", "runs", "noisy_runs", "values")
+"""keys that every cell has; the base has no difference"""
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The content of a study's study.json. Raises InputError if there is none, or it is not what a study writes."""
+    """The content of a study's study.json. Raises InputError if there is none, or if it is not what a study writes."""
     file = folder / "study.json"
     if not file.is_file():
         raise InputError(Problem("STUDY", f"{folder} has no study.json", "make ablate makes one"))
-    told: dict[str, Any] = validate_record(_Study, read_json(file, "STUDY"), str(file), "STUDY")
-    wrong = [f"cell {i} has no {key}" for i, cell in enumerate(told["cells"]) for key in ALWAYS if key not in cell]
-    if not wrong:
-        if told["base"] not in [cell["label"] for cell in told["cells"]]:
-            wrong.append("its base is none of its cells")
-        runs = [run for cell in told["cells"] for run in (*cell["runs"], *cell["noisy_runs"])]
-        wrong += [f"{run['folder']!r} is not a run's folder" for run in runs if not run["folder"].strip(".")]
-    if wrong:
-        raise InputError(Problem("STUDY", f"{file} is not what Regulo writes: {wrong[0]}"))
-    return told
+    study: dict[str, Any] = validate_record(_StudyRecord, read_json(file, "STUDY"), str(file), "STUDY")
+    errors = [f"cell {i} has no {key}" for i, cell in enumerate(study["cells"]) for key in CELL_KEYS if key not in cell]
+    if not errors:
+        if study["base"] not in [cell["label"] for cell in study["cells"]]:
+            errors.append("its base is none of its cells")
+        runs = [run for cell in study["cells"] for run in (*cell["runs"], *cell["noisy_runs"])]
+        errors += [f"{run['folder']!r} is not a run's folder" for run in runs if not run["folder"].strip(".")]
+    if errors:
+        raise InputError(Problem("STUDY", f"{file} is not what Regulo writes: {errors[0]}"))
+    return study

@@ -1,1 +1,1 @@
-"""Observers: they watch a run and change nothing that is learned. One file each."""
+"""Observers: they show a run and do not change what it learns. One file each."""

@@ -1,4 +1,4 @@
-"""What an observer is."""
+"""The base class of all observers."""
 
 import warnings
 from collections.abc import Callable
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FigureContext:
-    """What an observer may look at and where it may draw."""
+    """What an observer needs: facts about the data, the folder of the figures, and the dashboards."""
 
     facts: DatasetInfo
     figures: Path
     publish: Callable[[str, Path], None]
-    """show a finished figure on the dashboards, under a name"""
+    """show a saved figure on the dashboards: (name, path)"""
 
     def save_figure(self, name: str, figure: "Figure") -> None:
         """Save a figure as `figures/<name>.png` and publish it."""
@@ -30,19 +30,19 @@ class FigureContext:
 
         path = self.figures / f"{name}.png"
         for text in figure.findobj(Text):
-            text.set_parse_math(False)  # a class may be called $x$
+            text.set_parse_math(False)  # a class may have the name $x$
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # which is drawn as a box
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # it is shown as a box
             figure.savefig(path, dpi=130, bbox_inches="tight")
         self.publish(name, path)
 
 
 class CallbackConfig(PluginConfig):
-    """Overrides one or both of the places from which a run can be watched."""
+    """The config of an observer. It overrides one or both of the methods."""
 
     def callbacks(self, context: FigureContext) -> "list[Callback]":
-        """Lightning callbacks that watch the fit."""
+        """Lightning callbacks that run during training."""
         return []
 
     def after_evaluation(self, context: FigureContext, test: EvalOutput, split: Split) -> None:
-        """Look at the final answers on the test split."""
+        """Use the final predictions on the test split."""

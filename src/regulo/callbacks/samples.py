@@ -1,4 +1,4 @@
-"""What the network saw: images of the first training batches, after augmentation and mixing, with their soft labels."""
+"""The input of the network: images of the first training batches, after augmentation and mixing, with their soft labels."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 class Samples(CallbackConfig):
-    """A look at the first four batches, which shows wrong labels and unreadable augmentation before they cost a run."""
+    """A figure of the first four batches. It shows wrong labels and too strong augmentation before they cost a run."""
 
     count: Annotated[int, Field(ge=1, le=64)] = 16
-    """images, from the first four batches together"""
+    """number of images, from the first four batches together"""
 
     def callbacks(self, context: FigureContext) -> "list[Callback]":
         from lightning import LightningModule, Trainer
         from lightning.pytorch import Callback
 
-        each = -(-self.count // BATCHES)
+        per_batch = -(-self.count // BATCHES)
 
-        class Look(Callback):
+        class SamplesCallback(Callback):
             def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
                 self.images: list[Any] = []
                 self.targets: list[Any] = []
@@ -34,33 +34,32 @@ class Samples(CallbackConfig):
                 self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
             ) -> None:
                 if trainer.is_global_zero and trainer.current_epoch == 0 and batch_idx < BATCHES:
-                    self.images.append(outputs["images"][:each].float().cpu())
-                    self.targets.append(outputs["targets"][:each].cpu())
+                    self.images.append(outputs["images"][:per_batch].float().cpu())
+                    self.targets.append(outputs["targets"][:per_batch].cpu())
                     if batch_idx + 1 == min(BATCHES, trainer.num_training_batches):
-                        draw(context, self.images, self.targets)
+                        draw_samples(context, self.images, self.targets)
 
-        return [Look()]
+        return [SamplesCallback()]
 
 
 BATCHES = 4
 
 
-def draw(context: FigureContext, batches: list[Tensor], their_targets: list[Tensor]) -> None:
-    """Batches of images (n, C, H, W), normalised, and of soft targets (n, K)."""
-    images, targets = torch.cat(batches), torch.cat(their_targets)
-
+def draw_samples(context: FigureContext, image_batches: list[Tensor], target_batches: list[Tensor]) -> None:
+    """Save a figure of normalized images (n, C, H, W) and their soft targets (n, K), both as lists of batches."""
+    images, targets = torch.cat(image_batches), torch.cat(target_batches)
     facts = context.facts
     shape = (1, facts.channels, 1, 1)
-    shown = (images * torch.tensor(facts.std).view(shape) + torch.tensor(facts.mean).view(shape)).clamp(0, 1)
-    columns = min(8, len(shown))
-    rows = -(-len(shown) // columns)
-    grid = new_figure(1.5 * columns, 1.9 * rows)
-    for ax, image, target in zip(grid.subplots(rows, columns, squeeze=False).flat, shown, targets, strict=False):
-        picture = image.permute(1, 2, 0) if facts.channels == 3 else image[0]
-        ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1)
+    pictures = (images * torch.tensor(facts.std).view(shape) + torch.tensor(facts.mean).view(shape)).clamp(0, 1)
+    columns = min(8, len(pictures))
+    rows = -(-len(pictures) // columns)
+    figure = new_figure(1.5 * columns, 1.9 * rows)
+    for ax, picture, target in zip(figure.subplots(rows, columns, squeeze=False).flat, pictures, targets, strict=False):
+        pixels = picture.permute(1, 2, 0) if facts.channels == 3 else picture[0]
+        ax.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1)
         top = target.topk(min(2, len(target)))
         parts = [f"{facts.classes[int(k)]} {float(p):.2f}" for p, k in zip(*top, strict=True) if p > 1.5 / len(target)]
         ax.set_title("\n".join(parts), fontsize=7)
-    for ax in grid.axes:
+    for ax in figure.axes:
         ax.axis("off")
-    context.save_figure("samples", grid)
+    context.save_figure("samples", figure)

@@ -17,7 +17,7 @@ CLASSES = {
     "": ("regulo.config.schema", "RunConfig"),
     "trainer": ("regulo.config.trainer", "TrainerConfig"),
     "logger": ("regulo.tracking.loggers", "LoggerConfig"),
-    "study": ("regulo.analysis.ablation.study", "Study"),
+    "study": ("regulo.analysis.ablation.study", "StudyConfig"),
 }
 """sections that always have the same class: its module and name"""
 MULTIPLE = ("regularizer", "callbacks")

@@ -44,7 +44,7 @@ class TrainMetrics:
 
     @torch.no_grad()
     def update(self, parts: dict[str, Tensor], logits: Tensor, targets: Tensor) -> None:
-        """Add a step: the parts () of its loss, logits (B, K), soft targets (B, K). Right is the largest target's class."""
+        """Add a step: parts () of its loss, logits (B, K), soft targets (B, K). Right is the class with the largest target."""
         right = (logits.argmax(1) == targets.argmax(1)).float().mean()
         for name, value in (parts | {"right": right}).items():
             total = value.detach().float()

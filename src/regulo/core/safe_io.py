@@ -91,7 +91,7 @@ def check_folder(folder: Path, *below: str) -> None:
 
 
 def check_archive(file: Path) -> None:
-    """Check that a checkpoint is an uncompressed zip archive, which cannot expand in memory. Raises InputError."""
+    """Refuse a checkpoint that is not an uncompressed zip archive, as torch writes it: others can expand in memory."""
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()

@@ -1,1 +1,1 @@
-"""One file per data set: a Spec that says where its images are. `pipeline` turns any of them into a LightningDataModule."""
+"""One file per data set: a config that says where its images are. `components` makes a LightningDataModule of any of them."""

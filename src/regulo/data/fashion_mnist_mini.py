@@ -1,4 +1,4 @@
-"""5,000 + 1,000 + 5,000 real Fashion-MNIST images (Xiao et al., 2017, arXiv:1708.07747) that travel with the package.
+"""5,000 + 1,000 + 5,000 real Fashion-MNIST images (Xiao et al., 2017, arXiv:1708.07747) that are part of the package.
 
 `docs/data/fashion_mnist_mini.md` is its data card; `scripts/build_fashion_mnist_mini.py` rebuilds the file byte for byte.
 """
@@ -21,7 +21,7 @@ SIZES = {"train": 5000, "val": 1000, "test": 5000}
 
 
 class FashionMnistMini(DatasetConfig):
-    """Grey 28 × 28 images of 10 kinds of clothing, class-balanced; validation comes from the official training set."""
+    """Gray 28 × 28 images of 10 kinds of clothing, class-balanced; validation comes from the official training set."""
 
     reference: ClassVar[str] = "arXiv:1708.07747"
 
@@ -42,13 +42,13 @@ class FashionMnistMini(DatasetConfig):
 
 
 def pack(splits: dict[str, Split]) -> bytes:
-    """All images, then all labels, in the order of SIZES, as one bzip2 stream (whose encoder has not changed in decades)."""
+    """One bzip2 stream (its encoder has not changed in decades) of all images, then all labels, in the order of SIZES."""
     arrays = [splits[name].images for name in SIZES] + [splits[name].labels.astype(np.uint8) for name in SIZES]
     return bz2.compress(b"".join(np.asarray(a).tobytes() for a in arrays), 9)
 
 
 def unpack(packed: bytes) -> dict[str, Split]:
-    """The splits by name: images (n, 28, 28, 1) uint8 and labels (n,) int64."""
+    """The splits by name: images (N, 28, 28, 1) uint8 and labels (N,) int64."""
     raw = np.frombuffer(bz2.decompress(packed), np.uint8)
     total = sum(SIZES.values())
     images, labels = raw[: total * 784].reshape(total, 28, 28, 1), raw[total * 784 :].astype(np.int64)

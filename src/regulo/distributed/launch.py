@@ -165,7 +165,7 @@ class Agent(LocalElasticAgent):
 
     def _grace_seconds(self, running: dict[int, Any]) -> float:
         """How long the others may still run after one has ended: the first process saves and reports what all were asked for."""
-        if self.exit_codes.get(0) == REFUSED:
+        if self.exit_codes.get(0) == REFUSED or all(_is_stopped(process.pid) for process in running.values()):
             return 0.0
         stopping = all(code in EXIT_CODES or not code for code in self.exit_codes.values())
         return SAVE_SECONDS if stopping and 0 in running else GRACE_SECONDS

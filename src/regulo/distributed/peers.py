@@ -77,12 +77,20 @@ class Peers:
 
     def receive(self) -> tuple[dict[str, Any], Path]:
         """What to train, and in which folder. Ends this process, with exit code 2, if the first one has refused the run."""
-        try:
-            choices: dict[str, Any] = json.loads(self.store.get("choices"))
-            self.folder = Path(self.shared_store.get(RUN_DIR).decode())
-        except RuntimeError:  # the first process has said why, and took its store with it
-            raise SystemExit(2) from None
+        choices: dict[str, Any] | None = json.loads(self.store.get("choices"))
+        if choices is None:
+            self.join()
+            raise SystemExit(2)
+        self.folder = Path(self.shared_store.get(RUN_DIR).decode())
         return choices, self.folder
+
+    def refuse(self) -> None:
+        """The first process has refused the run: the others end before it takes the store with it."""
+        self.store.set("choices", json.dumps(None))
+        if self.process.external_launcher:
+            self.store.set_timeout(timedelta(seconds=JOIN_SECONDS / 10))
+            with suppress(RuntimeError):
+                self.store.wait([f"joined/{rank}" for rank in range(1, self.process.world_size)])
 
     def join(self, problem: str = "") -> None:
         """Tell the first process that this one takes part, or why it can't."""

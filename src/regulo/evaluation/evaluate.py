@@ -1,4 +1,4 @@
-"""`regulo evaluate`: score a run again, from its folder alone."""
+"""`regulo evaluate`: evaluate a finished run again, from its folder."""
 
 import json
 
@@ -8,20 +8,20 @@ from regulo.tracking.run_names import open_run
 
 
 def evaluate(run: str, split: str | None) -> int:
-    """Rebuild the model from the run alone and print its scores on a split, or on all. Returns the exit code."""
+    """Rebuild the model from the run folder and print its scores on a split, or on all splits. Returns the exit code."""
     folder = open_run(run)
 
     from regulo.core import failures
     from regulo.evaluation import summary
     from regulo.evaluation.restore import load_run
 
-    restored = load_run(folder)
-    data = open_run_data(restored)
+    loaded_run = load_run(folder)
+    data = open_run_data(loaded_run)
     scores: dict[str, float] = {}
-    with failures.as_input_error(restored.config.data.batch_size):
+    with failures.as_input_error(loaded_run.config.data.batch_size):
         for name in [split] if split else SPLITS:
-            measured = restored.predict(data.evaluation_loader(name)).scores()
-            scores |= {f"{name}/{key}": value for key, value in measured.items()}
-    summary.print_scores(scores, title=f"{folder.path.name}, weights of epoch {restored.epoch}")
+            split_scores = loaded_run.predict(data.evaluation_loader(name)).scores()
+            scores |= {f"{name}/{key}": value for key, value in split_scores.items()}
+    summary.print_scores(scores, title=f"{folder.path.name}, weights of epoch {loaded_run.epoch}")
     print(json.dumps(scores))
     return 0

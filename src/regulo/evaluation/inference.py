@@ -1,4 +1,4 @@
-"""A model's predictions on a split: on one device, in order, every image once. Training ends with the same."""
+"""Predictions of a model on a split: on one device, in order, each image once. Training ends with the same code."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from regulo.regularizers.components.plan import Plan
 
 
 def restore_ramps(classifier: Classifier, checkpoint: dict[str, Any]) -> None:
-    """Set strengths inside the model to those at the end of the checkpoint's epoch: predictions that are drawn need them."""
+    """Set ramped strengths in the model to their values at the end of the checkpoint's epoch: random predictions need them."""
     progress = (checkpoint["epoch"] + 1) / checkpoint["regulo"]["config"]["trainer"]["max_epochs"]
     for module in classifier.modules():
         if isinstance(module, RampBuffer | RateSite):
@@ -25,14 +25,14 @@ def restore_ramps(classifier: Classifier, checkpoint: dict[str, Any]) -> None:
 
 @contextmanager
 def fixed_seed(device: torch.device) -> Iterator[None]:
-    """Inside, predictions that are drawn are the same every time, and the generators outside do not notice."""
+    """Context in which random predictions are the same every time. The generators are restored afterwards."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(0)
         yield
 
 
 def predict_batch(classifier: Classifier, images: torch.Tensor, precision: str, plan: Plan) -> dict[str, torch.Tensor]:
-    """The plan's inference on uint8 images (B, C, H, W): "logits" (B, K), and further quantities (B,) by name."""
+    """The plan's inference on images (B, C, H, W) uint8: "logits" (B, K), and other quantities (B,) by name."""
     with autocast(precision, images.device):
         return plan.infer(classifier.model, classifier.normalize(images))
 
@@ -41,7 +41,7 @@ def predict_batch(classifier: Classifier, images: torch.Tensor, precision: str, 
 def run_inference(
     classifier: Classifier, loader: Iterable[Batch], device: torch.device, precision: str, plan: Plan, temperature: float = 1.0
 ) -> EvalOutput:
-    """The final predictions on all images of a loader, in inference mode: the same whenever it is called."""
+    """Final predictions on all images of a loader, in inference mode, with logits divided by the temperature. Deterministic."""
     classifier = classifier.to(device).eval()
     columns: dict[str, list[torch.Tensor]] = {"labels": []}
     with fixed_seed(device):

@@ -1,38 +1,34 @@
-"""A finished run's model, from its folder alone: neither pretrained weights nor the data set are needed."""
+"""Loads the model of a finished run from its folder: neither pretrained weights nor the data set are needed."""
 
+import dataclasses
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
+
+from regulo.config.schema import Config
+from regulo.config.validate import validate_config
 from regulo.core.errors import InputError, Problem
+from regulo.core.metrics import EvalOutput
 from regulo.core.paths import expand_path
+from regulo.core.types import Batch, DatasetInfo
 from regulo.data.base import allow_downloads
+from regulo.evaluation.inference import fixed_seed, predict_batch, restore_ramps, run_inference
+from regulo.models.components.classifier import Classifier
+from regulo.regularizers.components.plan import Plan
+from regulo.tracking import checkpoint_io, records
 from regulo.tracking.run_dir import RunFolder
 
 if TYPE_CHECKING:
     from regulo.data.components.datamodule import ImageDataModule
 
 
-import dataclasses
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
-
-import torch
-
-from regulo.config.schema import Config
-from regulo.config.validate import validate_config
-from regulo.core.metrics import EvalOutput
-from regulo.core.types import Batch, DatasetInfo
-from regulo.evaluation.inference import fixed_seed, predict_batch, restore_ramps, run_inference
-from regulo.models.components.classifier import Classifier
-from regulo.regularizers.components.plan import Plan
-from regulo.tracking import checkpoint_io, records
-
-
 @dataclass(frozen=True)
 class LoadedRun:
-    """What a run hands on, ready to answer on `device`."""
+    """The final model of a run on `device`, ready to predict."""
 
     config: Config
     facts: DatasetInfo
@@ -43,18 +39,20 @@ class LoadedRun:
     temperature: float
 
     def predict(self, loader: Iterable[Batch]) -> EvalOutput:
-        """The run's final predictions on all images of a loader."""
+        """The final predictions of the run on all images of a loader."""
         return run_inference(self.classifier, loader, self.device, self.config.trainer.precision, self.plan, self.temperature)
 
     def predict_logits(self, images: torch.Tensor) -> torch.Tensor:
-        """The run's final logits (B, K) on uint8 images (B, C, H, W), on the device."""
+        """The final logits (B, K) of the run, on the device, for images (B, C, H, W) uint8."""
         with fixed_seed(self.device):
             outputs = predict_batch(self.classifier, images.to(self.device), self.config.trainer.precision, self.plan)
         return outputs["logits"].float() / self.temperature
 
 
 def without_input_checks(config: Config) -> Config:
-    """The config for whoever joins or follows a run: its files have been checked, and its weights come from elsewhere."""
+    """The config without verify_images and pretrained weights, for a run whose files are checked and whose weights come from a
+    checkpoint or from another process.
+    """
     changes: dict[str, dict[str, Any]] = {"data": {"verify_images": "none"}, "model": {"weights": None}}
     parts = {
         group: part.model_copy(update={k: v for k, v in changes[group].items() if k in type(part).model_fields})
@@ -64,43 +62,42 @@ def without_input_checks(config: Config) -> Config:
 
 
 def load_run(folder: RunFolder) -> LoadedRun:
-    """Rebuild the model and load the weights that the run hands on. Raises InputError if there are none."""
+    """Rebuild the model of a run and load its final weights. Raises InputError if there are none, or if they do not fit."""
     config = without_input_checks(validate_config(folder.read_config()))
-    config = dataclasses.replace(config, data=config.data.model_copy(update={"num_workers": None}))  # of this machine
+    config = dataclasses.replace(config, data=config.data.model_copy(update={"num_workers": None}))  # for this machine
     if "auto" in (config.trainer.precision, config.trainer.memory_format):
-        raise InputError(
-            Problem("RUN", f"the configuration of {folder.path.name} is not that of a run: precision and format are open")
-        )
+        what = f"the configuration of {folder.path.name} is not that of a run: its precision and memory format are 'auto'"
+        raise InputError(Problem("RUN", what))
     plan = Plan(config.regularizer.values(), config.run.strength)
     name = f"the checkpoint of {folder.path.name}"
-    kept = records.check_weights(checkpoint_io.load_final_checkpoint(folder, plan.keeps_best), name)
-    facts = records.read_dataset_info(kept, name)
+    checkpoint = records.check_weights(checkpoint_io.load_final_checkpoint(folder, plan.keeps_best), name)
+    facts = records.read_dataset_info(checkpoint, name)
     model = plan.surgery(config.model.build(facts), facts)
     classifier = Classifier(model, facts, config.trainer.memory_format)
     try:
-        checkpoint_io.load_weights(classifier, kept)
+        checkpoint_io.load_weights(classifier, checkpoint)
     except RuntimeError as error:
-        raise InputError(
-            Problem("RUN", f"{name} has not the weights of this model: {str(error).splitlines()[-1].strip()}")
-        ) from None
-    restore_ramps(classifier, kept)
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(Problem("RUN", f"{name} does not have the weights of this model: {reason}")) from None
+    restore_ramps(classifier, checkpoint)
     device = config.trainer.device()
     return LoadedRun(
-        config, facts, classifier.to(device).eval(), device, kept["epoch"] + 1, plan, records.read_temperature(folder)
+        config, facts, classifier.to(device).eval(), device, checkpoint["epoch"] + 1, plan, records.read_temperature(folder)
     )
 
 
 def open_run_data(run: "LoadedRun") -> "ImageDataModule":
-    """The data that a run was trained and scored on. Raises InputError if they are others now."""
+    """The data with which a run was trained and evaluated. Raises InputError if their classes are no longer the same."""
     from regulo.data.components.datamodule import ImageDataModule
 
-    spec = run.config.data
-    with allow_downloads(spec.root == type(spec).model_fields["root"].default):  # none into a folder that somebody else has named
-        splits = spec.splits()
-    if spec.root and not expand_path(spec.root).resolve().is_relative_to(Path.cwd()):
-        print(f"regulo: reading the data in {spec.root}, as the run says", file=sys.stderr)
-    data = ImageDataModule(spec, splits, run.config.run.seed, run.config.trainer.limit_batches)
+    config = run.config.data
+    # a run from elsewhere may name any folder: nothing is downloaded into a folder that is not the default
+    with allow_downloads(config.root == type(config).model_fields["root"].default):
+        splits = config.splits()
+    if config.root and not expand_path(config.root).resolve().is_relative_to(Path.cwd()):
+        print(f"regulo: reading the data in {config.root}, as the run's configuration says", file=sys.stderr)
+    data = ImageDataModule(config, splits, run.config.run.seed, run.config.trainer.limit_batches)
     if data.facts.classes != run.facts.classes:
-        what = f"the data have the classes {', '.join(data.facts.classes)}, and the run has {', '.join(run.facts.classes)}"
+        what = f"the data have the classes {', '.join(data.facts.classes)}, but the run has {', '.join(run.facts.classes)}"
         raise InputError(Problem("data", what))
     return data

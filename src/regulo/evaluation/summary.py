@@ -1,4 +1,4 @@
-"""What a person reads in the terminal after training or evaluation."""
+"""The summary in the terminal after training or evaluation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from regulo.core.console import CONSOLE, STYLE
 
 
 def print_scores(result: Mapping[str, Any], title: str) -> None:
-    """Accuracy, NLL and calibration by split, and the gap."""
+    """Print a table: accuracy, NLL, ECE and Brier score by split, and the gap."""
     CONSOLE.print(title, style="bold", soft_wrap=True)
     table = Table("", "accuracy", "NLL", "ECE", "Brier", **STYLE)
     for column in table.columns[1:]:
@@ -24,7 +24,7 @@ def print_scores(result: Mapping[str, Any], title: str) -> None:
 
 
 def print_run_folder(path: Path) -> None:
-    """The run folder, and what to do next."""
+    """Print the run folder and the next commands."""
     path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     CONSOLE.print(f"run folder: {path}", soft_wrap=True)
     CONSOLE.print(f'again:      make evaluate ARGS="{path}"    curves: make dashboard', soft_wrap=True)

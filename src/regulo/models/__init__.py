@@ -1,1 +1,1 @@
-"""One file per architecture: a Spec whose fields shape it, and a plain nn.Module from images to logits (B, K)."""
+"""One file per architecture: a config whose fields define it, and a plain nn.Module from images to logits (B, K)."""

@@ -1,4 +1,4 @@
-"""What every model is."""
+"""The base class of all models."""
 
 from torch import nn
 
@@ -7,8 +7,8 @@ from regulo.core.types import DatasetInfo
 
 
 class ModelConfig(PluginConfig):
-    """An architecture. It never knows that it is regularized: it only carries sites (`regulo.models.components.sites`)."""
+    """The config of an architecture. It knows no regularizer, but has sites for them (`regulo.models.components.sites`)."""
 
     def build(self, facts: DatasetInfo) -> nn.Module:
-        """A module from normalised images (B, C, H, W) float to logits (B, K), initialised from torch's generator."""
+        """A module from normalized images (B, C, H, W) float to logits (B, K), initialized with torch's generator."""
         raise NotImplementedError

@@ -11,10 +11,10 @@ from regulo.models.base import ModelConfig
 from regulo.models.components.sites import Site
 
 
-def _three_stages(depth: int) -> int:
+def _check_depth(depth: int) -> int:
     if (depth - 2) % 6:
-        below = depth - (depth - 2) % 6
-        raise ValueError(f"{depth} is not 6 n + 2; the nearest depths are {max(below, 8)} and {max(below, 8) + 6}")
+        below = max(depth - (depth - 2) % 6, 8)
+        raise ValueError(f"{depth} is not 6 n + 2; the nearest depths are {below} and {below + 6}")
     return depth
 
 
@@ -23,17 +23,17 @@ class ResNetSmall(ModelConfig):
 
     reference: ClassVar[str] = "arXiv:1512.03385"
 
-    depth: Annotated[int, Field(ge=8, le=1202), AfterValidator(_three_stages)] = 8
-    """layers that have weights: 6 n + 2, so 8, 14, 20, …"""
+    depth: Annotated[int, Field(ge=8, le=1202), AfterValidator(_check_depth)] = 8
+    """number of layers with weights: 6 n + 2, such as 8, 14, 20"""
     width: Annotated[int, Field(ge=1, le=1024)] = 32
-    """channels w of the first stage"""
+    """w, the channels of the first stage"""
 
     def build(self, facts: DatasetInfo) -> nn.Module:
         return ResNet(facts, blocks=(self.depth - 2) // 6, width=self.width)
 
 
 class Block(nn.Module):
-    """y = relu(x' + BN(conv(site(relu(BN(conv(x))))))), where x' is x, or its projection where the shape changes."""
+    """y = relu(x' + BN(conv(site(relu(BN(conv(x))))))), where x' is x, or a projection of x if the shape changes."""
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class ResNet(nn.Module):
     def __init__(self, facts: DatasetInfo, blocks: int, width: int) -> None:
         super().__init__()
         side = max(facts.height, facts.width)
-        stride = 1 if side <= 64 else 2 if side <= 128 else 4  # stages see at most 64 pixels, as they were made for
+        stride = 1 if side <= 64 else 2 if side <= 128 else 4  # the stages are made for at most 64 pixels
         self.conv = nn.Conv2d(facts.channels, width, max(3, 2 * stride - 1), stride, max(1, stride - 1), bias=False)
         self.norm = nn.BatchNorm2d(width)
         stages, c_in = [], width

@@ -1,4 +1,4 @@
-"""Any classification model of torchvision, by name, with its head and stem adapted to the data."""
+"""Any classification model of torchvision, with its head and stem adapted to the data."""
 
 import copy
 import functools
@@ -20,57 +20,58 @@ ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.ELU, nn.Lea
 
 
 class Torchvision(ModelConfig):
-    """A torchvision model with its own dropout and stochastic depth switched off, so that the plan alone regularizes it."""
+    """A torchvision model. Its own dropout and stochastic depth are off, so that only the plan regularizes it."""
 
     reference: ClassVar[str] = "torchvision.models"
 
     architecture: Annotated[str, Field(min_length=1)] = "resnet18"
-    """a name that torchvision.models.list_models() knows"""
+    """a name from torchvision.models.list_models()"""
     weights: PathStr | None = None
-    """pretrained: DEFAULT or another of the model's weights (downloaded), or the path of a state-dict file; null: none"""
+    """pretrained weights: DEFAULT or another name of torchvision (downloaded), or the path of a state-dict file; null: none"""
     small_stem: bool | None = None
-    """no down-sampling before the first stage (as CIFAR networks have it); null: where images have at most 64 pixels"""
+    """no down-sampling before the first stage, as in networks for CIFAR; null: for images of at most 64 pixels"""
 
     def build(self, facts: DatasetInfo) -> nn.Module:
         from torchvision import models
 
-        known = models.list_models(module=models)
-        if self.architecture not in known:
+        names = models.list_models(module=models)
+        if self.architecture not in names:
             what = f"torchvision has no classification model {self.architecture!r}"
-            raise InputError(Problem("model.architecture", what, nearest(self.architecture, known)))
+            raise InputError(Problem("model.architecture", what, nearest(self.architecture, names)))
         try:
-            return self._adapted(facts)
+            return self._build_adapted(facts)
         except (AssertionError, IndexError, KeyError, RuntimeError, ValueError) as error:
             size = f"{facts.channels} × {facts.height} × {facts.width}"
             what = f"torchvision cannot build {self.architecture} for {size} images: {str(error).splitlines()[0]}"
-            raise InputError(Problem("model.architecture", what, "a convolutional one takes any size")) from error
+            raise InputError(Problem("model.architecture", what, "convolutional architectures accept any size")) from error
 
-    def _adapted(self, facts: DatasetInfo) -> nn.Module:
-        model = self._load(facts)
-        _switch_off_own_regularization(model)
+    def _build_adapted(self, facts: DatasetInfo) -> nn.Module:
+        model = self._build_original(facts)
+        _disable_regularization(model)
         small = max(facts.height, facts.width) <= 64 if self.small_stem is None else self.small_stem
         _adapt_stem(model, facts.channels, small)
         head = _adapt_head(model, facts.num_classes)
-        _mark_sites(model, head, facts)
+        _add_sites(model, head, facts)
         return model
 
-    def _load(self, facts: DatasetInfo) -> nn.Module:
+    def _build_original(self, facts: DatasetInfo) -> nn.Module:
+        """The model as torchvision builds it, with its weights."""
         from torchvision import models
 
         builder = models.get_model_builder(self.architecture)
         options: dict[str, Any] = {}
         if self.architecture in ("googlenet", "inception_v3"):
-            options |= {"aux_logits": False, "init_weights": True}  # one logit vector per image
+            options |= {"aux_logits": False, "init_weights": True}  # one vector of logits per image
         if self.architecture.startswith("vit_") and self.weights is None:
             options["image_size"] = max(facts.height, facts.width)
         if self.architecture.startswith("maxvit"):
             options["input_size"] = (facts.height, facts.width)
-        model = self._with_weights(builder, options)
+        model = self._load(builder, options)
         if hasattr(model, "transform_input"):
-            model.transform_input = False  # type: ignore[assignment]  # the data's own mean and std are taken off before
+            model.transform_input = False  # type: ignore[assignment]  # images are already normalized with the mean and std of the data
         return model
 
-    def _with_weights(self, builder: Any, options: dict[str, Any]) -> nn.Module:
+    def _load(self, builder: Any, options: dict[str, Any]) -> nn.Module:
         from torchvision import models
 
         if self.weights is None:
@@ -78,17 +79,17 @@ class Torchvision(ModelConfig):
         file = expand_path(self.weights)
         if file.is_file():
             model = builder(weights=None, **options)
-            model.load_state_dict(_read(file))
+            model.load_state_dict(_read_state_dict(file))
             return model
-        kinds = models.get_model_weights(self.architecture)
-        if self.weights not in kinds.__members__:
-            what = f"{self.architecture} has no weights {self.weights!r}, nor is that a file"
-            raise InputError(Problem("model.weights", what, nearest(self.weights, kinds.__members__)))
+        versions = models.get_model_weights(self.architecture)
+        if self.weights not in versions.__members__:
+            what = f"{self.architecture} has no weights {self.weights!r}, and there is no such file"
+            raise InputError(Problem("model.weights", what, nearest(self.weights, versions.__members__)))
         options.pop("init_weights", None)
-        if "aux_logits" in options:  # the file holds the auxiliary heads: load them, then take them off
+        if "aux_logits" in options:  # the file has the auxiliary heads: load them, then remove them
             options["aux_logits"] = True
         try:
-            model = builder(weights=kinds[self.weights], **options)
+            model = builder(weights=versions[self.weights], **options)
         except URLError as error:
             hint = "place the file in TORCH_HOME/hub/checkpoints, or give its path as model.weights"
             raise InputError(Problem("model.weights", f"the download failed: {error.reason}", hint)) from error
@@ -100,16 +101,16 @@ class Torchvision(ModelConfig):
         return model
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """A state dict from a file. Raises InputError if that is torn or holds anything but plain data."""
+def _read_state_dict(path: Path) -> dict[str, Tensor]:
+    """A state dict from a file. Raises InputError if the file is incomplete or has anything else than plain data."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the reader of a torn file may raise anything
+    except Exception as error:  # torch.load may raise any error for an incomplete file
         what = f"{path} is not a whole file of weights: {' '.join(str(error).split())[:200] or 'it ends too soon'}"
         raise InputError(Problem("model.weights", what, "copy or download it again")) from error
 
 
-def _switch_off_own_regularization(model: nn.Module) -> None:
+def _disable_regularization(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout) or type(module).__name__ == "StochasticDepth":
             module.p = 0.0  # type: ignore[assignment]
@@ -123,14 +124,14 @@ def _adapt_stem(model: nn.Module, channels: int, small: bool) -> None:
     name, conv = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
     if conv.in_channels != channels:
         adapted = nn.Conv2d(channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)  # type: ignore[arg-type]
-        with torch.no_grad():  # grey: the sum over colours answers as the colour filter does to a grey image
+        with torch.no_grad():  # gray: the sum over colors has the output of the color filter on a gray image
             kernel = conv.weight.sum(1, keepdim=True) if channels == 1 else conv.weight.mean(1, keepdim=True) * 3 / channels
             adapted.weight.copy_(kernel.expand_as(adapted.weight))
             if conv.bias is not None and adapted.bias is not None:
                 adapted.bias.copy_(conv.bias)
         model.set_submodule(name, adapted)
         conv = adapted
-    if small and conv.kernel_size[0] > conv.stride[0] > 1:  # patch embeddings do not overlap, and stay as they are
+    if small and conv.kernel_size[0] > conv.stride[0] > 1:  # patch embeddings, which do not overlap, do not change
         conv.stride = (1, 1)
         pool = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.MaxPool2d)), None)
         if pool:
@@ -138,7 +139,7 @@ def _adapt_stem(model: nn.Module, channels: int, small: bool) -> None:
 
 
 def _adapt_head(model: nn.Module, num_classes: int) -> nn.Module:
-    """Replace the layer that makes the 1000 ImageNet logits, and return the new one."""
+    """Replace the layer that outputs the 1000 logits of ImageNet, and return the new one."""
     heads = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     name, old = next((n, m) for n, m in reversed(heads) if 1000 in (getattr(m, "out_features", 0), getattr(m, "out_channels", 0)))
     new: nn.Module
@@ -150,8 +151,8 @@ def _adapt_head(model: nn.Module, num_classes: int) -> nn.Module:
     return new
 
 
-def _mark_sites(model: nn.Module, head: nn.Module, facts: DatasetInfo) -> None:
-    """Hang sites on the model as parameterless children with forward hooks, so that its state-dict keys stay torchvision's."""
+def _add_sites(model: nn.Module, head: nn.Module, facts: DatasetInfo) -> None:
+    """Add sites as children without parameters, called by forward hooks, so that state-dict keys stay those of torchvision."""
     for name, kind in _activation_sites(model, facts).items():
         module = model.get_submodule(name)
         module.add_module("site", Site(kind))  # type: ignore[arg-type]
@@ -161,7 +162,7 @@ def _mark_sites(model: nn.Module, head: nn.Module, facts: DatasetInfo) -> None:
     for block, branches in _residual_blocks(model):
         for branch in branches:
             branch.add_module("residual", Site("residual"))
-            if not isinstance(branch, nn.Sequential):  # that runs its last child by itself
+            if not isinstance(branch, nn.Sequential):  # which runs its last child by itself
                 branch.register_forward_hook(_residual_after)
         block.add_module("trunk", Site("trunk"))
         block.register_forward_hook(_trunk_after)
@@ -189,17 +190,17 @@ BRANCHES: dict[str, tuple[str, ...]] = {
     "SwinTransformerBlockV2": ("norm1", "norm2"),  # which follow attention and MLP
     "PartitionAttentionLayer": ("attn_layer", "mlp_layer"),  # MaxViT
 }
-"""of each kind of residual block x + f(x), the modules whose output is a branch f(x)"""
+"""for each kind of residual block x + f(x), the names of the modules whose output is a branch f(x)"""
 
 
 def _residual_blocks(model: nn.Module) -> list[tuple[nn.Module, list[nn.Module]]]:
-    """The residual blocks, with their branches. Some kinds have no shortcut where the shape changes."""
-    found: list[tuple[nn.Module, list[nn.Module]]] = []
+    """The residual blocks that have a shortcut, with their branches; some kinds have none if the shape changes."""
+    blocks: list[tuple[nn.Module, list[nn.Module]]] = []
     for m in model.modules():
         branches = [getattr(m, name) for name in BRANCHES.get(type(m).__name__, ()) if hasattr(m, name)]
         if branches and getattr(m, "use_res_connect", True) and getattr(m, "apply_residual", True):
-            found.append((m, branches))
-    return found
+            blocks.append((m, branches))
+    return blocks
 
 
 def _residual_after(module: nn.Module, args: Any, output: Tensor) -> Tensor:
@@ -223,31 +224,31 @@ def _site_before(module: nn.Module, args: Any) -> tuple[Tensor]:
 
 
 def _activation_sites(model: nn.Module, facts: DatasetInfo) -> dict[str, str]:
-    """Names of the activation modules with the kind of layer whose output they see, found by a forward pass without data."""
-    copied = copy.deepcopy(model).to("meta").eval()
-    probe = ActivationProbe(copied)
+    """Names of the activation modules, with the kind of layer before them: from a forward pass without data."""
+    meta_model = copy.deepcopy(model).to("meta").eval()
+    probe = ActivationProbe(meta_model)
     with torch.no_grad():
-        copied(torch.empty(1, facts.channels, facts.height, facts.width, device="meta"))
+        meta_model(torch.empty(1, facts.channels, facts.height, facts.width, device="meta"))
     return probe.kinds
 
 
 class ActivationProbe:
-    """Hooks on a model's modules that note, in a forward pass, which kind of layer ran last before each activation."""
+    """Hooks on the modules of a model. In a forward pass they record the kind of layer that ran last before each activation."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.kinds: dict[str, str] = {}  # of activation modules, by name
+        self.kinds: dict[str, str] = {}  # kind of site, by the name of the activation module
         self._last_layer = ""
         for name, module in model.named_modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 kind = "conv" if isinstance(module, nn.Conv2d) else "fc"
-                module.register_forward_hook(functools.partial(self._see_layer, kind))
+                module.register_forward_hook(functools.partial(self._record_layer, kind))
             elif isinstance(module, ACTIVATIONS):
-                module.register_forward_hook(functools.partial(self._see_activation, name))
+                module.register_forward_hook(functools.partial(self._record_activation, name))
 
-    def _see_layer(self, kind: str, module: nn.Module, args: Any, output: Tensor) -> None:
+    def _record_layer(self, kind: str, module: nn.Module, args: Any, output: Tensor) -> None:
         self._last_layer = kind
 
-    def _see_activation(self, name: str, module: nn.Module, args: Any, output: Tensor) -> None:
-        squeezed = output.ndim == 4 and output.shape[2:].numel() == 1  # inside squeeze-and-excitation
+    def _record_activation(self, name: str, module: nn.Module, args: Any, output: Tensor) -> None:
+        squeezed = output.ndim == 4 and output.shape[2:].numel() == 1  # in squeeze-and-excitation
         if self._last_layer == "fc" or (output.ndim == 4 and not squeezed):
             self.kinds[name] = self._last_layer

@@ -20,7 +20,7 @@ class ViTTiny(ModelConfig):
     reference: ClassVar[str] = "arXiv:2010.11929"
 
     patch_size: Annotated[int, Field(ge=1)] | None = None
-    """pixels; null: a quarter of the side (16 tokens) up to 64 pixels, else 16. Images are padded to a multiple"""
+    """side of a patch in pixels; null: a quarter of the side up to 64 pixels (16 tokens), else 16. Images are padded to fit"""
     width: Annotated[int, Field(ge=1, le=4096)] = 64
     """D, the width of the embedding; a multiple of `heads`"""
     depth: Annotated[int, Field(ge=1, le=128)] = 6
@@ -32,13 +32,13 @@ class ViTTiny(ModelConfig):
     layer_scale: Annotated[float, Field(gt=0, le=1)] | None = None
     """initial factor of every residual branch, learned per channel (arXiv:2103.17239), for deep models; null: none"""
     pool: Literal["class", "mean"] = "mean"
-    """what the head sees: the class token, or the mean of the patch tokens"""
+    """input of the head: the class token, or the mean of the patch tokens"""
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> "ViTTiny":
+    def _check_heads(self) -> "ViTTiny":
         if self.width % self.heads:
-            near = self.heads * max(1, round(self.width / self.heads))
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}; the nearest is {near}")
+            nearest = self.heads * max(1, round(self.width / self.heads))
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}; the nearest is {nearest}")
         return self
 
     def build(self, facts: DatasetInfo) -> nn.Module:
@@ -51,25 +51,23 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.dropout: float | RampBuffer = 0.0  # of the attention weights, in training; set through the site
-        self.site = RateSite("attention", self, "dropout", dials=True)
+        self.dropout: float | RampBuffer = 0.0  # rate of the attention weights in training; the site sets it
+        self.site = RateSite("attention", self, "dropout", accepts_buffer=True)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if isinstance(self.dropout, RampBuffer):  # at a rate that changes, which the fused kernel takes as a constant
-            weights = inverted_dropout(
-                (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1), self.dropout.value if self.training else None
-            )
-            mixed = weights @ v
+        if isinstance(self.dropout, RampBuffer):  # a ramp: the fused kernel accepts only a constant rate
+            weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)
+            output = inverted_dropout(weights, self.dropout.value if self.training else None) @ v
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+            output = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        return self.out(output.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
-    """x ← x + γ₁ attention(norm(x)); x ← x + γ₂ mlp(norm(x)), with γ = 1 but where a layer scale is wanted."""
+    """x ← x + γ₁ attention(norm(x)); x ← x + γ₂ mlp(norm(x)), with γ = 1 if there is no layer scale."""
 
     def __init__(self, width: int, heads: int, hidden: int, scale: float | None) -> None:
         super().__init__()
@@ -90,21 +88,21 @@ class Block(nn.Module):
 class ViT(nn.Module):
     """Images (B, C, H, W) to logits (B, K)."""
 
-    def __init__(self, facts: DatasetInfo, spec: ViTTiny) -> None:
+    def __init__(self, facts: DatasetInfo, config: ViTTiny) -> None:
         super().__init__()
         side = max(facts.height, facts.width)
-        patch = spec.patch_size or (-(-side // 4) if side <= 64 else 16)
+        patch = config.patch_size or (-(-side // 4) if side <= 64 else 16)
         self.pad = (0, -facts.width % patch, 0, -facts.height % patch)
         tokens = -(-facts.height // patch) * -(-facts.width // patch)
-        self.embed = nn.Conv2d(facts.channels, spec.width, patch, patch)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, spec.width)) if spec.pool == "class" else None
-        self.position = nn.Parameter(0.02 * torch.randn(1, tokens + (spec.pool == "class"), spec.width))
-        self.tokens = Site("tokens", prefix=int(spec.pool == "class"))
-        hidden = round(spec.width * spec.mlp_ratio)
-        self.blocks = nn.Sequential(*(Block(spec.width, spec.heads, hidden, spec.layer_scale) for _ in range(spec.depth)))
-        self.norm = nn.LayerNorm(spec.width)
+        self.embed = nn.Conv2d(facts.channels, config.width, patch, patch)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, config.width)) if config.pool == "class" else None
+        self.position = nn.Parameter(0.02 * torch.randn(1, tokens + (config.pool == "class"), config.width))
+        self.tokens = Site("tokens", prefix=int(config.pool == "class"))
+        hidden = round(config.width * config.mlp_ratio)
+        self.blocks = nn.Sequential(*(Block(config.width, config.heads, hidden, config.layer_scale) for _ in range(config.depth)))
+        self.norm = nn.LayerNorm(config.width)
         self.site = Site("fc")
-        self.head = nn.Linear(spec.width, facts.num_classes)
+        self.head = nn.Linear(config.width, facts.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.embed(F.pad(images, self.pad)).flatten(2).transpose(1, 2)

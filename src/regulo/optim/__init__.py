@@ -1,1 +1,1 @@
-"""One file per optimizer; the schedules that they share are in `base`."""
+"""One file per optimizer; `base` has the learning-rate schedules that they share."""

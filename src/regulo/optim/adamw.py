@@ -1,6 +1,8 @@
 """Adam (Kingma & Ba, 2015, arXiv:1412.6980) with decoupled weight decay: AdamW (arXiv:1711.05101, algorithm 2).
 
-m ← β₁ m + (1 − β₁) ∇L;  v ← β₂ v + (1 − β₂) ∇L²;  θ ← (1 − ηλ) θ − η m̂ / (√v̂ + ε)
+    m ← β₁ m + (1 − β₁) ∇L;  v ← β₂ v + (1 − β₂) ∇L²;  θ ← (1 − ηλ) θ − η m̂ / (√v̂ + ε)
+
+m̂ and v̂ are m and v divided by 1 − β₁ᵗ and 1 − β₂ᵗ at step t.
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from regulo.optim.components.param_groups import ParamGroup
 
 
 class AdamW(AdamOptimizer):
-    """torch's Adam, where each parameter group says whether its decay is decoupled (AdamW) or l2 (Adam as first published)."""
+    """torch's Adam. Each parameter group defines whether its decay is decoupled (AdamW) or l2 (the original Adam)."""
 
     reference: ClassVar[str] = "torch.optim.Adam"
 

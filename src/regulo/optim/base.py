@@ -1,4 +1,4 @@
-"""What an optimizer is, and the learning-rate schedules: data that can be indexed and plotted."""
+"""The base class of all optimizers, and the learning-rate schedules, which are plain arrays."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
@@ -13,22 +13,22 @@ from regulo.optim.components.param_groups import ParamGroup
 
 
 class OptimizerConfig(PluginConfig):
-    """An optimizer and its schedule. Weight decay is a regularizer, and reaches it through the parameter groups."""
+    """The config of an optimizer and its schedule. Weight decay is a regularizer; the parameter groups bring it here."""
 
     lr: Positive = 0.1
     """η, the highest learning rate of the run"""
     lr_base_batch: Annotated[int, Field(ge=1)] | None = None
-    """images per step, over all devices, for which lr is meant: another batch gets lr · batch / lr_base_batch, the linear scaling
-    rule of Goyal et al., 2017, arXiv:1706.02677, section 2.1; null: lr as written, whatever the batch"""
+    """images per step, over all devices, for which lr is meant: other batch sizes get lr · batch / lr_base_batch, the linear
+    scaling rule of Goyal et al., 2017, arXiv:1706.02677, section 2.1; null: lr is not scaled"""
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
-    """shape of the rate over the run's steps, after or with the warm-up"""
+    """shape of the learning rate over the steps of the run, after the warm-up or including it (one_cycle)"""
     warmup: ProperShare = 0.2
-    """share of the steps in which the rate rises"""
+    """share of the steps in which the learning rate rises"""
     grad_clip_norm: Positive | None = None
     """largest norm of the whole gradient; null: no clipping"""
 
     def for_batch_size(self, batch: int) -> Self:
-        """The same with the learning rate that is used for `batch` images per step."""
+        """A copy with the learning rate for `batch` images per step."""
         return self.model_copy(update={"lr": self.lr * batch / self.lr_base_batch}) if self.lr_base_batch else self
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
@@ -36,41 +36,41 @@ class OptimizerConfig(PluginConfig):
         raise NotImplementedError
 
     def options(self, group: ParamGroup) -> dict[str, Any]:
-        """What torch's parameter group says about decay."""
+        """The options of torch's parameter group about decay."""
         return {"weight_decay": group.weight_decay, "decoupled_weight_decay": group.decoupled}
 
     def torch_groups(self, groups: Sequence[ParamGroup]) -> list[dict[str, Any]]:
-        """The groups as torch wants them."""
+        """The groups in torch's format."""
         return [{"params": [m.parameter for m in g.members], "lr": self.lr * g.lr_scale, **self.options(g)} for g in groups]
 
     def update_groups(self, optimizer: torch.optim.Optimizer, groups: Sequence[ParamGroup]) -> None:
-        """Follow groups whose members are those the optimizer was built with, and whose decay has changed."""
-        for mine, group in zip(optimizer.param_groups, groups, strict=True):
-            mine.update(self.options(group))
+        """Set the decay of `groups`, which have the members with which the optimizer was built."""
+        for torch_group, group in zip(optimizer.param_groups, groups, strict=True):
+            torch_group.update(self.options(group))
 
     def lr_factors(self, steps: int) -> np.ndarray:
-        """The learning rate before each of `steps` steps, as a share of `lr`: (steps,) in [0, 1]."""
+        """The learning rate of each step, as a share of `lr`: (steps,) in [0, 1]."""
         return SCHEDULES[self.schedule](steps, self.warmup)
 
 
 class AdamOptimizer(OptimizerConfig):
-    """An optimizer that follows running means of the gradient (β₁) and of its square (β₂)."""
+    """The config of an optimizer with running means of the gradient (β₁) and of its square (β₂)."""
 
     beta1: ProperShare = 0.9
-    """β₁"""
+    """β₁, the decay of the running mean of the gradient"""
     beta2: ProperShare = 0.999
-    """β₂"""
+    """β₂, the decay of the running mean of its square"""
     eps: Positive = 1e-8
-    """ε"""
+    """ε, added to the square root"""
 
     @property
     def betas(self) -> tuple[float, float]:
-        """(β₁, β₂), as torch wants them."""
+        """(β₁, β₂), torch's `betas`."""
         return self.beta1, self.beta2
 
 
-def _cosine_between(start: float, end: float, n: int, endpoint: bool) -> np.ndarray:
-    t = np.linspace(0, 1, n, endpoint=endpoint)
+def _cosine_between(start: float, end: float, steps: int, endpoint: bool) -> np.ndarray:
+    t = np.linspace(0, 1, steps, endpoint=endpoint)
     return end + (start - end) * (1 + np.cos(np.pi * t)) / 2
 
 

@@ -2,9 +2,9 @@
 
     m ← β₁ m + (1 − β₁) ∇L;  v ← β₂ v + (1 − β₂) ∇L²;  u = m̂ / (√v̂ + ε) + λθ;  θ ← θ − η (‖θ‖ / ‖u‖) u
 
-The trust ratio ‖θ‖ / ‖u‖ is taken per tensor, and is 1 where a norm is 0. Vectors (biases, norms, scales) are not adapted.
+The trust ratio ‖θ‖ / ‖u‖ is computed per tensor, and is 1 if a norm is 0. Vectors (biases, norms, scales) have no trust ratio.
 
-Own code, because torch has no LAMB, and each parameter group here says whether its decay is decoupled or l2.
+This is own code, because torch has no LAMB and each parameter group here defines whether its decay is decoupled or l2.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from regulo.optim.components.param_groups import ParamGroup
 
 
 class Lamb(AdamOptimizer):
-    """Adam with a step whose length follows the size of each layer's weights; decay is a part of that step."""
+    """Adam with a step whose length is proportional to the norm of each layer's weights; decay is a part of this step."""
 
     reference: ClassVar[str] = "arXiv:1904.00962"
 
@@ -33,10 +33,10 @@ class Lamb(AdamOptimizer):
 
 
 class LAMB(torch.optim.Optimizer):
-    """Layer-wise adaptive moments, without a wait for the device."""
+    """Layer-wise adaptive moments, in torch operations that never wait for the device."""
 
     def step(self, closure: Any = None) -> Any:
-        """One step on the gradients that the closure leaves."""
+        """One step with the gradients from the closure."""
         loss = run_closure(closure)
         with torch.no_grad():
             for group in self.param_groups:

@@ -1,4 +1,9 @@
-"""Stochastic gradient descent with momentum:  v ← μ v + ∇L;  θ ← θ − η (∇L + μ v) with Nesterov's look-ahead, else η v."""
+"""Stochastic gradient descent with momentum.
+
+    v ← μ v + ∇L;  θ ← θ − η (∇L + μ v) with Nesterov's momentum, else θ ← θ − η v
+
+Decoupled weight decay is SGDW (arXiv:1711.05101, algorithm 1):  θ ← (1 − ηλ) θ  before the step.
+"""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -12,14 +17,14 @@ from regulo.optim.components.param_groups import ParamGroup
 
 
 class SGD(OptimizerConfig):
-    """torch's SGD, and decoupled weight decay beside it (SGDW, arXiv:1711.05101, algorithm 1) where the plan asks for it."""
+    """torch's SGD, with decoupled weight decay for the parameter groups that have it."""
 
     reference: ClassVar[str] = "torch.optim.SGD"
 
     momentum: ProperShare = 0.9
     """μ"""
     nesterov: bool = True
-    """look ahead along the momentum; needs a momentum above 0"""
+    """Nesterov's momentum; needs a momentum above 0"""
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
         nesterov = self.nesterov and self.momentum > 0
@@ -27,14 +32,14 @@ class SGD(OptimizerConfig):
 
     def options(self, group: ParamGroup) -> dict[str, Any]:
         l2, decoupled = (0.0, group.weight_decay) if group.decoupled else (group.weight_decay, 0.0)
-        return {"weight_decay": l2, "decoupled_decay": decoupled}  # torch's SGD knows only l2
+        return {"weight_decay": l2, "decoupled_decay": decoupled}  # torch's SGD has only l2
 
 
 class SGDW(torch.optim.SGD):
-    """torch's SGD on weights that shrink beside the gradient step."""
+    """torch's SGD with decoupled weight decay."""
 
     def step(self, closure: Any = None) -> Any:
-        """θ ← (1 − ηλ) θ for parameters that have a gradient (as AdamW does it), once the gradient at θ is known."""
+        """Compute the gradient at θ, then θ ← (1 − ηλ) θ for parameters with a gradient (as in AdamW), then step."""
         loss = run_closure(closure)
         with torch.no_grad():
             for group in self.param_groups:

@@ -1,6 +1,6 @@
-"""Augmentation of single images: random crop, horizontal flip, colour jitter, rotation, by albumentations.
+"""Augmentation of single images: random crop, horizontal flip, color jitter, rotation, by albumentations.
 
-Every image draws anew in every epoch. What counts as the same class is the user's knowledge: digits must not be flipped.
+The draws are new for every image in every epoch. Only the user knows which changes keep the class: digits must not be flipped.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
@@ -23,18 +23,18 @@ class Augment(Regularizer):
     """pad: pad the sides and crop back; resized: crop a random area and resize it; auto: `resized` for files of any size
     (photographs), `pad` for images that already have one size"""
     padding: Share = 0.08
-    """for `pad`: the margin on each side, as a share of the image's side; 4 pixels of 32 are .125"""
+    """for `pad`: the margin on each side, as a share of the side of the image; 4 pixels of 32 are .125"""
     min_area: Annotated[float, Field(gt=0, le=1)] = 0.08
     """for `resized`: the smallest share of the image's area that a crop may keep"""
     flip: Share = 0.5
     """probability of a horizontal flip"""
     jitter: Share = 0.0
-    """colour jitter: brightness, contrast and saturation change by a factor within 1 ± this; hue by a quarter of it"""
+    """color jitter: brightness, contrast and saturation change by a factor within 1 ± this value; hue by a quarter of it"""
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """rotation by an angle within ± this many degrees"""
+    """rotation by an angle of at most ± this many degrees"""
 
     def with_strength(self, strength: float) -> "Augment | None":
-        """The margins, angles and factors are multiplied; a flip is at its strongest when every second image is flipped."""
+        """The margins, angles and factors are multiplied; a flip is strongest when every second image is flipped (.5)."""
         if strength == 0:
             return None
         update = {
@@ -51,7 +51,7 @@ class Augment(Regularizer):
         height, width = facts.height, facts.width
         with strict_arguments():
             crop = self.crop if self.crop != "auto" else "resized" if pipeline else "pad"
-            if crop == "resized":  # it makes the size itself, from the whole image
+            if crop == "resized":  # it starts from the whole image and resizes by itself
                 pipeline = [A.RandomResizedCrop((height, width), scale=(self.min_area, 1.0))]
             elif crop == "pad":
                 margin = (height + 2 * round(height * self.padding), width + 2 * round(width * self.padding))
@@ -61,7 +61,7 @@ class Augment(Regularizer):
             if self.flip:
                 pipeline = [*pipeline, A.HorizontalFlip(p=self.flip)]
             if self.jitter:
-                j = (1 - self.jitter, 1 + self.jitter)
+                factor = (1 - self.jitter, 1 + self.jitter)
                 hue = (-self.jitter / 4, self.jitter / 4)
-                pipeline = [*pipeline, A.ColorJitter(brightness=j, contrast=j, saturation=j, hue=hue, p=1.0)]
+                pipeline = [*pipeline, A.ColorJitter(brightness=factor, contrast=factor, saturation=factor, hue=hue, p=1.0)]
         return pipeline

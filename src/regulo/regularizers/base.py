@@ -1,4 +1,4 @@
-"""What a regularizer is, and the places in the training flow that it may touch."""
+"""The base class of all regularizers: the hooks by which a technique acts on training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,52 +21,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Goal:
-    """What the run calls its best epoch."""
+    """Which epoch of a run is the best one: that with the lowest or highest value of the metric `monitor`."""
 
     monitor: str
     mode: Literal["min", "max"]
 
 
 class Regularizer(PluginConfig):
-    """One technique. It overrides the hooks it uses; a hook left alone costs nothing.
+    """One technique. It overrides the hooks that it uses; other hooks cost nothing.
 
-    Hooks run in the order in which the data meets them, which is the order below; within a hook, by `order`, then by name.
-    A field that may be a `Ramp` is one number whenever a hook is called, except in `surgery`, which is called once and hands
-    the field to a `Dial`.
+    Hooks run in the order below. Techniques that share a hook run by `order`, then by name. A field that may be a `Ramp` is a
+    number in every hook but `surgery`, which is called once and puts the field into a `RampBuffer`.
     """
 
     order: ClassVar[int] = 0
-    """place among techniques that share a hook: lower ones first"""
+    """position among techniques that share a hook: lower ones run first"""
     one_of: ClassVar[str] = ""
-    """of the techniques that name the same group here, one is drawn per batch: each alone relabels a batch rightly"""
+    """a group name; for each batch, one technique of the group is drawn, because two of them together would give wrong labels"""
     keeps_best: ClassVar[bool] = False
-    """the run hands on the weights of its best epoch, not of its last one"""
+    """whether the final weights are those of the best epoch, not of the last one"""
     strength_fields: ClassVar[tuple[str, ...]] = ()
-    """the fields that a recipe's `strength` multiplies, up to their highest value; with none, a technique is on or off"""
+    """the fields that `strength` multiplies, up to their highest value; without any, a technique is on or off"""
     tags: ClassVar[frozenset[str]] = frozenset()
-    """what it does, in words to which others may refer: `draws` (answers differ from pass to pass), `augments`, `average`"""
+    """properties that other techniques refer to: `draws` (predictions differ from pass to pass), `augments`, `average`"""
     incompatible: ClassVar[dict[str, str]] = {}
-    """techniques (by name), roles and circumstances of the trainer beside which it must not run, with the reason"""
+    """techniques, tags and circumstances of the trainer with which it must not run, with the reasons"""
     requires: ClassVar[dict[str, str]] = {}
-    """techniques or roles without which it has no effect, with the reason"""
+    """techniques or tags without which it has no effect, with the reasons"""
 
-    def sequence(self, places: np.ndarray) -> np.ndarray:
-        """The order in which an epoch visits the training images: their shuffled places (n,) in, places (n,) out."""
+    def sequence(self, indices: np.ndarray) -> np.ndarray:
+        """The order in which an epoch visits the training images: shuffled indices (n,) → indices (n,)."""
         raise NotImplementedError
 
     def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
-        """Extend the albumentations transforms that a training image (H, W, C) uint8 goes through in a loader worker.
+        """Extend the albumentations transforms of a training image (H, W, C) uint8; they run in a loader worker.
 
-        `pipeline` begins with what brings the data set's files to the size in `facts`. The last transform may stack views of
-        the image in its channels, (H, W, V·C): the loss is taken on the first one, and a `penalty` may compare them.
+        `pipeline` begins with the transforms that resize the files of the data set to the size in `facts`. The last transform
+        may stack V views of the image in its channels, (H, W, V·C): the data loss is that of the first view, and a `penalty` may
+        compare them.
         """
         raise NotImplementedError
 
     def surgery(self, model: nn.Module, facts: DatasetInfo) -> "Self | None":
-        """Change the model in place, before its parameters are grouped. Raise InputError if it lacks the site.
+        """Change the model in place, before its parameters are grouped. Raises InputError if the model lacks the site.
 
-        A technique whose later hooks act on what it put into the model returns a copy of itself that knows these modules, and
-        the plan goes on with the copy. All others return None.
+        If later hooks need the modules that were inserted, return a copy of the technique that refers to them; the plan then uses
+        the copy. Otherwise return None.
         """
         raise NotImplementedError
 
@@ -75,58 +75,61 @@ class Regularizer(PluginConfig):
         raise NotImplementedError
 
     def wrap_optimizer(
-        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: "Callable[[], tuple[Self, StepContext]]"
+        self, optimizer: torch.optim.Optimizer, model: nn.Module, resolve_step: "Callable[[], tuple[Self, StepContext]]"
     ) -> torch.optim.Optimizer:
-        """An optimizer around the optimizer. `now()` gives this technique with its present strengths, and the moment."""
+        """An optimizer around the optimizer.
+
+        `resolve_step()` returns this technique with the strengths of the current step, and the context of the step.
+        """
         raise NotImplementedError
 
     def mix(self, images: Tensor, targets: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """A training batch on the device: normalised images (B, C, H, W), soft targets (B, K) whose rows sum to one."""
+        """Change a training batch on the device: normalized images (B, C, H, W), soft targets (B, K) whose rows sum to one."""
         raise NotImplementedError
 
     def criterion(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The loss of each image (B,) in place of soft cross-entropy, from logits and soft targets (B, K), in float32."""
+        """The loss of each image (B,), instead of soft cross-entropy, from logits and soft targets (B, K) in float32."""
         raise NotImplementedError
 
-    def penalty(self, step: LossInputs) -> Tensor:
-        """A scalar that is added to the loss of a step."""
+    def penalty(self, inputs: LossInputs) -> Tensor:
+        """A scalar () that is added to the loss of a step."""
         raise NotImplementedError
 
     def callbacks(self, goal: Goal) -> "list[Callback]":
-        """Lightning callbacks that act on the run."""
+        """Lightning callbacks for the run."""
         raise NotImplementedError
 
     def infer(self, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-        """The final answers on normalised images (B, C, H, W): "logits" (B, K), and further quantities (B,) by name."""
+        """The final predictions on normalized images (B, C, H, W): "logits" (B, K), and other quantities (B,) by name."""
         raise NotImplementedError
 
     def calibrate(self, logits: Tensor, labels: Tensor) -> float:
-        """A temperature T > 0, from validation logits (n, K) and labels (n,): the run's final answers are softmax(z / T)."""
+        """A temperature T > 0, from validation logits (n, K) and labels (n,): the final predictions are softmax(z / T)."""
         raise NotImplementedError
 
     def resolve(self, progress: float) -> Self:
-        """The technique with the strengths of a progress in [0, 1] in place of its ramps."""
+        """The technique with a number for each ramp: its strength at a progress in [0, 1]."""
         ramps = {k: resolve(getattr(self, k), progress) for k in type(self).model_fields if isinstance(getattr(self, k), Ramp)}
         return self.model_copy(update=ramps) if ramps else self
 
     def with_strength(self, strength: float) -> "Self | None":
-        """The technique at `strength` times what is written: a no-op at 0, or None if it is one that is on or off."""
+        """The technique with `strength` times the configured strength; at 0 one that does nothing, or None if it is on or off."""
         if not self.strength_fields:
             return self if strength else None
         update: dict[str, Any] = {}
         for name in self.strength_fields:
-            written, top = getattr(self, name), field_maximum(type(self), name)
-            if isinstance(written, Ramp):
-                update[name] = written.scale(strength, top)
-            elif isinstance(written, int):
-                update[name] = int(min(round(written * strength), top))
-            elif written is not None:
-                update[name] = min(written * strength, top)
+            value, maximum = getattr(self, name), field_maximum(type(self), name)
+            if isinstance(value, Ramp):
+                update[name] = value.scale(strength, maximum)
+            elif isinstance(value, int):
+                update[name] = int(min(round(value * strength), maximum))
+            elif value is not None:
+                update[name] = min(value * strength, maximum)
         return self.model_copy(update=update)
 
 
-WHY_NOT_FSDP = "it works on whole weights, and each process has a part of every weight only"
-"""why a technique refuses `fsdp`"""
+WHY_NOT_FSDP = "it works on whole weights, and each process has only a part of every weight"
+"""the reason why a technique is incompatible with `fsdp`"""
 HOOKS = (
     "sequence",
     "transform",
@@ -140,10 +143,11 @@ HOOKS = (
     "infer",
     "calibrate",
 )
+"""the hooks, in the order in which they run"""
 
 
 def used_hooks(regularizer: Regularizer) -> tuple[str, ...]:
-    """The hooks that a technique uses, in flow order."""
+    """The hooks that a technique uses, in the order of `HOOKS`."""
     return tuple(h for h in HOOKS if getattr(type(regularizer), h) is not getattr(Regularizer, h))
 
 
@@ -151,9 +155,9 @@ def used_hooks(regularizer: Regularizer) -> tuple[str, ...]:
 def field_maximum(cls: type[Regularizer], name: str) -> float:
     """The highest value that a field may have (just below an open bound), or infinity."""
     schema = cls.model_json_schema()["properties"][name]
-    for described in schema.get("anyOf", [schema]):
-        if "maximum" in described:
-            return float(described["maximum"])
-        if "exclusiveMaximum" in described:
-            return float(described["exclusiveMaximum"]) * (1 - 1e-3)
+    for branch in schema.get("anyOf", [schema]):
+        if "maximum" in branch:
+            return float(branch["maximum"])
+        if "exclusiveMaximum" in branch:
+            return float(branch["exclusiveMaximum"]) * (1 - 1e-3)
     return float("inf")

@@ -1,6 +1,7 @@
 """Confidence penalty (Pereyra et al., 2017, arXiv:1701.06548, equation 2):  L ← L − β H(p),  H(p) = −Σ_k p_k log p_k.
 
-It is label smoothing with the divergence the other way round: smoothing is KL(u ‖ p), this is KL(p ‖ u), both up to constants.
+It is label smoothing with the divergence reversed: smoothing is KL(u ‖ p), this is KL(p ‖ u), both up to constants,
+with the uniform distribution u.
 """
 
 from typing import ClassVar
@@ -14,14 +15,19 @@ from regulo.regularizers.base import Regularizer
 from regulo.regularizers.components.entropy import entropy
 
 
+def confidence_penalty(logits: Tensor, beta: float) -> Tensor:
+    """−β H(p), as a mean over the batch: logits (B, K) → ()."""
+    return -beta * entropy(logits.float().log_softmax(1)).mean()
+
+
 class ConfidencePenalty(Regularizer):
-    """Reward doubt: the entropy of the answers is taken off the loss."""
+    """Reward uncertain predictions: their entropy is subtracted from the loss."""
 
     reference: ClassVar[str] = "arXiv:1701.06548"
     strength_fields: ClassVar[tuple[str, ...]] = ("beta",)
 
     beta: Rampable[NonNegative] = 0.1
-    """β, the price of a nat of confidence: .1 on images, up to 2 on text"""
+    """β, the weight of the entropy: .1 on images, up to 2 on text"""
 
-    def penalty(self, step: LossInputs) -> Tensor:
-        return -self.beta * entropy(step.views[0].float().log_softmax(1)).mean()
+    def penalty(self, inputs: LossInputs) -> Tensor:
+        return confidence_penalty(inputs.views[0], self.beta)

@@ -1,7 +1,9 @@
 """CutMix (Yun et al., 2019, arXiv:1905.04899): paste a box of another image, and share the target by area.
 
-λ ~ Beta(α, α); a box of sides W √(1 − λ), H √(1 − λ) around a uniform centre, clipped to the image;
-ỹ = λ' y_i + (1 − λ') y_j, where 1 − λ' is the clipped box's share of the pixels (the paper's own code corrects λ so)
+    λ ~ Beta(α, α);  a box with the sides W √(1 − λ), H √(1 − λ) around a uniform center, clipped to the image
+    ỹ = λ' y_i + (1 − λ') y_j,   1 − λ' is the share of the pixels that lies in the clipped box
+
+The authors' code corrects λ to λ' in the same way.
 """
 
 from typing import ClassVar
@@ -14,8 +16,15 @@ from regulo.regularizers.components.boxes import box_area, boxes_around, paste_b
 from regulo.regularizers.components.mixing import Mode, blend, num_draws, partners, per_image
 
 
+def cutmix(images: Tensor, targets: Tensor, boxes: np.ndarray, mode: Mode) -> tuple[Tensor, Tensor]:
+    """x̃ and ỹ from images (B, C, H, W), targets (B, K) and boxes (1, 4) for `batch`, else (B, 4)."""
+    height, width = images.shape[-2:]
+    lam = 1 - box_area(boxes) / (height * width)
+    return paste_boxes(images, partners(images, mode), boxes), blend(targets, lam, mode)
+
+
 class CutMix(BetaMixing):
-    """Replace a box of each image by the same box of another one of the batch, and mix the targets by area."""
+    """Replace a box of each image by the same box of another image of the batch, and mix the targets by area."""
 
     reference: ClassVar[str] = "arXiv:1905.04899"
 
@@ -27,6 +36,5 @@ class CutMix(BetaMixing):
         lam = self.draw_lambda(generator, num_draws(self.mode, n))
         if lam is None:
             return images, targets
-        boxes = per_image(boxes_around(generator.random((len(lam), 2)), 1 - lam, size), self.mode, n)
-        lam = 1 - box_area(boxes) / (size[0] * size[1])
-        return paste_boxes(images, partners(images, self.mode), boxes), blend(targets, lam, self.mode)
+        boxes = boxes_around(generator.random((len(lam), 2)), 1 - lam, size)
+        return cutmix(images, targets, per_image(boxes, self.mode, n), self.mode)

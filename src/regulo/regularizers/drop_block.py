@@ -1,10 +1,10 @@
-"""DropBlock (Ghiasi et al., 2018, arXiv:1810.12890, algorithm 1): drop squares of a feature map, whose neighbours would give a
-single dropped unit away.
+"""DropBlock (Ghiasi et al., 2018, arXiv:1810.12890, algorithm 1): drop squares of a feature map. A single unit
+would not be enough, because its neighbors carry the same information.
 
     seeds ~ Bernoulli(γ) where a whole block fits,   γ = p · H W / (s² (H − s + 1)(W − s + 1))
     mask M = 0 in the s × s block at each seed;      h ← h · M · |M| / ΣM
 
-with blocks drawn for each channel. In inference the identity. Blocks overlap, so that somewhat less than p is dropped.
+Blocks are drawn for each channel. In inference it is the identity. Blocks overlap, so slightly less than p is dropped.
 """
 
 from typing import Annotated, ClassVar
@@ -21,9 +21,33 @@ from regulo.models.components.sites import require_sites
 from regulo.regularizers.base import Regularizer
 
 
+def drop_blocks(x: Tensor, p: Tensor, block_size: int) -> Tensor:
+    """Compute h · M · |M| / ΣM of maps (B, C, H, W); p is a scalar tensor ()."""
+    height, width = x.shape[2:]
+    s = min(block_size, height, width)
+    s -= 1 - s % 2
+    corners = x[:, :, s - 1 :, s - 1 :]  # its shape: one entry for each position of a block
+    gamma = p * (height * width / (s**2 * corners.shape[2:].numel()))
+    seeds = torch.rand_like(corners, dtype=torch.float32) < gamma
+    mask = 1 - F.max_pool2d(F.pad(seeds.to(x.dtype), [s - 1] * 4), s, stride=1)
+    ones = mask.count_nonzero().clamp(min=1)  # an integer, exact for any size
+    return x * (mask * (mask.numel() / ones)).to(x.dtype)
+
+
+class DropBlock2d(nn.Module):
+    """DropBlock on maps (B, C, H, W)."""
+
+    def __init__(self, p: float, block_size: int) -> None:
+        super().__init__()
+        self.p, self.block_size = RampBuffer(p), block_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return drop_blocks(x, self.p.value, self.block_size) if self.training else x
+
+
 def _odd(size: int) -> int:
     if size % 2 == 0:
-        raise ValueError(f"a block has a centre: its side is odd, such as {size - 1} or {size + 1}")
+        raise ValueError(f"the side of a block must be odd, such as {size - 1} or {size + 1}")
     return size
 
 
@@ -35,34 +59,10 @@ class DropBlock(Regularizer):
     strength_fields: ClassVar[tuple[str, ...]] = ("p",)
 
     p: Rampable[Share] = 0.1
-    """p, about the share of each map that is dropped: .1; the paper ramps it up from 0 over the run"""
+    """p, approximately the share of each map that is dropped: .1; the paper ramps it up from 0 over the run"""
     block_size: Annotated[int, Field(ge=1), AfterValidator(_odd)] = 7
-    """s, the side of a block, odd; a smaller map has the largest odd one that fits. 1 is dropout of single units"""
+    """s, the odd side of a block in pixels; a smaller map gets the largest odd side that fits. 1 is dropout of single units"""
 
     def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
         for site in require_sites(model, "conv", "regularizer.drop_block"):
-            site.insert(DropBlocks(self.p, self.block_size))
-
-
-class DropBlocks(nn.Module):
-    """DropBlock on maps (B, C, H, W)."""
-
-    def __init__(self, p: float, block_size: int) -> None:
-        super().__init__()
-        self.dial, self.block_size = RampBuffer(p), block_size
-
-    def forward(self, x: Tensor) -> Tensor:
-        return drop_blocks(x, self.dial.value, self.block_size) if self.training else x
-
-
-def drop_blocks(x: Tensor, p: Tensor, block_size: int) -> Tensor:
-    """Maps (B, C, H, W) without some blocks, scaled up by what is left; p is a scalar tensor ()."""
-    height, width = x.shape[2:]
-    s = min(block_size, height, width)
-    s -= 1 - s % 2
-    places = x[:, :, s - 1 :, s - 1 :]  # as many as there are places for a block
-    gamma = p * (height * width / (s**2 * places.shape[2:].numel()))
-    seeds = torch.rand_like(places, dtype=torch.float32) < gamma
-    mask = 1 - F.max_pool2d(F.pad(seeds.to(x.dtype), [s - 1] * 4), s, stride=1)
-    kept = mask.count_nonzero().clamp(min=1)  # an integer, exact for any size
-    return x * (mask * (mask.numel() / kept)).to(x.dtype)
+            site.insert(DropBlock2d(self.p, self.block_size))

@@ -1,9 +1,11 @@
-"""Dropout (Srivastava et al., 2014, JMLR 15:1929), inverted: in training h ← h · m / (1 − p) with m ~ Bernoulli(1 − p); in
-inference the identity.
+"""Dropout (Srivastava et al., 2014, JMLR 15:1929), in its inverted form.
 
-Where it acts matters more than its rate: convolutional maps lose whole channels (Tompson et al., 2015, arXiv:1411.4280),
-because neighbouring pixels would give a dropped one away; attention loses weights after the softmax; the logits are never
-dropped, because that spoils calibration.
+    training    h ← h · m / (1 − p),   m ~ Bernoulli(1 − p)
+    inference   the identity
+
+The site matters more than the rate. Convolutional maps lose whole channels (Tompson et al., 2015, arXiv:1411.4280), because
+neighboring pixels carry the information of a dropped one. Attention loses weights after the softmax. Logits are never dropped,
+because that makes calibration worse. The formula itself is `regulo.core.schedule.inverted_dropout`.
 """
 
 from typing import ClassVar
@@ -15,6 +17,18 @@ from regulo.core.schedule import Ramp, Rampable, RampBuffer, inverted_dropout
 from regulo.core.types import DatasetInfo
 from regulo.models.components.sites import Kind, RateSite, require_sites
 from regulo.regularizers.base import Regularizer
+
+
+class RampedDropout(nn.Module):
+    """Dropout at a rate that changes during the run, on activations (B, …); `whole_channels`: on maps (B, C, H, W)."""
+
+    def __init__(self, rate: float, whole_channels: bool) -> None:
+        super().__init__()
+        self.rate, self.whole_channels = RampBuffer(rate), whole_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (*x.shape[:2], 1, 1) if self.whole_channels else None
+        return inverted_dropout(x, self.rate.value if self.training else None, shape)
 
 
 class Dropout(Regularizer):
@@ -33,32 +47,17 @@ class Dropout(Regularizer):
     """p of an attention weight; .1, and 0 in modern recipes"""
 
     def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
-        for kind in ACTS_ON:
-            p = getattr(self, kind)
+        rates: dict[Kind, Rampable[ProperShare]] = {"fc": self.fc, "conv": self.conv, "attention": self.attention}
+        for kind, p in rates.items():
             if p:
-                _drop(model, kind, p)
+                _insert_dropout(model, kind, p)
 
 
-ACTS_ON: tuple[Kind, ...] = ("fc", "conv", "attention")
-
-
-def _drop(model: nn.Module, kind: Kind, p: Rampable[ProperShare]) -> None:
+def _insert_dropout(model: nn.Module, kind: Kind, p: Rampable[ProperShare]) -> None:
     for site in require_sites(model, kind, f"regularizer.dropout.{kind}"):
         if isinstance(site, RateSite):
             site.set_rate(p)
         elif isinstance(p, Ramp):
-            site.insert(DialledDropout(p, whole_channels=kind == "conv"))
+            site.insert(RampedDropout(p, whole_channels=kind == "conv"))
         else:
             site.insert(nn.Dropout2d(p) if kind == "conv" else nn.Dropout(p))
-
-
-class DialledDropout(nn.Module):
-    """Dropout at a rate that changes while the run goes on."""
-
-    def __init__(self, rate: float, whole_channels: bool) -> None:
-        super().__init__()
-        self.rate, self.whole_channels = RampBuffer(rate), whole_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        shape = (*x.shape[:2], 1, 1) if self.whole_channels else None
-        return inverted_dropout(x, self.rate.value if self.training else None, shape)

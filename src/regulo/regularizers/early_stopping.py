@@ -1,7 +1,7 @@
 """Early stopping (Prechelt, 1998; Goodfellow et al., 2016, algorithm 7.1):  t* = argmin_t of the validation loss.
 
-Patience only saves time; what regularizes is that the weights of t* are handed on. A run without this technique hands on
-its last weights. Under a schedule that ends at a low rate, a short patience stops before the useful phase.
+Patience only saves time. The regularization is that the weights of t* become the final weights; without this technique, the last
+weights do. If the schedule ends at a low learning rate, a short patience stops the run before its most useful phase.
 """
 
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class EarlyStopping(Regularizer):
-    """Stop when the best epoch lies `patience` epochs back, and hand on the weights of the best epoch."""
+    """Stop when the best epoch is `patience` epochs ago, and use its weights as the final weights."""
 
     reference: ClassVar[str] = "Prechelt 1998; Deep Learning, algorithm 7.1"
     keeps_best: ClassVar[bool] = True
@@ -24,12 +24,12 @@ class EarlyStopping(Regularizer):
     patience: Annotated[int, Field(ge=1)] = 10
     """epochs without improvement before the run stops"""
     min_delta: NonNegative = 0.0
-    """an improvement is a change by more than this, in the monitor's unit"""
+    """smallest change that counts as an improvement, in the unit of the monitor"""
 
     def callbacks(self, goal: Goal) -> "list[Callback]":
         from lightning.pytorch import callbacks
 
-        stop = callbacks.EarlyStopping(
+        early_stopping = callbacks.EarlyStopping(
             goal.monitor, mode=goal.mode, patience=self.patience, min_delta=self.min_delta, check_finite=False
         )
-        return [stop]
+        return [early_stopping]

@@ -2,8 +2,8 @@
 
     L = −Σ_k t_k (1 − p_k)^γ log p_k
 
-What the network already knows counts little. γ = 0 is cross-entropy. The paper's α, a weight per class, is left out: it
-corrects for rare classes and does not regularize.
+Images whose class is already predicted with high probability count little. γ = 0 is cross-entropy. The α of the paper, a weight
+per class, is left out: it corrects for rare classes and does not regularize.
 """
 
 from typing import ClassVar
@@ -17,17 +17,17 @@ from regulo.regularizers.base import Regularizer
 
 
 def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
-    """The focal loss of each image: (B, K) logits and soft targets → (B,)."""
+    """L of each image: logits (B, K) and soft targets (B, K) → (B,)."""
     if gamma == 0:
         return soft_cross_entropy(logits, targets)
     log_p = logits.log_softmax(1)
-    doubt = -log_p.expm1()  # 1 − p, exact also where p is nearly 1
-    doubt = doubt.clamp_min(1e-12)  # the slope of doubt^γ is infinite at 0 if γ < 1, and 0 · ∞ is not a number
-    return -(targets * doubt.pow(gamma) * log_p).sum(1)
+    one_minus_p = -log_p.expm1()  # exact also where p is nearly 1
+    one_minus_p = one_minus_p.clamp_min(1e-12)  # for γ < 1 the slope of its power is infinite at 0, and 0 · ∞ is NaN
+    return -(targets * one_minus_p.pow(gamma) * log_p).sum(1)
 
 
 class FocalLoss(Regularizer):
-    """Weigh an image less the surer the network already is of its class."""
+    """Give an image less weight if the network already predicts its class with high probability."""
 
     reference: ClassVar[str] = "arXiv:1708.02002"
     strength_fields: ClassVar[tuple[str, ...]] = ("gamma",)

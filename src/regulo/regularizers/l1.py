@@ -1,9 +1,10 @@
 """L1 penalty, the lasso (Tibshirani, 1996, JRSS B 58:267):  L ← L + λ Σ |θ|  over the weights of linear and convolutional layers.
 
-Its gradient λ sign(θ) pulls all weights equally hard, so that small ones end near zero. Following the gradient they jitter
-around zero with steps of ηλ, and are not exactly zero; under Adam the pull is divided by the gradient's own scale, as for l2.
+Its gradient λ sign(θ) has the same size for all weights, so that small weights end near zero. They are not exactly zero: with
+steps of ηλ they jump around it. Under Adam this gradient is divided by the scale of the whole gradient, as for l2.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
@@ -16,18 +17,21 @@ from regulo.optim.components.param_groups import weight_matrices
 from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
 
 
+def l1_norm(weights: Iterable[Tensor]) -> Tensor:
+    """Σ |θ| of all weights together: ()."""
+    # torch._foreach_norm of order 1 would be shorter, but adds up millions of numbers one by one
+    return torch.stack([size.sum() for size in torch._foreach_abs(list(weights))]).sum()
+
+
 class L1(Regularizer):
-    """Pull every weight towards zero, small ones as hard as large ones."""
+    """Pull every weight towards zero, small weights as strongly as large ones."""
 
     reference: ClassVar[str] = "JRSS B 58:267"
     strength_fields: ClassVar[tuple[str, ...]] = ("rate",)
     incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
 
     rate: Rampable[NonNegative] = 1e-5
-    """λ: 1e-6 to 1e-4; the penalty is a sum, so larger networks want a smaller one"""
+    """λ: 1e-6 to 1e-4; the penalty is a sum, so larger networks need a smaller λ"""
 
-    def penalty(self, step: LossInputs) -> Tensor:
-        sizes = torch._foreach_abs(
-            list(weight_matrices(step.model))
-        )  # a norm of order 1 would add up millions of numbers one by one
-        return self.rate * torch.stack([size.sum() for size in sizes]).sum()
+    def penalty(self, inputs: LossInputs) -> Tensor:
+        return self.rate * l1_norm(weight_matrices(inputs.model))

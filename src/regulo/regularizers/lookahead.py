@@ -1,9 +1,9 @@
-"""Lookahead (Zhang et al., 2019, arXiv:1907.08610, algorithm 1): slow weights φ follow the fast ones θ, which begin anew there.
+"""Lookahead (Zhang et al., 2019, arXiv:1907.08610, algorithm 1): slow weights φ follow the fast weights θ.
 
     after every k steps of the optimizer   φ ← φ + α (θ − φ);   θ ← φ
 
-The optimizer's own averages (momentum) go on. What is validated and handed on are the weights as they are, at most k − 1 steps
-away from the slow ones; a final learning rate near zero makes them the same.
+The state of the optimizer (momentum) is kept. Validation and the final weights use θ, which is at most k − 1 steps away from φ.
+With a final learning rate near zero the two are the same.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from regulo.core.rng import StepContext
 from regulo.core.schedule import Ramp, Rampable
@@ -21,20 +21,27 @@ from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
 Alpha = Annotated[float, Field(gt=0, le=1)]
 
 
+@torch.no_grad()
+def synchronize(slow: list[Tensor], fast: list[Tensor], alpha: float) -> None:
+    """φ ← φ + α (θ − φ); θ ← φ, in place."""
+    torch._foreach_lerp_(slow, fast, alpha)
+    torch._foreach_copy_(fast, slow)
+
+
 class Lookahead(Regularizer):
-    """Explore a few steps ahead, then go only part of the way."""
+    """Take k steps, then go back to a point part of the way."""
 
     reference: ClassVar[str] = "arXiv:1907.08610"
-    order: ClassVar[int] = 30  # around whatever makes up a step
+    order: ClassVar[int] = 30  # around SAM and gradient noise, which make up a step
     incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
 
     k: Annotated[int, Field(ge=1)] = 5
-    """steps of the optimizer between two of the slow weights: 5 to 10"""
+    """steps of the optimizer per step of the slow weights: 5 to 10"""
     alpha: Rampable[Alpha] = 0.5
-    """α, the share of the way that is kept: .5 to .8; 1 is the optimizer alone"""
+    """α, the share of the way that is kept: .5 to .8; 1 is the optimizer without lookahead"""
 
     def with_strength(self, strength: float) -> Self | None:
-        """α^strength: nearer to 1 is weaker, and it never becomes 0, with which nothing would be learned."""
+        """α^strength: nearer to 1 is weaker. It never becomes 0, which would stop the learning."""
         if strength == 0:
             return None
         if isinstance(self.alpha, Ramp):
@@ -43,35 +50,28 @@ class Lookahead(Regularizer):
         return self.model_copy(update={"alpha": self.alpha**strength})
 
     def wrap_optimizer(
-        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: Callable[[], tuple[Self, StepContext]]
+        self, optimizer: torch.optim.Optimizer, model: nn.Module, resolve_step: Callable[[], tuple[Self, StepContext]]
     ) -> torch.optim.Optimizer:
-        return Slow(optimizer, now)
+        return LookaheadOptimizer(optimizer, resolve_step)
 
 
-class Slow(OptimizerWrapper):
-    """The slow weights live in the base's state, so that a checkpoint has them."""
+class LookaheadOptimizer(OptimizerWrapper):
+    """Steps of the base optimizer, and of the slow weights, which are in its state: a checkpoint has them."""
 
-    def __init__(self, base: torch.optim.Optimizer, now: Callable[[], tuple[Lookahead, StepContext]]) -> None:
+    def __init__(self, base: torch.optim.Optimizer, resolve_step: Callable[[], tuple[Lookahead, StepContext]]) -> None:
         super().__init__(base)
-        self.now = now
+        self.resolve_step = resolve_step
 
     def step(self, closure: Closure | None = None) -> Any:
-        """One step of the fast weights, and perhaps one of the slow ones."""
-        lookahead, moment = self.now()
+        """One step of the fast weights, and after every k steps one of the slow weights."""
+        technique, context = self.resolve_step()
         parameters = [p for group in self.param_groups for p in group["params"]]
-        new = {p: p.detach().clone() for p in parameters if "slow" not in self.state.get(p, {})}
+        initial = {p: p.detach().clone() for p in parameters if "slow" not in self.state.get(p, {})}
         loss = self.base.step(closure)
         for p in self.parameters():
-            if p in new:  # only now: Adam takes a parameter without any state for a new one
-                self.state[p]["slow"] = new[p]
-        if (moment.step + 1) % lookahead.k == 0:
-            self.advance(lookahead.alpha)
+            if p in initial:  # after the step: Adam initializes only parameters that have no state at all
+                self.state[p]["slow"] = initial[p]
+        if (context.step + 1) % technique.k == 0:
+            fast: list[Tensor] = list(self.parameters())
+            synchronize([self.state[p]["slow"] for p in fast], fast, technique.alpha)
         return loss
-
-    @torch.no_grad()
-    def advance(self, alpha: float) -> None:
-        """φ ← φ + α (θ − φ); θ ← φ."""
-        fast: list[torch.Tensor] = list(self.parameters())
-        slow = [self.state[p]["slow"] for p in fast]
-        torch._foreach_lerp_(slow, fast, alpha)
-        torch._foreach_copy_(fast, slow)

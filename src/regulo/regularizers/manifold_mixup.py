@@ -1,8 +1,9 @@
-"""Manifold mixup (Verma et al., 2019, arXiv:1806.05236, section 2): mix hidden states, at a layer drawn for each batch.
+"""Manifold mixup (Verma et al., 2019, arXiv:1806.05236, section 2): mix the hidden states of a layer
+that is drawn for each batch.
 
     λ ~ Beta(α, α),  k ~ U{0, …, L};  h_k ← λ h_k,i + (1 − λ) h_k,j;  ỹ = λ y_i + (1 − λ) y_j
 
-h₀ is the image, h_k the whole hidden state behind block k.
+h₀ is the image, h_k the whole hidden state after block k. j is the partner of image i in the batch.
 """
 
 from typing import ClassVar
@@ -20,15 +21,37 @@ from regulo.regularizers.components.beta_mixing import BetaMixing
 from regulo.regularizers.components.mixing import blend, partners
 
 
+class PartnerWeight(RampBuffer):
+    """1 − λ. Each step begins with 0, so that a mixer does nothing when another technique mixes the batch."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+
+    def update(self, progress: float) -> None:
+        """Reset to 0, at any progress in [0, 1]."""
+        self.value.fill_(0.0)
+
+
+class Mixer(nn.Module):
+    """h ← λ h_i + (1 − λ) h_j in training, of hidden states (B, …); at λ = 1 exactly the identity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.partner_weight = PartnerWeight()
+
+    def forward(self, h: Tensor) -> Tensor:
+        return torch.lerp(h, partners(h, "batch"), self.partner_weight.value.to(h.dtype)) if self.training else h
+
+
 class ManifoldMixup(BetaMixing):
-    """Mix the images, or what a random block made of them, and the targets, with another one of the batch."""
+    """Mix the images, or the output of a random block, and the targets, with those of another image of the batch."""
 
     reference: ClassVar[str] = "arXiv:1806.05236"
 
     alpha: Rampable[NonNegative] = 2.0
     """α of λ ~ Beta(α, α), 0 mixes nothing: 2 on CIFAR with long runs, .2 on ImageNet"""
 
-    _mixers: tuple["Mixer", ...] = PrivateAttr(default=())  # in the model, from input to output
+    _mixers: tuple[Mixer, ...] = PrivateAttr(default=())  # modules of the model, from input to output
 
     def surgery(self, model: nn.Module, facts: DatasetInfo) -> "ManifoldMixup | None":
         if not self.p:
@@ -44,28 +67,7 @@ class ManifoldMixup(BetaMixing):
         lam = self.draw_lambda(generator)
         layer = int(generator.integers(len(self._mixers) + 1))
         for k, mixer in enumerate(self._mixers, start=1):
-            mixer.share.value.fill_(1 - float(lam[0]) if lam is not None and k == layer else 0.0)
+            mixer.partner_weight.value.fill_(1 - float(lam[0]) if lam is not None and k == layer else 0.0)
         if lam is None:
             return images, targets
         return blend(images, lam) if layer == 0 else images, blend(targets, lam)
-
-
-class PartnersShare(RampBuffer):
-    """1 − λ. It is 0 when a step begins, so that a mixer rests while another technique mixes the batch."""
-
-    def __init__(self) -> None:
-        super().__init__(0.0)
-
-    def advance(self, progress: float) -> None:
-        self.value.fill_(0.0)
-
-
-class Mixer(nn.Module):
-    """h ← λ h_i + (1 − λ) h_j in training; at λ = 1 the identity to the last bit."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.share = PartnersShare()
-
-    def forward(self, h: Tensor) -> Tensor:
-        return torch.lerp(h, partners(h, "batch"), self.share.value.to(h.dtype)) if self.training else h

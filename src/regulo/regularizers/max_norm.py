@@ -1,8 +1,9 @@
-"""Max-norm (Srivastava et al., 2014, JMLR 15:1929, section 5.1): the incoming weights of each unit stay inside a ball.
+"""Max-norm (Srivastava et al., 2014, JMLR 15:1929, section 5.1): the incoming weights of each unit stay inside a ball
+of radius c.
 
     after every step   w ← w · min(1, c / ‖w‖₂)   for each row of a linear layer and each filter of a convolution
 
-Biases, normalisations, positions and class tokens are free. Made for dropout with high learning rates.
+Biases, normalizations, positions and class tokens are not bounded. It was made for dropout with high learning rates.
 """
 
 from collections.abc import Callable
@@ -19,11 +20,18 @@ from regulo.optim.components.wrapper import Closure, OptimizerWrapper
 from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
 
 
+@torch.no_grad()
+def project(weight: Tensor, c: float) -> None:
+    """Set w ← w · min(1, c / ‖w‖₂) in place, for each w = weight[i] of a weight (O, …)."""
+    norms = torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.ndim)), keepdim=True)
+    weight.mul_(c / norms.clamp(min=c))  # c / c = 1 exactly: weights inside the ball do not change
+
+
 class MaxNorm(Regularizer):
-    """Bound the norm of every unit's incoming weights."""
+    """Bound the norm of the incoming weights of every unit."""
 
     reference: ClassVar[str] = "JMLR 15:1929"
-    order: ClassVar[int] = 90  # outermost: whatever else acts on the step, the weights end inside the ball
+    order: ClassVar[int] = 90  # outermost: the weights end inside the ball, whatever else acts on the step
     incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
 
     c: Rampable[Positive] = 4.0
@@ -33,36 +41,32 @@ class MaxNorm(Regularizer):
         """A smaller ball is stronger: c is divided by the strength, and at 0 there is no bound."""
         if not strength:
             return None
-        written: Any = self.c
-        c = written.scale(1 / strength, float("inf")) if isinstance(written, Ramp) else written / strength
+        value: Any = self.c
+        c = value.scale(1 / strength, float("inf")) if isinstance(value, Ramp) else value / strength
         return self.model_copy(update={"c": c})
 
     def wrap_optimizer(
-        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: Callable[[], tuple[Self, StepContext]]
+        self, optimizer: torch.optim.Optimizer, model: nn.Module, resolve_step: Callable[[], tuple[Self, StepContext]]
     ) -> torch.optim.Optimizer:
-        return Projection(optimizer, list(weight_matrices(model)), now)
+        return MaxNormOptimizer(optimizer, list(weight_matrices(model)), resolve_step)
 
 
-class Projection(OptimizerWrapper):
-    """Projects weights after each step of the base."""
+class MaxNormOptimizer(OptimizerWrapper):
+    """Steps of the base optimizer; after each one the weights are projected into the ball."""
 
     def __init__(
-        self, base: torch.optim.Optimizer, weights: list[nn.Parameter], now: Callable[[], tuple[MaxNorm, StepContext]]
+        self,
+        base: torch.optim.Optimizer,
+        weights: list[nn.Parameter],
+        resolve_step: Callable[[], tuple[MaxNorm, StepContext]],
     ) -> None:
         super().__init__(base)
-        self.weights, self.now = weights, now
+        self.weights, self.resolve_step = weights, resolve_step
 
     def step(self, closure: Closure | None = None) -> Any:
-        """A step of the base, and back into the ball."""
-        max_norm, _ = self.now()
+        """Step, then project."""
+        technique, _ = self.resolve_step()
         loss = self.base.step(closure)
         for weight in self.weights:
-            project(weight, max_norm.c)
+            project(weight, technique.c)
         return loss
-
-
-@torch.no_grad()
-def project(weight: Tensor, c: float) -> None:
-    """Shrink, in place, what lies outside the ball of radius c: each weight[i], by its Euclidean norm."""
-    norms = torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.ndim)), keepdim=True)
-    weight.mul_(c / norms.clamp(min=c))  # c / c = 1 exactly: what lies inside does not move

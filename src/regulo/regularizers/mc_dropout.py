@@ -1,11 +1,11 @@
 """Monte Carlo dropout (Gal & Ghahramani, 2016, arXiv:1506.02142): dropout stays on in inference, and S passes are averaged.
 
-    p̄ = 1/S Σ_s p_s  with  p_s = softmax(f(x; m_s)),  masks m_s drawn anew      (equation 6)
+    p̄ = 1/S Σ_s p_s  with  p_s = softmax(f(x; m_s)) and new masks m_s           (equation 6)
     H[p̄] = −Σ_k p̄_k log p̄_k                     the predictive entropy: all of the uncertainty
-    I = H[p̄] − 1/S Σ_s H[p_s]  ≥ 0               the mutual information: what more data could still take away
+    I = H[p̄] − 1/S Σ_s H[p_s]  ≥ 0               the mutual information: the part that more data could remove
 
-What is drawn is what the plan drew in training, wherever it was put: BatchNorm and all else stay in inference mode. Only the
-final answers are drawn (the run's last scores, `evaluate`, `predict`); validation while the run goes on stays the plain one.
+All layers that are random in training are random here, too; BatchNorm and all other layers stay in inference mode. It acts on the
+final predictions only (the last scores of the run, `evaluate`, `predict`), not on the validation during the run.
 """
 
 import math
@@ -22,35 +22,21 @@ from regulo.regularizers.base import Regularizer
 from regulo.regularizers.components.entropy import entropy
 
 
-class MCDropout(Regularizer):
-    """Average the final answers over dropout masks, and say how far they disagree."""
-
-    reference: ClassVar[str] = "arXiv:1506.02142"
-    requires: ClassVar[dict[str, str]] = {"draws": "averages over what layers draw, and none draws"}
-
-    samples: Annotated[int, Field(ge=1, le=1000)] = 20
-    """S, passes per answer: 10 to 100; an answer costs as many times a plain one"""
-
-    def infer(self, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-        with drawing(model):
-            return summary(torch.stack([model(images).float().log_softmax(1) for _ in range(self.samples)]))
-
-
-def summary(log_p: Tensor) -> dict[str, Tensor]:
-    """From log p_s (S, B, K): log p̄ (B, K) as the logits, its entropy (B,) and the mutual information (B,), in nats."""
-    mean = log_p.logsumexp(0) - math.log(len(log_p))  # in logs: a probability that underflows would cost infinite nats
+def summarize_passes(log_p: Tensor) -> dict[str, Tensor]:
+    """From log p_s (S, B, K): log p̄ (B, K) as the logits, H[p̄] (B,) and I (B,) in nats, by name."""
+    mean = log_p.logsumexp(0) - math.log(len(log_p))  # on the log scale, where no probability underflows to 0
     total = entropy(mean)
-    shared = (total - entropy(log_p).mean(0)).clamp(min=0)  # rounding alone can make it negative
-    return {"logits": mean, "entropy": total, "mutual_information": shared}
+    information = (total - entropy(log_p).mean(0)).clamp(min=0)  # rounding can make it slightly negative
+    return {"logits": mean, "entropy": total, "mutual_information": information}
 
 
 @contextmanager
-def drawing(model: nn.Module) -> Iterator[None]:
-    """Within: what draws in training draws, and nothing else is in training mode."""
+def random_layers_on(model: nn.Module) -> Iterator[None]:
+    """Inside the context, the layers that are random in training are in training mode, all others in inference mode."""
     modes = {m: m.training for m in model.modules()}
     model.eval()
-    for module in _drawn(model):
-        module.training = True  # of this module alone: its children may be of another kind
+    for module in _random_layers(model):
+        module.training = True  # not train(), which would also switch the children
     try:
         yield
     finally:
@@ -58,10 +44,24 @@ def drawing(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _drawn(model: nn.Module) -> Iterator[nn.Module]:
-    """What a plan put into sites, the owners of rates (attention), and dropout that the model brings along."""
+def _random_layers(model: nn.Module) -> Iterator[nn.Module]:
+    """The modules inside sites, the owners of rates (attention), and the dropout layers of the model itself."""
     for module in model.modules():
         if isinstance(module, Site):
             yield from module.inner.modules()
         elif isinstance(module, nn.modules.dropout._DropoutNd) or any(isinstance(c, RateSite) for c in module.children()):
             yield module
+
+
+class MCDropout(Regularizer):
+    """Average the final predictions over dropout masks, and report how much they differ."""
+
+    reference: ClassVar[str] = "arXiv:1506.02142"
+    requires: ClassVar[dict[str, str]] = {"draws": "it averages over random layers, and the model has none"}
+
+    samples: Annotated[int, Field(ge=1, le=1000)] = 20
+    """S, passes per prediction: 10 to 100; the cost of inference grows by this factor"""
+
+    def infer(self, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+        with random_layers_on(model):
+            return summarize_passes(torch.stack([model(images).float().log_softmax(1) for _ in range(self.samples)]))

@@ -1,6 +1,8 @@
-"""mixup (Zhang et al., 2018, arXiv:1710.09412): train on convex pairs.
+"""mixup (Zhang et al., 2018, arXiv:1710.09412): train on convex combinations of pairs.
 
-λ ~ Beta(α, α);  x̃ = λ x_i + (1 − λ) x_j;  ỹ = λ y_i + (1 − λ) y_j
+    λ ~ Beta(α, α);  x̃ = λ x_i + (1 − λ) x_j;  ỹ = λ y_i + (1 − λ) y_j
+
+j is the partner of image i in the batch.
 """
 
 from typing import ClassVar
@@ -14,8 +16,13 @@ from regulo.regularizers.components.beta_mixing import BetaMixing
 from regulo.regularizers.components.mixing import Mode, blend, num_draws, per_image
 
 
+def mixup(images: Tensor, targets: Tensor, lam: np.ndarray, mode: Mode) -> tuple[Tensor, Tensor]:
+    """x̃ and ỹ from images (B, C, H, W), targets (B, K) and λ (1,) for `batch`, else (B,)."""
+    return blend(images, lam, mode), blend(targets, lam, mode)
+
+
 class Mixup(BetaMixing):
-    """Mix each image and its target with another one of the batch."""
+    """Mix each image and its target with those of another image of the batch."""
 
     reference: ClassVar[str] = "arXiv:1710.09412"
 
@@ -29,5 +36,4 @@ class Mixup(BetaMixing):
         lam = self.draw_lambda(generator, num_draws(self.mode, n))
         if lam is None:
             return images, targets
-        lam = per_image(lam, self.mode, n)
-        return blend(images, lam, self.mode), blend(targets, lam, self.mode)
+        return mixup(images, targets, per_image(lam, self.mode, n), self.mode)

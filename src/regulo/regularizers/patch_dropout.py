@@ -2,8 +2,8 @@
 
     tokens (B, N, D) → (B, N', D),   N' = max(1, round((1 − p) N)) of the patches, drawn for each image without replacement
 
-after their positions have been added. The class token always stays, and inference sees all patches. Each step is cheaper by
-more than p, since attention costs N².
+It acts after the positions have been added. The class token always stays, and inference sees all patches. A step costs less than
+the share 1 − p of a full one, because attention costs N².
 """
 
 from typing import ClassVar
@@ -17,18 +17,28 @@ from regulo.models.components.sites import require_sites
 from regulo.regularizers.base import Regularizer
 
 
+def drop_patches(patches: Tensor, p: float) -> Tensor:
+    """A random part of the patches of each image, in their order: (B, N, D) → (B, N', D)."""
+    images, n, width = patches.shape
+    remaining = max(1, round((1 - p) * n))
+    if remaining >= n:
+        return patches
+    indices = torch.rand(images, n, device=patches.device).topk(remaining, sorted=False).indices.sort(dim=1).values
+    return patches.gather(1, indices[..., None].expand(-1, -1, width))
+
+
 class PatchDropout(Regularizer):
-    """Leave patches out of what a transformer sees in training."""
+    """Train a transformer on a random part of the patches of each image."""
 
     reference: ClassVar[str] = "arXiv:2208.07220"
     tags: ClassVar[frozenset[str]] = frozenset({"draws"})
     incompatible: ClassVar[dict[str, str]] = {
-        "manifold_mixup": "the tokens of two images that are mixed would lie in different places"
+        "manifold_mixup": "the two images to be mixed would have tokens of different positions"
     }
     strength_fields: ClassVar[tuple[str, ...]] = ("p",)
 
     p: ProperShare = 0.25
-    """p, the share of the patches that is left out: .25 to .5. No ramp: it would change the shapes while the run goes on"""
+    """p, the share of the patches that is dropped: .25 to .5. It cannot be a ramp, which would change shapes during the run"""
 
     def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
         for site in require_sites(model, "tokens", "regularizer.patch_dropout"):
@@ -36,17 +46,13 @@ class PatchDropout(Regularizer):
 
 
 class DropPatches(nn.Module):
-    """Keeps the first `prefix` tokens, and in training a random part of the others."""
+    """Tokens (B, N, D) → the first `prefix` tokens and, in training, a random part of the others."""
 
     def __init__(self, p: float, prefix: int) -> None:
         super().__init__()
         self.p, self.prefix = p, prefix
 
     def forward(self, tokens: Tensor) -> Tensor:
-        patches = tokens[:, self.prefix :]
-        n, width = patches.shape[1:]
-        kept = max(1, round((1 - self.p) * n))
-        if not self.training or kept >= n:
+        if not self.training:
             return tokens
-        places = torch.rand(len(tokens), n, device=tokens.device).topk(kept, sorted=False).indices.sort(dim=1).values
-        return torch.cat([tokens[:, : self.prefix], patches.gather(1, places[..., None].expand(-1, -1, width))], dim=1)
+        return torch.cat([tokens[:, : self.prefix], drop_patches(tokens[:, self.prefix :], self.p)], dim=1)

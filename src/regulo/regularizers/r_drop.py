@@ -1,11 +1,12 @@
-"""R-Drop (Liang et al., 2021, arXiv:2106.14448, equations 1 to 4): two passes with different dropout masks shall agree.
+"""R-Drop (Liang et al., 2021, arXiv:2106.14448, equations 1 to 4): two passes with different dropout masks should
+agree.
 
     L = CE₁ + CE₂ + α ½ [KL(p₁ ‖ p₂) + KL(p₂ ‖ p₁)]
 
-CE₁ is the loss of the step itself; the rest is added here, with whatever loss the run has in place of CE. The second pass is
-a repetition: BatchNorm's running statistics see every image once. It doubles the cost of a step, and the size of the gradient.
+CE₁ is the data loss of the step; the other terms are added here. If the run uses another loss, it replaces CE. The second pass
+does not change the running statistics of BatchNorm. It doubles the cost of a step, and the size of the gradient.
 
-The passes differ only through layers that draw: dropout, stochastic depth and their kind. Without one, p₁ = p₂ and nothing is
+The passes differ only through random layers, such as dropout and stochastic depth. Without one, p₁ = p₂ and nothing is
 regularized.
 """
 
@@ -20,26 +21,26 @@ from regulo.regularizers.base import Regularizer
 from regulo.regularizers.components.replay import frozen_bn_stats
 
 
-def disagreement(first: Tensor, second: Tensor) -> Tensor:
-    """½ [KL(p₁ ‖ p₂) + KL(p₂ ‖ p₁)] = ½ Σ_k (p₁ − p₂) (log p₁ − log p₂) of logits (B, K): (B,)."""
-    one, two = first.log_softmax(1), second.log_softmax(1)
-    return ((one.exp() - two.exp()) * (one - two)).sum(1) / 2
+def symmetric_kl(first: Tensor, second: Tensor) -> Tensor:
+    """½ [KL(p₁ ‖ p₂) + KL(p₂ ‖ p₁)] = ½ Σ_k (p₁ − p₂) (log p₁ − log p₂) for each image, in nats: logits (B, K) each → (B,)."""
+    log_p1, log_p2 = first.log_softmax(1), second.log_softmax(1)
+    return ((log_p1.exp() - log_p2.exp()) * (log_p1 - log_p2)).sum(1) / 2
 
 
 class RDrop(Regularizer):
-    """Classify the batch a second time, and draw both answers together."""
+    """Classify the batch a second time, and pull the two predictions together."""
 
     reference: ClassVar[str] = "arXiv:2106.14448"
     strength_fields: ClassVar[tuple[str, ...]] = ("alpha",)
-    requires: ClassVar[dict[str, str]] = {"draws": "two passes of a network in which nothing draws are the same"}
+    requires: ClassVar[dict[str, str]] = {"draws": "without random layers, the two passes are the same"}
 
     alpha: Rampable[NonNegative] = 1.0
-    """α, the weight of the disagreement: .6 for a ViT, 1 to 5 on text; at 0 there is no second pass"""
+    """α, the weight of the divergence: .6 for a ViT, 1 to 5 on text; at 0 there is no second pass"""
 
-    def penalty(self, step: LossInputs) -> Tensor:
-        first = step.views[0].float()
+    def penalty(self, inputs: LossInputs) -> Tensor:
+        first = inputs.views[0].float()
         if self.alpha == 0:
             return first.new_zeros(())
-        with frozen_bn_stats(step.model):
-            second = step.model(step.images[: len(step.targets)]).float()
-        return step.criterion(second, step.targets).mean() + self.alpha * disagreement(first, second).mean()
+        with frozen_bn_stats(inputs.model):
+            second = inputs.model(inputs.images[: len(inputs.targets)]).float()
+        return inputs.criterion(second, inputs.targets).mean() + self.alpha * symmetric_kl(first, second).mean()

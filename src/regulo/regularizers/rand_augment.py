@@ -1,4 +1,6 @@
-"""RandAugment (Cubuk et al., 2020, arXiv:1909.13719): `ops` operations drawn uniformly, all at one magnitude."""
+"""RandAugment (Cubuk et al., 2020, arXiv:1909.13719): `ops` operations, drawn uniformly, with one
+magnitude.
+"""
 
 from typing import Annotated, Any, ClassVar
 
@@ -9,7 +11,7 @@ from regulo.regularizers.base import Regularizer
 
 
 class RandAugment(Regularizer):
-    """A few random operations (shear, translate, rotate, colour, posterize, …) on each training image."""
+    """A few random operations (shear, translate, rotate, color, posterize, …) on each training image."""
 
     reference: ClassVar[str] = "arXiv:1909.13719; torchvision v2.RandAugment"
     tags: ClassVar[frozenset[str]] = frozenset({"augments"})
@@ -22,7 +24,7 @@ class RandAugment(Regularizer):
     its m7 for ResNet-50 and m9 for ViT are 21 and 27 here"""
 
     def with_strength(self, strength: float) -> "RandAugment | None":
-        """The magnitude is multiplied; at magnitude 0 some operations still act, so that strength 0 is absence."""
+        """The magnitude is multiplied; strength 0 is absence, because at magnitude 0 some operations still change the image."""
         return self.model_copy(update={"magnitude": min(round(self.magnitude * strength), 30)}) if strength else None
 
     def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:

@@ -1,7 +1,9 @@
 """Repeated augmentation (Hoffer et al., 2020, arXiv:1901.09335; Berman et al., 2019, arXiv:1902.05509).
 
-A batch holds several copies of an image, each augmented differently: their gradients share the image and differ in the
-augmentation, whose variance so becomes less. The epoch stays as long as it was, and visits 1 / `repeats` of the images.
+    i₁ i₂ i₃ …  →  i₁ i₁ i₁ i₂ i₂ i₂ …   cut to the length of the epoch, with r = `repeats` copies of each image
+
+A batch has several copies of an image, each with a different augmentation. This lowers the part of the variance of the gradient
+that comes from the augmentation. An epoch is as long as without it, and visits 1 / r of the images.
 """
 
 from typing import Annotated, ClassVar
@@ -12,14 +14,19 @@ from pydantic import Field
 from regulo.regularizers.base import Regularizer
 
 
+def repeat(indices: np.ndarray, repeats: int) -> np.ndarray:
+    """Each index `repeats` times in a row, cut to the same length: (n,) → (n,)."""
+    return np.repeat(indices, repeats)[: len(indices)]
+
+
 class RepeatedAugmentation(Regularizer):
-    """Visit each image several times in a row; on several devices the copies are dealt out among them."""
+    """Visit each image several times in a row; several devices share the copies."""
 
     reference: ClassVar[str] = "arXiv:1901.09335; arXiv:1902.05509"
-    requires: ClassVar[dict[str, str]] = {"augments": "would show the network the very same pixels several times"}
+    requires: ClassVar[dict[str, str]] = {"augments": "without augmentation, all copies of an image have the same pixels"}
 
     repeats: Annotated[int, Field(ge=1, le=100)] = 3
-    """copies of each image, 1 is none: 3 for DeiT, 2 to 32 in the paper"""
+    """visits of each image in a row, 1: no repetition; 3 for DeiT, 2 to 32 in the paper"""
 
-    def sequence(self, places: np.ndarray) -> np.ndarray:
-        return np.repeat(places, self.repeats)[: len(places)]
+    def sequence(self, indices: np.ndarray) -> np.ndarray:
+        return repeat(indices, self.repeats)

@@ -1,8 +1,10 @@
-"""ResizeMix (Qin et al., 2020, arXiv:2012.11101): paste the whole of another image, made small, and share the target by area.
+"""ResizeMix (Qin et al., 2020, arXiv:2012.11101): paste a small copy of another image, and mix the targets by
+area.
 
-    τ ~ U(τ₀, τ₁);  a box of sides ⌊τH⌉, ⌊τW⌉ anywhere inside the image;  ỹ = λ y_i + (1 − λ) y_j,  1 − λ = box / (H W)
+    τ ~ U(τ₀, τ₁);  a box with the sides ⌊τH⌉, ⌊τW⌉ at a uniform position inside the image
+    ỹ = λ y_i + (1 − λ) y_j,   1 − λ is the share of the pixels that lies in the box
 
-Unlike a box that is cut out of the other image, the small image always shows the object that its share of the target names.
+Unlike a box that is cut out of the other image, a small copy always shows the object that is added to the target.
 """
 
 from typing import Annotated, ClassVar
@@ -21,15 +23,23 @@ from regulo.regularizers.components.mixing import blend, partners
 Scale = Annotated[float, Field(gt=0, le=1)]
 
 
+def resizemix(images: Tensor, targets: Tensor, box: np.ndarray) -> tuple[Tensor, Tensor]:
+    """x̃ and ỹ from images (B, C, H, W), targets (B, K) and one box (4,)."""
+    height, width = images.shape[-2:]
+    top, bottom, left, right = box.tolist()
+    small = F.interpolate(partners(images, "batch"), (bottom - top, right - left), mode="bilinear", antialias=True)
+    return paste_box(images, small, box), blend(targets, 1 - box_area(box[None]) / (height * width))
+
+
 class ResizeMix(Regularizer):
-    """Cover a box of each image with a small copy of another one of the batch, and mix the targets by area."""
+    """Cover a box of each image with a small copy of another image of the batch, and mix the targets by area."""
 
     reference: ClassVar[str] = "arXiv:2012.11101"
     one_of: ClassVar[str] = "mixing"
     strength_fields: ClassVar[tuple[str, ...]] = ("p",)
 
     min_scale: Scale = 0.1
-    """τ₀, the smallest side of the copy, as a share of the image's (but no more than `max_scale`)"""
+    """τ₀, the smallest side of the copy, as a share of the side of the image (but no more than `max_scale`)"""
     max_scale: Rampable[Scale] = 0.8
     """τ₁, the largest"""
     p: Rampable[Share] = 1.0
@@ -41,6 +51,5 @@ class ResizeMix(Regularizer):
         size = (images.shape[-2], images.shape[-1])
         scale = generator.uniform(min(self.min_scale, self.max_scale), self.max_scale)
         sides = np.maximum(np.rint(scale * np.array(size)), 1).astype(int)
-        boxes = boxes_within(generator.random((1, 2)), sides[None], size)
-        small = F.interpolate(partners(images, "batch"), tuple(sides.tolist()), mode="bilinear", antialias=True)
-        return paste_box(images, small, boxes[0]), blend(targets, 1 - box_area(boxes) / (size[0] * size[1]))
+        (box,) = boxes_within(generator.random((1, 2)), sides[None], size)
+        return resizemix(images, targets, box)

@@ -1,9 +1,9 @@
-"""Stochastic depth (Huang et al., 2016, arXiv:1603.09382): in training, leave out whole residual branches.
+"""Stochastic depth (Huang et al., 2016, arXiv:1603.09382): in training, drop whole residual branches.
 
     x ← x + b_l f_l(x) / (1 − p_l),   b_l ~ Bernoulli(1 − p_l) for each image,   p_l = p · l / L   (equation 4)
 
-for the branches l = 1 … L from input to output: early ones, on which all others build, are dropped least. In inference every
-branch is there. The paper divides nothing and multiplies by 1 − p_l in inference; the expectation is the same.
+for the branches l = 1 … L from input to output: early branches, which all others need, are dropped least. In inference no branch
+is dropped. The paper does not divide, and multiplies by 1 − p_l in inference; the expectation is the same.
 """
 
 from typing import ClassVar, Literal
@@ -15,6 +15,18 @@ from regulo.core.schedule import Rampable, RampBuffer, inverted_dropout
 from regulo.core.types import DatasetInfo
 from regulo.models.components.sites import require_sites
 from regulo.regularizers.base import Regularizer
+
+
+class DropPath(nn.Module):
+    """b f / (1 − p_l) on a branch f (B, …), with p_l = `share` · `rate`; the identity in inference."""
+
+    def __init__(self, rate: float, share: float) -> None:
+        super().__init__()
+        self.rate, self.share = RampBuffer(rate), share
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.share * self.rate.value if self.training else None
+        return inverted_dropout(x, p, (len(x), *[1] * (x.ndim - 1)))
 
 
 class StochasticDepth(Regularizer):
@@ -32,17 +44,5 @@ class StochasticDepth(Regularizer):
 
     def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
         branches = require_sites(model, "residual", "regularizer.stochastic_depth")
-        for place, site in enumerate(branches, start=1):
-            site.insert(DropBranch(self.p, place / len(branches) if self.shape == "linear" else 1.0))
-
-
-class DropBranch(nn.Module):
-    """Zeroes a branch (B, …) for some images, at `share` of a rate, and scales it up for the others."""
-
-    def __init__(self, rate: float, share: float) -> None:
-        super().__init__()
-        self.dial, self.share = RampBuffer(rate), share
-
-    def forward(self, x: Tensor) -> Tensor:
-        rate = self.share * self.dial.value if self.training else None
-        return inverted_dropout(x, rate, (len(x), *[1] * (x.ndim - 1)))
+        for number, site in enumerate(branches, start=1):
+            site.insert(DropPath(self.p, number / len(branches) if self.shape == "linear" else 1.0))

@@ -2,9 +2,9 @@
 
     T = argmin_T  −Σ_i log softmax(z_i / T)[y_i]  over the validation images
 
-T > 1 takes back overconfidence. The order of the classes stays, and with it every accuracy. In β = 1 / T the sum is convex, so
-its slope Σ_i (E_p[z_i] − z_i[y_i]) with p = softmax(β z_i) has one zero. Brent's method finds it: the zero of the slope is
-exact to more digits than the minimum of the sum, which is flat there.
+T > 1 reduces overconfidence. The order of the classes does not change, so no accuracy does. The sum is convex in β = 1 / T, and
+its slope Σ_i (E_p[z_i] − z_i[y_i]) with p = softmax(β z_i) has one zero. Brent's method finds this zero with more exact digits
+than the minimum of the sum, which is flat there.
 """
 
 from typing import ClassVar
@@ -14,27 +14,18 @@ from torch import Tensor
 from regulo.regularizers.base import Regularizer
 
 LOWEST, HIGHEST = 0.05, 20.0
-"""range of T: validation answers that are all right (all wrong) would want 0 (infinity)"""
-
-
-class TemperatureScaling(Regularizer):
-    """Divide the final logits by the temperature that makes the validation images likeliest."""
-
-    reference: ClassVar[str] = "arXiv:1706.04599"
-
-    def calibrate(self, logits: Tensor, labels: Tensor) -> float:
-        return temperature(logits, labels)
+"""range of T: if all validation predictions are right (wrong), the best T is 0 (infinity)"""
 
 
 def temperature(logits: Tensor, labels: Tensor) -> float:
-    """The T in [.05, 20] of the lowest mean NLL of logits (n, K) with labels (n,); 1 if every T is as good."""
+    """The T in [.05, 20] with the lowest mean NLL of logits (n, K) for labels (n,); 1 if every T gives the same."""
     from scipy.optimize import brentq
 
     z = logits.double()
-    of_label = z.gather(1, labels[:, None]).squeeze(1)
+    label_logits = z.gather(1, labels[:, None]).squeeze(1)
 
     def slope(beta: float) -> float:
-        return float((((beta * z).softmax(1) * z).sum(1) - of_label).mean())
+        return float((((beta * z).softmax(1) * z).sum(1) - label_logits).mean())
 
     if slope(1.0) == 0:
         return 1.0
@@ -43,3 +34,12 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
     if slope(1 / LOWEST) <= 0:
         return LOWEST
     return 1 / float(brentq(slope, 1 / HIGHEST, 1 / LOWEST))
+
+
+class TemperatureScaling(Regularizer):
+    """Divide the final logits by the temperature with the lowest NLL on the validation images."""
+
+    reference: ClassVar[str] = "arXiv:1706.04599"
+
+    def calibrate(self, logits: Tensor, labels: Tensor) -> float:
+        return temperature(logits, labels)

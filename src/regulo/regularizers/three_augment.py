@@ -1,6 +1,6 @@
-"""3-Augment (Touvron et al., 2022, DeiT III, arXiv:2204.07118, section 3): greyscale, solarization or blur, one per image.
+"""3-Augment (Touvron et al., 2022, DeiT III, arXiv:2204.07118, section 3): grayscale, solarization or blur, one per image.
 
-Crop, flip and colour jitter, which go with it in the paper, are those of `augment`.
+Crop, flip and color jitter, which the paper uses with it, are those of `augment`.
 """
 
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from regulo.regularizers.base import Regularizer
 
 
 class ThreeAugment(Regularizer):
-    """Make an image grey, invert its bright pixels, or blur it: each as often as the others."""
+    """Make an image gray, invert its bright pixels, or blur it, with equal probability."""
 
     reference: ClassVar[str] = "arXiv:2204.07118; albumentations 2.0.8"
     tags: ClassVar[frozenset[str]] = frozenset({"augments"})
@@ -26,10 +26,10 @@ class ThreeAugment(Regularizer):
     def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
         A = import_albumentations()
         with strict_arguments():
-            grey = A.NoOp(p=1.0)  # what is grey already stays as it is
+            gray = A.NoOp(p=1.0)  # gray images stay as they are
             if facts.channels > 1:
                 method = "weighted_average" if facts.channels == 3 else "average"
-                grey = A.ToGray(num_output_channels=facts.channels, method=method, p=1.0)
+                gray = A.ToGray(num_output_channels=facts.channels, method=method, p=1.0)
             solarize = A.Solarize(threshold_range=(0.5, 0.5), p=1.0)
             blur = A.GaussianBlur(sigma_limit=(0.1, 2.0), p=1.0)
-            return [*pipeline, A.OneOf([grey, solarize, blur], p=self.p)]
+            return [*pipeline, A.OneOf([gray, solarize, blur], p=self.p)]

@@ -1,6 +1,7 @@
-"""TrivialAugment (Müller & Hutter, 2021, arXiv:2103.10158), wide: one operation drawn uniformly, at a uniform magnitude.
+"""TrivialAugment (Müller & Hutter, 2021, arXiv:2103.10158), wide version: one operation is drawn
+uniformly, with a uniform magnitude.
 
-It has nothing to tune, which is its point. Translations reach 32 pixels, whatever the size of the image, as in the paper.
+It has nothing to tune. Translations reach 32 pixels for images of any size, as in the paper.
 """
 
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from regulo.regularizers.base import Regularizer
 
 
 class TrivialAugment(Regularizer):
-    """One random operation (shear, translate, rotate, colour, posterize, …) on each training image."""
+    """One random operation (shear, translate, rotate, color, posterize, …) on each training image."""
 
     reference: ClassVar[str] = "arXiv:2103.10158; torchvision v2.TrivialAugmentWide"
     tags: ClassVar[frozenset[str]] = frozenset({"augments"})

@@ -1,1 +1,1 @@
-"""What is written while a run goes on: run folder, logs, checkpoints."""
+"""What a run writes: its folder, logs, checkpoints."""

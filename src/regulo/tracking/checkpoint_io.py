@@ -1,6 +1,6 @@
-"""Checkpoints: written whole or not at all, checked, and read without running anybody's code.
+"""Checkpoints: written completely or not at all, verified, and read without running any code that they contain.
 
-`best.ckpt` is the best epoch by the monitor; `last.ckpt` is where the run can go on; `previous.ckpt` is the one before that.
+`best.ckpt` is the best epoch by the monitor; from `last.ckpt` the run can go on; `previous.ckpt` is the one before `last.ckpt`.
 """
 
 import os
@@ -18,23 +18,23 @@ from regulo.tracking.upgrade import upgrade_checkpoint
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes to a temporary name and renames; keeps the last but one; reads plain data only."""
+    """Writes to a temporary file and renames it; keeps the previous checkpoint as `previous.ckpt`; reads plain data only."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
+        temporary = path.with_suffix(".part")
         try:
-            with part.open("wb") as file:
+            with temporary.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
         except BaseException:
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
         if path.name == LAST and path.is_file():
             path.replace(path.with_name(PREVIOUS))
-        part.replace(path)
+        temporary.replace(path)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return read_checkpoint(Path(path))
@@ -56,8 +56,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def latest_checkpoint(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
-    """Where the run can go on: the last checkpoint, or the one before if that is torn; None if it did not come so far as to
-    write one. Raises InputError if all are torn.
+    """The checkpoint from which the run can go on: the last one, or the previous one if the last is torn; None if there is none.
+
+    Raises InputError if all are torn.
     """
     problems: list[Problem] = []
     for name in (LAST, PREVIOUS):
@@ -65,20 +66,20 @@ def latest_checkpoint(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
         if not path.is_file():
             continue
         try:
-            kept = read_checkpoint(path)
-        except InputError as refusal:
-            problems += refusal.problems
+            checkpoint = read_checkpoint(path)
+        except InputError as error:
+            problems += error.problems
             continue
         for problem in problems:
             print(one_line(f"{problem.what}; going on from {name}"))
-        return path, kept
+        return path, checkpoint
     if problems:
         raise InputError(*problems)
     return None
 
 
 def file_id(path: Path) -> tuple[int, int] | None:
-    """Two files of the same name, one after the other, have different ids; None if there is no file."""
+    """An id that changes when a file is replaced by another of the same name; None if there is no file."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -95,7 +96,7 @@ def load_final_checkpoint(folder: RunFolder, use_best: bool) -> dict[str, Any]:
 
 
 def load_weights(classifier: torch.nn.Module, checkpoint: dict[str, Any]) -> None:
-    """The weights of the task's classifier, from the task's checkpoint."""
+    """Load the weights of a classifier from the checkpoint of its LightningModule. Raises RuntimeError if they do not fit."""
     prefix = "classifier."
-    weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    weights = {key.removeprefix(prefix): w for key, w in checkpoint["state_dict"].items() if key.startswith(prefix)}
     classifier.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""metrics.csv: a row is on disk as soon as it is logged, so that a killed run loses none, and a resumed one goes on behind it."""
+"""metrics.csv: each row is on disk as soon as it is logged. A killed run loses none, and a resumed run appends to the file."""
 
 import csv
 import io
@@ -13,7 +13,10 @@ from regulo.core.files import atomic_write
 
 
 class CSVLogger(Logger):
-    """Lightning's CSVLogger keeps up to a hundred rows in memory, begins a file that exists anew, and rewrites it in place."""
+    """Writes each row at once.
+
+    Lightning's CSVLogger keeps up to 100 rows in memory, overwrites a file that exists, and does not replace it atomically.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -23,49 +26,49 @@ class CSVLogger(Logger):
 
     @property
     def name(self) -> str:
-        """Of the logger."""
+        """The name of the logger."""
         return "csv"
 
     @property
     def version(self) -> str:
-        """A run folder holds one run."""
+        """Empty: a run folder holds one run."""
         return ""
 
     def truncate(self, rows: int) -> None:
-        """Keep the first `rows` of the file and go on behind them."""
-        found = self.read_rows()
-        self.columns = list(found[0]) if found else []
-        self.rows = min(rows, len(found))
-        if found:
-            self._rewrite(found[: self.rows])
+        """Keep the first `rows` rows of the file; the next row is appended after them."""
+        existing = self.read_rows()
+        self.columns = list(existing[0]) if existing else []
+        self.rows = min(rows, len(existing))
+        if existing:
+            self._rewrite(existing[: self.rows])
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """They are in config.yaml."""
+        """Does nothing: they are in config.yaml."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append a row; new columns are rare, and rewrite the file."""
+        """Append a row. New columns, which are rare, rewrite the file."""
         row = dict(metrics) | {"step": step}
-        new = row.keys() - set(self.columns)
-        if new:
-            before = self.read_rows()[: self.rows]
-            self.columns = sorted({*self.columns, *new})
-            self._rewrite(before)
+        new_columns = row.keys() - set(self.columns)
+        if new_columns:
+            existing = self.read_rows()[: self.rows]
+            self.columns = sorted({*self.columns, *new_columns})
+            self._rewrite(existing)
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
         self.rows += 1
 
     def read_rows(self) -> list[dict[str, str]]:
-        """The rows of the file, without one that was being written when the process was killed."""
+        """The rows of the file. A last row without a line break, cut short by a kill, is left out."""
         if not self.path.is_file():
             return []
-        whole, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")
-        return list(csv.DictReader(io.StringIO(whole)))
+        complete_lines, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")
+        return list(csv.DictReader(io.StringIO(complete_lines)))
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         text = io.StringIO(newline="")
-        table = csv.DictWriter(text, self.columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
         atomic_write(self.path, text.getvalue())

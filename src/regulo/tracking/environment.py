@@ -1,4 +1,4 @@
-"""What a run depends on beside its configuration: versions and hardware, and nothing that says whose they are."""
+"""What a run depends on besides its configuration: versions and hardware. Nothing here identifies a person or a machine."""
 
 import importlib.metadata
 import platform
@@ -10,7 +10,7 @@ PACKAGES = ("regulo", "torch", "torchvision", "lightning", "albumentations", "nu
 
 
 def describe_hardware() -> str:
-    """Processor and accelerators, for people."""
+    """Processor and accelerators in one readable line."""
     import torch
 
     file = Path("/proc/cpuinfo")
@@ -21,6 +21,6 @@ def describe_hardware() -> str:
 
 
 def describe_environment() -> dict[str, str]:
-    """All that may change a run's digits."""
+    """Hardware, system and package versions: what may change the last digits of a result."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"hardware": describe_hardware(), "system": platform.system(), "python": platform.python_version(), **versions}

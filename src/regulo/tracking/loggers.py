@@ -1,4 +1,4 @@
-"""Loggers: metrics.csv always; W&B offline unless asked otherwise."""
+"""Loggers: metrics.csv always; W&B offline by default."""
 
 import http.client
 import netrc
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class LoggerConfig(StrictConfig):
-    """Where metrics go besides metrics.csv, which every run has."""
+    """Where metrics are logged besides metrics.csv, which every run writes."""
 
     wandb: Literal["offline", "online", "disabled"] = "offline"
     """offline: into the run folder, no account and no network (`make dashboard` shows it); online: to a W&B server"""
@@ -34,33 +34,35 @@ class LoggerConfig(StrictConfig):
     """W&B tags"""
 
     def preflight(self) -> None:
-        """Refuse, in one line that says what to do, when an online run cannot reach its server. Raises InputError."""
+        """Raise InputError, with what to do, if an online run has no API key or cannot reach its server."""
         if self.wandb != "online":
             return
         import wandb
 
         offline = "or use logger=wandb, which needs neither account nor network"
         server = os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url
-        shown = re.sub("//[^/@]*@", "//", server)  # without a password
+        address = re.sub("//[^/@]*@", "//", server)  # without user and password
         try:
             host = urllib.parse.urlsplit(server).hostname or ""
         except ValueError as error:
-            raise InputError(Problem("logger.wandb", f"the W&B server {shown} is no address: {error}", offline)) from error
-        if not (os.environ.get("WANDB_API_KEY") or _netrc_knows(host)):
-            what = f"there is no API key for the W&B server {shown}"
+            raise InputError(
+                Problem("logger.wandb", f"the W&B server {address} is no valid address: {error}", offline)
+            ) from error
+        if not (os.environ.get("WANDB_API_KEY") or _has_netrc_key(host)):
+            what = f"there is no API key for the W&B server {address}"
             raise InputError(Problem("logger.wandb", what, f".venv/bin/wandb login, or set WANDB_API_KEY; {offline}"))
         try:
             urllib.request.urlopen(server, timeout=4).close()  # through the proxy, if the environment names one
         except urllib.error.HTTPError:
-            pass  # it answers
+            pass  # the server responds
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise InputError(Problem("logger.wandb", f"the W&B server {shown} does not answer: {error}", offline)) from error
+            raise InputError(Problem("logger.wandb", f"the W&B server {address} does not answer: {error}", offline)) from error
 
     @contextmanager
     def open_loggers(self, folder: Path, config: Mapping[str, Any], rows: int | None = None) -> "Iterator[list[Logger]]":
-        """Within: the open loggers. Only the first process of a run has any.
+        """Context with the open loggers. Only the first process of a run has loggers.
 
-        A run that goes on keeps its first `rows` of metrics.csv, and is the same run for W&B.
+        A resumed run keeps the first `rows` rows of its metrics.csv, and stays the same W&B run.
         """
         from regulo.tracking.csv_logger import CSVLogger
         from regulo.tracking.wandb_logger import ResumableWandbLogger, remove_local_paths, start_run
@@ -75,14 +77,14 @@ class LoggerConfig(StrictConfig):
             labels = {"project": self.project, "entity": self.entity, "group": self.group, "tags": self.tags}
             with remove_local_paths(folder / "wandb"):
                 run = start_run(folder, self.wandb, name=folder.name, config=dict(config), **labels)
-                with ResumableWandbLogger(run, csv).finish_run() as dashboard:
+                with ResumableWandbLogger(run, csv).finish_run() as wandb_logger:
                     for figure in sorted((folder / "figures").glob("*.png")):
-                        dashboard.log_image(figure.stem, [str(figure)])
-                    yield [csv, dashboard]
+                        wandb_logger.log_image(figure.stem, [str(figure)])
+                    yield [csv, wandb_logger]
 
 
-def _netrc_knows(host: str) -> bool:
-    """Whether `wandb login` has left a key."""
+def _has_netrc_key(host: str) -> bool:
+    """Whether `wandb login` has saved a key for this host."""
     files = [Path(os.environ["NETRC"])] if "NETRC" in os.environ else [Path.home() / n for n in (".netrc", "_netrc")]
     try:
         return any(netrc.netrc(file).authenticators(host) for file in files if file.is_file())
@@ -91,7 +93,7 @@ def _netrc_knows(host: str) -> bool:
 
 
 def image_publisher(loggers: "Sequence[Logger]") -> Callable[[str, Path], None]:
-    """Shows an image file on every dashboard that can."""
+    """A function (name, path) that logs an image file to every logger that takes images."""
     from lightning.pytorch.loggers import WandbLogger
 
     def publish(name: str, path: Path) -> None:

@@ -1,4 +1,7 @@
-"""What a run's folder tells, checked as it is read: a stranger may have written it, or a kill have cut it short."""
+"""Reads the files of a run folder and checks them: a stranger may have written them, or a kill may have cut them short.
+
+A reader returns an empty value if its file is missing, and raises InputError if the file is not what Regulo writes.
+"""
 
 import csv
 import io
@@ -17,11 +20,11 @@ from regulo.tracking.run_dir import SPLITS, RunFolder
 
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Number = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=True)]
-"""NaN compares with nothing, and passes"""
+"""NaN is allowed"""
 Text = Annotated[str, Field(max_length=10_000)]
 SCORES: dict[str, Any] = {"acc": Share, "loss": Number, "ece": Number, "brier": Number}
 
-_DONE: dict[str, Any] = {
+_FINISHED_FIELDS: dict[str, Any] = {
     "weights": Literal["best", "last"],
     "epochs": Count,
     "steps": Count,
@@ -35,7 +38,7 @@ _DONE: dict[str, Any] = {
     "gap/loss": Number,
     **{f"{split}/{key}": kind for split in SPLITS for key, kind in SCORES.items()},
 }
-_OTHERS: dict[str, Any] = {
+_STATUS_FIELDS: dict[str, Any] = {
     "status": Required[Literal["running", "done", "failed", "interrupted"]],
     "seed": Count,
     "error": Text,
@@ -46,29 +49,29 @@ _OTHERS: dict[str, Any] = {
 }
 
 
-def _typed(name: str, fields: dict[str, Any]) -> Any:
-    """A typed dictionary whose keys, such as test/acc, are no names of Python."""
+def _make_typed_dict(name: str, fields: dict[str, Any]) -> Any:
+    """A TypedDict with keys, such as test/acc, that are no Python identifiers."""
     return TypedDict(name, fields, total=False)  # type: ignore[operator]
 
 
-Result: Any = with_config(ConfigDict(extra="allow"))(_typed("Result", _OTHERS | _DONE))
-PlanRow: Any = _typed("Row", dict.fromkeys(("order", "technique", "hook", "strength", "source"), Required[Text]))
+Result: Any = with_config(ConfigDict(extra="allow"))(_make_typed_dict("Result", _STATUS_FIELDS | _FINISHED_FIELDS))
+PlanRow: Any = _make_typed_dict("PlanRow", dict.fromkeys(("order", "technique", "hook", "strength", "source"), Required[Text]))
 
 
 class PlanRecord(BaseModel):
-    """plan.json."""
+    """The content of plan.json."""
 
     regularizers: Annotated[list[PlanRow], Field(max_length=1000)] = []
 
 
 Environment = Annotated[dict[Annotated[str, Field(max_length=100)], Text], Field(max_length=100)]
-"""environment.json"""
+"""the content of environment.json"""
 
 Name = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 
 
 class DatasetRecord(BaseModel):
-    """What a checkpoint says of the data, beside its weights."""
+    """The data set of a run, as its checkpoint describes it."""
 
     classes: Annotated[list[Name] | tuple[Name, ...], Field(min_length=2, max_length=100_000)]
     channels: Annotated[int, Field(ge=1, le=4)]
@@ -79,71 +82,77 @@ class DatasetRecord(BaseModel):
 
 
 class ResumeRecord(BaseModel):
-    """Where a checkpoint lies in the run, from which it goes on."""
+    """The position of a checkpoint in its run, from which the run goes on."""
 
     place: tuple[Count, Count]
-    """the epoch, and how many of its batches are done"""
+    """the epoch, and the number of its batches that are done"""
     images: list[Count]
-    """of each split"""
+    """number of images of each split"""
     rows: Count
-    """of metrics.csv"""
+    """number of rows of metrics.csv"""
     global_step: Count
+    """number of optimizer steps"""
     meter: Mapping[str, Any]
     rate: Mapping[str, Any]
 
 
 def validate_record(kind: Any, content: Any, what: str, key: str = "RUN") -> Any:
-    """The content, if it has the types and ranges of `kind`. Raises InputError with the first thing that has not."""
+    """Check that the content has the types and ranges of `kind`, and return it. Raises InputError that names the first error.
+
+    `what` names the content in the message, and `key` is the key of the problem.
+    """
     try:
         return TypeAdapter(kind).validate_python(content, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "it"
-        why = f"{where[:100]}: {first['msg']}, and it is {str(first['input'])[:60]!r}"
-        raise InputError(Problem(key, f"{what} is not what Regulo writes: {why}")) from None
+        location = ".".join(str(part) for part in first["loc"]) or "it"
+        reason = f"{location[:100]}: {first['msg']}, and it is {str(first['input'])[:60]!r}"
+        raise InputError(Problem(key, f"{what} is not what Regulo writes: {reason}")) from None
 
 
 def read_result(folder: RunFolder) -> dict[str, Any]:
-    """result.json; empty, if there is none. Its status is "crashed" if it says "running" and nobody trains. Raises InputError."""
-    content = _json(folder, "result.json")
+    """result.json; empty if there is none. Raises InputError.
+
+    The status is "crashed" if the file says "running" and no process trains the run.
+    """
+    content = _read_json_file(folder, "result.json")
     if not content:
         return {}
     file = str(folder.path / "result.json")
-    found: dict[str, Any] = validate_record(Result, content, file)
-    missing = [key for key in _DONE if key not in found] if found["status"] == "done" else []
+    result: dict[str, Any] = validate_record(Result, content, file)
+    missing = [key for key in _FINISHED_FIELDS if key not in result] if result["status"] == "done" else []
     if missing:
-        raise InputError(Problem("RUN", f"{file} says that the run is done, and has no {missing[0]}"))
-    if found["status"] == "running" and not folder.is_locked():  # it was killed, or its machine is gone
-        found["status"] = "crashed"
-    return found
+        raise InputError(Problem("RUN", f"{file} says that the run is done, but has no {missing[0]}"))
+    if result["status"] == "running" and not folder.is_locked():  # it was killed, or its machine went down
+        result["status"] = "crashed"
+    return result
 
 
 def read_plan(folder: RunFolder) -> list[dict[str, str]]:
-    """The techniques of plan.json, in order; none, if there is no such file. Raises InputError."""
-    return validate_record(PlanRecord, _json(folder, "plan.json"), str(folder.path / "plan.json")).regularizers
+    """The rows of plan.json in order; empty if there is no such file. Raises InputError."""
+    return _read_record(PlanRecord, folder, "plan.json").regularizers
 
 
 def read_environment(folder: RunFolder) -> dict[str, str]:
-    """environment.json; empty, if there is none. Raises InputError."""
-    found: dict[str, str] = validate_record(Environment, _json(folder, "environment.json"), str(folder.path / "environment.json"))
-    return found
+    """environment.json; empty if there is none. Raises InputError."""
+    return _read_record(Environment, folder, "environment.json")
 
 
 def read_measures(folder: RunFolder) -> dict[str, float]:
-    """measures.json; empty, if there is none. Raises InputError."""
-    return validate_record(dict[str, Number], _json(folder, "measures.json"), str(folder.path / "measures.json"))
+    """measures.json; empty if there is none. Raises InputError."""
+    return _read_record(dict[str, Number], folder, "measures.json")
 
 
 def read_temperature(folder: RunFolder) -> float:
-    """The temperature by which the final logits are divided; 1 if none was fitted. Raises InputError."""
+    """The temperature by which the final logits are divided; 1.0 if none was fitted. Raises InputError."""
     kind = dict[Literal["temperature"], Annotated[float, Field(gt=0, allow_inf_nan=False)]]
-    return validate_record(kind, _json(folder, "calibration.json"), str(folder.path / "calibration.json")).get("temperature", 1.0)
+    return _read_record(kind, folder, "calibration.json").get("temperature", 1.0)
 
 
 def read_metrics(folder: RunFolder) -> list[dict[str, str]]:
-    """The rows of metrics.csv, every value a number or empty; none, if there is no such file. Raises InputError.
+    """The rows of metrics.csv, each value a number or empty; no rows if there is no such file. Raises InputError.
 
-    The last row may be cut short by a kill, and is then left out.
+    A last row that a kill has cut short is left out.
     """
     file = folder.path / "metrics.csv"
     if not file.is_file():
@@ -155,18 +164,18 @@ def read_metrics(folder: RunFolder) -> list[dict[str, str]]:
     if rows and None in rows[-1].values():
         rows.pop()
     for number, row in enumerate(rows, 1):
-        wrong = _wrong(row)
-        if wrong:
-            raise InputError(Problem("RUN", f"{file} is not what Regulo writes: row {number}: {wrong}"))
+        error_message = _check_metrics_row(row)
+        if error_message:
+            raise InputError(Problem("RUN", f"{file} is not what Regulo writes: row {number}: {error_message}"))
     return rows
 
 
-def _wrong(row: Mapping[Any, Any]) -> str:
-    """What is wrong with a row of metrics.csv; nothing, if nothing is."""
+def _check_metrics_row(row: Mapping[Any, Any]) -> str:
+    """What is wrong with a row of metrics.csv; empty if it is right."""
     if None in row or None in row.values():
-        return "has not as many values as there are columns"
+        return "the number of values is not the number of columns"
     if "epoch" not in row:
-        return "has no epoch"
+        return "there is no epoch"
     if row["epoch"] and not (row["epoch"].isascii() and row["epoch"].isdigit() and len(row["epoch"]) < 10):
         return f"the epoch is {row['epoch'][:60]!r}"
     for key, value in row.items():
@@ -179,34 +188,36 @@ def _wrong(row: Mapping[Any, Any]) -> str:
     return ""
 
 
-def read_dataset_info(kept: Mapping[str, Any], what: str) -> DatasetInfo:
-    """What a checkpoint says of the data. Raises InputError."""
-    told = validate_record(DatasetRecord, dict(_part(kept, what, "regulo", "facts")), what)
-    if len(told.mean) != told.channels or len(told.std) != told.channels:
-        raise InputError(Problem("RUN", f"{what} is not what Regulo writes: mean and std need {told.channels} values each"))
-    return DatasetInfo(told.channels, told.height, told.width, tuple(told.classes), tuple(told.mean), tuple(told.std))
+def read_dataset_info(checkpoint: Mapping[str, Any], what: str) -> DatasetInfo:
+    """The data set that a checkpoint describes. `what` names the checkpoint in messages. Raises InputError."""
+    record = validate_record(DatasetRecord, dict(_get_section(checkpoint, what, "regulo", "facts")), what)
+    if len(record.mean) != record.channels or len(record.std) != record.channels:
+        raise InputError(Problem("RUN", f"{what} is not what Regulo writes: mean and std need {record.channels} values each"))
+    classes, mean, std = tuple(record.classes), tuple(record.mean), tuple(record.std)
+    return DatasetInfo(record.channels, record.height, record.width, classes, mean, std)
 
 
-def read_resume_record(kept: Mapping[str, Any], what: str) -> ResumeRecord:
-    """Where a checkpoint lies in the run. Raises InputError."""
-    told = dict(_part(kept, what, "regulo")) | {"global_step": kept.get("global_step")}
-    told |= {"place": tuple(told.get("place") or ()), "images": list(told.get("images") or ())}
-    return validate_record(ResumeRecord, told, what)
+def read_resume_record(checkpoint: Mapping[str, Any], what: str) -> ResumeRecord:
+    """The position of a checkpoint in its run. `what` names the checkpoint in messages. Raises InputError."""
+    content = dict(_get_section(checkpoint, what, "regulo")) | {"global_step": checkpoint.get("global_step")}
+    content |= {"place": tuple(content.get("place") or ()), "images": list(content.get("images") or ())}
+    return validate_record(ResumeRecord, content, what)
 
 
-def check_weights(kept: dict[str, Any], what: str) -> dict[str, Any]:
-    """A checkpoint, if it has what is read of it beside the facts: weights by name, the epoch, the planned epochs."""
-    validate_record(Count, kept.get("epoch"), f"{what}: epoch")
-    trainer = _part(kept, what, "regulo", "config", "trainer")
+def check_weights(checkpoint: dict[str, Any], what: str) -> dict[str, Any]:
+    """Check that a checkpoint has its epoch, the planned epochs, and weights by name, and return it. Raises InputError."""
+    validate_record(Count, checkpoint.get("epoch"), f"{what}: epoch")
+    trainer = _get_section(checkpoint, what, "regulo", "config", "trainer")
     validate_record(Annotated[int, Field(ge=1)], trainer.get("max_epochs"), f"{what}: max_epochs")
-    state = _part(kept, what, "state_dict")
-    odd = [k for k, v in state.items() if not (isinstance(k, str) and hasattr(v, "shape"))]
-    if odd:
-        raise InputError(Problem("RUN", f"{what} is not what Regulo writes: state_dict.{str(odd[0])[:60]} is no tensor"))
-    return kept
+    state = _get_section(checkpoint, what, "state_dict")
+    invalid = [k for k, v in state.items() if not (isinstance(k, str) and hasattr(v, "shape"))]
+    if invalid:
+        raise InputError(Problem("RUN", f"{what} is not what Regulo writes: state_dict.{str(invalid[0])[:60]} is no tensor"))
+    return checkpoint
 
 
-def _part(content: Any, what: str, *path: str) -> Mapping[str, Any]:
+def _get_section(content: Any, what: str, *path: str) -> Mapping[str, Any]:
+    """The mapping under these keys, one inside the other. Raises InputError if there is none."""
     for key in path:
         content = content.get(key) if isinstance(content, Mapping) else None
     if not isinstance(content, Mapping):
@@ -214,6 +225,11 @@ def _part(content: Any, what: str, *path: str) -> Mapping[str, Any]:
     return content
 
 
-def _json(folder: RunFolder, name: str) -> dict[str, Any]:
+def _read_record(kind: Any, folder: RunFolder, name: str) -> Any:
+    """The content of a JSON file (empty if there is none), checked against `kind`. Raises InputError."""
+    return validate_record(kind, _read_json_file(folder, name), str(folder.path / name))
+
+
+def _read_json_file(folder: RunFolder, name: str) -> dict[str, Any]:
     file = folder.path / name
     return read_json(file) if file.is_file() else {}

@@ -1,4 +1,4 @@
-"""Names of runs: `latest`, `best`, or a path."""
+"""Runs by name: `latest`, `best`, or a path."""
 
 import math
 import os
@@ -11,7 +11,7 @@ from typing import Any
 from regulo.core import safe_io
 from regulo.core.errors import InputError, Problem
 from regulo.core.paths import expand_path
-from regulo.tracking.run_dir import LAST, PREVIOUS, RunFolder, list_runs
+from regulo.tracking.run_dir import RunFolder, list_runs
 
 
 def open_run(name: str) -> RunFolder:
@@ -22,7 +22,7 @@ def open_run(name: str) -> RunFolder:
 def find_run(name: str) -> Path:
     """The folder of a run: `latest` is the newest finished one, `best` the one with the lowest validation loss.
 
-    Everything else is a path (`./latest` is a folder of that name). Raises InputError if no run is finished.
+    Any other name is a path (`./latest` is a folder called "latest"). Raises InputError if no run is finished.
     """
     if name not in ("latest", "best"):
         return expand_path(name)
@@ -33,32 +33,32 @@ def find_run(name: str) -> Path:
     if name == "latest":
         _print_choice(name, newest)
         return newest
-    data = _dataset(newest)  # losses on other images say nothing about it
+    data = _dataset(newest)  # losses on other data cannot be compared
     comparable = [run for run in losses if _dataset(run) == data]
     best = min(comparable, key=lambda run: losses[run])
     _print_choice(name, best, f" (val/loss {losses[best]:.4f}, the lowest of {len(comparable)} finished on {data[0]})")
     return best
 
 
-def resolve_resume(words: Sequence[str]) -> list[str]:
-    """The words with `--resume=RUN` as two words, and with the folder of the newest run that can go on for `--resume latest`.
+def resolve_resume(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--resume=RUN` as two, and with `latest` after `--resume` as the newest run that can go on.
 
     Raises InputError if no run can go on.
     """
-    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--resume=") else [word])]
-    for place, (word, name) in enumerate(pairwise(words), 1):
-        if (word, name) == ("--resume", "latest"):
+    arguments = [part for arg in arguments for part in (arg.split("=", 1) if arg.startswith("--resume=") else [arg])]
+    for index, (option, name) in enumerate(pairwise(arguments), 1):
+        if (option, name) == ("--resume", "latest"):
             if int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
                 raise InputError(Problem("--resume", "several processes may find different runs", "name the folder"))
-            words[place] = str(_latest_resumable())
-    return words
+            arguments[index] = str(_latest_resumable())
+    return arguments
 
 
 def _latest_resumable() -> Path:
+    """The newest run that is not finished, has a checkpoint, and is not being trained. Raises InputError if there is none."""
     for run in list_runs():
         folder = RunFolder(run)
-        has_checkpoint = any((folder.checkpoints / name).is_file() for name in (LAST, PREVIOUS))
-        if has_checkpoint and _result(run).get("status") != "done" and not folder.is_locked():
+        if folder.has_checkpoint() and _result(run).get("status") != "done" and not folder.is_locked():
             _print_choice("latest", run)
             return run
     what = "there is no run that can go on: one that is not finished, has a checkpoint, and is not being trained"
@@ -73,7 +73,7 @@ def _final_loss(run: Path) -> float | None:
 
 
 def _result(run: Path) -> dict[str, Any]:
-    """result.json, or nothing if there is none that can be read: such a run is not meant by any name."""
+    """result.json; empty if it is missing or cannot be read, so that no name means such a run."""
     try:
         return safe_io.read_json(run / "result.json")
     except InputError:
@@ -81,7 +81,7 @@ def _result(run: Path) -> dict[str, Any]:
 
 
 def _dataset(run: Path) -> tuple[str, str]:
-    """The data set of a run, and its folder."""
+    """The name of a run's data set, and the folder of its files; empty strings if they cannot be read."""
     try:
         data = RunFolder(run).read_config().get("data")
     except InputError:

@@ -1,4 +1,4 @@
-"""What goes to W&B, and what does not."""
+"""W&B runs: what is logged, what is kept private, and how a resumed run goes on."""
 
 import shutil
 import sys
@@ -12,11 +12,11 @@ from lightning.pytorch.loggers import WandbLogger
 from regulo.tracking.csv_logger import CSVLogger
 
 START_TIMEOUT, FINISH_TIMEOUT = 30.0, 60.0
-"""seconds that a run waits for W&B's server at its beginning and at its end; in between it never waits"""
+"""seconds that a run waits for the W&B server at its start and at its end; in between it never waits"""
 
 
 def wandb_settings(offline: bool) -> Any:
-    """With which a W&B run says nothing of who made it where, and a run ends although its server does not answer."""
+    """Settings for W&B: no data about user and machine are logged, and a run ends even if the server does not respond."""
     import wandb
 
     return wandb.Settings(
@@ -24,7 +24,7 @@ def wandb_settings(offline: bool) -> Any:
         console="off",
         init_timeout=START_TIMEOUT,
         finish_timeout=FINISH_TIMEOUT,
-        x_disable_meta=True,  # else the .wandb file holds command line, folders, host and user, the git remote and its commit
+        x_disable_meta=True,  # otherwise the .wandb file has the command line, folders, host, user, git remote and commit
         x_disable_machine_info=True,
         disable_git=True,
         disable_code=True,
@@ -35,24 +35,24 @@ def wandb_settings(offline: bool) -> Any:
 
 @contextmanager
 def remove_local_paths(folder: Path) -> Iterator[None]:
-    """Afterwards, W&B's debug logs below the folder are gone: they name the folders of this machine, and link to one of them."""
+    """Context after which W&B's debug logs below the folder are removed: they contain paths of this machine, and link to one."""
     try:
         yield
     finally:
         with suppress(OSError):
             for link in folder.glob("debug*.log"):
                 link.unlink()
-        for run in _runs(folder):
+        for run in _list_run_folders(folder):
             shutil.rmtree(run / "logs", ignore_errors=True)
 
 
-def _runs(folder: Path) -> list[Path]:
-    """W&B's folders; no link, behind which there may be anything."""
+def _list_run_folders(folder: Path) -> list[Path]:
+    """The folders of W&B's runs, without links, which may lead anywhere."""
     return sorted(run for run in folder.glob("*run-*") if run.is_dir() and not run.is_symlink())
 
 
 def start_run(folder: Path, mode: str, **options: Any) -> Any:
-    """The W&B run of a run folder: a new one, or the one that it has already. It logs the rows from `run.step` on."""
+    """Start the W&B run of a run folder, a new one or the existing one. The next row that it takes is number `run.step`."""
     options |= {"dir": folder, "mode": mode, "settings": wandb_settings(mode == "offline")}
     run_id = find_run_id(folder)
     if run_id is None:
@@ -61,13 +61,14 @@ def start_run(folder: Path, mode: str, **options: Any) -> Any:
 
 
 def find_run_id(folder: Path) -> str | None:
-    """The id of the W&B run whose files lie in a run folder."""
-    files = _files(folder)
-    return files[-1].name.rpartition("-")[2] if files else None
+    """The id of the W&B run whose files are in a run folder; None if there is none."""
+    runs = _list_named_runs(folder)
+    return runs[-1].name.rpartition("-")[2] if runs else None
 
 
-def _files(folder: Path) -> list[Path]:
-    return [run for run in _runs(folder / "wandb") if run.name.count("-") >= 2]  # [offline-]run-<time>-<id>
+def _list_named_runs(folder: Path) -> list[Path]:
+    """W&B's folders [offline-]run-<time>-<id> in a run folder, sorted."""
+    return [run for run in _list_run_folders(folder / "wandb") if run.name.count("-") >= 2]
 
 
 def _start_new(options: dict[str, Any]) -> Any:
@@ -77,67 +78,69 @@ def _start_new(options: dict[str, Any]) -> Any:
 
 
 def _restart_offline(folder: Path, run_id: str, options: dict[str, Any]) -> Any:
-    """The same run from its first row: an offline file cannot be appended to, so it is replaced by a whole one."""
+    """The same run again from its first row: nothing can be appended to an offline file, so a new one replaces it."""
     import wandb
 
-    for files in _files(folder):
-        shutil.rmtree(files)
+    for old_run in _list_named_runs(folder):
+        shutil.rmtree(old_run)
     return wandb.init(id=run_id, **options)
 
 
 def _resume_online(run_id: str, options: dict[str, Any]) -> Any:
-    """The same run from the row that the server lacks (it may not know the run at all, if that was offline before)."""
+    """The same run, after the rows that the server already has (none, if the run was offline before)."""
     import wandb
 
     return wandb.init(id=run_id, resume="allow", **options)
 
 
 class ResumableWandbLogger(WandbLogger):
-    """The rows of metrics.csv, each under its own number as W&B's step, so that none is missing or logged twice.
+    """Logs the rows of metrics.csv to W&B. A row's number is its W&B step, so that no row is missing or logged twice.
 
-    W&B may have fewer rows than metrics.csv (a process that is killed loses what was not yet written or sent): it gets them from
-    there. It may have more (metrics.csv is cut back to the checkpoint from which the run goes on): these are not logged again.
+    W&B may have fewer rows than metrics.csv (a killed process loses rows that were not yet written or sent): they are logged from
+    the file. It may have more rows (a resumed run cuts metrics.csv back to its checkpoint): these are not logged again.
     """
 
     def __init__(self, run: Any, metrics: CSVLogger) -> None:
         super().__init__(experiment=run)
-        self.rows = 0  # counted so far
+        self.rows = 0  # seen so far
         self.rows_at_wandb = int(run.step)
-        self.alive = True
+        self.available = True
         for row in metrics.read_rows():
             self.log_metrics({k: float(v) for k, v in row.items() if v and k != "step"}, int(row["step"]))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log a row, unless W&B has it."""
+        """Log a row, unless W&B already has it."""
         if self.rows >= self.rows_at_wandb:
-            self._ask(self.experiment.log, {**metrics, "trainer/global_step": step}, step=self.rows)
+            self._call_wandb(self.experiment.log, {**metrics, "trainer/global_step": step}, step=self.rows)
         self.rows += 1
 
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
-        """Beside the next row."""
+        """Log images with the next row."""
         import wandb
 
-        self._ask(self.experiment.log, {key: [wandb.Image(image) for image in images]}, step=max(self.rows, self.rows_at_wandb))
+        wandb_images = [wandb.Image(image) for image in images]
+        self._call_wandb(self.experiment.log, {key: wandb_images}, step=max(self.rows, self.rows_at_wandb))
 
     @contextmanager
     def finish_run(self) -> Iterator["ResumableWandbLogger"]:
-        """Within: a run of W&B's, which is told whether it succeeded."""
-        code = 1
+        """Context that finishes the W&B run at its end, with exit code 0, or 1 after an exception."""
+        exit_code = 1
         try:
             yield self
-            code = 0
+            exit_code = 0
         finally:
-            self._ask(self.experiment.finish, exit_code=code)
+            self._call_wandb(self.experiment.finish, exit_code=exit_code)
 
-    def _ask(self, act: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-        """W&B's own process may die, as when memory runs out; metrics.csv has every row all the same."""
+    def _call_wandb(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        """Call a function of W&B. If W&B's process has died (out of memory, for example), go on without it."""
         import wandb
 
-        if self.alive:
-            try:
-                act(*args, **kwargs)
-            except OSError as error:
-                self.alive = False
-                print(f"regulo: W&B has gone ({error}); the run goes on without it", file=sys.stderr)
-                with suppress(OSError):
-                    wandb.teardown()  # or Python tries it at its exit, and complains
+        if not self.available:
+            return
+        try:
+            function(*args, **kwargs)
+        except OSError as error:
+            self.available = False
+            print(f"regulo: the W&B process has ended ({error}); the run goes on without it", file=sys.stderr)
+            with suppress(OSError):
+                wandb.teardown()  # otherwise Python calls it at exit, and prints an error

@@ -91,6 +91,9 @@ def _run_process(arguments: Sequence[str], process: ProcessEnvironment) -> int:
         return _run_worker(arguments, peers)
     try:
         return _run_main(RunRequest.parse(arguments, peers.restarted_run()), peers)
+    except InputError:
+        peers.refuse()
+        raise
     except RunError:
         if process.external_launcher:
             raise

@@ -1,21 +1,22 @@
-"""The cells of a study: which techniques run together, as overrides. All are checked before any is run."""
+"""The cells of a study: which techniques run together, as overrides. All cells are checked before the first run starts."""
 
 import dataclasses
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from regulo.analysis.ablation.study import Study
+from regulo.analysis.ablation.study import StudyConfig
 from regulo.config import compose
 from regulo.config.schema import Config
 from regulo.core import registry
 from regulo.core.errors import InputError, Problem, nearest
 from regulo.regularizers.components.plan import find_providers
 
-TAKEN = {"seed": "the study counts seeds: study.seeds=3", "run_dir": "a study's runs lie in its own folder"}
-"""keys that a base must not set"""
+RESERVED = {"seed": "the study counts seeds: study.seeds=3", "run_dir": "a study's runs lie in its own folder"}
+"""keys that the overrides of a study must not set, and the hint for each"""
+DEFAULTS = {"logger": "logger=csv", "callbacks": "callbacks=none"}
+"""overrides of all cells, unless the base of the study sets the key"""
 
 
 @dataclass(frozen=True)
@@ -33,123 +34,130 @@ class StudyCell:
         return re.sub(r"[^\w.-]+", "_", self.label).strip("_")
 
 
-def list_cells(study: Study) -> list[StudyCell]:
+def list_cells(study: StudyConfig) -> list[StudyCell]:
     """The cells by design; the first is the one with which the others are compared."""
     names = tuple(study.techniques)
-
-    def cell(label: str, some: Sequence[str], strength: float | None = None) -> StudyCell:
-        brought = _companions(study, some)
-        overrides = [*_adding(study, some), *(f"+regularizer={name}" for name in brought)]
-        if brought:
-            label += f" (with {', '.join(brought)})"
-        if strength is None:
-            return StudyCell(label, tuple(some), tuple(overrides))
-        return StudyCell(label, tuple(some), (*overrides, f"strength={strength:g}"), strength)
-
     if study.design == "leave_one_out":
-        return [cell("all", names), *(cell(f"without {name}", [n for n in names if n != name]) for name in names)]
+        without = [_make_cell(study, f"without {name}", [n for n in names if n != name]) for name in names]
+        return [_make_cell(study, "all", names), *without]
     if study.design == "strengths":
-        return [cell(f"strength {s:g}", names, s) for s in sorted(study.strengths)]
-    found = [cell("base", ()), *(cell(name, (name,)) for name in names)]
+        return [_make_cell(study, f"strength {s:g}", names, s) for s in sorted(study.strengths)]
+    cells = [_make_cell(study, "base", ()), *(_make_cell(study, name, (name,)) for name in names)]
     if study.design == "pairs":
-        found += [cell(f"{a} + {b}", (a, b)) for a, b in itertools.combinations(names, 2)]
-    return found
+        cells += [_make_cell(study, f"{a} + {b}", (a, b)) for a, b in itertools.combinations(names, 2)]
+    return cells
 
 
-def check_cells(study: Study) -> dict[StudyCell, Config]:
-    """The cells and the run that each describes. Raises InputError with everything that is wrong, by cell."""
-    problems = [*_wrong_names(study), *_wrong_keys(study)]
+def check_cells(study: StudyConfig) -> dict[StudyCell, Config]:
+    """The cells and the run that each describes. Raises InputError with all problems, by cell."""
+    problems = [*_unknown_technique_problems(study), *_reserved_key_problems(study)]
     try:
-        compose.load_config(_base(study))  # what is wrong with the base is told once
+        compose.load_config(_base_overrides(study))  # so that a problem of the base is reported once, not for each cell
     except InputError as refusal:
         problems += refusal.problems
     if problems:
         raise InputError(*problems)
-    found: dict[StudyCell, Config] = {}
+    configs: dict[StudyCell, Config] = {}
     for cell in list_cells(study):
         try:
             config = compose.load_config(cell.overrides)
         except InputError as refusal:
-            problems += [dataclasses.replace(p, key=f"cell {cell.label!r}: {p.key}") for p in refusal.problems]
+            problems += _problems_of_cell(cell, refusal)
             continue
-        for other, its in found.items():
-            if config == its:
+        for other, other_config in configs.items():
+            if config == other_config:
                 problems.append(Problem(f"cell {cell.label!r}", f"is the very same run as {other.label!r}", "take one out"))
             elif cell.slug == other.slug:
                 problems.append(Problem(f"cell {cell.label!r}", f"has the same folder as {other.label!r}", "rename one"))
-        found[cell] = config
+        configs[cell] = config
     if problems:
         raise InputError(*problems)
-    return found
+    return configs
 
 
-def dry_run_cells(configs_of: dict[StudyCell, Config]) -> None:
-    """Build the model of every cell once, so that a technique that does not fit it is refused now. Raises InputError."""
+def dry_run_cells(configs: dict[StudyCell, Config]) -> None:
+    """Build the model of every cell once, so that a technique that does not fit it is refused early. Raises InputError."""
     from regulo.evaluation.restore import without_input_checks
     from regulo.training.build import build_components
 
     problems = []
-    for cell, config in configs_of.items():
+    for cell, config in configs.items():
         try:
             build_components(without_input_checks(config))
         except InputError as refusal:
-            problems += [dataclasses.replace(p, key=f"cell {cell.label!r}: {p.key}") for p in refusal.problems]
+            problems += _problems_of_cell(cell, refusal)
     if problems:
         raise InputError(*problems)
 
 
-def _key(override: str) -> str:
+def _problems_of_cell(cell: StudyCell, refusal: InputError) -> list[Problem]:
+    """The problems of a refusal, with the cell in their keys."""
+    return [dataclasses.replace(p, key=f"cell {cell.label!r}: {p.key}") for p in refusal.problems]
+
+
+def _make_cell(study: StudyConfig, label: str, techniques: Sequence[str], strength: float | None = None) -> StudyCell:
+    """The cell with these techniques and what they require; its label names what was added."""
+    companions = _companions(study, techniques)
+    overrides = [*_technique_overrides(study, techniques), *(f"+regularizer={name}" for name in companions)]
+    if companions:
+        label += f" (with {', '.join(companions)})"
+    if strength is None:
+        return StudyCell(label, tuple(techniques), tuple(overrides))
+    return StudyCell(label, tuple(techniques), (*overrides, f"strength={strength:g}"), strength)
+
+
+def _override_key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
-def _base(study: Study) -> list[str]:
+def _base_overrides(study: StudyConfig) -> list[str]:
     """The overrides that all cells share."""
-    said = {_key(o) for o in study.base}
-    usual = {"logger": "logger=csv", "callbacks": "callbacks=none"}
-    return [*(o for key, o in usual.items() if key not in said), *study.base]
+    keys = {_override_key(override) for override in study.base}
+    return [*(override for key, override in DEFAULTS.items() if key not in keys), *study.base]
 
 
-def _adding(study: Study, some: Sequence[str]) -> list[str]:
-    """The base with some techniques."""
-    return [*_base(study), *(o for name in some for o in (study.techniques[name] or [f"+regularizer={name}"]))]
+def _technique_overrides(study: StudyConfig, techniques: Sequence[str]) -> list[str]:
+    """The overrides of the base and of these techniques."""
+    added = (o for name in techniques for o in (study.techniques[name] or [f"+regularizer={name}"]))
+    return [*_base_overrides(study), *added]
 
 
-def _companions(study: Study, some: Sequence[str]) -> list[str]:
-    """What those that are named only by their label cannot do without, as far as it is not there."""
-    needy = [n for n in some if not study.techniques[n] and registry.get_plugin("regularizer", n).requires]
-    if not needy:
+def _companions(study: StudyConfig, techniques: Sequence[str]) -> list[str]:
+    """Techniques that these require and that the cell does not have. Only techniques without overrides of their own get some."""
+    dependent = [n for n in techniques if not study.techniques[n] and registry.get_plugin("regularizer", n).requires]
+    if not dependent:
         return []
-    tree, _ = compose.compose_tree(_adding(study, some))
-    present = _words(tree.get("regularizer") or {})
-    brought = []
-    for name in needy:
-        for need, companion in zip(
-            registry.get_plugin("regularizer", name).requires, compose.required_techniques(name), strict=True
-        ):
-            if not present & {need, *find_providers(need)}:
-                brought.append(companion)
-                present |= _words({companion: {}})
-    return brought
+    tree, _ = compose.compose_tree(_technique_overrides(study, techniques))
+    present = _names_and_tags(tree.get("regularizer") or {})
+    companions = []
+    for name in dependent:
+        requirements = registry.get_plugin("regularizer", name).requires
+        for requirement, companion in zip(requirements, compose.required_techniques(name), strict=True):
+            if not present & {requirement, *find_providers(requirement)}:
+                companions.append(companion)
+                present |= _names_and_tags([companion])
+    return companions
 
 
-def _words(regularizers: dict[str, Any]) -> set[str]:
-    """The names and roles of techniques."""
-    known = [n for n in regularizers if n in registry.list_plugins("regularizer")]
-    return {word for n in known for word in (n, *registry.get_plugin("regularizer", n).tags)}
+def _names_and_tags(techniques: Collection[str]) -> set[str]:
+    """The names and tags of techniques; unknown names are left out."""
+    plugins = registry.list_plugins("regularizer")
+    names = [name for name in techniques if name in plugins]
+    return {word for name in names for word in (name, *registry.get_plugin("regularizer", name).tags)}
 
 
-def _wrong_names(study: Study) -> list[Problem]:
-    """Labels without overrides that are no technique's name."""
-    known = registry.list_plugins("regularizer")
+def _unknown_technique_problems(study: StudyConfig) -> list[Problem]:
+    """A problem for each label that has no overrides and is no technique's name."""
+    names = registry.list_plugins("regularizer")
     return [
-        Problem(f"study.techniques.{label}", f"there is no technique {label!r}", nearest(label, known))
+        Problem(f"study.techniques.{label}", f"there is no technique {label!r}", nearest(label, names))
         for label, overrides in study.techniques.items()
-        if not overrides and label not in known
+        if not overrides and label not in names
     ]
 
 
-def _wrong_keys(study: Study) -> list[Problem]:
-    """What belongs to the study and not to its runs."""
-    taken = TAKEN | ({"strength": "study.strengths=[0,1,2]"} if study.design == "strengths" else {})
-    every = [*study.base, *(o for overrides in study.techniques.values() for o in overrides)]
-    return [Problem(o, "belongs to the study", taken[_key(o)]) for o in every if _key(o) in taken]
+def _reserved_key_problems(study: StudyConfig) -> list[Problem]:
+    """A problem for each override whose key belongs to the study and not to its runs."""
+    reserved = RESERVED | ({"strength": "study.strengths=[0,1,2]"} if study.design == "strengths" else {})
+    overrides = [*study.base, *(o for added in study.techniques.values() for o in added)]
+    return [Problem(o, "belongs to the study", reserved[_override_key(o)]) for o in overrides if _override_key(o) in reserved]

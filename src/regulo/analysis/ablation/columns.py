@@ -1,33 +1,12 @@
-"""The columns of a study's table: outcomes, which are compared with the base, and costs, which are told."""
+"""The columns of a study's table: outcomes, which are compared with the base, and costs, which are only reported."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from regulo.analysis.ablation.runs import StudyRun
-from regulo.analysis.ablation.study import Study
-
-
-@dataclass(frozen=True)
-class Column:
-    """A number of each run."""
-
-    key: str
-    label: str
-    unit: str
-    better: Literal["high", "low", "none"]
-    factor: float
-    """from the number's own unit to the shown one"""
-    digits: int
-    compared: bool = True
-    """whether its differences to the base have intervals and marks"""
-
-    def as_dict(self) -> dict[str, Any]:
-        """What study.json says of it."""
-        names = ("key", "label", "unit", "better", "factor", "digits")
-        return {name: getattr(self, name) for name in names}
-
+from regulo.analysis.ablation.study import StudyConfig
+from regulo.analysis.study_record import Column
 
 OUTCOMES = (
     Column("train_clean/acc", "clean train accuracy", "%", "none", 100, 2),
@@ -42,43 +21,44 @@ CORRUPTED = Column("corrupted/acc", "accuracy on corrupted images", "%", "high",
 NOISY = "noisy/acc"
 TIME, TIME_KEY = "relative_seconds", "epoch_seconds"
 COSTS = (
-    Column(TIME, "time per epoch", "× base", "low", 1, 2, compared=False),
-    Column("peak_memory_mb", "peak memory", "MB", "low", 1, 0, compared=False),
+    Column(TIME, "time per epoch", "× base", "low", 1, 2),
+    Column("peak_memory_mb", "peak memory", "MB", "low", 1, 0),
 )
 
 
-def columns(study: Study) -> list[Column]:
-    """Those of a study."""
+def list_outcomes(study: StudyConfig) -> list[Column]:
+    """The columns whose differences to the base have intervals and marks."""
     noisy = f"test accuracy, {100 * (study.label_noise or 0):g}% of the labels wrong"
     return [
         *OUTCOMES,
         *([CORRUPTED] if study.corruptions else []),
         *([Column(NOISY, noisy, "%", "high", 100, 2)] if study.label_noise is not None else []),
-        *COSTS,
     ]
 
 
-def values(wanted: Sequence[Column], runs: Sequence[StudyRun]) -> dict[str, dict[str, list[float | None]]]:
-    """By cell and column a value for each seed, None where there is none, from the runs of all cells."""
+def values_by_cell(columns: Sequence[Column], runs: Sequence[StudyRun]) -> dict[str, dict[str, list[float | None]]]:
+    """From the runs of all cells, by the cell's label and the column's key: a value for each seed, None where there is none."""
     seeds = sorted({run.seed for run in runs})
     labels = list(dict.fromkeys(run.cell.label for run in runs))
-    known = {(run.cell.label, run.seed, run.label_noise is not None): _finished(run) for run in runs}
+    results = {(run.cell.label, run.seed, run.label_noise is not None): _finished_result(run) for run in runs}
 
     def value(key: str, label: str, seed: int) -> float | None:
         if key == NOISY:
-            return _number(known[label, seed, True], "test/acc")
+            return _finite(results[label, seed, True], "test/acc")
         if key == TIME:
-            own, base = (_number(known[cell, seed, False], TIME_KEY) for cell in (label, labels[0]))
+            own, base = (_finite(results[cell, seed, False], TIME_KEY) for cell in (label, labels[0]))
             return own / base if own and base else None
-        return _number(known[label, seed, False], key)
+        return _finite(results[label, seed, False], key)
 
-    return {label: {c.key: [value(c.key, label, seed) for seed in seeds] for c in wanted} for label in labels}
+    return {label: {c.key: [value(c.key, label, seed) for seed in seeds] for c in columns} for label in labels}
 
 
-def _finished(run: StudyRun) -> dict[str, Any]:
+def _finished_result(run: StudyRun) -> dict[str, Any]:
+    """The result of a run that is done; of any other run, nothing."""
     return run.result() if run.state() == "done" else {}
 
 
-def _number(result: Mapping[str, Any], key: str) -> float | None:
+def _finite(result: Mapping[str, Any], key: str) -> float | None:
+    """The number of this key; None if there is none, or if it is not finite."""
     number = result.get(key)
     return float(number) if number is not None and math.isfinite(number) else None

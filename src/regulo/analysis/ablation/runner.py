@@ -1,10 +1,10 @@
-"""Running what of a study is not finished, and telling how it goes."""
+"""Run what is not finished of a study, and show the progress."""
 
 import contextlib
 import functools
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from regulo.analysis.ablation.runs import StudyRun, make_run
@@ -12,48 +12,54 @@ from regulo.analysis.ablation.study import StudyArgs
 from regulo.analysis.launchers import local, slurm
 from regulo.regularizers.base import Goal
 
-Jobs = Mapping[str, Callable[[], object]]
-
 
 class StudyProgress:
-    """How far a study is."""
+    """How many runs of a study have ended, run and wait, and how long the rest will take.
+
+    goal: the metric that says which cell is best. budget: minutes, as in `StudyConfig.budget`.
+    """
 
     def __init__(self, runs: Sequence[StudyRun], goal: Goal, at_once: int, budget: float | None) -> None:
         self.runs, self.goal, self.at_once, self.budget = runs, goal, at_once, budget
-        self.began = time.perf_counter()
-        self.left = sum(run.state() in ("open", "unmeasured") for run in runs)
-        self.running: dict[str, float] = {}
-        self.took: list[float] = []
+        self.start = time.perf_counter()
+        self.remaining = sum(run.state() in ("open", "unmeasured") for run in runs)
+        self.start_times: dict[str, float] = {}  # of the runs that run now
+        self.durations: list[float] = []  # seconds of the runs that have ended
 
-    def hear(self, event: local.JobEvent) -> None:
-        """A run has begun or ended."""
+    @property
+    def ended(self) -> int:
+        """The number of runs that have ended, in this start of the study or before."""
+        return len(self.runs) - self.remaining
+
+    def update(self, event: local.JobEvent) -> None:
+        """Count a run that has started or ended."""
         if event.seconds is None:
-            self.running[event.name] = time.perf_counter()
+            self.start_times[event.name] = time.perf_counter()
         else:
-            del self.running[event.name]
-            self.took.append(event.seconds)
-            self.left -= 1
+            del self.start_times[event.name]
+            self.durations.append(event.seconds)
+            self.remaining -= 1
 
-    def go_on(self) -> bool:
-        """Whether a run that begins now is expected to end within the budget: none before took longer than it may."""
-        used = time.perf_counter() - self.began
-        return self.budget is None or used + max(self.took, default=0) < 60 * self.budget
+    def may_start(self) -> bool:
+        """Whether a run that starts now is expected to end within the budget: it may take as long as the longest so far."""
+        elapsed = time.perf_counter() - self.start
+        return self.budget is None or elapsed + max(self.durations, default=0) < 60 * self.budget
 
     def seconds_left(self) -> float | None:
-        """Until all have ended, if they take as long as those before."""
-        if not self.took:
+        """Seconds until all have ended, if they take as long as those before; None before the first has ended."""
+        if not self.durations:
             return None
-        each, now = statistics.fmean(self.took), time.perf_counter()
-        ahead = max(0.0, self.left * each - sum(min(now - since, each) for since in self.running.values()))
-        return ahead / min(self.at_once, max(1, self.left))
+        mean, now = statistics.fmean(self.durations), time.perf_counter()
+        work = max(0.0, self.remaining * mean - sum(min(now - start, mean) for start in self.start_times.values()))
+        return work / min(self.at_once, max(1, self.remaining))
 
     def best(self) -> str:
         """The cell that is best on validation so far, by the mean of its finished runs."""
         values: dict[str, list[float]] = {}
         for run in self.runs:
-            known = run.result() if run.label_noise is None else {}
-            if known.get("status") == "done":
-                values.setdefault(run.cell.label, []).append(known[self.goal.monitor])
+            result = run.result() if run.label_noise is None else {}
+            if result.get("status") == "done":
+                values.setdefault(run.cell.label, []).append(result[self.goal.monitor])
         if not values:
             return ""
         choose = min if self.goal.mode == "min" else max
@@ -61,74 +67,73 @@ class StudyProgress:
         return f"best so far: {label} ({self.goal.monitor} {statistics.fmean(values[label]):.4f}, n = {len(values[label])})"
 
     def __str__(self) -> str:
-        ended = len(self.runs) - self.left
-        running = len(self.running)
+        running = len(self.start_times)
         seconds = self.seconds_left()
-        left = "" if seconds is None or not self.left else f", about {duration(seconds)} left"
-        parts = [f"{ended} of {len(self.runs)} runs ended, {running} running, {self.left - running} waiting{left}", self.best()]
-        return "; ".join(filter(None, parts))
+        left = "" if seconds is None or not self.remaining else f", about {format_duration(seconds)} left"
+        counts = f"{self.ended} of {len(self.runs)} runs ended, {running} running, {self.remaining - running} waiting{left}"
+        return "; ".join(filter(None, [counts, self.best()]))
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+def format_duration(seconds: float) -> str:
+    """Seconds, or whole minutes from 100 seconds."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def shares(places: Sequence[local.Slot]) -> str:
+def describe_slots(slots: Sequence[local.Slot]) -> str:
     """How many runs at once, and what each has of the machine."""
-    threads = " or ".join(str(n) for n in sorted({len(place.cores) for place in places}))
-    device = f" and GPU {'/'.join(dict.fromkeys(place.device for place in places))}" if places[0].device else ""
-    return f"{len(places)} at once, each on {threads} core{'s' * (threads != '1')} with as many threads{device}"
+    threads = " or ".join(str(n) for n in sorted({len(slot.cores) for slot in slots}))
+    device = f" and GPU {'/'.join(dict.fromkeys(slot.device for slot in slots))}" if slots[0].device else ""
+    return f"{len(slots)} at once, each on {threads} core{'s' * (threads != '1')} with as many threads{device}"
 
 
-def run_all(order: StudyArgs, runs: Sequence[StudyRun], goal: Goal, root: Path) -> dict[str, str]:
-    """Run what is not finished; by the name of each run that did not end well, why."""
+def run_all(args: StudyArgs, runs: Sequence[StudyRun], goal: Goal, root: Path) -> dict[str, str]:
+    """Run what is not finished. Returns the error by the name of each run that failed in this start."""
     from regulo.core.console import CONSOLE
 
-    wanted = {run.name: functools.partial(make_run, run) for run in runs if run.state() in ("open", "unmeasured")}
-    said = f"{len(runs)} runs, {len(wanted)} of them to do"
-    if not wanted:
-        CONSOLE.print(f"{said}: all have ended", soft_wrap=True)
+    jobs = {run.name: functools.partial(make_run, run) for run in runs if run.state() in ("open", "unmeasured")}
+    counts = f"{len(runs)} runs, {len(jobs)} of them to do"
+    if not jobs:
+        CONSOLE.print(f"{counts}: all have ended", soft_wrap=True)
         return {}
-    if order.launcher:
-        made = slurm.make_executor(order.launcher, order.parameters, order.at_once, root.absolute() / "logs")
-        CONSOLE.print(f"{said}, through submitit on {made.cluster}", soft_wrap=True)
-        course = StudyProgress(runs, goal, order.at_once or len(wanted), None)
-        events = slurm.run_jobs(wanted, made)
+    if args.launcher:
+        executor = slurm.make_executor(args.launcher, args.parameters, args.at_once, root.absolute() / "logs")
+        CONSOLE.print(f"{counts}, through submitit on {executor.cluster}", soft_wrap=True)
+        progress = StudyProgress(runs, goal, args.at_once or len(jobs), None)
+        events = slurm.run_jobs(jobs, executor)
     else:
-        places = local.machine_slots(order.at_once)
-        CONSOLE.print(f"{said}: {shares(places)}", soft_wrap=True)
-        course = StudyProgress(runs, goal, len(places), order.study.budget)
-        events = local.run_jobs(wanted, places, root / "logs", course.go_on)
+        slots = local.machine_slots(args.at_once)
+        CONSOLE.print(f"{counts}: {describe_slots(slots)}", soft_wrap=True)
+        progress = StudyProgress(runs, goal, len(slots), args.study.budget)
+        events = local.run_jobs(jobs, slots, root / "logs", progress.may_start)
     errors: dict[str, str] = {}
-    with contextlib.closing(events), shown(course) as tell:
+    with contextlib.closing(events), progress_display(progress) as show:
         for event in events:
-            course.hear(event)
+            progress.update(event)
             if event.error:
                 errors[event.name] = event.error
-            tell(event)
+            show(event)
     return errors
 
 
 @contextlib.contextmanager
-def shown(course: StudyProgress) -> Iterator[Callable[[local.JobEvent], None]]:
-    """Within: a function that shows the course after each event, live on a terminal and line by line in a log."""
+def progress_display(progress: StudyProgress) -> Iterator[Callable[[local.JobEvent], None]]:
+    """Yields a function that shows the progress after an event: as a live bar on a terminal, line by line in a log."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Column
 
     from regulo.core.console import CONSOLE
 
     live = CONSOLE.is_terminal
-    words = TextColumn("{task.description}", markup=False, table_column=Column(ratio=1))  # may take several lines
-    with Progress(BarColumn(20), TimeElapsedColumn(), words, console=CONSOLE, expand=True, disable=not live) as progress:
-        bar = progress.add_task(str(course), total=len(course.runs), completed=len(course.runs) - course.left)
+    text = TextColumn("{task.description}", markup=False, table_column=Column(ratio=1))  # may take several lines
+    with Progress(BarColumn(20), TimeElapsedColumn(), text, console=CONSOLE, expand=True, disable=not live) as bars:
+        bar = bars.add_task(str(progress), total=len(progress.runs), completed=progress.ended)
 
-        def tell(event: local.JobEvent) -> None:
+        def show(event: local.JobEvent) -> None:
             if event.seconds is not None:
                 end = f"failed: {event.error}" if event.error else "done"
-                CONSOLE.print(f"{event.name}: {end} after {duration(event.seconds)}", soft_wrap=True)
+                CONSOLE.print(f"{event.name}: {end} after {format_duration(event.seconds)}", soft_wrap=True)
                 if not live:
-                    CONSOLE.print(f"  {course}", soft_wrap=True)
-            progress.update(bar, description=str(course), completed=len(course.runs) - course.left)
+                    CONSOLE.print(f"  {progress}", soft_wrap=True)
+            bars.update(bar, description=str(progress), completed=progress.ended)
 
-        yield tell
+        yield show

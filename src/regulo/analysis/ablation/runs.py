@@ -1,4 +1,4 @@
-"""The runs of a study: which there are, how each stands, and how one is made. A run's folder is named by what it is."""
+"""The runs of a study: the list, the state of each, and how one is made. The name of a run's folder has a hash of its config."""
 
 import copy
 import hashlib
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from regulo.analysis.ablation.cells import StudyCell
-from regulo.analysis.ablation.study import Study
+from regulo.analysis.ablation.study import StudyConfig
 from regulo.config import compose
 from regulo.config.schema import Config
 from regulo.core.files import file_lock
@@ -21,18 +21,18 @@ from regulo.tracking.run_dir import LAST, RunFolder
 from regulo.tracking.upgrade import upgrade_error_type
 
 State = Literal["done", "failed", "unmeasured", "open"]
-FINAL = "NonFiniteLossError"
+PERMANENT_ERROR = "NonFiniteLossError"
 """the error of a run that would fail the same way again: its loss was not finite"""
 
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One run of a cell, in a folder that its whole configuration names."""
+    """One run of a cell. The name of its folder depends on its whole configuration."""
 
     cell: StudyCell
     seed: int
     label_noise: float | None
-    """of the second run of a cell, whose labels are spoilt; nothing but its test accuracy is asked for"""
+    """the share of wrong training labels in the second run of a cell, of which only the test accuracy is used; else None"""
     corruptions: bool
     folder: Path
     overrides: tuple[str, ...]
@@ -43,32 +43,33 @@ class StudyRun:
         return self.folder.name
 
     def result(self) -> dict[str, Any]:
-        """What result.json and measures.json say, so far."""
+        """The content of result.json and measures.json, as far as they exist."""
         folder = RunFolder(self.folder)
         return records.read_result(folder) | records.read_measures(folder)
 
     def state(self) -> State:
-        """done; failed for good; trained and not measured; or to be run, whatever an earlier attempt has left."""
-        known = self.result()
-        if known.get("status") == "failed" and upgrade_error_type(known.get("error_type")) == FINAL:
+        """done; failed for good; trained and not measured; or open: to be run, even if an earlier attempt has left a folder."""
+        result = self.result()
+        if result.get("status") == "failed" and upgrade_error_type(result.get("error_type")) == PERMANENT_ERROR:
             return "failed"
-        if known.get("status") != "done":
+        if result.get("status") != "done":
             return "open"
-        wanted = {"corrupted/acc"} if self.corruptions else {"test/ece_scaled"}
-        return "done" if self.label_noise is not None or wanted <= known.keys() else "unmeasured"
+        measure = "corrupted/acc" if self.corruptions else "test/ece_scaled"
+        return "done" if self.label_noise is not None or measure in result else "unmeasured"
 
 
-def plan_runs(study: Study, configs_of: Mapping[StudyCell, Config], root: Path) -> list[StudyRun]:
-    """All runs, seed by seed, so that what is finished early is whole seeds."""
+def plan_runs(study: StudyConfig, configs: Mapping[StudyCell, Config], root: Path) -> list[StudyRun]:
+    """All runs, seed by seed, so that a study that is stopped early has whole seeds."""
+    noise_levels = (None,) if study.label_noise is None else (None, study.label_noise)
     return [
-        _run(study, cell, config, seed, noise, root)
+        _plan_run(study, cell, config, seed, noise, root)
         for seed in range(study.seeds)
-        for cell, config in configs_of.items()
-        for noise in (None, study.label_noise)[: 1 if study.label_noise is None else 2]
+        for cell, config in configs.items()
+        for noise in noise_levels
     ]
 
 
-def _run(study: Study, cell: StudyCell, config: Config, seed: int, noise: float | None, root: Path) -> StudyRun:
+def _plan_run(study: StudyConfig, cell: StudyCell, config: Config, seed: int, noise: float | None, root: Path) -> StudyRun:
     tree = copy.deepcopy(config.as_dict())
     tree["seed"] = seed
     overrides = [*cell.overrides, f"seed={seed}"]
@@ -81,38 +82,38 @@ def _run(study: Study, cell: StudyCell, config: Config, seed: int, noise: float 
 
 
 def make_run(run: StudyRun) -> None:
-    """Train and measure what of a run is not there yet. Raises what `regulo train` raises."""
+    """Train and measure a run, as far as that is not done yet. Raises what `regulo train` raises."""
     from regulo.analysis.shared_settings import pinned_overrides
     from regulo.core.warnings import ignore_harmless_warnings
     from regulo.training.train import train
 
     ignore_harmless_warnings()
     root = run.folder.parent
-    with file_lock(root / "locks" / run.name):  # a cluster may still be at it for an earlier start
+    with file_lock(root / "locks" / run.name):  # a cluster may still run it for an earlier start of the study
         if run.state() == "open" and (run.folder / "checkpoints" / LAST).is_file():
             train(["--resume", str(run.folder)])
         elif run.state() == "open":
             shutil.rmtree(run.folder, ignore_errors=True)
-            place = str(run.folder).replace("\\", "\\\\").replace("'", "\\'")
-            train([*run.overrides, *pinned_overrides(compose.load_config(run.overrides), root), f"run_dir='{place}'"])
+            folder = str(run.folder).replace("\\", "\\\\").replace("'", "\\'")
+            train([*run.overrides, *pinned_overrides(compose.load_config(run.overrides), root), f"run_dir='{folder}'"])
         if run.state() == "unmeasured":
             robustness.measure_robustness(RunFolder.open(run.folder), run.corruptions)
 
 
 def stale_runs(runs: list[StudyRun], root: Path) -> dict[str, str]:
-    """Folders of runs that do not belong to the study as it is now, with the reason; they are kept and not used."""
+    """Folders of runs that do not belong to the study in its present form, each with the reason; they are kept and not used."""
     names = {run.name for run in runs}
     seeds = {run.seed for run in runs}
     slugs = {run.name.rpartition("-s")[0] for run in runs}
-    found = {}
+    reasons = {}
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
         parts = re.fullmatch(r"(.+)-s(\d+)-[0-9a-f]{8}", folder.name)
         if parts and folder.is_dir() and folder.name not in names:
             slug, seed = parts[1], int(parts[2])
             if slug not in slugs:
-                found[folder.name] = "the study has no such cell any more"
+                reasons[folder.name] = "the study has no such cell anymore"
             elif seed not in seeds:
-                found[folder.name] = f"the study has no seed {seed} any more"
+                reasons[folder.name] = f"the study has no seed {seed} anymore"
             else:
-                found[folder.name] = "the cell's configuration has changed since"
-    return found
+                reasons[folder.name] = "the cell's configuration has changed since"
+    return reasons

@@ -1,1 +1,1 @@
-"""One file per claim of the lesson: what it says, how it is tried, and what would refute it."""
+"""One file per claim of the lesson: what it says, how it is tested, and what would refute it."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from regulo.analysis.claims.base import ClaimResult, ClaimRow, ClaimTrial
-from regulo.analysis.claims.lab.comparison import Comparison, contrast, diverged, rows
+from regulo.analysis.claims.lab.comparison import Comparison, contrast, divergence_note, rows
 
 RATES = (0.0, 0.1, 0.3)
 
@@ -14,7 +14,7 @@ class AttentionDropout(Comparison):
     number = 11
     statement = "Attention dropout of 0.1 raises a small ViT's test accuracy"
     lesson = (
-        "The lesson recommends .1 on the attention weights. Loose: it is often ascribed to the Transformer's paper, "
+        "The lesson recommends .1 on the attention weights. Not precise: it is often ascribed to the Transformer's paper, "
         "whose text drops the outputs of sub-layers; recipes for ViTs since DeiT use no dropout, but stochastic "
         "depth."
     )
@@ -25,7 +25,7 @@ class AttentionDropout(Comparison):
     )
     method = (
         "A small ViT (depth 4) for 24 epochs with crops and flips, attention dropout 0, .1 and .3. The claim holds "
-        "if .1 is clearly above 0 in test accuracy, fails if it is clearly below, and is undecided in between."
+        "if .1 is significantly above 0 in test accuracy, fails if it is significantly below, and is undecided in between."
     )
 
     def conditions(self, quick: bool) -> dict[str, list[str]]:
@@ -37,5 +37,5 @@ class AttentionDropout(Comparison):
         gain, gap = (contrast(trials, key, "0.1", "0") for key in ("test/acc", "gap/acc"))
         table = [*rows(trials, "test/acc", ": test accuracy (%)"), *rows(trials, "gap/acc", ": gap (points)")]
         table.append(ClaimRow("0.1 − 0: test accuracy (points)", gain.differences, "+.2f"))
-        number = f"p = .1 changes test accuracy by {gain} points and the gap by {gap}{diverged(trials)}"
-        return ClaimResult(gain.verdict, number, table)
+        evidence = f"p = .1 changes test accuracy by {gain} points and the gap by {gap}{divergence_note(trials)}"
+        return ClaimResult(gain.verdict, evidence, table)

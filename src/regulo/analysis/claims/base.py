@@ -1,4 +1,4 @@
-"""What a claim is: a statement, the trials that could refute it, and the verdict that follows from their numbers."""
+"""What a claim is: a statement, the trials that can refute it, and the verdict that follows from their numbers."""
 
 import dataclasses
 import statistics
@@ -11,83 +11,90 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Verdict = Literal["holds", "holds with a limit", "undecided", "fails"]
+ClaimVerdict = Literal["holds", "holds with a limit", "undecided", "fails"]
+"""what the trials say about a claim; "undecided": a difference is not significant in either direction"""
 Numbers = dict[str, Any]
+"""settings or measurements by name, as plain data that JSON can hold"""
 
 
 @dataclass(frozen=True)
 class ClaimTrial:
-    """One independent measurement. Its settings are plain data: a finished trial is not repeated unless they change."""
+    """One independent measurement. A finished trial is repeated only if its settings change."""
 
     name: str
+    """its file name below the claim's folder"""
     settings: Numbers
-    measured: Numbers = dataclasses.field(default_factory=dict)
+    numbers: Numbers = dataclasses.field(default_factory=dict)
+    """what was measured; empty before that"""
 
     def __getitem__(self, key: str) -> Any:
-        """A setting or a measured number."""
-        return self.settings[key] if key in self.settings else self.measured[key]
+        """A setting or a measurement."""
+        return self.settings[key] if key in self.settings else self.numbers[key]
 
 
 @dataclass(frozen=True)
 class ClaimRow:
-    """A line of a claim's table: the values of one condition, one per seed (or per case)."""
+    """A row of a claim's table: the values of one condition, one per seed (or per case)."""
 
     label: str
     values: Sequence[float]
-    form: str = ".4f"
+    fmt: str = ".4f"
 
     def cells(self) -> tuple[str, str, str, str]:
-        """Label, n, mean and spread (sample standard deviation; a dash for one value)."""
-        spread = format(statistics.stdev(self.values), self.form) if len(self.values) > 1 else "–"
-        return self.label, str(len(self.values)), format(statistics.fmean(self.values), self.form), spread
+        """Label, n, mean and sample standard deviation (a dash for one value)."""
+        spread = format(statistics.stdev(self.values), self.fmt) if len(self.values) > 1 else "–"
+        return self.label, str(len(self.values)), format(statistics.fmean(self.values), self.fmt), spread
 
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """What the trials say."""
+    """The verdict on a claim, with its evidence."""
 
-    verdict: Verdict
-    number: str  # the measured number in a sentence
+    verdict: ClaimVerdict
+    evidence: str
+    """the numbers that decide, in one sentence"""
     rows: Sequence[ClaimRow]
+    """the table of all numbers"""
 
 
 class Claim(ABC):
     """One claim of the lesson."""
 
     number: ClassVar[int]
+    """its place in the list of claims, from 1"""
     statement: ClassVar[str]
-    """what is claimed, so that it could fail"""
+    """the claim, precise enough that it can fail"""
     lesson: ClassVar[str]
-    """the lesson's wording in our words, and where it is loose"""
+    """what the lesson says, and where that is not precise"""
     reference: ClassVar[str]
-    """who showed it"""
+    """the papers that show it"""
     method: ClassVar[str]
-    """how it is tried here, and what would refute it"""
+    """how it is tested here, and what would refute it"""
 
     @property
     def name(self) -> str:
-        """The file's name, by which the command line knows it."""
+        """The name of the file, which is its name on the command line."""
         return type(self).__module__.rpartition(".")[2]
 
     @abstractmethod
     def trials(self, quick: bool) -> list[ClaimTrial]:
-        """What is to be measured; `quick` makes do with one seed and coarser grids."""
+        """What to measure; `quick`: with one seed and coarser grids."""
 
     @abstractmethod
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
-        """The numbers of one trial, as plain data. Runs go below `folder`."""
+        """Measure one trial; returns plain data. Training runs go below `folder`."""
 
     @abstractmethod
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
-        """The verdict that the numbers of all trials force."""
+        """The verdict that follows from the numbers of all trials."""
 
     @abstractmethod
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
-        """A picture of the numbers."""
+        """Draw the numbers."""
 
 
-def by(trials: Iterable[ClaimTrial], key: str) -> dict[Any, list[ClaimTrial]]:
-    """The trials by one of their settings, in the order of their first appearance."""
+def group_by(trials: Iterable[ClaimTrial], key: str) -> dict[Any, list[ClaimTrial]]:
+    """The trials by one of their settings, in order of first appearance."""
     groups: dict[Any, list[ClaimTrial]] = {}
     for trial in trials:
         groups.setdefault(trial[key], []).append(trial)
@@ -95,5 +102,5 @@ def by(trials: Iterable[ClaimTrial], key: str) -> dict[Any, list[ClaimTrial]]:
 
 
 def mean(trials: Iterable[ClaimTrial], key: str) -> float:
-    """The mean of a number over trials."""
+    """The mean of a setting or a measurement over trials."""
     return statistics.fmean(t[key] for t in trials)

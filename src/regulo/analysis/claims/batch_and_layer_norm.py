@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, group_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,14 +14,14 @@ SIZES, EPOCHS, IMAGES, RATE, WIDTH = (2, 4, 8, 16, 32, 64, 128), 3, 2500, 0.1, 8
 
 
 class BatchAndLayerNorm(Claim):
-    """What one image's output depends on."""
+    """Whether one image's output depends on the other images of its batch."""
 
     number = 6
     statement = "BatchNorm's output for one image depends on its batch in training and not in inference; LayerNorm's never does"
     lesson = (
-        "BatchNorm uses the statistics of the batch in training and running ones in inference; LayerNorm normalises "
-        "each sample alone and is independent of the batch. Loose: that is said of the function; the noise of the "
-        "gradient still depends on the batch size. (On maps, LayerNorm is over channels and places together, as "
+        "BatchNorm uses the statistics of the batch in training and running ones in inference; LayerNorm normalizes "
+        "each sample alone and is independent of the batch. Not precise: that is true for the function; the noise of the "
+        "gradient still depends on the batch size. (On maps, LayerNorm is over channels and positions together, as "
         "GroupNorm with one group.)"
     )
     reference = (
@@ -30,10 +30,10 @@ class BatchAndLayerNorm(Claim):
     )
     method = (
         "A small network with each norm in float64: the largest change of one image's logits when the other 15 "
-        "images of its batch are others. Below 1e-9 counts as none; a change where none is claimed, or none in a "
-        f"seed where one is, refutes the claim. Beside it, the difference in test accuracy after {EPOCHS} epochs on "
-        f"{IMAGES:,} images (SGD with momentum, rate {RATE} √(B/64)) at each batch size; levels are not comparable "
-        "*across* sizes, which have equal epochs and not equal steps."
+        "images of its batch are replaced. Less than 1e-9 counts as no change; a change where none is claimed, or no "
+        f"change in a seed where one is, refutes the claim. In addition: the difference in test accuracy after {EPOCHS} "
+        f"epochs on {IMAGES:,} images (SGD with momentum, rate {RATE} √(B/64)) at each batch size; levels are not comparable "
+        "*across* sizes, which have equal epochs but different numbers of steps."
     )
 
     def trials(self, quick: bool) -> list[ClaimTrial]:
@@ -52,52 +52,54 @@ class BatchAndLayerNorm(Claim):
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         import torch
 
-        from regulo.analysis.claims.lab.experiments import accuracy, fit, network, tensors
+        from regulo.analysis.claims.lab.experiments import accuracy, build_network, fit, load_tensors
 
         norm = ("regularizer=[norm]", f"regularizer.norm.kind={trial['norm']}", f"model.width={WIDTH}")
-        model = network(trial["seed"], *norm)
+        model = build_network(trial["seed"], *norm)
         if trial["part"] == "accuracy":
             size = trial["size"]
             fit(model, EPOCHS * IMAGES // size, RATE * (size / 64) ** 0.5, size, trial["seed"], count=IMAGES)
             return {"accuracy": accuracy(model)}
-        x = tensors("test")[0].double()
-        one, others = torch.cat([x[:1], x[1:16]]), torch.cat([x[:1], x[16:31]])
+        x = load_tensors("test")[0].double()
+        batch, other_batch = torch.cat([x[:1], x[1:16]]), torch.cat([x[:1], x[16:31]])
         model = model.double()
         change = {}
         with torch.no_grad():
             for mode in (True, False):
                 model.train(mode)
-                change["training" if mode else "inference"] = (model(one)[0] - model(others)[0]).abs().max().item()
+                change["training" if mode else "inference"] = (model(batch)[0] - model(other_batch)[0]).abs().max().item()
         return change
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
-        parts = by(trials, "part")
-        norms = by(parts["dependence"], "norm")
+        parts = group_by(trials, "part")
+        norms = group_by(parts["dependence"], "norm")
         changes = {(n, mode): [t[mode] for t in ts] for n, ts in norms.items() for mode in ("training", "inference")}
-        right = all((min(v) > 1e-9) if k == ("batch", "training") else (max(v) < 1e-9) for k, v in changes.items())
+        as_claimed = all((min(v) > 1e-9) if k == ("batch", "training") else (max(v) < 1e-9) for k, v in changes.items())
         rows = [ClaimRow(f"{n}, {mode}: change of a logit", v, ".2g") for (n, mode), v in changes.items()]
-        ahead = differences(parts["accuracy"])
-        rows += [ClaimRow(f"batch − layer at batch size {size}: test accuracy (points)", v, "+.1f") for size, v in ahead.items()]
-        told = ", ".join(f"{statistics.fmean(v):+.1f} at {size}" for size, v in ahead.items())
-        number = (
+        advantage = differences(parts["accuracy"])
+        rows += [
+            ClaimRow(f"batch − layer at batch size {size}: test accuracy (points)", v, "+.1f") for size, v in advantage.items()
+        ]
+        per_size = ", ".join(f"{statistics.fmean(v):+.1f} at {size}" for size, v in advantage.items())
+        evidence = (
             f"in training BatchNorm's logits change by {min(changes['batch', 'training']):.2g} or more, LayerNorm's "
             f"by {max(changes['layer', 'training']):.1g}; in inference neither; accuracy of BatchNorm − LayerNorm: "
-            f"{told} points"
+            f"{per_size} points"
         )
-        return ClaimResult("holds" if right else "fails", number, rows)
+        return ClaimResult("holds" if as_claimed else "fails", evidence, rows)
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         axis = figure.subplots()
-        ahead = differences([t for t in trials if t["part"] == "accuracy"])
-        for size, some in ahead.items():
-            axis.plot([size] * len(some), some, "o", color="tab:blue", alpha=0.6)
-        axis.semilogx(list(ahead), [statistics.fmean(v) for v in ahead.values()], "-", base=2, color="tab:red")
+        advantage = differences([t for t in trials if t["part"] == "accuracy"])
+        for size, values in advantage.items():
+            axis.plot([size] * len(values), values, "o", color="tab:blue", alpha=0.6)
+        axis.semilogx(list(advantage), [statistics.fmean(v) for v in advantage.values()], "-", base=2, color="tab:red")
         axis.axhline(0, color="gray", linewidth=1)
         axis.set(xlabel="batch size; dots: seeds", ylabel="BatchNorm − LayerNorm:\ntest accuracy (points)")
 
 
 def differences(trials: Sequence[ClaimTrial]) -> dict[int, list[float]]:
     """BatchNorm − LayerNorm in points of test accuracy, per seed, by batch size."""
-    of = {(t["size"], t["norm"], t["seed"]): 100 * t["accuracy"] for t in trials}
-    sizes, seeds = by(trials, "size"), by(trials, "seed")
-    return {size: [of[size, "batch", s] - of[size, "layer", s] for s in seeds] for size in sizes}
+    accuracy = {(t["size"], t["norm"], t["seed"]): 100 * t["accuracy"] for t in trials}
+    sizes, seeds = group_by(trials, "size"), group_by(trials, "seed")
+    return {size: [accuracy[size, "batch", s] - accuracy[size, "layer", s] for s in seeds] for size in sizes}

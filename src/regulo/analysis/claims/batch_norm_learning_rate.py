@@ -2,11 +2,11 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, ClaimVerdict, Numbers, group_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,10 +22,10 @@ class BatchNormLearningRate(Claim):
     number = 4
     statement = "BatchNorm raises the largest learning rate that trains by 10 to 100 times"
     lesson = (
-        "With batch normalisation the learning rate can be 10 to 100 times higher. Loose: the paper raises it 5 and "
-        "30 times; how much is possible depends on the depth, the initialisation, residual connections and the "
-        "optimizer, and *why* is disputed. With an initialisation made for it, residual networks train at the same "
-        "rates without any norm."
+        "With batch normalization the learning rate can be 10 to 100 times higher. Not precise: the paper raises it 5 and "
+        "30 times; how much is possible depends on the depth, the initialization, residual connections and the "
+        "optimizer, and *why* is disputed. With a suitable initialization, residual networks train at the same rates "
+        "without any norm."
     )
     reference = (
         "Ioffe & Szegedy 2015, arXiv:1502.03167, section 4.2; Bjorck et al. 2018, arXiv:1806.02375; Santurkar et al. "
@@ -33,9 +33,9 @@ class BatchNormLearningRate(Claim):
     )
     method = (
         f"Small residual networks (width {WIDTH}) of two depths: with BatchNorm, with none, and with none but He "
-        f"initialisation whose blocks begin as their shortcuts. {STEPS} steps of SGD with momentum at constant rates "
+        f"initialization where each block starts as its shortcut. {STEPS} steps of SGD with momentum at constant rates "
         f"from {RATES[0]:g} to {RATES[-1]:g} by factors of 2. A rate trains if the mean loss of the last 20 steps is "
-        f"below {TRAINED} (from 2.30). BatchNorm's largest rate over that of the better network without: below 2 at "
+        f"below {TRAINED} (from 2.30). BatchNorm's largest rate, divided by that of the better network without: below 2 at "
         "every depth refutes the claim, 10 to 100 at every depth confirms it."
     )
 
@@ -52,64 +52,61 @@ class BatchNormLearningRate(Claim):
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         losses: list[float] = []
         for rate in trial["rates"]:
-            losses.append(end_of_training(trial["depth"], trial["arm"], trial["seed"], rate))
-            if min(losses) < TRAINED and min(losses[-2:]) > TRAINED:  # twice in a row behind rates that train
+            losses.append(final_loss(trial["depth"], trial["arm"], trial["seed"], rate))
+            if min(losses) < TRAINED and min(losses[-2:]) > TRAINED:  # two rates in a row fail, after rates that train
                 break
         return {"losses": losses}
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
-        rows, typical, remarks = [], {}, []
-        for depth, some in by(trials, "depth").items():
-            best = {(t["arm"], t["seed"]): largest(t) for t in some}
+        rows, mean_ratio, remarks = [], {}, []
+        for depth, group in group_by(trials, "depth").items():
+            best = {(t["arm"], t["seed"]): largest_rate(t) for t in group}
+            cases = len(group) // len(ARMS)
             for arm in ARMS:
                 rates = [r for (a, _), r in best.items() if a == arm and r is not None]
                 if rates:
                     rows.append(ClaimRow(f"depth {depth}, {arm}: largest rate that trains", rates, ".3g"))
-                if len(rates) < len(some) // len(ARMS):
-                    remarks.append(f"at depth {depth} {arm} trains at no rate in {len(some) // len(ARMS) - len(rates)} cases")
-            ratios = []
-            for seed in dict.fromkeys(t["seed"] for t in some):
-                without = [r for r in (best["none", seed], best["none, He", seed]) if r is not None]
-                ours = best["BatchNorm", seed]
-                if ours is not None and without:
-                    ratios.append(ours / max(without))
-            if ratios:
+                if len(rates) < cases:
+                    remarks.append(f"at depth {depth} {arm} trains at no rate in {cases - len(rates)} cases")
+            if ratios := ratios_per_seed(best):
                 rows.append(ClaimRow(f"depth {depth}: ratio", ratios, ".1f"))
-                typical[depth] = statistics.geometric_mean(ratios)
-        if any(largest(t) == t["rates"][-1] for t in trials):
+                mean_ratio[depth] = statistics.geometric_mean(ratios)
+        if any(largest_rate(t) == t["rates"][-1] for t in trials):
             remarks.append("some trained at the highest rate of the grid")
-        told = ", ".join(f"{r:.1f}× at depth {d}" for d, r in typical.items()) or "no pair of networks trained"
-        low, high = min(typical.values(), default=0.0), max(typical.values(), default=0.0)
-        verdict = "fails" if high < 2 else "holds" if low >= 10 and high <= 100 else "holds with a limit"
-        number = "; ".join([f"the largest rate that trains is {told} that of the better network without", *remarks])
-        return ClaimResult(verdict, number, rows)  # type: ignore[arg-type]
+        per_depth = ", ".join(f"{r:.1f}× at depth {d}" for d, r in mean_ratio.items()) or "no pair of networks trained"
+        low, high = min(mean_ratio.values(), default=0.0), max(mean_ratio.values(), default=0.0)
+        verdict: ClaimVerdict = "fails" if high < 2 else "holds" if low >= 10 and high <= 100 else "holds with a limit"
+        evidence = "; ".join([f"the largest rate that trains is {per_depth} that of the better network without", *remarks])
+        return ClaimResult(verdict, evidence, rows)
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
-        curves(trials, trials[0]["rates"], "learning rate", 10, figure)
+        plot_curves(trials, trials[0]["rates"], "learning rate", 10, figure)
 
 
-def end_of_training(depth: int, arm: str, seed: int, rate: float, scale: float = 1.0) -> float:
-    """The mean loss of the last 20 steps; 1e9 if it was not finite. Convolutions begin at `scale` times their weights."""
+def final_loss(depth: int, arm: str, seed: int, rate: float, scale: float = 1.0) -> float:
+    """The mean loss of the last 20 steps; 1e9 if it was not finite. Initial convolution weights are multiplied by `scale`."""
     import torch
     from torch import nn
 
-    from regulo.analysis.claims.lab.experiments import fit, he, network
+    from regulo.analysis.claims.lab.experiments import build_network, fit, init_he
 
     kind = "batch" if arm == "BatchNorm" else "none"
-    model = network(seed, f"model.depth={depth}", f"model.width={WIDTH}", "regularizer=[norm]", f"regularizer.norm.kind={kind}")
+    model = build_network(
+        seed, f"model.depth={depth}", f"model.width={WIDTH}", "regularizer=[norm]", f"regularizer.norm.kind={kind}"
+    )
     if arm == "none, He":
-        he(model)
+        init_he(model)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.Conv2d):
                 module.weight.mul_(scale)
-    curve = fit(model, STEPS, rate, BATCH, seed)
-    end = statistics.fmean(curve[-20:]) if len(curve) == STEPS else math.inf
+    losses = fit(model, STEPS, rate, BATCH, seed)
+    end = statistics.fmean(losses[-20:]) if len(losses) == STEPS else math.inf
     return end if math.isfinite(end) else 1e9
 
 
-def largest(trial: ClaimTrial) -> float | None:
-    """The end of the stretch of rates around the best one in which all train; None if none does."""
+def largest_rate(trial: ClaimTrial) -> float | None:
+    """The last rate, from the best one on, before the first that does not train; None if no rate trains."""
     losses: list[float] = trial["losses"]
     best = min(range(len(losses)), key=lambda i: losses[i])
     if losses[best] >= TRAINED:
@@ -120,17 +117,33 @@ def largest(trial: ClaimTrial) -> float | None:
     return trial["rates"][end]
 
 
-def curves(trials: Sequence[ClaimTrial], grid: Sequence[float], label: str, base: int, figure: "Figure") -> None:
-    """The loss at the end over a grid, a panel per depth, a colour per arm; what diverged is a cross at the top."""
-    axes = figure.subplots(1, len(by(trials, "depth")), sharey=True, squeeze=False)[0]
-    for axis, (depth, some) in zip(axes, by(trials, "depth").items(), strict=True):
-        for arm, colour in zip(by(some, "arm"), ("tab:blue", "tab:orange", "tab:green"), strict=False):
-            for t in by(some, "arm")[arm]:
-                where = grid[: len(t["losses"])]
+def ratios_per_seed(best: Mapping[tuple[str, int], float | None]) -> list[float]:
+    """BatchNorm's largest rate over that of the better network without, for each seed where both train.
+
+    best: the largest rate that trains, or None, by arm and seed.
+    """
+    ratios = []
+    for seed in dict.fromkeys(seed for _, seed in best):
+        with_norm = best["BatchNorm", seed]
+        without = [r for r in (best["none", seed], best["none, He", seed]) if r is not None]
+        if with_norm is not None and without:
+            ratios.append(with_norm / max(without))
+    return ratios
+
+
+def plot_curves(trials: Sequence[ClaimTrial], grid: Sequence[float], label: str, base: int, figure: "Figure") -> None:
+    """Draw the final loss over a grid, with a panel per depth and a color per arm; a cross at the top: diverged."""
+    axes = figure.subplots(1, len(group_by(trials, "depth")), sharey=True, squeeze=False)[0]
+    for axis, (depth, group) in zip(axes, group_by(trials, "depth").items(), strict=True):
+        for (arm, arm_trials), color in zip(
+            group_by(group, "arm").items(), ("tab:blue", "tab:orange", "tab:green"), strict=False
+        ):
+            for t in arm_trials:
+                x = grid[: len(t["losses"])]
                 name = arm if t["seed"] == 0 else None
-                axis.semilogx(where, [min(v, 3) for v in t["losses"]], "-", base=base, color=colour, label=name, alpha=0.7)
-                lost = [x for x, v in zip(where, t["losses"], strict=True) if v > 3]
-                axis.plot(lost, [3] * len(lost), "x", color=colour)
+                axis.semilogx(x, [min(v, 3) for v in t["losses"]], "-", base=base, color=color, label=name, alpha=0.7)
+                diverged = [rate for rate, v in zip(x, t["losses"], strict=True) if v > 3]
+                axis.plot(diverged, [3] * len(diverged), "x", color=color)
         axis.axhline(TRAINED, color="gray", linewidth=1)
         axis.set(title=f"depth {depth}; below the line: trains", xlabel=label)
     axes[0].set_ylabel("loss at the end (× above 3)")

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from regulo.analysis.claims.base import ClaimResult, ClaimRow, ClaimTrial
-from regulo.analysis.claims.lab.comparison import Comparison, contrast, diverged, means, rows
-from regulo.analysis.claims.lab.experiments import short
+from regulo.analysis.claims.base import ClaimResult, ClaimRow, ClaimTrial, ClaimVerdict
+from regulo.analysis.claims.lab.comparison import Comparison, best_on_validation, contrast, divergence_note, rows
+from regulo.analysis.claims.lab.experiments import short_run
 
 PARTS = {
     "none": "none",
@@ -16,7 +16,7 @@ PARTS = {
 
 
 class Combination(Comparison):
-    """The lesson's combination against each of its parts alone."""
+    """The lesson's combination, compared with each of its parts alone."""
 
     number = 14
     statement = (
@@ -25,33 +25,32 @@ class Combination(Comparison):
     )
     lesson = (
         "The lesson recommends to combine convolutions, BatchNorm, weight decay, augmentation and early stopping, "
-        "because they act on different things. Loose: it does not say how much each adds to the others. (What "
-        "BatchNorm does is tried in claims 4 to 6; convolutions are taken for granted.)"
+        "because they act on different things. Not precise: it does not say how much each adds to the others. "
+        "(Claims 4 to 6 test what BatchNorm does; convolutions are not tested.)"
     )
     reference = "the lesson; for photographs He et al. 2019, arXiv:1812.01187 (each addition measured)"
     method = (
         "A small network (width 16) for up to 30 epochs with none, each alone, and all three, at the strengths of their "
-        "YAML files. The claim fails unless all three are clearly above none in test accuracy; it holds if they are also "
-        "clearly above the single one that is best on validation, else it has a limit."
+        "YAML files. The claim fails unless all three are significantly above none in test accuracy; it holds if they are also "
+        "significantly above the single one that is best on validation, else it has a limit."
     )
 
     def conditions(self, quick: bool) -> dict[str, list[str]]:
         names = ("none", "augmentation", "all three") if quick else tuple(PARTS)
         length = [] if quick else ["trainer.max_epochs=30"]
-        return {n: short(quick, *length, f"regularizer={PARTS[n]}") for n in names}
+        return {n: short_run(quick, *length, f"regularizer={PARTS[n]}") for n in names}
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
-        validated = means(trials, "val/acc")
-        best = max((c for c in validated if c not in ("none", "all three")), key=lambda c: validated[c])
+        best = best_on_validation(trials, exclude=["none", "all three"])
         over_none, over_best = (contrast(trials, "test/acc", "all three", c, tests=2) for c in ("none", best))
-        calmer = contrast(trials, "test/loss", "all three", best, factor=1)
+        nll = contrast(trials, "test/loss", "all three", best, factor=1)
         table = [*rows(trials, "test/acc", ": test accuracy (%)"), *rows(trials, "test/loss", ": test NLL", 1, ".3f")]
         table += [*rows(trials, "gap/acc", ": gap (points)"), *rows(trials, "epochs", ": epochs", 1, ".1f")]
         table.append(ClaimRow("all three − none: test accuracy (points)", over_none.differences, "+.2f"))
         table.append(ClaimRow(f"all three − {best}: test accuracy (points)", over_best.differences, "+.2f"))
-        number = (
+        evidence = (
             f"all three: {over_none} points over none, {over_best} over the single one that is best on validation "
-            f"({best}), {calmer.mean:+.3f} nats{diverged(trials)}"
+            f"({best}), {nll.mean:+.3f} nats{divergence_note(trials)}"
         )
-        verdict = "fails" if not over_none.above else "holds" if over_best.above else "holds with a limit"
-        return ClaimResult(verdict, number, table)  # type: ignore[arg-type]
+        verdict: ClaimVerdict = "fails" if not over_none.above else "holds" if over_best.above else "holds with a limit"
+        return ClaimResult(verdict, evidence, table)

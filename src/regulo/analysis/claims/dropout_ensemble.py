@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, group_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,17 +18,17 @@ UNITS, P, IMAGES = 12, 0.5, 200
 
 
 class DropoutEnsemble(Claim):
-    """2^n subnetworks, all of them."""
+    """All 2^n subnetworks, compared with the full network."""
 
     number = 2
     statement = (
-        "A network with n droppable units is 2ⁿ subnetworks, whose normalised geometric mean the full network approximates"
+        "A network with n droppable units is 2ⁿ subnetworks, whose normalized geometric mean the full network approximates"
     )
     lesson = (
         "Dropout trains an ensemble of 2ⁿ networks that share weights; the full network approximates the geometric "
-        "mean of their predictions. Loose: for one hidden layer below a softmax it is no approximation but an "
-        "identity; for deeper networks the lesson gives no size, and there is no bound that is useful. Nor are all "
-        "2ⁿ different: a layer that is dropped whole cuts off what is before it."
+        "mean of their predictions. Not precise: for one hidden layer below a softmax it is not an approximation but an "
+        "identity; for deeper networks the lesson gives no error, and no useful bound exists. Not all 2ⁿ networks are "
+        "different: if a whole layer is dropped, the layers before it have no effect."
     )
     reference = (
         "Hinton et al. 2012, arXiv:1207.0580 (the identity); Baldi & Sadowski 2013, NeurIPS 26 (estimates for "
@@ -39,7 +39,7 @@ class DropoutEnsemble(Claim):
         f"tanh networks on 49 block means of an image, trained with dropout p = {P}; {UNITS} droppable units in one, "
         f"two or three hidden layers. All {2**UNITS:,} masks are enumerated in float64 on {IMAGES} test images: "
         "KL(geometric mean ‖ full network). For one layer, more than 1e-12 nats refutes the claim; for deeper ones, "
-        "more than a tenth of the KL of a typical single subnetwork does, and what is left is the limit."
+        "more than a tenth of the KL of a typical single subnetwork does; a smaller KL is reported as the limit."
     )
 
     def trials(self, quick: bool) -> list[ClaimTrial]:
@@ -50,18 +50,18 @@ class DropoutEnsemble(Claim):
         ]
 
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
-        from regulo.analysis.claims.lab.experiments import tensors
+        from regulo.analysis.claims.lab.experiments import load_tensors
 
-        (x, y), (test, labels) = tensors("train"), tensors("test")
+        (x, y), (test, labels) = load_tensors("train"), load_tensors("test")
         x, test = (nn.functional.avg_pool2d(t, 4).flatten(1) for t in (x, test[:IMAGES]))
         torch.manual_seed(trial["seed"])
         widths = [x.shape[1], *[UNITS // trial["layers"]] * trial["layers"], 10]
         layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         optimizer = torch.optim.Adam(layers.parameters(), lr=5e-3)
         for _ in range(1500):
-            places = torch.randint(len(x), (128,))
+            batch = torch.randint(len(x), (128,))
             masks = [(torch.rand(128, w) >= P) / (1 - P) for w in widths[1:-1]]
-            loss = nn.functional.cross_entropy(forward(layers, x[places], masks), y[places])
+            loss = nn.functional.cross_entropy(forward(layers, x[batch], masks), y[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -69,30 +69,30 @@ class DropoutEnsemble(Claim):
             return compare(layers.double(), test.double(), labels[:IMAGES], widths[1:-1])
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
-        depth = by(trials, "layers")
-        identity = all(t["kl"] < 1e-12 for t in depth[1])
-        near = all(t["kl"] < 0.1 * t["kl_single"] for n in depth if n > 1 for t in depth[n])
-        name = {n: f"{n} layer{'s' * (n > 1)}" for n in depth}
+        by_depth = group_by(trials, "layers")
+        identity = all(t["kl"] < 1e-12 for t in by_depth[1])
+        close = all(t["kl"] < 0.1 * t["kl_single"] for n in by_depth if n > 1 for t in by_depth[n])
+        name = {n: f"{n} layer{'s' * (n > 1)}" for n in by_depth}
         rows = [
             ClaimRow(f"{name[n]}: KL(geometric mean ‖ full network), nats", [t["kl"] for t in ts], ".3g")
-            for n, ts in depth.items()
+            for n, ts in by_depth.items()
         ]
         rows += [
             ClaimRow(f"{name[n]}: KL(… ‖ a single subnetwork), nats", [t["kl_single"] for t in ts], ".3g")
-            for n, ts in depth.items()
+            for n, ts in by_depth.items()
         ]
         rows += [
             ClaimRow(f"{name[n]}: same class as the mean (%)", [100 * t["agreement"] for t in ts], ".1f")
-            for n, ts in depth.items()
+            for n, ts in by_depth.items()
         ]
-        rows += [ClaimRow(f"{name[n]}: different subnetworks", [t["different"] for t in ts], "g") for n, ts in depth.items()]
-        deep = max(t["kl"] for n in depth if n > 1 for t in depth[n])
-        number = (
-            f"one layer: KL ≤ {max(t['kl'] for t in depth[1]):.1g} nats, an identity; deeper: up to {deep:.2g} nats, "
-            f"where a single subnetwork is {min(t['kl_single'] for n in depth if n > 1 for t in depth[n]):.2g} or "
+        rows += [ClaimRow(f"{name[n]}: different subnetworks", [t["different"] for t in ts], "g") for n, ts in by_depth.items()]
+        deep_kl = max(t["kl"] for n in by_depth if n > 1 for t in by_depth[n])
+        evidence = (
+            f"one layer: KL ≤ {max(t['kl'] for t in by_depth[1]):.1g} nats, an identity; deeper: up to {deep_kl:.2g} nats, "
+            f"where a single subnetwork is {min(t['kl_single'] for n in by_depth if n > 1 for t in by_depth[n]):.2g} or "
             "more away"
         )
-        return ClaimResult("fails" if not (identity and near) else "holds with a limit", number, rows)
+        return ClaimResult("fails" if not (identity and close) else "holds with a limit", evidence, rows)
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         axis = figure.subplots()
@@ -107,24 +107,24 @@ class DropoutEnsemble(Claim):
 
 
 def forward(layers: nn.ModuleList, x: Tensor, masks: Sequence[Tensor]) -> Tensor:
-    """Logits; each hidden activation is multiplied by its mask."""
+    """Logits (B, 10) for inputs (B, 49); each hidden activation is multiplied by its mask."""
     for layer, mask in zip(layers, masks, strict=False):
         x = layer(x).tanh() * mask
     return layers[-1](x)
 
 
 def compare(layers: nn.ModuleList, x: Tensor, labels: Tensor, widths: Sequence[int]) -> Numbers:
-    """The full network and single ones against the normalised geometric mean of all subnetworks, each as likely as its mask."""
+    """Compare the full network and single subnetworks with the normalized geometric mean of all, weighted by probability."""
     units = sum(widths)
     log_mean = torch.zeros(len(x), 10, dtype=torch.float64)
-    logs = []
+    single_log_p = []
     for code in range(2**units):
         mask = torch.tensor([code >> i & 1 for i in range(units)], dtype=torch.float64)
-        likelihood = P ** (units - int(mask.sum())) * (1 - P) ** int(mask.sum())
+        probability = P ** (units - int(mask.sum())) * (1 - P) ** int(mask.sum())
         log_p = forward(layers, x, (mask / (1 - P)).split(list(widths))).log_softmax(1)
-        log_mean += likelihood * log_p
+        log_mean += probability * log_p
         if code % 41 == 0:
-            logs.append(log_p)
+            single_log_p.append(log_p)
     geometric = log_mean.log_softmax(1)
     full = forward(layers, x, [torch.ones(w, dtype=torch.float64) for w in widths]).log_softmax(1)
 
@@ -133,8 +133,8 @@ def compare(layers: nn.ModuleList, x: Tensor, labels: Tensor, widths: Sequence[i
 
     return {
         "kl": abs(kl(full)),
-        "kl_single": sum(map(kl, logs)) / len(logs),
+        "kl_single": sum(map(kl, single_log_p)) / len(single_log_p),
         "accuracy": full.argmax(1).eq(labels).double().mean().item(),
-        "different": functools.reduce(lambda before, w: 1 + (2**w - 1) * before, widths, 1),
+        "different": functools.reduce(lambda count, w: 1 + (2**w - 1) * count, widths, 1),
         "agreement": full.argmax(1).eq(geometric.argmax(1)).double().mean().item(),
     }

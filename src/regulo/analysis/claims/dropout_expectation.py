@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, by
+from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers, group_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,9 +21,9 @@ class DropoutExpectation(Claim):
     statement = "Inverted dropout keeps the expectation of an activation, and inference is the identity"
     lesson = (
         "Units are dropped with probability p in training and the others are divided by 1 − p, so that nothing has "
-        "to be done at test time. Loose: the original paper multiplies by the probability to *keep* (its p) at test "
-        "time, and names scaling in training as the equivalent form; it is the expectation of the *activation* that "
-        "is kept, not its variance, nor that of what a non-linearity such as the softmax makes of it."
+        "to be done at test time. Not precise: the original paper multiplies by the probability to *keep* (its p) at test "
+        "time, and calls scaling in training the equivalent form; the expectation of the *activation* is kept, but not "
+        "its variance, nor the expectation after a non-linearity such as the softmax."
     )
     reference = (
         "Srivastava et al. 2014, JMLR 15:1929 (section 10 for scaling in training); the variance: Li et al. 2019, "
@@ -33,8 +33,8 @@ class DropoutExpectation(Claim):
         f"The features before the head of a network after {STEPS} steps of training, on {IMAGES} test images, through "
         f"{MASKS:,} masks: the largest error of a mean, in its own standard errors (of 8,192 normal ones the largest "
         "is about 4; above 6 refutes the claim), and the largest difference that dropout makes in inference "
-        "(anything but 0 refutes it). Beside it, what is *not* kept: how far the mean of the softmax over masks lies "
-        "from the softmax of inference."
+        "(anything but 0 refutes it). In addition, what is *not* kept: the distance of the mean of the softmax over "
+        "masks from the softmax of inference."
     )
 
     def trials(self, quick: bool) -> list[ClaimTrial]:
@@ -42,22 +42,22 @@ class DropoutExpectation(Claim):
         return [ClaimTrial(f"p{p}-seed{seed}", {"p": p, "seed": seed}) for p in rates for seed in range(1 if quick else 3)]
 
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
-        from regulo.analysis.claims.lab.experiments import fit, network, tensors
+        from regulo.analysis.claims.lab.experiments import build_network, fit, load_tensors
         from regulo.models.components.sites import find_sites
 
         p = trial["p"]
-        model = network(trial["seed"], "model.width=32", "regularizer=[dropout]", f"regularizer.dropout.fc={p}")
-        plain = network(trial["seed"], "model.width=32", "regularizer=none")
+        model = build_network(trial["seed"], "model.width=32", "regularizer=[dropout]", f"regularizer.dropout.fc={p}")
+        plain = build_network(trial["seed"], "model.width=32", "regularizer=none")
         fit(model, STEPS, 0.1, 64, trial["seed"])
         plain.load_state_dict(model.state_dict())
-        x = tensors("test")[0][:IMAGES]
+        x = load_tensors("test")[0][:IMAGES]
         (site,) = find_sites(model, "fc")
-        seen: list[torch.Tensor] = []
-        handle = site.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
+        inputs: list[torch.Tensor] = []
+        handle = site.register_forward_pre_hook(lambda module, args: inputs.append(args[0].detach()))
         with torch.no_grad():
-            same = (model.eval()(x) - plain.eval()(x)).abs().max().item()
+            difference = (model.eval()(x) - plain.eval()(x)).abs().max().item()
             handle.remove()
-            h, head = seen[0].double(), model.get_submodule("head").double()
+            h, head = inputs[0].double(), model.get_submodule("head").double()
             site.train()
             total, softmax = torch.zeros_like(h), torch.zeros(IMAGES, 10, dtype=torch.float64)
             for _ in range(MASKS):
@@ -66,11 +66,11 @@ class DropoutExpectation(Claim):
                 softmax += head(dropped).softmax(1)
             error = (total / MASKS - h).abs() / (h.abs() * (p / (1 - p) / MASKS) ** 0.5).clamp(min=1e-12)
             shift = (softmax / MASKS - head(h).softmax(1)).abs().sum(1).mean() / 2
-        return {"largest_error": error[h != 0].max().item(), "inference_difference": same, "softmax_shift": shift.item()}
+        return {"largest_error": error[h != 0].max().item(), "inference_difference": difference, "softmax_shift": shift.item()}
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
-        right = all(t["inference_difference"] == 0 and t["largest_error"] < 6 for t in trials)
-        rates = by(trials, "p").items()
+        as_claimed = all(t["inference_difference"] == 0 and t["largest_error"] < 6 for t in trials)
+        rates = group_by(trials, "p").items()
         table = [
             ClaimRow(f"p = {p}: largest error of a mean (standard errors)", [t["largest_error"] for t in ts], ".2f")
             for p, ts in rates
@@ -79,12 +79,12 @@ class DropoutExpectation(Claim):
             ClaimRow(f"p = {p}: probability moved by averaging over masks (%)", [100 * t["softmax_shift"] for t in ts], ".2f")
             for p, ts in rates
         ]
-        number = (
+        evidence = (
             f"no mean is further from its activation than {max(t['largest_error'] for t in trials):.1f} standard "
             f"errors, and inference differs by {max(t['inference_difference'] for t in trials):g}; not kept: the mean "
             f"softmax over masks moves up to {100 * max(t['softmax_shift'] for t in trials):.1f}% of the probability"
         )
-        return ClaimResult("holds" if right else "fails", number, table)
+        return ClaimResult("holds" if as_claimed else "fails", evidence, table)
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         left, right = figure.subplots(1, 2)

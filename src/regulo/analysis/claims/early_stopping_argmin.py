@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from regulo.analysis.claims.base import Claim, ClaimResult, ClaimRow, ClaimTrial, Numbers
 
 if TYPE_CHECKING:
+    from lightning import LightningModule
     from matplotlib.figure import Figure
 
 CURVES = {
@@ -19,27 +20,27 @@ CURVES = {
     "at the first epoch": [0.3, 0.5, 0.6, 0.7, 0.8, 0.9],
     "at the last epoch": [0.9, 0.8, 0.7, 0.6, 0.5, 0.4],
     "twice (a tie)": [0.9, 0.4, 0.6, 0.4, 0.5, 0.6],
-    "behind a plateau": [0.9, 0.7, 0.7, 0.7, 0.5, 0.6],
+    "after a plateau": [0.9, 0.7, 0.7, 0.7, 0.5, 0.6],
 }
 PATIENCE = 4
 
 
 class EarlyStoppingArgmin(Claim):
-    """t* = argmin of the validation loss, wherever it lies."""
+    """The final weights are those of t* = argmin of the validation loss."""
 
     number = 13
     statement = "Early stopping returns the weights of t* = the first argmin of the validation loss among the epochs run"
     lesson = (
         "Training stops when the validation loss no longer falls, and the checkpoint with the lowest one is kept. "
-        "Loose: the argmin is taken over the epochs that were run; a patience that is too short ends the run before "
-        "the true one, above all under a schedule that ends at a low rate."
+        "Not precise: the argmin is over the epochs that were run; with a patience that is too short, the run ends "
+        "before the true one, especially under a schedule that ends at a low rate."
     )
     reference = "Prechelt 1998; Goodfellow et al. 2016, section 7.8, algorithm 7.1; Bishop 1995 (as regularization)"
     method = (
-        "The framework's own callbacks, checkpoints and plan around a module whose validation loss follows a given "
-        "curve and whose single weight is the epoch: the weight that is handed on must be the first argmin, and the "
-        f"run must stop {PATIENCE} epochs behind it or at the end. On one process, and on two (gloo) of which each "
-        "alone sees another argmin than both together."
+        "The framework's own callbacks, checkpoints and plan with a module whose validation loss follows a fixed "
+        "curve and whose single weight is the epoch: the final weight must be the first argmin, and the run must stop "
+        f"{PATIENCE} epochs after it or at the end. On one process, and on two (gloo), where each process alone has "
+        "another argmin than both together."
     )
 
     def trials(self, quick: bool) -> list[ClaimTrial]:
@@ -49,16 +50,15 @@ class EarlyStoppingArgmin(Claim):
         target = folder / "scripted" / str(trial["ranks"])
         shutil.rmtree(target, ignore_errors=True)
         if trial["ranks"] == 1:
-            return {"ends": [scripted(losses, target / str(i), 1) for i, losses in enumerate(CURVES.values())]}
+            return {"ends": [fit_scripted(losses, target / str(i), 1) for i, losses in enumerate(CURVES.values())]}
         target.mkdir(parents=True)
         file = target / "both.py"
         file.write_text(f"from regulo.analysis.claims.early_stopping_argmin import main\nmain({str(target)!r})\n")
         environment = {k: v for k, v in os.environ.items() if not k.startswith("REGULO_")}
-        ended = subprocess.run(
-            [sys.executable, str(file)], env=environment, capture_output=True, text=True, timeout=600, check=False
-        )
-        if ended.returncode:
-            raise RuntimeError(ended.stderr[-500:])
+        command = [sys.executable, str(file)]
+        process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+        if process.returncode:
+            raise RuntimeError(process.stderr[-500:])
         return {"ends": json.loads((target / "numbers.json").read_text())}
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
@@ -67,27 +67,30 @@ class EarlyStoppingArgmin(Claim):
             for (name, losses), end in zip(CURVES.items(), t["ends"], strict=True):
                 best = losses.index(min(losses))
                 correct += end["handed_on"] == best and end["epochs"] == min(len(losses), best + 1 + PATIENCE)
-                label = f"{t['ranks']} process{'es' * (t['ranks'] > 1)}, argmin {name} (epoch {best}): epoch handed on"
+                label = f"{t['ranks']} process{'es' * (t['ranks'] > 1)}, argmin {name} (epoch {best}): epoch of the final weights"
                 rows.append(ClaimRow(label, [end["handed_on"]], "g"))
         cases = len(CURVES) * len(trials)
-        number = f"in {correct} of {cases} cases the weights of the first argmin are handed on, and the run ends when it should"
-        return ClaimResult("holds" if correct == cases else "fails", number, rows)
+        evidence = f"in {correct} of {cases} cases the final weights are those of the first argmin, and the run ends as it should"
+        return ClaimResult("holds" if correct == cases else "fails", evidence, rows)
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         axis = figure.subplots()
-        for place, ((name, losses), end) in enumerate(zip(CURVES.items(), trials[0]["ends"], strict=True)):
-            axis.plot(range(len(losses)), losses, ".-", color=f"C{place}", label=name, alpha=0.8)
-            axis.plot(end["handed_on"], losses[end["handed_on"]], "o", markersize=11, fillstyle="none", color=f"C{place}")
-        axis.set(xlabel="epoch", ylabel="validation loss", title="circled: the epoch whose weights are handed on")
+        for i, ((name, losses), end) in enumerate(zip(CURVES.items(), trials[0]["ends"], strict=True)):
+            axis.plot(range(len(losses)), losses, ".-", color=f"C{i}", label=name, alpha=0.8)
+            axis.plot(end["handed_on"], losses[end["handed_on"]], "o", markersize=11, fillstyle="none", color=f"C{i}")
+        axis.set(xlabel="epoch", ylabel="validation loss", title="circles: epoch of the final weights")
         axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), title="argmin")
 
 
-def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
-    """Fit a module whose weight is the epoch and whose validation loss is scripted; what the run would hand on."""
+def fit_scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
+    """Fit a module whose weight is the epoch and whose validation loss is fixed per epoch.
+
+    Returns the epoch of the final weights ("handed_on"), the number of epochs, and the rank.
+    """
     import logging
 
     import torch
-    from lightning import LightningModule, Trainer
+    from lightning import Trainer
     from lightning.pytorch.strategies import DDPStrategy
     from torch.utils.data import DataLoader
 
@@ -101,22 +104,6 @@ def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
     from regulo.training.checkpointing import checkpoint_callbacks
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-
-    class Scripted(LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(()))
-
-        def training_step(self, batch: Any, batch_idx: int) -> Any:
-            self.weight.data.fill_(float(self.current_epoch))
-            return 0 * self.weight
-
-        def validation_step(self, batch: Any, batch_idx: int) -> None:
-            aside = 0.3 * (3 * self.current_epoch % 5 - 2) * (1 - 2 * self.global_rank) if ranks > 1 else 0.0
-            self.log("val/loss", torch.tensor(losses[self.current_epoch] + aside), sync_dist=True)
-
-        def configure_optimizers(self) -> Any:
-            return torch.optim.SGD(self.parameters(), lr=0.0)
 
     run, plan = RunFolder(folder), Plan([EarlyStopping(patience=PATIENCE)])
     goal = Goal("val/loss", "min")
@@ -132,16 +119,44 @@ def scripted(losses: Sequence[float], folder: Path, ranks: int) -> Numbers:
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(Scripted(), loader, loader)
-    kept = load_final_checkpoint(run, plan.keeps_best)
-    return {"handed_on": round(float(kept["state_dict"]["weight"])), "epochs": trainer.current_epoch, "rank": trainer.global_rank}
+    trainer.fit(build_scripted_module(losses, ranks), loader, loader)
+    checkpoint = load_final_checkpoint(run, plan.keeps_best)
+    epoch = round(float(checkpoint["state_dict"]["weight"]))
+    return {"handed_on": epoch, "epochs": trainer.current_epoch, "rank": trainer.global_rank}
+
+
+def build_scripted_module(losses: Sequence[float], ranks: int) -> "LightningModule":
+    """A module whose weight is the epoch and whose validation loss in epoch i is losses[i].
+
+    On two ranks each adds an offset of its own, so that it has another argmin; the offsets cancel in the mean.
+    """
+    import torch
+    from lightning import LightningModule
+
+    class ScriptedModule(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            self.weight.data.fill_(float(self.current_epoch))
+            return 0 * self.weight
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            offset = 0.3 * (3 * self.current_epoch % 5 - 2) * (1 - 2 * self.global_rank) if ranks > 1 else 0.0
+            self.log("val/loss", torch.tensor(losses[self.current_epoch] + offset), sync_dist=True)
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    return ScriptedModule()
 
 
 def main(folder: str) -> None:
-    """One of two processes; the first one writes the numbers."""
+    """Fit all curves as one of two processes; rank 0 writes the numbers."""
     from regulo.core.warnings import ignore_harmless_warnings
 
     ignore_harmless_warnings()
-    ends = [scripted(losses, Path(folder) / str(i), ranks=2) for i, losses in enumerate(CURVES.values())]
+    ends = [fit_scripted(losses, Path(folder) / str(i), ranks=2) for i, losses in enumerate(CURVES.values())]
     if ends[0]["rank"] == 0:
         (Path(folder) / "numbers.json").write_text(json.dumps(ends))

@@ -1,4 +1,4 @@
-"""`regulo doctor --fix`: the fixes applied one after the other, and written as an experiment."""
+"""`regulo doctor --fix`: apply the fixes one after the other, and write the fixed run as an experiment."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,25 +10,29 @@ from regulo.config.overrides import Overrides
 from regulo.core.errors import InputError, Problem
 from regulo.core.files import atomic_write
 
-ROUNDS = 40
+MAX_FIXES = 40
+"""a bound on the loop: more fixes than rules that can apply to one run"""
 
 
 def apply_fixes(
     overrides: Sequence[str], difference: float | None = None
 ) -> tuple[list[str], list[RuleFinding], list[RuleFinding]]:
-    """The overrides with the fixes of all errors and warnings behind them, what was mended, and what is left."""
-    words, mended = list(overrides), list[RuleFinding]()
-    for _ in range(ROUNDS):
-        findings = examine(words, difference)
-        grave = [f for f in findings if f.severity != "note" and f.fix and f not in mended]
-        if not grave:
-            return words, mended, findings
-        mended.append(grave[0])
-        words += grave[0].fix
-    raise AssertionError(f"the fixes do not come to an end: {words}")
+    """Apply the fixes of all errors and warnings.
+
+    Returns the overrides followed by those of the fixes, the findings that were fixed, and the findings that are left.
+    """
+    args, fixes = list(overrides), list[RuleFinding]()
+    for _ in range(MAX_FIXES):
+        findings = examine(args, difference)
+        fixable = [f for f in findings if f.severity != "note" and f.fix and f not in fixes]
+        if not fixable:
+            return args, fixes, findings
+        fixes.append(fixable[0])
+        args += fixable[0].fix
+    raise AssertionError(f"{MAX_FIXES} fixes were not enough: {args}")
 
 
-def check(file: Path) -> None:
+def check_file(file: Path) -> None:
     """Raise InputError if an experiment cannot be written to this file."""
     if file.suffix != ".yaml":
         raise InputError(Problem("--fix", f"{file} is not a name for an experiment", f"{file.with_suffix('.yaml')}"))
@@ -38,19 +42,20 @@ def check(file: Path) -> None:
         raise InputError(Problem("--fix", f"there is no folder {file.parent}"))
 
 
-def save(file: Path, words: Sequence[str], mended: Sequence[RuleFinding]) -> None:
-    """Write the run that these overrides describe as an experiment that says what was mended."""
-    head = [
+def save_experiment(file: Path, overrides: Sequence[str], fixes: Sequence[RuleFinding]) -> None:
+    """Write the run that these overrides describe as an experiment. Its header names the fixes."""
+    header = [
         "Written by regulo doctor --fix; what it changed, and why:",
-        *(f"  {' '.join(f.fix)}   # {f.key}: {f.what}" for f in mended),
-        *(["  nothing"] if not mended else []),
-        f'  command   make train ARGS="experiment={file.stem}"   from {experiments() / file.name}',
+        *(f"  {' '.join(f.fix)}   # {f.key}: {f.what}" for f in fixes),
+        *(["  nothing"] if not fixes else []),
+        f'  command   make train ARGS="experiment={file.stem}"   from {experiment_dir() / file.name}',
         "  time      not measured",
         "  expected  not measured",
     ]
-    atomic_write(file, Overrides.from_config(compose.load_config(words), explicit=True).to_experiment(file.stem, "\n".join(head)))
+    run = Overrides.from_config(compose.load_config(overrides), explicit=True)
+    atomic_write(file, run.to_experiment(file.stem, "\n".join(header)))
 
 
-def experiments() -> Path:
-    """Where experiments lie, as one says it in a checkout."""
+def experiment_dir() -> Path:
+    """The folder of experiments, relative to a checkout."""
     return Path("configs") / "experiment"

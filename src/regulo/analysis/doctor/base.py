@@ -1,4 +1,4 @@
-"""What a rule is: it looks at a case, and tells what it finds, why that is bad, and which overrides mend it."""
+"""What a rule is: it checks a run and reports what it finds, why that is bad, and which overrides fix it."""
 
 import dataclasses
 import functools
@@ -23,143 +23,156 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 @dataclasses.dataclass(frozen=True)
 class RuleFinding:
-    """One thing that is wrong, or worth knowing."""
+    """One thing that is wrong with a run, or worth knowing."""
 
     severity: Severity
     key: str
-    """what it is about, as the command line knows it"""
+    """the config key that it is about, as on the command line"""
     what: str
-    """what is so, with the numbers"""
+    """what is wrong, with the numbers"""
     why: str
     reference: str
     fix: tuple[str, ...] = ()
-    """overrides that, all together behind the given ones, mend it; empty: no override does"""
+    """overrides that, all appended to those of the run, fix it; empty: no override does"""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunCase:
-    """A run that could be started, and what rules want to know of it."""
+    """A run that could be started, and what rules need to know about it."""
 
     config: Config
     plan: Plan
-    """at the run's strength"""
+    """the techniques at the run's strength"""
     model: nn.Module
-    """with the plan's surgery done"""
+    """the model after the plan's surgery"""
     facts: DatasetInfo
-    train: int
-    """images that are trained on"""
-    val: int
-    test: int
+    num_train: int
+    """training images"""
+    num_val: int
+    """validation images"""
+    num_test: int
+    """test images"""
     difference: float | None = None
-    """the difference of accuracies, in [0, 1], that the user wants to resolve on validation; null: not said"""
+    """the difference of accuracies, in [0, 1], that the user wants to resolve on validation; None: not given"""
 
     @classmethod
     def of(cls, config: Config, difference: float | None = None) -> "RunCase":
-        """Open the data and build the model; neither are all files checked nor weights downloaded. Raises InputError."""
+        """Open the data and build the model, without checking all files or downloading weights.
+
+        Raises InputError if training would refuse the run.
+        """
         from regulo.evaluation.restore import without_input_checks
         from regulo.training.build import build_components
 
-        alone = config.trainer.model_copy(update={"accelerator": "cpu", "devices": 1, "strategy": "auto"})
-        parts = build_components(
-            dataclasses.replace(without_input_checks(config), trainer=alone)
-        )  # on any machine, whatever the run is for
-        val, test = (len(parts.data.eval_datasets[name]) for name in ("val", "test"))
-        return cls(config, parts.plan, parts.model, parts.data.facts, len(parts.data.train_dataset), val, test, difference)
+        # one CPU process, so that any machine can examine a run that is meant for another one
+        on_cpu = config.trainer.model_copy(update={"accelerator": "cpu", "devices": 1, "strategy": "auto"})
+        components = build_components(dataclasses.replace(without_input_checks(config), trainer=on_cpu))
+        data = components.data
+        return cls(
+            config,
+            components.plan,
+            components.model,
+            data.facts,
+            num_train=len(data.train_dataset),
+            num_val=len(data.eval_datasets["val"]),
+            num_test=len(data.eval_datasets["test"]),
+            difference=difference,
+        )
 
     # ---- sizes
 
     @property
-    def devices(self) -> int:
-        """Processes that train at once."""
+    def world_size(self) -> int:
+        """Processes that train together."""
         return max(1, self.config.trainer.world_size())
 
     @property
-    def batch(self) -> int:
-        """Images per step, over all devices."""
-        return images_per_step(self.config.data.batch_size, self.train, self.devices)
+    def global_batch_size(self) -> int:
+        """Images per step, summed over all processes."""
+        return images_per_step(self.config.data.batch_size, self.num_train, self.world_size)
 
     @property
     def epochs(self) -> int:
-        """Epochs that are planned."""
+        """Epochs that the configuration asks for."""
         return self.config.trainer.max_epochs
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of an epoch."""
-        return min(self.train // self.batch, self.config.trainer.limit_batches or self.train)
+        """Optimizer steps per epoch."""
+        return min(self.num_train // self.global_batch_size, self.config.trainer.limit_batches or self.num_train)
 
     @property
     def steps(self) -> int:
-        """Steps that are planned."""
+        """Optimizer steps of the whole run."""
         return self.steps_per_epoch * self.epochs
 
     @property
-    def tryout(self) -> bool:
-        """Whether the run is cut down to a few batches on purpose: it does not want to learn."""
+    def is_smoke_test(self) -> bool:
+        """Whether the run is cut to a few batches on purpose, to try the stages and not to learn."""
         return self.config.trainer.limit_batches is not None
 
     # ---- the plan
 
     def technique(self, name: str) -> Any:
-        """The technique as it will act, or None."""
+        """The technique at the run's strength, or None if the plan does not have it."""
         return next((r for r in self.plan.regularizers if r.name == name), None)
 
     @property
     def mixing(self) -> list[Regularizer]:
-        """The techniques that mix images of a batch."""
+        """The active techniques that mix images of a batch."""
         return [r for r in self.plan.regularizers if r.one_of == "mixing" and all(peak(getattr(r, f, 1)) for f in ("p", "alpha"))]
 
-    def written(self, strength: float) -> str:
-        """The number to write so that, multiplied by the run's strength, it acts as `strength`, to two digits."""
+    def config_value(self, strength: float) -> str:
+        """The config value that gives `strength` when it is multiplied by the run's strength, to two digits."""
         return f"{strength / (self.config.run.strength or 1):.2g}"
 
     # ---- the model
 
     @functools.cached_property
-    def kinds(self) -> frozenset[str]:
-        """The kinds of the model's sites."""
+    def site_kinds(self) -> frozenset[str]:
+        """The kinds of sites that the model has."""
         from regulo.models.components.sites import KINDS, find_sites
 
         return frozenset(kind for kind in KINDS if find_sites(self.model, kind))
 
     @property
-    def transformer(self) -> bool:
-        """Whether the model attends."""
-        return "attention" in self.kinds
+    def is_transformer(self) -> bool:
+        """Whether the model has attention layers."""
+        return "attention" in self.site_kinds
 
-    def has(self, *layers: type[nn.Module]) -> bool:
-        """Whether the model has a layer of these kinds."""
+    def has_layer(self, *layers: type[nn.Module]) -> bool:
+        """Whether the model has a layer of one of these classes."""
         return any(isinstance(m, layers) for m in self.model.modules())
 
     @property
-    def normalised(self) -> bool:
-        """Whether any layer normalises."""
-        return self.has(*NORMS)
+    def has_norm(self) -> bool:
+        """Whether the model has a normalization layer."""
+        return self.has_layer(*NORMS)
 
     @property
     def pretrained(self) -> bool:
-        """Whether training begins from somebody's weights."""
+        """Whether training starts from pretrained weights."""
         return getattr(self.config.model, "weights", None) is not None
 
 
 def peak(strength: Any) -> float:
-    """The highest value of a strength that may be a ramp, or null (0)."""
+    """The highest value of a strength, which may be a number, a ramp, or None (0)."""
     return float(max(strength.start, strength.end) if isinstance(strength, Ramp) else strength or 0)
 
 
 class Rule(ABC):
-    """One rule. Its docstring says what it looks for; one file in `rules/` with one class in it is one rule."""
+    """One rule: one file in `rules/` with one class, whose docstring says what it looks for."""
 
     why: ClassVar[str]
     reference: ClassVar[str]
-    """the paper and section, or what in this project says so"""
+    """the paper and section, or the part of this project that shows it"""
 
     @abstractmethod
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
-        """What is found in this case."""
+        """Yield what is wrong with this run."""
 
     def warning(self, key: str, what: str, *fix: str) -> RuleFinding:
-        """A finding that will probably cost something."""
+        """A finding that will probably cost accuracy or time."""
         return RuleFinding("warning", key, what, self.why, self.reference, fix)
 
     def note(self, key: str, what: str, *fix: str) -> RuleFinding:

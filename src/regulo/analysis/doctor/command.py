@@ -13,46 +13,48 @@ from regulo.tracking.run_names import open_run
 def doctor(words: Sequence[str], fix: str | None, difference: str | None) -> int:
     """Examine the run that these overrides describe, or finished runs. Returns the exit code.
 
-    fix: write the fixed run to this file, `` to configs/experiment/doctor.yaml, None nowhere. difference: in percentage points.
+    words: overrides, or run folders. fix: the file to write the fixed run to; "": configs/experiment/doctor.yaml; None: write
+    nothing. difference: in percentage points.
 
-    0: nothing to say, or notes only; 1: a warning; 2: an error, which `regulo train` would refuse with this code. The findings of
-    a finished run do not count, nor its verdict. With a fix, the exit code is that of the fixed run.
+    Exit codes: 0, nothing to say, or notes only; 1, a warning; 2, an error, for which `regulo train` exits with the same code.
+    Neither the findings nor the verdict of a finished run count. With `fix`, the exit code is that of the fixed run. Raises
+    InputError if overrides and run folders are mixed, a folder is not a run, or an option cannot be used.
     """
-    runs = [w for w in words if "=" not in w and not w.startswith("~")]
+    runs = [word for word in words if "=" not in word and not word.startswith("~")]
     if runs and (len(runs) < len(words) or fix is not None or difference is not None):
         raise InputError(
             Problem("regulo doctor", f"takes overrides or run folders ({runs[0]}), not both, and options with overrides")
         )
-    share = None if difference is None else points(difference)
+    min_difference = None if difference is None else parse_points(difference)
 
     from regulo.analysis.doctor import terminal
 
     if runs:
         for folder in [open_run(run) for run in runs]:
-            after(folder)
+            report_run(folder)
         return 0
     if fix is None:
         from regulo.analysis.doctor.examination import examine
 
-        findings = examine(words, share)
-        terminal.findings(findings)
+        findings = examine(words, min_difference)
+        terminal.print_findings(findings)
     else:
         from regulo.analysis.doctor import autofix
 
         file = expand_path(fix) if fix else yaml_files.config_dir() / "experiment" / "doctor.yaml"
-        autofix.check(file)
-        words, mended, findings = autofix.apply_fixes(words, share)
-        terminal.mended(mended)
-        terminal.findings(findings)
+        autofix.check_file(file)
+        overrides, fixes, findings = autofix.apply_fixes(words, min_difference)
+        terminal.print_fixes(fixes)
+        terminal.print_findings(findings)
         if any(f.severity == "error" for f in findings):
             return 2
-        autofix.save(file, words, mended)
-        terminal.written(file, words)
+        autofix.save_experiment(file, overrides, fixes)
+        terminal.print_experiment(file, overrides)
     return {"error": 2, "warning": 1}.get(findings[0].severity, 0) if findings else 0
 
 
-def points(text: str) -> float:
-    """Percentage points as a share of 1. Raises InputError."""
+def parse_points(text: str) -> float:
+    """Percentage points, in (0, 100], as a fraction. Raises InputError for other text."""
     try:
         value = float(text)
     except ValueError:
@@ -62,15 +64,15 @@ def points(text: str) -> float:
     return value / 100
 
 
-def after(folder: RunFolder) -> None:
-    """Tell the verdict on a finished run, and what is found in its configuration."""
+def report_run(folder: RunFolder) -> None:
+    """Print the verdict on a finished run, and the findings about its configuration."""
     from regulo.analysis.doctor import terminal
     from regulo.analysis.doctor.base import RunCase
-    from regulo.analysis.doctor.examination import look
+    from regulo.analysis.doctor.examination import run_rules
     from regulo.analysis.doctor.verdict import give_verdict
 
-    terminal.verdict(folder.path.name, give_verdict(folder))
+    terminal.print_verdict(folder.path.name, give_verdict(folder))
     try:
-        terminal.findings(look(RunCase.of(validate.validate_config(folder.read_config()))))
-    except InputError as refusal:
-        terminal.unexamined(refusal)
+        terminal.print_findings(run_rules(RunCase.of(validate.validate_config(folder.read_config()))))
+    except InputError as error:
+        terminal.print_config_error(error)

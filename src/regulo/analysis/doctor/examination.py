@@ -1,4 +1,4 @@
-"""Before training: what every rule says of a run, and of one that would be refused, why."""
+"""Before training: what all rules find in a run, or why the run would be refused."""
 
 import re
 from collections.abc import Sequence
@@ -10,50 +10,51 @@ from regulo.core.registry import classes_in, list_modules
 
 
 def rules() -> list[Rule]:
-    """All rules, by the names of their files."""
+    """All rules, in the order of their file names."""
     package = "regulo.analysis.doctor.rules"
     return [rule() for name in list_modules(package) for rule in classes_in(f"{package}.{name}", Rule)]
 
 
-def look(case: RunCase) -> list[RuleFinding]:
-    """What the rules find: the gravest first, then what concerns the whole run, which others may follow from."""
-    found = [f for rule in rules() for f in rule.check(case)]
-    return sorted(found, key=lambda f: (SEVERITIES.index(f.severity), f.key.count("."), f.key))
+def run_rules(case: RunCase) -> list[RuleFinding]:
+    """What all rules find. Order: severity, then keys of the whole run (few dots), which may cause the others, then the key."""
+    findings = [f for rule in rules() for f in rule.check(case)]
+    return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.key.count("."), f.key))
 
 
 def examine(overrides: Sequence[str], difference: float | None = None) -> list[RuleFinding]:
-    """What is found in the run that these overrides describe; if it would be refused, its refusals."""
-    case, problems = attempt(overrides, difference)
-    return look(case) if case else [refusal(problem, overrides) for problem in problems]
+    """The findings about the run that these overrides describe; if it would be refused, the reasons as errors."""
+    case, problems = build_case(overrides, difference)
+    return run_rules(case) if case else [refusal_finding(problem, overrides) for problem in problems]
 
 
-def attempt(overrides: Sequence[str], difference: float | None = None) -> tuple[RunCase | None, tuple[Problem, ...]]:
-    """The case, or why there is none."""
+def build_case(overrides: Sequence[str], difference: float | None = None) -> tuple[RunCase | None, tuple[Problem, ...]]:
+    """The run to check, or None and the problems for which it would be refused."""
     try:
         return RunCase.of(compose.load_config(overrides), difference), ()
-    except InputError as refused:
-        return None, refused.problems
+    except InputError as error:
+        return None, error.problems
 
 
-def refusal(problem: Problem, overrides: Sequence[str]) -> RuleFinding:
-    """A refusal as a finding. Its hint is the fix, where it is an override with which the problem is gone."""
+def refusal_finding(problem: Problem, overrides: Sequence[str]) -> RuleFinding:
+    """A problem for which training refuses a run, as a finding. The overrides in its hint are the fix, if they solve it."""
     why = "regulo train refuses it before anything is spent" + (f"; hint: {problem.hint}" if problem.hint else "")
-    where = problem.where or "regulo train"
-    fix = next((words for words in remedies(problem) if not remains(problem, [*overrides, *words])), ())
-    return RuleFinding("error", problem.key, problem.what, why, where, fix)
+    reference = problem.where or "regulo train"
+    alternatives = overrides_in_hint(problem)
+    fix = next((fix for fix in alternatives if not problem_remains(problem, [*overrides, *fix])), ())
+    return RuleFinding("error", problem.key, problem.what, why, reference, fix)
 
 
-WORD = re.compile(r"~[\w.]+|\+?[a-z_]\w*(?:\.\w+)*=\S+")
+OVERRIDE = re.compile(r"~[\w.]+|\+?[a-z_]\w*(?:\.\w+)*=\S+")
 
 
-def remedies(problem: Problem) -> list[tuple[str, ...]]:
-    """The overrides that a hint names: alternatives, each of one or more words."""
+def overrides_in_hint(problem: Problem) -> list[tuple[str, ...]]:
+    """The alternative fixes that a hint names, each of one or more overrides."""
     if problem.hint.startswith("nearest: "):
         return [(f"{problem.key}={problem.hint.removeprefix('nearest: ')}",)]
-    alternatives = (tuple(WORD.findall(part)) for part in re.split(r"[,;] | or ", problem.hint))
-    return [words for words in alternatives if words]
+    alternatives = (tuple(OVERRIDE.findall(part)) for part in re.split(r"[,;] | or ", problem.hint))
+    return [fix for fix in alternatives if fix]
 
 
-def remains(problem: Problem, overrides: Sequence[str]) -> bool:
-    """Whether a problem is there with these overrides, too, or another one with the same key."""
-    return any(p.key == problem.key for p in attempt(overrides)[1])
+def problem_remains(problem: Problem, overrides: Sequence[str]) -> bool:
+    """Whether these overrides still have this problem, or another one with the same key."""
+    return any(p.key == problem.key for p in build_case(overrides)[1])

@@ -1,26 +1,26 @@
-"""Learning rates that are in practical use, by optimizer: rough, and scaled to batches of 256 images."""
+"""Learning rates that are common in practice, by optimizer: rough values, for batches of 256 images."""
 
 from dataclasses import dataclass
 from typing import Any
 
-REFERENCE = 256
+REFERENCE_BATCH = 256
 
 
 @dataclass(frozen=True)
 class LrRange:
-    """The range of peak rates at batches of 256; for another batch it is multiplied by (batch / 256) ^ power."""
+    """The range of peak rates for batches of 256 images; for another batch size multiply by (batch / 256) ^ power."""
 
     low: float
     typical: float
     high: float
     fine_tuning: float
-    """the highest rate for pretrained weights"""
+    """the highest usual rate for pretrained weights"""
     power: float
     """1: linear scaling (Goyal et al., 2017, arXiv:1706.02677); .5: the square root (Malladi et al., 2022, arXiv:2205.10287)"""
 
-    def at(self, rate: float, batch: int) -> float:
-        """A rate of this range for batches of so many images."""
-        return rate * (batch / REFERENCE) ** self.power
+    def scale_to_batch(self, rate: float, batch_size: int) -> float:
+        """The rate for batches of this size that corresponds to `rate` for batches of 256."""
+        return rate * (batch_size / REFERENCE_BATCH) ** self.power
 
 
 LR_RANGES = {
@@ -31,9 +31,12 @@ LR_RANGES = {
 
 
 def lr_range(optimizer: Any) -> LrRange | None:
-    """What is known of an optimizer. SGD's range is for a momentum of .9, with which steps are 1 / (1 − μ) = 10 times larger."""
-    known = LR_RANGES.get(optimizer.name)
-    if known is None or not hasattr(optimizer, "momentum"):
-        return known
+    """The range for an optimizer, or None if there is none.
+
+    SGD's range is for a momentum μ of .9, which makes steps 1 / (1 − μ) = 10 times larger; for another μ it is scaled.
+    """
+    usual = LR_RANGES.get(optimizer.name)
+    if usual is None or not hasattr(optimizer, "momentum"):
+        return usual
     factor = (1 - optimizer.momentum) / 0.1
-    return LrRange(known.low * factor, known.typical * factor, known.high * factor, known.fine_tuning * factor, known.power)
+    return LrRange(usual.low * factor, usual.typical * factor, usual.high * factor, usual.fine_tuning * factor, usual.power)

@@ -1,1 +1,1 @@
-"""How many runs are started: on this machine, or on a cluster."""
+"""Where many runs are started: on this machine, or on a cluster."""

@@ -1,7 +1,7 @@
-"""Independent jobs on one machine: a process each, as many at once as it has GPUs, or cores without one.
+"""Independent jobs on one machine: one process each, as many at once as there are GPUs, or cores if there is no GPU.
 
-Small networks gain little from a second core, so that two jobs with a core each are done sooner than one after the other with
-two. Processes are forked from a server that has imported what all of them need.
+Small networks gain little from a second core: two jobs with one core each end sooner than two jobs one after the other with two
+cores each. Processes are forked from a server that has imported what all of them need.
 """
 
 import multiprocessing
@@ -29,7 +29,7 @@ PRELOAD = [
 ]
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 GRACE = 20.0
-"""seconds that a job has to end after it was told to"""
+"""seconds that a job has to end after SIGTERM, before it is killed"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class JobEvent:
-    """A job has begun (`seconds` is None), or ended after some seconds, well (`error` is empty) or not."""
+    """A job has started (`seconds` is None), or ended after some seconds; `error` is empty if it ended well."""
 
     name: str
     seconds: float | None = None
@@ -50,67 +50,70 @@ class JobEvent:
 
 
 @dataclass(frozen=True)
-class _Running:
+class _RunningJob:
     name: str
     process: Any
-    place: Slot
-    receiver: Connection  # of the line that says why it failed
+    slot: Slot
+    receiver: Connection  # of the line that says why the job failed
     start: float
 
 
 def machine_slots(at_once: int | None = None) -> list[Slot]:
-    """The machine in `at_once` equal parts; by default one for each GPU, or for each core if there is none."""
+    """The machine in `at_once` equal parts; by default one for each GPU, or for each core if there is no GPU."""
     import torch
 
-    mine = affinity.available_cores()
+    cores = affinity.available_cores()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     devices = [visible[i] if i < len(visible) and visible[i] else str(i) for i in range(torch.cuda.device_count())]
-    n = min(at_once or len(devices) or len(mine), len(mine))
-    return [Slot(tuple(mine[i::n]), devices[i % len(devices)] if devices else "") for i in range(n)]
+    n = min(at_once or len(devices) or len(cores), len(cores))
+    return [Slot(tuple(cores[i::n]), devices[i % len(devices)] if devices else "") for i in range(n)]
 
 
 def run_jobs(
-    jobs: Mapping[str, Callable[[], object]], parts: Sequence[Slot], logs: Path, go_on: Callable[[], bool] = lambda: True
+    jobs: Mapping[str, Callable[[], object]],
+    slots: Sequence[Slot],
+    logs: Path,
+    may_start: Callable[[], bool] = lambda: True,
 ) -> Generator[JobEvent, None, None]:
-    """Run the jobs, which must be picklable, and tell when each begins and ends; what they print goes to `logs`/<name>.txt.
+    """Run the jobs, which must be picklable, and report when each starts and ends; their output goes to `logs`/<name>.txt.
 
-    A job that raises, or is killed, does not disturb the others. Those that run end if this process ends, or stops listening.
-    `go_on` is asked before each start; once it says no, none of those that wait is started.
+    A job that raises or is killed does not disturb the others. Running jobs end if this process ends, or if the caller closes
+    the generator. `may_start` is called before each start; after it has returned False, no waiting job is started.
     """
-    waiting, free = list(jobs.items()), list(parts)
-    running: dict[int, _Running] = {}
+    waiting, free = list(jobs.items()), list(slots)
+    running: dict[int, _RunningJob] = {}
     try:
         while waiting or running:
             while waiting and free:
-                if not go_on():
+                if not may_start():
                     waiting.clear()
                     break
-                (name, job), place = waiting.pop(0), free.pop(0)
-                started = _start(name, job, place, logs)
-                running[started.process.sentinel] = started
+                (name, function), slot = waiting.pop(0), free.pop(0)
+                job = _start(name, function, slot, logs)
+                running[job.process.sentinel] = job
                 yield JobEvent(name)
             for sentinel in wait(list(running)):
-                ended = running.pop(sentinel)  # type: ignore[arg-type]
-                free.append(ended.place)
-                yield JobEvent(ended.name, time.perf_counter() - ended.start, _error(ended))
+                job = running.pop(sentinel)  # type: ignore[arg-type]
+                free.append(job.slot)
+                yield JobEvent(job.name, time.perf_counter() - job.start, _failure_reason(job))
     finally:
         _stop(running.values())
 
 
-def _start(name: str, job: Callable[[], object], place: Slot, logs: Path) -> _Running:
+def _start(name: str, function: Callable[[], object], slot: Slot, logs: Path) -> _RunningJob:
     """Start a job in a process of its own."""
     context: Any = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
         context.set_forkserver_preload(PRELOAD)
     receiver, sender = context.Pipe(duplex=False)
-    arguments = (job, place, sender, (logs / f"{name}.txt").absolute(), Path.cwd(), dict(os.environ))
-    process = context.Process(target=_work, args=arguments, name=name)
+    arguments = (function, slot, sender, (logs / f"{name}.txt").absolute(), Path.cwd(), dict(os.environ))
+    process = context.Process(target=_job_main, args=arguments, name=name)
     process.start()
     sender.close()
-    return _Running(name, process, place, receiver, time.perf_counter())
+    return _RunningJob(name, process, slot, receiver, time.perf_counter())
 
 
-def _stop(jobs: Iterable[_Running]) -> None:
+def _stop(jobs: Iterable[_RunningJob]) -> None:
     """Ask jobs to end, and kill those that do not."""
     jobs = list(jobs)
     for job in jobs:
@@ -120,8 +123,8 @@ def _stop(jobs: Iterable[_Running]) -> None:
         job.process.kill()
 
 
-def _error(job: _Running) -> str:
-    """Why a job ended: empty if it did what it should."""
+def _failure_reason(job: _RunningJob) -> str:
+    """Why a job that has ended failed; empty if it ended well."""
     job.process.join()
     try:
         error = str(job.receiver.recv()) if job.receiver.poll() else ""
@@ -133,31 +136,31 @@ def _error(job: _Running) -> str:
     return error
 
 
-def _work(
-    job: Callable[[], object], place: Slot, sender: Connection, log: Path, folder: Path, environment: dict[str, str]
+def _job_main(
+    function: Callable[[], object], slot: Slot, sender: Connection, log: Path, folder: Path, environment: dict[str, str]
 ) -> None:
-    """One job, in its own process."""
+    """Run one job, in its own process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(folder)
     os.environ.update(environment)
-    if place.device:
-        os.environ["CUDA_VISIBLE_DEVICES"] = place.device
-    affinity.pin_to_cores(place.cores)
+    if slot.device:
+        os.environ["CUDA_VISIBLE_DEVICES"] = slot.device
+    affinity.pin_to_cores(slot.cores)
     log.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
     try:
-        job()
+        function()
     except BaseException as error:
         print(redact_home(traceback.format_exc()), file=sys.stderr)
-        text = str(error).splitlines()
-        sender.send(text[0] if text else type(error).__name__)
+        lines = str(error).splitlines()
+        sender.send(lines[0] if lines else type(error).__name__)
         sys.exit(1)
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that wanted it has ended, however it did."""
+    """End this process when its parent has ended, for whatever reason."""
     parent = multiprocessing.parent_process()
     if parent:
         parent.join()

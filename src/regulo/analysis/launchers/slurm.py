@@ -8,60 +8,60 @@ from typing import Any
 from regulo.analysis.launchers.local import JobEvent
 from regulo.core.errors import InputError, Problem, nearest
 
-EVERY = 2.0
-"""seconds between two looks at the queue"""
+POLL_SECONDS = 2.0
+"""between two looks at the queue"""
 
 
 def make_executor(cluster: str, parameters: Mapping[str, Any], at_once: int | None, logs: Path) -> Any:
-    """Submitit's executor. Raises InputError if there is no submitit, no such cluster, or no such parameter."""
+    """Submitit's executor. Raises InputError if submitit, the cluster or a parameter does not exist."""
     try:
         import submitit
         from submitit.core import plugins
     except ImportError:
         what = "needs the package submitit, which is not installed"
         raise InputError(Problem("launcher", what, "pip install 'regulo[slurm]'")) from None
-    known = plugins.get_executors()
-    if cluster not in known:
-        raise InputError(Problem("launcher", f"submitit knows no cluster {cluster!r}", nearest(cluster, known)))
+    clusters = plugins.get_executors()
+    if cluster not in clusters:
+        raise InputError(Problem("launcher", f"submitit knows no cluster {cluster!r}", nearest(cluster, clusters)))
     try:
-        made = submitit.AutoExecutor(folder=logs / "%j", cluster=cluster)
-        made.update_parameters(**parameters)
+        executor = submitit.AutoExecutor(folder=logs / "%j", cluster=cluster)
+        executor.update_parameters(**parameters)
         if at_once and cluster == "slurm":
-            made.update_parameters(slurm_array_parallelism=at_once)
+            executor.update_parameters(slurm_array_parallelism=at_once)
     except (NameError, AssertionError, TypeError, ValueError, RuntimeError) as error:
         key = ", ".join(f"launcher.{name}" for name in parameters) or "launcher"
         raise InputError(Problem(key, str(error).splitlines()[0])) from None
-    return made
+    return executor
 
 
-def run_jobs(jobs: Mapping[str, Callable[[], object]], made: Any) -> Generator[JobEvent, None, None]:
-    """Submit the jobs, which must be picklable, as one array, and report when each begins and ends, as `local.run_jobs` does.
+def run_jobs(jobs: Mapping[str, Callable[[], object]], executor: Any) -> Generator[JobEvent, None, None]:
+    """Submit the jobs, which must be picklable, as one array, and report when each starts and ends, as `local.run_jobs` does.
 
-    Jobs that have not ended are cancelled if this stops listening; if this process is killed they go on, and a later start of
-    the study waits for them.
+    Jobs that have not ended are canceled if the caller closes the generator. If this process is killed they continue, and a
+    later start of the study waits for them.
     """
-    with made.batch():
-        submitted = {name: made.submit(job) for name, job in jobs.items()}
-    begun: dict[str, float] = {}
+    with executor.batch():
+        pending = {name: executor.submit(function) for name, function in jobs.items()}
+    start_times: dict[str, float] = {}
     try:
-        while submitted:
-            for name, job in list(submitted.items()):
-                ended = job.done()
-                if name not in begun and (ended or job.state.upper() == "RUNNING"):
-                    begun[name] = time.perf_counter()
+        while pending:
+            for name, job in list(pending.items()):
+                done = job.done()
+                if name not in start_times and (done or job.state.upper() == "RUNNING"):
+                    start_times[name] = time.perf_counter()
                     yield JobEvent(name)
-                if ended:
-                    del submitted[name]
-                    yield JobEvent(name, time.perf_counter() - begun[name], _why(job))
-            if submitted:
-                time.sleep(EVERY)
+                if done:
+                    del pending[name]
+                    yield JobEvent(name, time.perf_counter() - start_times[name], _failure_reason(job))
+            if pending:
+                time.sleep(POLL_SECONDS)
     finally:
-        for job in submitted.values():
+        for job in pending.values():
             job.cancel()
 
 
-def _why(job: Any) -> str:
-    """Why a job ended: empty if it did what it should."""
+def _failure_reason(job: Any) -> str:
+    """Why a job that has ended failed; empty if it ended well."""
     error = job.exception()
     lines = [line for line in str(error or "").splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__ if error else ""

@@ -1,1 +1,1 @@
-"""Pages that people quote: one self-contained HTML file for a run or a study, and the same content for W&B."""
+"""Pages to share: one self-contained HTML file for a run or a study, and the same content as a W&B report."""

@@ -10,12 +10,13 @@ from regulo.tracking.run_names import find_run
 
 
 def report(folders: Sequence[str], wandb: bool) -> int:
-    """Write report.html into each folder of a run or a study; if none is named, into the newest run's.
+    """Write report.html into each folder of a run or a study; without folders, into that of the newest run.
 
-    wandb: make the same a report on W&B, too. Returns the exit code.
+    wandb: also publish each page as a report on W&B. Returns the exit code. Raises InputError if a folder is neither a run nor a
+    study.
     """
-    paths = [find_run(folder) for folder in folders] or [newest()]
-    makers = [maker(path) for path in paths]  # refuses all before the first is made
+    paths = [find_run(folder) for folder in folders] or [newest_run()]
+    builders = [page_builder(path) for path in paths]  # checks all folders before the first page is made
     if wandb:
         from regulo.analysis.report import wandb_report
 
@@ -24,8 +25,8 @@ def report(folders: Sequence[str], wandb: bool) -> int:
 
     from regulo.analysis.report import html
 
-    for path, build in zip(paths, makers, strict=True):
-        with Console(stderr=True).status(f"looking at {path}"):
+    for path, build in zip(paths, builders, strict=True):
+        with Console(stderr=True).status(f"reading {path}"):
             page = build()
             file = html.save(page, path / "report.html")
         print(file)
@@ -34,8 +35,8 @@ def report(folders: Sequence[str], wandb: bool) -> int:
     return 0
 
 
-def maker(folder: Path) -> Callable[[], Page]:
-    """What makes the page of a folder. Raises InputError if it is neither a run nor a study."""
+def page_builder(folder: Path) -> Callable[[], Page]:
+    """A function that builds the page of a folder. Raises InputError if the folder is neither a run nor a study."""
     if (folder / "study.json").is_file():
         from regulo.analysis.report import study_page
         from regulo.core import safe_io
@@ -48,8 +49,8 @@ def maker(folder: Path) -> Callable[[], Page]:
     return lambda: run_page.build(run)
 
 
-def newest() -> Path:
-    """The run that was begun last, finished or not."""
+def newest_run() -> Path:
+    """The run that was started last, finished or not. Raises InputError if there is none."""
     runs = list_runs()
     if not runs:
         raise InputError(Problem("runs", "there is no run to report on yet", "make train"))

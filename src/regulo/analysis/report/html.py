@@ -1,4 +1,4 @@
-"""A page as one HTML file without scripts, that asks nothing of the network. Every string is escaped."""
+"""A page as one HTML file, without scripts and without requests to the network. Every string is escaped."""
 
 import base64
 from pathlib import Path
@@ -8,12 +8,15 @@ from regulo.analysis.report.page import Page
 from regulo.core.files import atomic_write
 from regulo.core.paths import redact_home
 
-MARKS = {"better": ("▲", "clearly better"), "worse": ("▼", "clearly worse"), "differs": ("◆", "clearly different")}
-"""symbol and words"""
-
+MARKS = {
+    "better": ("▲", "significantly better"),
+    "worse": ("▼", "significantly worse"),
+    "differs": ("◆", "significantly different"),
+}
+"""the symbol and its text alternative"""
 
 CONTROL = dict.fromkeys([*range(9), *range(11, 32), 127], "\ufffd")
-"""characters that are not text, such as ESC: HTML does not allow them, and a terminal obeys them"""
+"""control characters, such as ESC: HTML does not allow them, and a terminal would execute them"""
 
 
 def save(page: Page, file: Path) -> Path:
@@ -23,7 +26,7 @@ def save(page: Page, file: Path) -> Path:
 
 
 def render(page: Page) -> str:
-    """The page's text."""
+    """The page as HTML."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -35,6 +38,6 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters["kind"] = lambda block: type(block).__name__
-    environment.filters["data"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
-    environment.filters["element"] = lambda picture: Markup(picture.svg())  # matplotlib and `style.svg` have escaped its texts
+    environment.filters["data_url"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
+    environment.filters["svg"] = lambda picture: Markup(picture.svg())  # matplotlib and `style.svg` escape its texts
     return environment.get_template("page.html").render(page=page, palette=Markup(style.css()), marks=MARKS)

@@ -1,4 +1,4 @@
-"""What a page is made of, in the order in which it is read; `html` and `wandb_report` show it."""
+"""The parts of a page, in the order in which they are read. `html` and `wandb_report` render them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,45 +19,45 @@ class Text:
 
 @dataclass(frozen=True)
 class Code:
-    """A command, to be copied."""
+    """A command to copy."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Bullets:
-    """Short sentences of equal rank."""
+    """A list of short sentences."""
 
     items: Sequence[str]
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A cell of a table."""
 
     text: str
     note: str = ""
-    """smaller, below"""
+    """smaller text below"""
     mark: str = ""
-    """"better", "worse" or "differs": a symbol with a text alternative"""
+    """"better", "worse" or "differs": shown as a symbol with a text alternative"""
 
 
 @dataclass(frozen=True)
 class Table:
-    """The first cell of a row names it."""
+    """A table whose rows begin with their names."""
 
     caption: str
     header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[TableCell]]
     folded: bool = False
-    """long: shown when it is asked for"""
+    """whether the table, because it is long, is closed until the reader opens it"""
     words: bool = False
-    """its cells are words, not numbers"""
+    """whether its cells are words, not numbers"""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, what it is, and what it shows in a sentence that names n."""
+    """A figure with a title, and a sentence that says what it shows and names n."""
 
     name: str
     title: str
@@ -65,7 +65,7 @@ class Picture:
     figure: "Figure"
 
     def svg(self) -> str:
-        """It as an element of a page."""
+        """The figure as an SVG element."""
         return style.svg(self.figure, self.name, self.title, self.text)
 
 
@@ -86,11 +86,11 @@ class Photo:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Small images, each with its words."""
+    """Small images, each with its text."""
 
     photos: Sequence[Photo]
     large: bool = False
-    """one image across the page, that scrolls where it is too wide"""
+    """one image across the page; it scrolls where it is too wide"""
 
 
 Block = Text | Code | Bullets | Table | Figures | Gallery
@@ -98,7 +98,7 @@ Block = Text | Code | Bullets | Table | Figures | Gallery
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and the blocks below it."""
 
     title: str
     blocks: Sequence[Block]
@@ -106,7 +106,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Fact:
-    """A number that the page begins with."""
+    """A number at the top of the page."""
 
     name: str
     value: str
@@ -115,11 +115,11 @@ class Fact:
 
 @dataclass(frozen=True)
 class Page:
-    """A page: what it is about, its main numbers, and its sections. Sections without blocks are not shown."""
+    """A page: its subject, its main numbers, and its sections. Sections without blocks are not shown."""
 
     title: str
     lead: str
     facts: Sequence[Fact]
     sections: Sequence[Section] = field(default_factory=tuple)
     colophon: str = ""
-    """who made it, when, with what"""
+    """what made the page, when, and from what"""

@@ -1,4 +1,4 @@
-"""A run's answers on its test images, given again by its restored model: a run keeps scores, not answers."""
+"""The predictions of a run on its test images. A run saves only its scores, so the restored model predicts again."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from regulo.tracking.run_dir import RunFolder
 
 @dataclass(frozen=True)
 class RunPredictions:
-    """The test split and the answers to it."""
+    """The test split and the model's output on it."""
 
     test: EvalOutput
     split: Split
-    facts: DatasetInfo
+    info: DatasetInfo
     sizes: dict[str, int]
-    """images that are measured, by split"""
+    """the number of images, by split"""
 
 
 def predict_again(folder: RunFolder) -> RunPredictions | str:
-    """The answers, or why there are none: the run has no weights, or the data are not here or not the same any more."""
+    """The predictions, or why there are none: the run has no weights, or its data are missing or have changed."""
     from regulo.evaluation.restore import load_run, open_run_data
 
     try:
@@ -29,8 +29,6 @@ def predict_again(folder: RunFolder) -> RunPredictions | str:
     except InputError as refusal:
         return "; ".join(f"{p.key}: {p.what}" for p in refusal.problems)
     test = run.predict(data.evaluation_loader("test"))
-    sizes = {name: len(split) for name, split in data.eval_datasets.items()} | {
-        "train": len(data.train_dataset),
-        "test": len(test.labels),
-    }
+    sizes = {name: len(split) for name, split in data.eval_datasets.items()}
+    sizes |= {"train": len(data.train_dataset), "test": len(test.labels)}
     return RunPredictions(test, data.eval_datasets["test"].split, run.facts, sizes)

@@ -7,6 +7,6 @@ from regulo.config.overrides import Overrides, make_command
 from regulo.config.validate import validate_config
 
 
-def command(saved: Mapping[str, Any]) -> str:
+def command(config: Mapping[str, Any]) -> str:
     """The `make` command that trains with a saved configuration again. Raises InputError if the configuration is not valid."""
-    return make_command(Overrides.from_config(validate_config(saved)).to_args())
+    return make_command(Overrides.from_config(validate_config(config)).to_args())

@@ -1,6 +1,6 @@
-"""The same content as a W&B report: words, tables and commands as they are; the figures as images of a run that keeps them.
+"""A page as a W&B report: text, tables and commands as they are; the figures as images of a run.
 
-A W&B report shows images from a URL or from a run, so publishing a page begins a small run, of type "report", that holds them.
+A W&B report shows images from a URL or from a run, so publishing a page creates a small run of type "report" that holds them.
 """
 
 import importlib.util
@@ -11,60 +11,60 @@ from typing import Any
 
 from regulo.analysis.report import style
 from regulo.analysis.report.html import MARKS
-from regulo.analysis.report.page import Block, Bullets, Cell, Code, Figures, Gallery, Page, Photo, Picture, Table, Text
+from regulo.analysis.report.page import Block, Bullets, Code, Figures, Gallery, Page, Photo, Picture, Table, TableCell, Text
 from regulo.core.errors import InputError, Problem
 from regulo.tracking.loggers import LoggerConfig
 
-SERIOUS = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>()#+|~"})
+MARKDOWN_ESCAPES = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>()#+|~"})
 
 
 def preflight() -> None:
-    """Refuse if W&B's reports are not installed, or there is no account. Raises InputError."""
+    """Raises InputError if W&B's reports are not installed, or if there is no account."""
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise InputError(Problem("--wandb", "wandb-workspaces is not installed", "pip install 'regulo[wandb-reports]'"))
     LoggerConfig(wandb="online").preflight()
 
 
 def publish(page: Page, project: str = "regulo") -> str:
-    """Keep the figures in a run, save the report beside it, and return the report's address. Call `preflight` first."""
+    """Log the figures to a run, save the report that shows them, and return its address. Call `preflight` first."""
     import wandb
 
     with wandb.init(project=project, job_type="report", name=page.title[:100]) as run:
-        keep(page, run)
-    return str(report(page, run.entity, project, run.id).save().url)
+        log_images(page, run)
+    return str(build_report(page, run.entity, project, run.id).save().url)
 
 
-def keep(page: Page, run: Any) -> None:
-    """Log every image of the page to a run, under the names by which `report` shows them."""
+def log_images(page: Page, run: Any) -> None:
+    """Log every image of the page to a run, under the names by which `build_report` shows them."""
     import wandb
     from PIL import Image
 
     with tempfile.TemporaryDirectory() as folder:
-        for number, (name, png, caption) in enumerate(images(page)):
+        for number, (name, png, caption) in enumerate(list_images(page)):
             file = Path(folder) / f"{number}.png"
             file.write_bytes(png)
             with Image.open(file) as image:
                 run.log({name: wandb.Image(image, caption=caption)})
 
 
-def images(page: Page) -> Iterator[tuple[str, bytes, str]]:
-    """(name, PNG, caption) of every image, in order."""
+def list_images(page: Page) -> Iterator[tuple[str, bytes, str]]:
+    """(name, PNG, caption) of every image of the page, in order."""
     for section in page.sections:
         for block in section.blocks:
             if isinstance(block, Figures | Gallery):
-                for name, image in names(section.title, block):
+                for name, image in image_names(section.title, block):
                     yield name, style.png(image.figure) if isinstance(image, Picture) else image.png, image.text
 
 
-def names(title: str, block: Figures | Gallery) -> list[tuple[str, Picture | Photo]]:
-    """The images of a block of the section of this title, with a name for each."""
+def image_names(title: str, block: Figures | Gallery) -> list[tuple[str, Picture | Photo]]:
+    """(name, image) of each image of a block. title: that of the block's section."""
     if isinstance(block, Figures):
         return [(picture.name, picture) for picture in block.pictures]
     return [(f"{title} {number}", photo) for number, photo in enumerate(block.photos, 1)]
 
 
-def report(page: Page, entity: str, project: str, run_id: str) -> Any:
-    """The report as W&B's object; nothing is sent before it is saved."""
+def build_report(page: Page, entity: str, project: str, run_id: str) -> Any:
+    """The report as an object of W&B; nothing is sent before it is saved."""
     import wandb_workspaces.reports.v2 as wr
 
     runset = wr.Runset(entity=entity, project=project, filters=f"Metric('ID') == {run_id!r}")
@@ -79,7 +79,7 @@ def report(page: Page, entity: str, project: str, run_id: str) -> Any:
 
 
 def _wandb_block(block: Block, title: str, runset: Any) -> Any:
-    """A block of the section of this title as W&B's object."""
+    """A block as an object of W&B. title: that of the block's section."""
     import wandb_workspaces.reports.v2 as wr
 
     if isinstance(block, Text):
@@ -90,17 +90,17 @@ def _wandb_block(block: Block, title: str, runset: Any) -> Any:
         return wr.UnorderedList(items=list(block.items))
     if isinstance(block, Table):
         return wr.MarkdownBlock(text=markdown(block))
-    panels = [wr.MediaBrowser(media_keys=[name]) for name, _ in names(title, block)]
+    panels = [wr.MediaBrowser(media_keys=[name]) for name, _ in image_names(title, block)]
     return wr.PanelGrid(runsets=[runset], panels=panels)
 
 
 def markdown(table: Table) -> str:
-    """A table, every cell escaped."""
-    rows = ["| " + " | ".join(map(_cell, row)) + " |" for row in ([Cell(name) for name in table.header], *table.rows)]
+    """A table as Markdown, every cell escaped."""
+    rows = ["| " + " | ".join(map(_cell, row)) + " |" for row in ([TableCell(name) for name in table.header], *table.rows)]
     text = [rows[0], "|" + "---|" * len(table.header), *rows[1:]]
-    return "\n".join([table.caption.translate(SERIOUS), "", *text])
+    return "\n".join([table.caption.translate(MARKDOWN_ESCAPES), "", *text])
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: TableCell) -> str:
     mark = f" {MARKS[cell.mark][0]}" if cell.mark else ""
-    return f"{cell.text} {cell.note}".strip().translate(SERIOUS).replace("\n", " ") + mark
+    return f"{cell.text} {cell.note}".strip().translate(MARKDOWN_ESCAPES).replace("\n", " ") + mark

@@ -1,1 +1,1 @@
-"""From splits of images to loaders of whole uint8 batches."""
+"""What turns the splits of a data set into loaders of whole uint8 batches."""

@@ -1,4 +1,4 @@
-"""One split behind a loader: keys in, one uint8 batch out."""
+"""The Dataset of one split: the sampler's keys in, one uint8 batch out."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ Transforms = Sequence[Any] | Callable[[int], Sequence[Any]]
 
 
 class BatchedImages(Dataset[Batch]):
-    """Reads, transforms and stacks whole batches. The draws of an image depend on (seed, epoch, index, copy) alone.
+    """Reads, transforms and stacks whole batches. Random transforms depend on (seed, epoch, index, copy) only.
 
-    `transforms` are those of every epoch, or a function that gives those of one.
+    `transforms` is a list for all epochs, or a function from the epoch to the list.
     """
 
     def __init__(self, split: Split, transforms: Transforms, seed: int) -> None:
@@ -28,24 +28,24 @@ class BatchedImages(Dataset[Batch]):
 
     def _set_epoch(self, epoch: int) -> None:
         self.epoch, self.pipeline = epoch, None
-        wanted = self.transforms(epoch) if callable(self.transforms) else self.transforms
-        if wanted:
+        transforms = self.transforms(epoch) if callable(self.transforms) else self.transforms
+        if transforms:
             with strict_arguments():
-                self.pipeline = import_albumentations().Compose(list(wanted), seed=self.seed)
+                self.pipeline = import_albumentations().Compose(list(transforms), seed=self.seed)
 
     def __len__(self) -> int:
         return len(self.split.labels)
 
     def __getitems__(self, keys: list[SampleKey]) -> Batch:
-        places = np.array([index for _, index, _ in keys])
+        indices = np.array([index for _, index, _ in keys])
         if callable(self.transforms) and keys[0][0] != self.epoch:
             self._set_epoch(keys[0][0])
         if self.pipeline is None and isinstance(self.split.images, np.ndarray):
-            images = self.split.images[places]
+            images = self.split.images[indices]
         else:
             images = np.stack([self._image(*key) for key in keys])
         tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-        return Batch(tensor, torch.from_numpy(self.split.labels[places]), torch.from_numpy(places))
+        return Batch(tensor, torch.from_numpy(self.split.labels[indices]), torch.from_numpy(indices))
 
     def _image(self, epoch: int, index: int, copy: int) -> np.ndarray:
         image = self.split.images[index]
@@ -57,9 +57,9 @@ class BatchedImages(Dataset[Batch]):
 
 
 def collate(batch: Batch) -> Batch:
-    """The collate function: `__getitems__` has stacked the batch.
+    """The collate function. `__getitems__` has already stacked the batch.
 
-    A loader process moves it to shared memory here. Its queue would do so in a thread whose errors nobody hears: where
+    A loader process moves the batch to shared memory here. Otherwise its queue does so in a thread whose errors are lost: if
     /dev/shm is full, the run would wait forever.
     """
     if get_worker_info() is not None:
@@ -69,7 +69,9 @@ def collate(batch: Batch) -> Batch:
 
 
 def worker_init(worker: int) -> None:
-    """One thread per loader worker: they already run side by side. A signal to the run's process group is not for them."""
+    """Set up a loader process: one thread, because the processes run in parallel, and its own process group, so that signals to
+    the run's group (Ctrl-C) do not reach it.
+    """
     import cv2
 
     os.setpgrp()

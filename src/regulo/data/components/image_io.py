@@ -1,4 +1,4 @@
-"""Images from files, and the one door to albumentations, so that the right package comes in, quietly and strictly."""
+"""Reads image files, and imports albumentations: the right package, without network access, with strict arguments."""
 
 import importlib.metadata
 import os
@@ -23,9 +23,9 @@ def import_albumentations() -> ModuleType:
     except importlib.metadata.PackageNotFoundError:
         pass
     else:
-        what = "albumentationsx is installed; it is AGPL and takes the import name of albumentations"
+        what = "albumentationsx is installed; it is AGPL and has the same import name as albumentations"
         raise InputError(Problem("environment", what, "pip uninstall albumentationsx && make setup"))
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it calls home otherwise
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # otherwise it looks for a newer version on the network
     import albumentations
 
     return albumentations
@@ -33,17 +33,17 @@ def import_albumentations() -> ModuleType:
 
 @contextmanager
 def strict_arguments() -> Iterator[None]:
-    """Within: a misspelt argument of a transform, for which albumentations only warns, is an error."""
+    """Context in which an unknown argument of a transform is an error. albumentations itself only warns."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", category=UserWarning)
         yield
 
 
 def open_image(raw: bytes) -> Any:
-    """The file at this path as a PIL image, its header read."""
+    """Open the file at this path as a PIL image; only its header is read. Raises ValueError if it is not a regular file."""
     from PIL import Image
 
-    if not stat.S_ISREG(os.stat(raw).st_mode):  # a pipe would be waited for
+    if not stat.S_ISREG(os.stat(raw).st_mode):  # reading from a pipe would wait forever
         raise ValueError("not a regular file")
     return Image.open(os.fsdecode(raw))
 
@@ -55,15 +55,15 @@ def read_image(raw: bytes, channels: int) -> np.ndarray:
     """
     from PIL import Image, ImageOps
 
-    with open_image(raw) as opened:
-        image = ImageOps.exif_transpose(opened)
+    with open_image(raw) as file:
+        image = ImageOps.exif_transpose(file)
         if image.mode == "F":
             raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
-        if image.mode.startswith("I"):  # 16 bits, which PIL would clip
-            wide = np.asarray(image, np.float64)
-            image = Image.fromarray((wide / 257 + 0.5).clip(0, 255).astype(np.uint8))
+        if image.mode.startswith("I"):  # 16 bits: PIL would clip them
+            pixels = np.asarray(image, np.float64)
+            image = Image.fromarray((pixels / 257 + 0.5).clip(0, 255).astype(np.uint8))
         if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-            colours = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
+            rgba = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
         array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return array[..., None] if channels == 1 else array

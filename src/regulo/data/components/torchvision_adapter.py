@@ -13,7 +13,7 @@ A = import_albumentations()
 class TorchvisionTransform(A.ImageOnlyTransform):  # type: ignore[name-defined]
     """Applies `transform` to images (H, W, C) uint8.
 
-    torchvision draws from torch's global generator, so each image gets its own seed and the generator is put back afterwards.
+    torchvision draws from torch's global generator, so each image sets its own seed, and the generator is restored afterwards.
     """
 
     def __init__(self, transform: Any) -> None:
@@ -21,8 +21,8 @@ class TorchvisionTransform(A.ImageOnlyTransform):  # type: ignore[name-defined]
         self.transform = transform
 
     def apply(self, img: np.ndarray, seed: int, **params: Any) -> np.ndarray:
-        """The transformed image."""
-        generator = torch.default_generator  # the host's alone: torch.manual_seed would seed GPUs, too
+        """The transformed image (H, W, C) uint8."""
+        generator = torch.default_generator  # the CPU generator only: torch.manual_seed would also seed the GPUs
         state = generator.get_state()
         generator.manual_seed(seed)
         try:
@@ -32,5 +32,5 @@ class TorchvisionTransform(A.ImageOnlyTransform):  # type: ignore[name-defined]
         return image.permute(1, 2, 0).contiguous().numpy()
 
     def get_params(self) -> dict[str, int]:
-        """A seed from the pipeline's own generator."""
+        """Draw a seed from the generator of the pipeline."""
         return {"seed": int(self.random_generator.integers(2**31))}

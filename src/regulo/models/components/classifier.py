@@ -1,4 +1,4 @@
-"""The model together with the normalization that it expects."""
+"""A model with the normalization of its input."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from regulo.core.types import DatasetInfo
 
 
 class Classifier(nn.Module):
-    """uint8 images (B, C, H, W) → normalised float images → logits (B, K): the model together with what it expects."""
+    """uint8 images (B, C, H, W) → normalized float images → logits (B, K)."""
 
     def __init__(self, model: nn.Module, facts: DatasetInfo, memory_format: str) -> None:
         super().__init__()
@@ -21,9 +21,9 @@ class Classifier(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(facts.std).view(shape), persistent=False)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """(x − mean) / std per channel, on the device: workers send a quarter of the bytes and do none of this.
+        """(x − mean) / std per channel. It runs on the device, so that workers send uint8: a quarter of the bytes.
 
-        V views of each image, stacked in its channels (B, V·C, H, W), come out one after the other, (V·B, C, H, W).
+        V views of each image, stacked in its channels (B, V·C, H, W), come out one after the other: (V·B, C, H, W).
         """
         channels = self.mean.shape[1]
         if images.shape[1] > channels:  # views stacked in the channels

@@ -1,1 +1,1 @@
-"""What several optimizers share."""
+"""Code that several optimizers share."""

@@ -1,4 +1,4 @@
-"""How an optimizer gets the gradients of a step."""
+"""The closure of an optimizer step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 
 
 def run_closure(closure: Callable[[], Any] | None) -> Any:
-    """The loss that the closure returns, which leaves the gradients in the parameters; None without one."""
+    """Run the closure, which computes the gradients, and return its loss; None without a closure."""
     if closure is None:
         return None
     with torch.enable_grad():

@@ -1,1 +1,1 @@
-"""What several techniques share."""
+"""Code that several techniques share."""

@@ -1,4 +1,4 @@
-"""What mixup and its kin begin with: whether a batch is mixed, and in which proportions."""
+"""The first step of mixup, cutmix and manifold mixup: whether a batch is mixed, and with which λ."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from regulo.regularizers.base import Regularizer
 
 
 class BetaMixing(Regularizer):
-    """Mixes a batch with probability p, in proportions λ ~ Beta(α, α)."""
+    """Base of techniques that mix a batch with probability p and weights λ ~ Beta(α, α)."""
 
     one_of: ClassVar[str] = "mixing"
     strength_fields: ClassVar[tuple[str, ...]] = ("p",)
@@ -21,7 +21,7 @@ class BetaMixing(Regularizer):
     """probability that a batch is mixed"""
 
     def draw_lambda(self, generator: np.random.Generator, count: int = 1) -> np.ndarray | None:
-        """λ (count,) for this batch, or None if it is not mixed."""
+        """λ (count,) in [0, 1] for this batch, or None if the batch is not mixed."""
         if generator.random() >= self.p or self.alpha == 0:
             return None
         return generator.beta(self.alpha, self.alpha, count)

@@ -1,8 +1,8 @@
-"""The plan: a run's regularizers in the order in which they act, folded over transform, model, parameters, batch and loss."""
+"""The plan: the regularizers of a run, in the order in which they act on transforms, model, parameters, batch and loss."""
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,52 +23,49 @@ if TYPE_CHECKING:
 
 
 class Plan:
-    """What the task, the data module and the trainer call; none of them names a technique."""
+    """All techniques of a run behind one interface: the training module, the data module and the trainer name no technique."""
 
     def __init__(self, regularizers: Iterable[Regularizer], strength: float = 1.0) -> None:
-        scaled = list(regularizers)
-        if strength != 1:  # 1 is what is written, to the last bit
-            scaled = [s for r in scaled if (s := r.with_strength(strength)) is not None]
-        self._arrange(sorted(scaled, key=lambda r: (r.order, r.name)))
+        plan = list(regularizers)
+        if strength != 1:  # at 1 the configured values stay exactly as they are
+            plan = [scaled for r in plan if (scaled := r.with_strength(strength)) is not None]
+        self._arrange(sorted(plan, key=lambda r: (r.order, r.name)))
 
     def _arrange(self, regularizers: list[Regularizer]) -> None:
         self.regularizers = regularizers
-        self._users = {hook: [r for r in regularizers if hook in used_hooks(r)] for hook in HOOKS}
-        self._mixing = _group_exclusive(self._using("mix"))
-
-    def _using(self, hook: str) -> list[Regularizer]:
-        return self._users[hook]
+        self._by_hook = {hook: [r for r in regularizers if hook in used_hooks(r)] for hook in HOOKS}
+        self._mix_groups = _mix_groups(self._by_hook["mix"])
 
     def with_hook(self, hook: str) -> "Plan":
         """The part of the plan that uses a hook."""
-        return Plan(self._using(hook))
+        return Plan(self._by_hook[hook])
 
-    def _ramped(self, hook: str) -> bool:
-        return any(isinstance(v, Ramp) for r in self._using(hook) for v in dict(r).values())
+    def _has_ramp(self, hook: str) -> bool:
+        return any(isinstance(v, Ramp) for r in self._by_hook[hook] for v in dict(r).values())
 
     @property
     def keeps_best(self) -> bool:
-        """Whether the best epoch's weights are handed on. Choosing them by the validation loss *is* early stopping."""
+        """Whether the final weights are those of the best epoch. To choose them by the validation loss *is* early stopping."""
         return any(r.keeps_best for r in self.regularizers)
 
     # ---- before training
 
-    def sequence(self, places: np.ndarray) -> np.ndarray:
-        """The places of an epoch's images (n,), in the order in which they are visited."""
-        for r in self._using("sequence"):
-            places = r.sequence(places)
-        return places
+    def sequence(self, indices: np.ndarray) -> np.ndarray:
+        """The indices (n,) of the images of an epoch, in the order in which they are visited."""
+        for r in self._by_hook["sequence"]:
+            indices = r.sequence(indices)
+        return indices
 
-    def transforms(self, fit: Sequence[Any], facts: DatasetInfo, progress: float = 0.0) -> list[Any]:
-        """The albumentations transforms of training images."""
-        pipeline = list(fit)
-        for r in self._using("transform"):
+    def transforms(self, resize: Sequence[Any], facts: DatasetInfo, progress: float = 0.0) -> list[Any]:
+        """The albumentations transforms of training images; they begin with `resize`."""
+        pipeline = list(resize)
+        for r in self._by_hook["transform"]:
             pipeline = r.resolve(progress).transform(pipeline, facts)
         return pipeline
 
     def surgery(self, model: nn.Module, facts: DatasetInfo) -> nn.Module:
-        """The model, changed in place; from now on the plan acts on this model."""
-        bound = {r.name: r.surgery(model, facts) for r in self._using("surgery")}
+        """The model, changed in place. The plan belongs to this model from now on."""
+        bound = {r.name: r.surgery(model, facts) for r in self._by_hook["surgery"]}
         self._arrange([bound.get(r.name) or r for r in self.regularizers])
         return model
 
@@ -76,155 +73,182 @@ class Plan:
         """The trainable parameters, each in exactly one group."""
         members = named_parameters(model)
         groups = [ParamGroup(members)]
-        for r in self._using("param_groups"):
+        for r in self._by_hook["param_groups"]:
             groups = r.resolve(progress).param_groups(groups)
-        placed = sorted(m.name for g in groups for m in g.members)
-        if placed != sorted(m.name for m in members):
-            raise AssertionError("a regularizer lost or doubled a parameter while regrouping")
+        names = sorted(m.name for g in groups for m in g.members)
+        if names != sorted(m.name for m in members):
+            raise AssertionError("a regularizer lost or doubled a parameter in param_groups")
         return groups
 
     @functools.cached_property
     def groups_change(self) -> bool:
-        """Whether the parameter groups change while the run goes on."""
-        return self._ramped("param_groups")
+        """Whether the parameter groups change during the run."""
+        return self._has_ramp("param_groups")
 
     def wrap_optimizer(
-        self, optimizer: torch.optim.Optimizer, model: nn.Module, now: Callable[[], StepContext]
+        self, optimizer: torch.optim.Optimizer, model: nn.Module, step_context: Callable[[], StepContext]
     ) -> torch.optim.Optimizer:
-        """The optimizer with all that acts on its step; what comes first in the order is innermost."""
-        for r in self._using("wrap_optimizer"):
+        """The optimizer with all techniques that act on its step; the first in the order is the innermost."""
+        for r in self._by_hook["wrap_optimizer"]:
 
-            def present(r: Regularizer = r) -> tuple[Regularizer, StepContext]:
-                moment = now()
-                return r.resolve(moment.progress), moment
+            def resolve_step(r: Regularizer = r) -> tuple[Regularizer, StepContext]:
+                context = step_context()
+                return r.resolve(context.progress), context
 
-            optimizer = r.wrap_optimizer(optimizer, model, present)
+            optimizer = r.wrap_optimizer(optimizer, model, resolve_step)
         return optimizer
 
     # ---- in a training step
 
-    def mix(self, images: Tensor, targets: Tensor, now: StepContext) -> tuple[Tensor, Tensor]:
+    def mix(self, images: Tensor, targets: Tensor, context: StepContext) -> tuple[Tensor, Tensor]:
         """A training batch (B, C, H, W) and its targets (B, K), mixed."""
-        for turn in self._mixing:
-            r = turn[now.rng(turn[0].one_of).integers(len(turn))] if len(turn) > 1 else turn[0]
-            images, targets = r.resolve(now.progress).mix(images, targets, now.rng(r.name))
+        for group in self._mix_groups:
+            r = group[context.rng(group[0].one_of).integers(len(group))] if len(group) > 1 else group[0]
+            images, targets = r.resolve(context.progress).mix(images, targets, context.rng(r.name))
         return images, targets
 
     def loss(
-        self, model: nn.Module, images: Tensor, targets: Tensor, logits: Tensor, now: StepContext
+        self, model: nn.Module, images: Tensor, targets: Tensor, logits: Tensor, context: StepContext
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a forward pass, and its parts by name: that of the data (the first view), and every penalty.
+        """The loss () of a forward pass, and its parts () by name: the data loss (of the first view), and every penalty.
 
         Images (V·B, C, H, W), targets (B, K), logits (V·B, K).
         """
         criterion: Callable[[Tensor, Tensor], Tensor] = soft_cross_entropy
-        for r in self._using("criterion"):
-            criterion = r.resolve(now.progress).criterion
+        for r in self._by_hook["criterion"]:
+            criterion = r.resolve(context.progress).criterion
         parts = {"data": criterion(logits[: len(targets)].float(), targets).mean()}
-        step = LossInputs(model, images, targets, logits, criterion)
-        for r in self._using("penalty"):
-            parts[r.name] = r.resolve(now.progress).penalty(step)
+        inputs = LossInputs(model, images, targets, logits, criterion)
+        for r in self._by_hook["penalty"]:
+            parts[r.name] = r.resolve(context.progress).penalty(inputs)
         return torch.stack(list(parts.values())).sum() if len(parts) > 1 else parts["data"], parts
 
     def callbacks(self, goal: Goal) -> "list[Callback]":
-        """Lightning callbacks that act on the run."""
-        return [c for r in self._using("callbacks") for c in r.callbacks(goal)]
+        """The Lightning callbacks of all techniques."""
+        return [c for r in self._by_hook["callbacks"] for c in r.callbacks(goal)]
 
-    # ---- behind training
+    # ---- after training
 
     def infer(self, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-        """The final answers on normalised images (B, C, H, W): "logits" (B, K), and further quantities (B,) by name."""
-        for r in self._using("infer"):
+        """The final predictions on normalized images (B, C, H, W): "logits" (B, K), and other quantities (B,) by name."""
+        for r in self._by_hook["infer"]:
             return r.infer(model, images)
         return {"logits": model(images)}
 
     def calibrate(self, logits: Tensor, labels: Tensor) -> float:
-        """The temperature by which the final logits (n, K) are divided, from those of the validation images."""
-        for r in self._using("calibrate"):
+        """The temperature T > 0 that divides the final logits, from validation logits (n, K) and labels (n,); 1 by default."""
+        for r in self._by_hook["calibrate"]:
             return r.calibrate(logits, labels)
         return 1.0
 
     @property
     def calibrates(self) -> bool:
-        """Whether a temperature is fitted."""
-        return bool(self._using("calibrate"))
+        """Whether a technique fits a temperature."""
+        return bool(self._by_hook["calibrate"])
 
-    # ---- for people
+    # ---- to be printed
 
     def as_rows(self) -> list[dict[str, str]]:
-        """The plan as a table: one row per technique and hook, in flow order."""
+        """The plan as a table: one row per technique and hook, in the order of `HOOKS`."""
         rows: list[dict[str, str]] = []
         for hook in HOOKS:
-            for r in self._using(hook):
+            for r in self._by_hook[hook]:
                 strength = ", ".join(f"{k}={_short(v)}" for k, v in r.model_dump().items())
-                takes_turns = hook == "mix" and any(len(t) > 1 and r in t for t in self._mixing)
-                where = hook + (", one per batch" if takes_turns else "")
+                shares_batches = hook == "mix" and any(len(group) > 1 and r in group for group in self._mix_groups)
+                label = hook + (", one per batch" if shares_batches else "")
                 rows.append(
-                    {"order": str(len(rows) + 1), "technique": r.name, "hook": where, "strength": strength, "source": r.reference}
+                    {"order": str(len(rows) + 1), "technique": r.name, "hook": label, "strength": strength, "source": r.reference}
                 )
         return rows
 
 
-def find_providers(need: str) -> list[str]:
-    """The techniques that a word of `needs` means: the one of that name, or all with that role."""
-    known = registry.list_plugins("regularizer")
-    return [need] if need in known else [n for n in known if need in registry.get_plugin("regularizer", n).tags]
+def find_providers(requirement: str) -> list[str]:
+    """The techniques that meet a key of `requires`: the one of that name, or all with that tag."""
+    names = registry.list_plugins("regularizer")
+    if requirement in names:
+        return [requirement]
+    return [n for n in names if requirement in registry.get_plugin("regularizer", n).tags]
 
 
 EXCLUSIVE = ("criterion", "infer", "calibrate")
-"""hooks that one technique at most may use"""
+"""hooks that at most one technique may use"""
+Conflict = tuple[frozenset[str], Problem]
+"""the names that a problem is about, and the problem"""
 
 
 def find_conflicts(regularizers: Sequence[Regularizer], circumstances: Iterable[str] = ()) -> list[Problem]:
-    """What must not run together, not alone, or not under these circumstances (of the trainer), each with the reason."""
-    problems: dict[frozenset[str], Problem] = {}
-
-    def add(name: str, other: str, what: str, hint: str) -> None:
-        problems.setdefault(frozenset((name, other)), Problem(f"regularizer.{name}", what, hint))
-
-    def pair(name: str, other: str, reason: str) -> None:
-        add(name, other, f"cannot run beside {other}: {reason}", f"~regularizer.{name} or ~regularizer.{other}")
-
-    present = {word for r in regularizers for word in (r.name, *r.tags)}
-    for hook in EXCLUSIVE:
-        for first, second in itertools.pairwise(r.name for r in regularizers if hook in used_hooks(r)):
-            pair(second, first, f"both say what the run's {hook} is")
+    """What must not run together, alone, or under these circumstances of the trainer, with the reasons; each pair once."""
+    conflicts = [*_exclusive_hooks(regularizers)]
+    circumstances = list(circumstances)
     for r in regularizers:
-        for name, reason in r.requires.items():
-            if name not in present:
-                add(r.name, name, reason, " or ".join(f"+regularizer={n}" for n in find_providers(name)))
-        for other in (o for o in regularizers if o is not r):
-            for word in sorted({other.name, *other.tags} & set(r.incompatible)):
-                pair(r.name, other.name, r.incompatible[word])
-        for word in circumstances:
-            if word in r.incompatible:
-                add(r.name, word, f"cannot run under {word}: {r.incompatible[word]}", f"~regularizer.{r.name}")
+        conflicts += [*_missing(r, regularizers), *_pairs(r, regularizers), *_circumstances(r, circumstances)]
+    problems: dict[frozenset[str], Problem] = {}
+    for names, problem in conflicts:
+        problems.setdefault(names, problem)
     return list(problems.values())
 
 
+def _exclusive_hooks(regularizers: Sequence[Regularizer]) -> Iterator[Conflict]:
+    """Techniques that share a hook that only one may use."""
+    for hook in EXCLUSIVE:
+        users = [r.name for r in regularizers if hook in used_hooks(r)]
+        for first, second in itertools.pairwise(users):
+            yield _pair(second, first, f"both define the {hook} of the run")
+
+
+def _missing(r: Regularizer, regularizers: Sequence[Regularizer]) -> Iterator[Conflict]:
+    """Techniques and tags that `r` requires and that are not there."""
+    names = {word for other in regularizers for word in (other.name, *other.tags)}
+    for requirement, reason in r.requires.items():
+        if requirement not in names:
+            hint = " or ".join(f"+regularizer={n}" for n in find_providers(requirement))
+            yield frozenset((r.name, requirement)), Problem(f"regularizer.{r.name}", reason, hint)
+
+
+def _pairs(r: Regularizer, regularizers: Sequence[Regularizer]) -> Iterator[Conflict]:
+    """Techniques with which `r` is incompatible, by their names or tags."""
+    for other in regularizers:
+        if other is not r:
+            for word in sorted({other.name, *other.tags} & set(r.incompatible)):
+                yield _pair(r.name, other.name, r.incompatible[word])
+
+
+def _circumstances(r: Regularizer, circumstances: Sequence[str]) -> Iterator[Conflict]:
+    """Circumstances of the trainer with which `r` is incompatible."""
+    for word in circumstances:
+        if word in r.incompatible:
+            what = f"cannot run under {word}: {r.incompatible[word]}"
+            yield frozenset((r.name, word)), Problem(f"regularizer.{r.name}", what, f"~regularizer.{r.name}")
+
+
+def _pair(name: str, other: str, reason: str) -> Conflict:
+    what, hint = f"cannot run beside {other}: {reason}", f"~regularizer.{name} or ~regularizer.{other}"
+    return frozenset((name, other)), Problem(f"regularizer.{name}", what, hint)
+
+
 def named_parameters(model: nn.Module) -> tuple[NamedParameter, ...]:
-    """The trainable parameters with their owners and the number of their layer; shared ones once."""
-    found: dict[int, NamedParameter] = {}
+    """The trainable parameters with their owners and the numbers of their layers; each shared parameter once."""
+    parameters: dict[int, NamedParameter] = {}  # by id
     blocks, layer = block_numbers(model), 0
     for prefix, owner in model.named_modules():
-        inside = next((n for block, n in blocks.items() if prefix == block or prefix.startswith(f"{block}.")), None)
+        block_number = next((n for block, n in blocks.items() if prefix == block or prefix.startswith(f"{block}.")), None)
         for name, parameter in owner.named_parameters(recurse=False):
-            layer = inside or (layer if layer < len(blocks) else len(blocks) + 1)
-            if parameter.requires_grad and id(parameter) not in found:
-                found[id(parameter)] = NamedParameter(f"{prefix}.{name}".lstrip("."), parameter, owner, layer)
-    return tuple(found.values())
+            layer = block_number or (layer if layer < len(blocks) else len(blocks) + 1)
+            if parameter.requires_grad and id(parameter) not in parameters:
+                parameters[id(parameter)] = NamedParameter(f"{prefix}.{name}".lstrip("."), parameter, owner, layer)
+    return tuple(parameters.values())
 
 
-def _group_exclusive(regularizers: list[Regularizer]) -> list[list[Regularizer]]:
-    """Techniques that take turns stand together, in the place of the first of them."""
-    turns: list[list[Regularizer]] = []
+def _mix_groups(regularizers: list[Regularizer]) -> list[list[Regularizer]]:
+    """Techniques with the same `one_of` as one group, at the position of the first of them; all others alone."""
+    groups: list[list[Regularizer]] = []
     for r in regularizers:
-        group = next((t for t in turns if r.one_of and t[0].one_of == r.one_of), None)
+        group = next((g for g in groups if r.one_of and g[0].one_of == r.one_of), None)
         if group is None:
-            turns.append([r])
+            groups.append([r])
         else:
             group.append(r)
-    return turns
+    return groups
 
 
 def _short(value: Any) -> str:

@@ -1,6 +1,6 @@
-"""Some optimizers want the gradient of one step more than once. What is computed again must leave no trace.
+"""Some techniques run the model more than once per step (SAM, R-Drop). The repeated passes must not change the statistics.
 
-Within `replay`, BatchNorm leaves its running statistics alone, and the task counts neither images nor losses.
+In `frozen_bn_stats`, BatchNorm does not update its running statistics, and the training module counts no images and no losses.
 """
 
 from collections.abc import Iterator
@@ -13,17 +13,17 @@ _REPLAYING: ContextVar[bool] = ContextVar("replaying", default=False)
 
 
 def is_replay() -> bool:
-    """Whether this step is being computed again."""
+    """Whether the current forward pass is a repeated one."""
     return _REPLAYING.get()
 
 
 @contextmanager
 def frozen_bn_stats(model: nn.Module) -> Iterator[None]:
-    """Within: forward passes of `model` are repetitions."""
+    """Context for repeated forward passes of `model`: BatchNorm uses the statistics of the batch and keeps its running ones."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     token = _REPLAYING.set(True)
     for norm in norms:
-        norm.track_running_stats = False  # it then uses the batch's statistics and keeps its running ones
+        norm.track_running_stats = False  # BatchNorm then uses the batch and does not write
     try:
         yield
     finally:

@@ -1,1 +1,1 @@
-"""Where claims are tried, judged and written down."""
+"""Runs the trials of claims, and reports the verdicts."""

@@ -1,4 +1,4 @@
-"""`regulo claims`: try the claims, tell the verdicts, write them down. A finished trial is not repeated."""
+"""`regulo claims`: run the trials of claims, print the verdicts, write the page. A finished trial is not repeated."""
 
 import contextlib
 import functools
@@ -16,59 +16,60 @@ from regulo.core.registry import classes_in, list_modules
 ROOT = Path("runs") / "claims"
 
 
-def discover() -> dict[str, Claim]:
+def discover_claims() -> dict[str, Claim]:
     """All claims by name, in the order of their numbers."""
     package = "regulo.analysis.claims"
-    found = [claim() for name in list_modules(package) for claim in classes_in(f"{package}.{name}", Claim)]
-    return {claim.name: claim for claim in sorted(found, key=lambda c: c.number)}
+    claims = [claim() for name in list_modules(package) for claim in classes_in(f"{package}.{name}", Claim)]
+    return {claim.name: claim for claim in sorted(claims, key=lambda c: c.number)}
 
 
 def claims(names: Sequence[str], quick: bool, docs: bool) -> int:
-    """Try the named claims, or all. Returns the exit code.
+    """Test the named claims, or all. Returns the exit code: 1 if a trial could not be measured.
 
-    The page is written beside the measurements; `docs` writes it to docs/claims.md, for the repository.
+    The page is written next to the measurements; `docs`: to docs/claims.md, for the repository. Raises InputError for an unknown
+    name, or if another process tests claims.
     """
-    known = discover()
+    all_claims = discover_claims()
     for name in names:
-        if name not in known:
-            raise InputError(Problem("claim", f"there is no claim {name!r}", nearest(name, known)))
-    chosen = [known[name] for name in names] or list(known.values())
+        if name not in all_claims:
+            raise InputError(Problem("claim", f"there is no claim {name!r}", nearest(name, all_claims)))
+    selection = [all_claims[name] for name in names] or list(all_claims.values())
 
     from regulo.analysis.claims.lab import report, summary
     from regulo.core import console
 
     root = ROOT / "quick" if quick else ROOT
-    with alone(root):
-        broken = list(attempt(chosen, quick, root))
-        complete = {c.name: trials for c in known.values() if (trials := finished(c, quick, root)) is not None}
-        findings = {name: known[name].judge(trials) for name, trials in complete.items()}
-        for claim in (c for c in chosen if c.name in findings):
-            summary.finding(f"{claim.number}. {claim.statement}", findings[claim.name], quick)
+    with lock_folder(root):
+        errors = list(run_trials(selection, quick, root))
+        complete = {c.name: trials for c in all_claims.values() if (trials := read_all_trials(c, quick, root)) is not None}
+        results = {name: all_claims[name].judge(trials) for name, trials in complete.items()}
+        for claim in (c for c in selection if c.name in results):
+            summary.print_result(f"{claim.number}. {claim.statement}", results[claim.name], quick)
         page, figures = (Path("docs/claims.md"), "figures/claims") if docs else (root / "claims.md", "figures")
-        report.write_page(page, figures, known, complete, findings, quick)
+        report.write_page(page, figures, all_claims, complete, results, quick)
     console.CONSOLE.print(f"written: {page}", soft_wrap=True)
-    for line in broken:
+    for line in errors:
         print(f"regulo: not measured: {line}", file=sys.stderr)
-    return 1 if broken else 0
+    return 1 if errors else 0
 
 
-def attempt(chosen: Sequence[Claim], quick: bool, root: Path) -> Iterator[str]:
-    """Measure all trials of these claims behind a progress bar; yields a line for each that broke, and goes on."""
+def run_trials(claims: Sequence[Claim], quick: bool, root: Path) -> Iterator[str]:
+    """Measure all missing trials of these claims, with a progress bar. Yields a line for each that breaks."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    planned = {f"{claim.name}/{trial.name}": (claim, trial) for claim in chosen for trial in claim.trials(quick)}
-    wanted = {
-        name: functools.partial(done, claim, trial, root.absolute())
-        for name, (claim, trial) in planned.items()
-        if recorded(claim, trial, root) is None
+    trials = {f"{claim.name}/{trial.name}": (claim, trial) for claim in claims for trial in claim.trials(quick)}
+    jobs = {
+        name: functools.partial(measure_trial, claim, trial, root.absolute())
+        for name, (claim, trial) in trials.items()
+        if read_record(claim, trial, root) is None
     }
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("", total=len(planned), completed=len(planned) - len(wanted))
-        for event in local.run_jobs(wanted, local.machine_slots(), root / "logs"):
+        bar = progress.add_task("", total=len(trials), completed=len(trials) - len(jobs))
+        for event in local.run_jobs(jobs, local.machine_slots(), root / "logs"):
             if event.seconds is None:
-                progress.update(bar, description=f"{planned[event.name][0].number:2d} {event.name}"[:60].ljust(60))
+                progress.update(bar, description=f"{trials[event.name][0].number:2d} {event.name}"[:60].ljust(60))
             else:
                 progress.advance(bar)
             if event.error:
@@ -76,49 +77,49 @@ def attempt(chosen: Sequence[Claim], quick: bool, root: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def alone(root: Path) -> Iterator[None]:
-    """Within: no other process tries claims in this folder."""
+def lock_folder(root: Path) -> Iterator[None]:
+    """Lock the folder for the block. Raises InputError if another process tests claims in it."""
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(file_lock(root / ".lock", wait=False))
         except BlockingIOError as error:
-            raise InputError(Problem("regulo claims", f"another process is trying claims in {root}")) from error
+            raise InputError(Problem("regulo claims", f"another process is testing claims in {root}")) from error
         yield
 
 
-def key(claim: Claim, trial: ClaimTrial) -> object:
-    """What a measurement depends on: the trial's settings and the constants of the claim's module."""
+def cache_key(claim: Claim, trial: ClaimTrial) -> object:
+    """What a measurement depends on: the settings of the trial and the constants of the claim's module."""
     module = sys.modules[type(claim).__module__]
     constants = {name: value for name, value in vars(module).items() if name.isupper() and name != "TYPE_CHECKING"}
     return json.loads(json.dumps({"settings": trial.settings, "constants": constants}, default=str))
 
 
-def done(claim: Claim, trial: ClaimTrial, root: Path) -> ClaimTrial:
-    """The trial with its numbers: those on disk if they are of this trial, else measured now."""
-    known = recorded(claim, trial, root)
-    if known is None:
-        file = record(claim, trial, root)
+def measure_trial(claim: Claim, trial: ClaimTrial, root: Path) -> ClaimTrial:
+    """The trial with its numbers, from its file, or else measured now."""
+    record = read_record(claim, trial, root)
+    if record is None:
+        file = record_file(claim, trial, root)
         file.parent.mkdir(parents=True, exist_ok=True)
         numbers = claim.measure(trial, root.absolute())
-        atomic_write(file, json.dumps({"key": key(claim, trial), "measured": numbers}, indent=1) + "\n")
-        known = recorded(claim, trial, root)
-    assert known is not None
-    return known
+        atomic_write(file, json.dumps({"key": cache_key(claim, trial), "measured": numbers}, indent=1) + "\n")
+        record = read_record(claim, trial, root)
+    assert record is not None
+    return record
 
 
-def record(claim: Claim, trial: ClaimTrial, root: Path) -> Path:
-    """Where a trial's numbers are kept."""
+def record_file(claim: Claim, trial: ClaimTrial, root: Path) -> Path:
+    """The file of a trial's numbers."""
     return root / claim.name / f"{trial.name}.json"
 
 
-def recorded(claim: Claim, trial: ClaimTrial, root: Path) -> ClaimTrial | None:
-    """The trial with its numbers, if they are on disk."""
-    file = record(claim, trial, root)
-    kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return ClaimTrial(trial.name, trial.settings, kept["measured"]) if kept.get("key") == key(claim, trial) else None
+def read_record(claim: Claim, trial: ClaimTrial, root: Path) -> ClaimTrial | None:
+    """The trial with its numbers, or None if its file is missing or belongs to other settings."""
+    file = record_file(claim, trial, root)
+    record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return ClaimTrial(trial.name, trial.settings, record["measured"]) if record.get("key") == cache_key(claim, trial) else None
 
 
-def finished(claim: Claim, quick: bool, root: Path) -> list[ClaimTrial] | None:
-    """All trials of a claim, if all have been measured."""
-    trials = [recorded(claim, trial, root) for trial in claim.trials(quick)]
+def read_all_trials(claim: Claim, quick: bool, root: Path) -> list[ClaimTrial] | None:
+    """All trials of a claim with their numbers, or None if one is missing."""
+    trials = [read_record(claim, trial, root) for trial in claim.trials(quick)]
     return None if None in trials else [t for t in trials if t is not None]

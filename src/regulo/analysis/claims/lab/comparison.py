@@ -1,4 +1,4 @@
-"""A claim that is tried by training under several conditions, with the same seeds."""
+"""Claims that are tested by training under several conditions with the same seeds."""
 
 import math
 import statistics
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from regulo.analysis.anova import residual_variance
-from regulo.analysis.claims.base import Claim, ClaimRow, ClaimTrial, Numbers, Verdict, by
+from regulo.analysis.claims.base import Claim, ClaimRow, ClaimTrial, ClaimVerdict, Numbers, group_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KEPT = (
+RUN_NUMBERS = (
     "status",
     "epochs",
     "best_epoch",
@@ -35,15 +35,15 @@ CHANCE = dict.fromkeys(("train_clean/acc", "val/acc", "test/acc"), 1 / CLASSES) 
     "test/ece": 0.0,
     "gap/acc": 0.0,
 }
-"""what a run that diverged is worth"""
+"""the numbers of a run that diverged: those of guessing"""
 
 
 class Comparison(Claim):
     """Runs of `regulo train` under named conditions."""
 
     seeds: ClassVar[int] = 3
-    shown: ClassVar[tuple[str, str]] = ("test/acc", "test accuracy (%)")
-    """the number that is drawn, and its name"""
+    plot_metric: ClassVar[tuple[str, str]] = ("test/acc", "test accuracy (%)")
+    """the number that `draw` shows, and its label"""
 
     @abstractmethod
     def conditions(self, quick: bool) -> dict[str, list[str]]:
@@ -51,20 +51,20 @@ class Comparison(Claim):
 
     def trials(self, quick: bool) -> list[ClaimTrial]:
         settings = {label: {"overrides": overrides} for label, overrides in self.conditions(quick).items()}
-        return per_seed(settings, 1 if quick else self.seeds)
+        return trials_per_seed(settings, 1 if quick else self.seeds)
 
     def measure(self, trial: ClaimTrial, folder: Path) -> Numbers:
         from regulo.analysis.claims.lab.experiments import train
 
-        return kept(train([*trial["overrides"], f"seed={trial['seed']}"], folder))
+        return run_numbers(train([*trial["overrides"], f"seed={trial['seed']}"], folder))
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
-        key, label = self.shown
-        dots(trials, key, label, figure)
+        key, label = self.plot_metric
+        plot_dots(trials, key, label, figure)
 
 
-def per_seed(conditions: Mapping[str, Numbers], seeds: int) -> list[ClaimTrial]:
-    """A trial for each seed under each condition, from the settings of each condition by its label."""
+def trials_per_seed(conditions: Mapping[str, Numbers], seeds: int) -> list[ClaimTrial]:
+    """A trial for each condition and seed. `conditions`: the settings by label."""
     return [
         ClaimTrial(f"{label}-{seed}".replace(" ", "_").replace("/", "_"), {"condition": label, "seed": seed, **settings})
         for label, settings in conditions.items()
@@ -72,20 +72,20 @@ def per_seed(conditions: Mapping[str, Numbers], seeds: int) -> list[ClaimTrial]:
     ]
 
 
-def kept(result: Numbers) -> Numbers:
-    """The numbers of a run; those of chance if it diverged."""
+def run_numbers(result: Numbers) -> Numbers:
+    """The numbers of a run; those of guessing if it diverged."""
     if result["status"] == "done":
-        return {key: result[key] for key in KEPT}
+        return {key: result[key] for key in RUN_NUMBERS}
     return {"status": result["status"], **CHANCE}
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """The difference of two conditions, seed by seed, and how large it must be to be told from noise."""
+    """The difference of two conditions per seed, and the bound above which its mean is significant."""
 
     differences: tuple[float, ...]
     bound: float
-    """half-width: with a mean beyond ± this, the sign is wrong in at most 1 of 20 cases (one-sided, per comparison)"""
+    """if the mean is beyond ± this, its sign is wrong in at most 1 of 20 cases (one-sided, per comparison)"""
 
     @property
     def mean(self) -> float:
@@ -94,17 +94,17 @@ class Contrast:
 
     @property
     def above(self) -> bool:
-        """Whether the first condition is clearly above the second."""
+        """Whether the first condition is significantly above the second."""
         return self.mean > self.bound
 
     @property
     def below(self) -> bool:
-        """Whether it is clearly below."""
+        """Whether the first condition is significantly below the second."""
         return self.mean < -self.bound
 
     @property
-    def verdict(self) -> Verdict:
-        """On the claim that the first condition is above the second."""
+    def verdict(self) -> ClaimVerdict:
+        """The verdict on the claim that the first condition is above the second."""
         return "holds" if self.above else "fails" if self.below else "undecided"
 
     def __str__(self) -> str:
@@ -112,27 +112,28 @@ class Contrast:
         return f"{self.mean:+.2f}" + (f" (± {self.bound:.2f})" if self.bound else "")
 
 
-def contrast(trials: Sequence[ClaimTrial], key: str, one: str, other: str, factor: float = 100, tests: int = 1) -> Contrast:
-    """`one` − `other`, with the noise of *all* conditions: what is left of a number without the means of condition and seed.
+def contrast(trials: Sequence[ClaimTrial], key: str, first: str, second: str, factor: float = 100, tests: int = 1) -> Contrast:
+    """`first` − `second` in a number times `factor`.
 
-    Of `tests` comparisons that are made together, each gets a share of the error (Bonferroni). With one seed there is no noise to
-    be seen, and any difference counts.
+    The noise is estimated from *all* conditions: what remains of the number without the means of conditions and seeds. `tests`
+    comparisons that are made together share the error of .05 (Bonferroni). With one seed the noise is unknown, the bound is 0,
+    and any difference is significant.
     """
     from scipy.stats import t as student
 
-    of = {(t["condition"], t["seed"]): factor * t[key] for t in trials}
-    conditions, seeds = list(dict.fromkeys(c for c, _ in of)), list(dict.fromkeys(s for _, s in of))
-    differences = tuple(of[one, s] - of[other, s] for s in seeds)
+    numbers = {(t["condition"], t["seed"]): factor * t[key] for t in trials}
+    conditions, seeds = list(dict.fromkeys(c for c, _ in numbers)), list(dict.fromkeys(s for _, s in numbers))
+    differences = tuple(numbers[first, s] - numbers[second, s] for s in seeds)
     if len(seeds) < 2:
         return Contrast(differences, 0.0)
-    variance, freedom = residual_variance(np.array([[of[c, s] for s in seeds] for c in conditions]))
-    t = float(student.ppf(1 - 0.05 / tests, freedom))
+    variance, dof = residual_variance(np.array([[numbers[c, s] for s in seeds] for c in conditions]))
+    t = float(student.ppf(1 - 0.05 / tests, dof))
     return Contrast(differences, t * math.sqrt(variance * 2 / len(seeds)))
 
 
 def values(trials: Sequence[ClaimTrial], key: str, factor: float = 100) -> dict[str, list[float]]:
     """A number under each condition, one value per seed."""
-    return {label: [factor * t[key] for t in some] for label, some in by(trials, "condition").items()}
+    return {label: [factor * t[key] for t in group] for label, group in group_by(trials, "condition").items()}
 
 
 def means(trials: Sequence[ClaimTrial], key: str, factor: float = 100) -> dict[str, float]:
@@ -140,24 +141,30 @@ def means(trials: Sequence[ClaimTrial], key: str, factor: float = 100) -> dict[s
     return {label: statistics.fmean(v) for label, v in values(trials, key, factor).items()}
 
 
-def rows(trials: Sequence[ClaimTrial], key: str, name: str = "", factor: float = 100, form: str = ".2f") -> list[ClaimRow]:
-    """A row for each condition."""
-    return [ClaimRow(f"{label}{name}", v, form) for label, v in values(trials, key, factor).items()]
+def best_on_validation(trials: Sequence[ClaimTrial], prefix: str = "", exclude: Sequence[str] = ()) -> str:
+    """The condition with the highest mean validation accuracy, of those whose label begins with `prefix`."""
+    accuracy = means(trials, "val/acc")
+    return max((c for c in accuracy if c.startswith(prefix) and c not in exclude), key=lambda c: accuracy[c])
 
 
-def diverged(trials: Sequence[ClaimTrial]) -> str:
-    """A remark on runs that diverged, which count as chance."""
-    some = [t.name for t in trials if t.measured.get("status") == "failed"]
-    return f"; diverged, and counted as chance: {', '.join(some)}" if some else ""
+def rows(trials: Sequence[ClaimTrial], key: str, name: str = "", factor: float = 100, fmt: str = ".2f") -> list[ClaimRow]:
+    """A table row for each condition."""
+    return [ClaimRow(f"{label}{name}", v, fmt) for label, v in values(trials, key, factor).items()]
 
 
-def dots(trials: Sequence[ClaimTrial], key: str, label: str, figure: "Figure", factor: float = 100) -> None:
-    """One line per condition: a dot for each seed, a bar at the mean."""
+def divergence_note(trials: Sequence[ClaimTrial]) -> str:
+    """A remark that names the runs that diverged; empty if none did."""
+    names = [t.name for t in trials if t.numbers.get("status") == "failed"]
+    return f"; diverged, and counted as chance: {', '.join(names)}" if names else ""
+
+
+def plot_dots(trials: Sequence[ClaimTrial], key: str, label: str, figure: "Figure", factor: float = 100) -> None:
+    """Draw one line per condition, with a dot for each seed and a bar at the mean."""
     axis: Any = figure.subplots()
     groups = values(trials, key, factor)
-    for place, (_, some) in enumerate(groups.items()):
-        axis.plot(some, [place] * len(some), "o", color="tab:blue", alpha=0.6)
-        axis.plot([statistics.fmean(some)] * 2, [place - 0.3, place + 0.3], color="tab:red", linewidth=2)
+    for y, group in enumerate(groups.values()):
+        axis.plot(group, [y] * len(group), "o", color="tab:blue", alpha=0.6)
+        axis.plot([statistics.fmean(group)] * 2, [y - 0.3, y + 0.3], color="tab:red", linewidth=2)
     axis.set(yticks=range(len(groups)), yticklabels=list(groups), xlabel=f"{label}; dots: seeds, bars: means")
     axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)

@@ -1,4 +1,4 @@
-"""What trials are made of: the real command in this process, and small plain loops where the command would be too slow."""
+"""How trials train: by the real `regulo train` in this process, or by small loops where that would be too slow."""
 
 import contextlib
 import hashlib
@@ -25,86 +25,87 @@ from regulo.data.base import Splits
 from regulo.optim.base import SCHEDULES
 
 
-def short(quick: bool, *overrides: str) -> list[str]:
-    """Overrides of a small network and a short run, in which the differences that are asked for already show."""
+def short_run(quick: bool, *overrides: str) -> list[str]:
+    """Overrides for a small network and a short run, in which the differences in question already show."""
     return ["model.width=16", f"trainer.max_epochs={8 if quick else 12}", *overrides]
 
 
 def train(overrides: Sequence[str], root: Path) -> dict[str, Any]:
-    """The result.json of `regulo train` with these overrides, from a folder below `root` if it has been run before.
+    """The result.json of `regulo train` with these overrides, and the run's folder as "folder".
 
-    Trials that ask for the same run share it, also if they are tried at the same time. A run that diverged is a result, too, and
-    has the status "failed".
+    Runs are kept in `root`: trials with the same configuration share one run, also if they start at the same time. A run that
+    diverged is a result, too, with the status "failed".
     """
-    fixed = [*overrides, *pinned_overrides(compose.load_config(overrides), root)]
-    whole = json.dumps(compose.load_config(fixed).as_dict(), sort_keys=True)
-    folder = root / "runs" / hashlib.sha256(whole.encode()).hexdigest()[:16]
+    args = [*overrides, *pinned_overrides(compose.load_config(overrides), root)]
+    config = json.dumps(compose.load_config(args).as_dict(), sort_keys=True)
+    folder = root / "runs" / hashlib.sha256(config.encode()).hexdigest()[:16]
     with file_lock(folder.with_suffix(".lock")):
-        if finished(folder).get("status") not in ("done", "failed"):
+        if read_result(folder).get("status") not in ("done", "failed"):
             shutil.rmtree(folder, ignore_errors=True)
-            _train([*fixed, f"run_dir={folder}", "logger=csv", "callbacks=none"])
-    return finished(folder) | {"folder": str(folder)}
+            run_train_command([*args, f"run_dir={folder}", "logger=csv", "callbacks=none"])
+    return read_result(folder) | {"folder": str(folder)}
 
 
-def finished(folder: Path) -> dict[str, Any]:
-    """The result of the run in a folder, if there is one."""
+def read_result(folder: Path) -> dict[str, Any]:
+    """The result.json of the run in a folder; empty if there is none."""
     file = folder / "result.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
-def _train(overrides: Sequence[str]) -> None:
+def run_train_command(overrides: Sequence[str]) -> None:
+    """Run `regulo train` without output. A run that fails leaves its status in result.json."""
     from regulo.core import console
     from regulo.training.train import train as command
 
     ignore_harmless_warnings()
     console.CONSOLE.quiet = True
     try:
-        with no_warnings():
+        with ignore_warnings():
             command(overrides)
     except RunError:
-        pass  # it diverged
+        pass  # result.json says why: the run diverged
     finally:
         console.CONSOLE.quiet = False
 
 
 @contextlib.contextmanager
-def no_warnings() -> Iterator[None]:
-    """Within: torch does not warn of what a diverging network does."""
+def ignore_warnings() -> Iterator[None]:
+    """Suppress warnings in the block: torch gives many for a diverging network."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 @cache
-def images(data: str = "fashion_mnist_mini") -> tuple[Splits, DatasetInfo]:
-    """The splits of a data set as it is configured."""
+def load_splits(data: str = "fashion_mnist_mini") -> tuple[Splits, DatasetInfo]:
+    """The splits of a data set at its default configuration, and its info."""
     splits = compose.load_config([f"data={data}"]).data.splits()
     return splits, splits.facts
 
 
 @cache
-def tensors(split: str) -> tuple[Tensor, Tensor]:
-    """Normalised images (n, C, H, W) float and labels (n,) of "train", "val" or "test" of the shipped data."""
-    splits, facts = images()
+def load_tensors(split: str) -> tuple[Tensor, Tensor]:
+    """Normalized images (N, C, H, W) float32 and labels (N,) of "train", "val" or "test" of the shipped data."""
+    splits, facts = load_splits()
     part = getattr(splits, split)
     pixels = torch.tensor(part.images[:]).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (facts.mean, facts.std))
     return (pixels - mean) / std, torch.tensor(part.labels)
 
 
-def network(seed: int, *overrides: str) -> nn.Module:
-    """A model for the shipped data, with the plan's surgery done."""
+def build_network(seed: int, *overrides: str) -> nn.Module:
+    """A model for the shipped data, after the plan's surgery, with weights from this seed."""
     from regulo.regularizers.components.plan import Plan
 
     config = compose.load_config(list(overrides))
     torch.manual_seed(seed)
-    facts = images()[1]
+    facts = load_splits()[1]
     return Plan(config.regularizer.values()).surgery(config.model.build(facts), facts)
 
 
 @torch.no_grad()
-def he(model: nn.Module) -> nn.Module:
-    """He initialisation (arXiv:1502.01852) of a residual network without norms: each block begins as its shortcut."""
+def init_he(model: nn.Module) -> nn.Module:
+    """Apply He initialization (arXiv:1502.01852) to a residual network without norms; each block starts as its shortcut."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -116,20 +117,23 @@ def he(model: nn.Module) -> nn.Module:
 def fit(
     model: nn.Module, steps: int, lr: float, batch_size: int, seed: int, count: int = 5000, one_cycle: bool = False
 ) -> list[float]:
-    """Train by SGD with momentum on the first `count` training images; the loss of each step, up to the first not finite."""
-    x, y = (t[:count] for t in tensors("train"))
-    g = torch.Generator().manual_seed(seed)
+    """Train by SGD with momentum .9 on the first `count` training images.
+
+    Returns the loss of each step, up to the first that is not finite.
+    """
+    x, y = (t[:count] for t in load_tensors("train"))
+    generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
     rates = SCHEDULES["one_cycle" if one_cycle else "constant"](steps, 0.2 if one_cycle else 0.0)
     model.train()
     losses: list[float] = []
-    order = torch.randperm(len(x), generator=g)
+    order = torch.randperm(len(x), generator=generator)
     for step in range(steps):
         start = step * batch_size % (len(x) - batch_size + 1)
         if start < batch_size:
-            order = torch.randperm(len(x), generator=g)
-        places = order[start : start + batch_size]
-        loss = F.cross_entropy(model(x[places]), y[places])
+            order = torch.randperm(len(x), generator=generator)
+        batch = order[start : start + batch_size]
+        loss = F.cross_entropy(model(x[batch]), y[batch])
         losses.append(loss.item())
         if not loss.isfinite():
             break
@@ -141,13 +145,13 @@ def fit(
 
 
 @torch.inference_mode()
-def evaluation(model: nn.Module, split: str = "test", count: int = 5000) -> EvalOutput:
-    """The answers of a model on the first `count` images of a split, in inference mode."""
-    x, y = (t[:count] for t in tensors(split))
+def run_inference(model: nn.Module, split: str = "test", count: int = 5000) -> EvalOutput:
+    """The logits of a model on the first `count` images of a split, in inference mode."""
+    x, y = (t[:count] for t in load_tensors(split))
     model.eval()
     return EvalOutput(torch.cat([model(part) for part in x.split(500)]), y)
 
 
 def accuracy(model: nn.Module, split: str = "test", count: int = 5000) -> float:
-    """The share of right answers of a model in inference mode."""
-    return evaluation(model, split, count).scores()["acc"]
+    """The accuracy of a model on the first `count` images of a split, in [0, 1]."""
+    return run_inference(model, split, count).scores()["acc"]

@@ -1,4 +1,4 @@
-"""The page of claims: statement, lesson, method, numbers, verdict, figure."""
+"""Writes the page of claims: statement, lesson, source, method, numbers, verdict and figure of each."""
 
 import datetime
 import platform
@@ -10,50 +10,49 @@ from regulo.core.figures import new_figure
 from regulo.core.files import atomic_write
 
 SPREAD = (
-    "n counts seeds (or cases), spread is their sample standard deviation. It is over seeds only: all runs share one training "
-    "and one test set, of 5,000 images each, so that an accuracy of 88% has a standard error of .46 points besides. A "
-    "difference is called clear if it exceeds the one-sided 95% point of Student's t for the noise that conditions and "
-    "seeds leave; that bound stands behind it in brackets. A claim of a difference that is clear in neither direction "
-    "is undecided."
+    "n is the number of seeds (or cases), spread is their sample standard deviation. It covers seeds only: all runs share one "
+    "training and one test set, of 5,000 images each, so that an accuracy of 88% has an additional standard error of .46 "
+    "points. A difference is significant if it exceeds the one-sided 95% point of Student's t for the noise that remains "
+    "without the means of conditions and seeds; that bound follows it in brackets. A claim of a difference that is "
+    "significant in neither direction is undecided."
 )
-QUICK = "**Quick: one seed and coarse grids. What is called a verdict here is an indication.**"
+QUICK = "**Quick: one seed and coarse grids. The verdicts here are indications.**"
 
 
 def write_page(
     page: Path,
     figures: str,
-    known: Mapping[str, Claim],
-    measured: Mapping[str, Sequence[ClaimTrial]],
-    findings: Mapping[str, ClaimResult],
+    claims: Mapping[str, Claim],
+    trials: Mapping[str, Sequence[ClaimTrial]],
+    results: Mapping[str, ClaimResult],
     quick: bool,
 ) -> None:
-    """A page with a section for every claim that has been measured, and its figure in the folder `figures` beside it."""
+    """Write a section and a figure for every claim in `results`. `figures`: a folder, relative to that of the page."""
     import torch
 
-    where = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {datetime.date.today()}"
+    environment = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {datetime.date.today()}"
     lines = [
-        "# The lesson's claims, tried",
+        "# The lesson's claims, tested",
         "",
         *([QUICK, ""] if quick else []),
-        f"`regulo claims` made this page ({where}). {SPREAD}",
+        f"`regulo claims` wrote this page ({environment}). {SPREAD}",
     ]
-    lines += ["", "| | claim | verdict | number |", "|---|---|---|---|"]
-    for name, finding in findings.items():
-        claim = known[name]
-        lines.append(
-            f"| {claim.number} | [{claim.statement}](#{claim.number}-{name}) | **{finding.verdict}** | {finding.number} |"
-        )
+    lines += ["", "| | claim | verdict | evidence |", "|---|---|---|---|"]
+    for name, result in results.items():
+        claim = claims[name]
+        link = f"[{claim.statement}](#{claim.number}-{name})"
+        lines.append(f"| {claim.number} | {link} | **{result.verdict}** | {result.evidence} |")
     (page.parent / figures).mkdir(parents=True, exist_ok=True)
-    for name, finding in findings.items():
-        picture = new_figure(7, 3.6)
-        known[name].draw(measured[name], picture)
-        picture.savefig(page.parent / figures / f"{name}.png", dpi=110)
-        lines += ["", *section(known[name], finding, figures)]
+    for name, result in results.items():
+        figure = new_figure(7, 3.6)
+        claims[name].draw(trials[name], figure)
+        figure.savefig(page.parent / figures / f"{name}.png", dpi=110)
+        lines += ["", *section(claims[name], result, figures)]
     atomic_write(page, "\n".join(lines) + "\n")
 
 
-def section(claim: Claim, finding: ClaimResult, figures: str) -> list[str]:
-    """One claim in Markdown."""
+def section(claim: Claim, result: ClaimResult, figures: str) -> list[str]:
+    """The lines of one claim in Markdown."""
     return [
         f"## {claim.number} {claim.name}",
         "",
@@ -63,13 +62,13 @@ def section(claim: Claim, finding: ClaimResult, figures: str) -> list[str]:
         "",
         f"*Source.* {claim.reference}",
         "",
-        f"*How it is tried.* {claim.method} `regulo claims {claim.name}`",
+        f"*Method.* {claim.method} `regulo claims {claim.name}`",
         "",
         "| | n | mean | spread |",
         "|---|---|---|---|",
-        *(f"| {' | '.join(row.cells())} |" for row in finding.rows),
+        *(f"| {' | '.join(row.cells())} |" for row in result.rows),
         "",
-        f"**Verdict: {finding.verdict}.** {finding.number}",
+        f"**Verdict: {result.verdict}.** {result.evidence}",
         "",
         f"![{claim.name}]({figures}/{claim.name}.png)",
     ]

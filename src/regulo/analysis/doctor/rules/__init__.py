@@ -1,1 +1,1 @@
-"""One file per rule; `regulo.analysis.doctor.examination` discovers them by this folder."""
+"""One file per rule; `regulo.analysis.doctor.examination` finds them in this folder."""

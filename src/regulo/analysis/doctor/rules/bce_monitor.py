@@ -1,4 +1,4 @@
-"""A monitor that speaks another language than the loss."""
+"""Binary cross-entropy with a monitor that measures another loss."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,11 @@ from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 
 
 class BCEMonitor(Rule):
-    """Binary cross-entropy whose best epoch is chosen by the softmax's loss."""
+    """Binary cross-entropy while the best epoch is chosen by the loss of the softmax."""
 
-    why = "logits that were trained as K separate questions are not scaled for the softmax, whose loss then misleads the choice"
+    why = (
+        "bce trains K separate binary classifiers; their logits are not scaled for a softmax, whose loss then picks a wrong epoch"
+    )
     reference = "docstring of regularizers/bce.py"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:

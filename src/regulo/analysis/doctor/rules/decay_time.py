@@ -1,4 +1,4 @@
-"""How long weights remember under weight decay."""
+"""The time scale of weight decay."""
 
 from collections.abc import Iterator
 
@@ -8,35 +8,34 @@ SHORTEST, LONGEST = 0.5, 10.0
 
 
 class DecayTime(Rule):
-    """Weight decay that forgets within half an epoch, or not within ten runs."""
+    """Weight decay whose time scale is less than half an epoch, or more than ten runs."""
 
     why = (
-        "weights under decay are an average of past steps over 1 / (ηλ) of them: below about an epoch they forget images before "
-        "they come again, and far above the whole run nothing decays"
+        "under decay, weights are an average over about the last 1 / (ηλ) steps: if these are less than about an epoch, images "
+        "are forgotten before they are seen again; if they are far more than the run, nothing decays"
     )
     reference = "Wang & Aitchison 2024, arXiv:2405.13698, section 3"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
         decay, optim = case.technique("weight_decay"), case.config.optim
-        if not decay or not peak(decay.rate) or case.tryout or optim.name not in ("sgd", "adamw"):
+        if not decay or not peak(decay.rate) or case.is_smoke_test or optim.name not in ("sgd", "adamw"):
             return
         if decay.mode == "l2" and optim.name == "adamw":
-            return  # not an average at all: l2_under_adam says so
+            return  # this is no average: see l2_under_adam
         in_gradient = decay.mode == "l2"
         pull = peak(decay.rate) * optim.lr / (1 - getattr(optim, "momentum", 0.0) if in_gradient else 1)
         epochs = 1 / pull / case.steps_per_epoch
 
-        def rate(epochs: float) -> float:
+        def rate_for(epochs: float) -> float:
             return peak(decay.rate) / pull / (epochs * case.steps_per_epoch)
 
-        told = f"a decay of {peak(decay.rate):.2g} at a rate of {optim.lr:g} forgets in"
+        scale = f"a decay of {peak(decay.rate):.2g} at a rate of {optim.lr:g} averages over"
         if epochs < SHORTEST:
-            fix = f"regularizer.weight_decay.rate={case.written(rate(2.0))}"
-            yield self.warning(
-                "regularizer.weight_decay.rate", f"{told} {1 / pull:.0f} steps, which are {epochs:.2g} epochs", fix
-            )
+            fix = f"regularizer.weight_decay.rate={case.config_value(rate_for(2.0))}"
+            what = f"{scale} {1 / pull:.0f} steps, which are {epochs:.2g} epochs"
+            yield self.warning("regularizer.weight_decay.rate", what, fix)
         elif epochs > LONGEST * case.epochs:
-            wanted = rate(case.epochs)
-            fix = f"regularizer.weight_decay.rate={case.written(wanted)}" if wanted < 0.3 else "~regularizer.weight_decay"
-            what = f"{told} {epochs:.0f} epochs, and the run has {case.epochs}: it does next to nothing"
+            rate = rate_for(case.epochs)
+            fix = f"regularizer.weight_decay.rate={case.config_value(rate)}" if rate < 0.3 else "~regularizer.weight_decay"
+            what = f"{scale} {epochs:.0f} epochs, and the run has {case.epochs}: it has almost no effect"
             yield self.note("regularizer.weight_decay.rate", what, fix)

@@ -1,4 +1,4 @@
-"""Dropout in front of BatchNorm."""
+"""Dropout before BatchNorm."""
 
 from collections.abc import Iterator
 
@@ -7,15 +7,13 @@ from regulo.models.components.norms import BATCH_NORM
 
 
 class DropoutBeforeBatchNorm(Rule):
-    """Dropout of convolutional maps in a network with BatchNorm."""
+    """Dropout of feature maps in a network with BatchNorm."""
 
-    why = (
-        "BatchNorm learns the variance of maps with dropped channels, and meets undropped ones in inference: the variance shifts"
-    )
+    why = "BatchNorm learns the variance of maps with dropped channels; in inference nothing is dropped: the variance shifts"
     reference = "Li et al. 2019, arXiv:1801.05134, sections 3 and 4"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
         dropout = case.technique("dropout")
-        if dropout and peak(dropout.conv) and case.has(BATCH_NORM):
-            what = f"a share of {peak(dropout.conv):g} of the channels is dropped in front of layers with BatchNorm"
+        if dropout and peak(dropout.conv) and case.has_layer(BATCH_NORM):
+            what = f"a share of {peak(dropout.conv):g} of the channels is dropped before layers with BatchNorm"
             yield self.warning("regularizer.dropout.conv", what, "regularizer.dropout.conv=0")

@@ -1,4 +1,4 @@
-"""Dropout that a network is too small for."""
+"""Dropout that is too strong for the size of the network."""
 
 from collections.abc import Iterator
 
@@ -12,9 +12,9 @@ FEATURES, HALF = 48, 0.4
 
 
 class DropoutCapacity(Rule):
-    """A dropout rate that is too high for the place, or for the few features that it leaves."""
+    """A dropout rate that is too high for its site, or that leaves too few features."""
 
-    why = "a layer that needs n units without dropout wants n / (1 − p) with it; what is left here is too little to classify with"
+    why = "a layer that needs n units without dropout needs n / (1 − p) with it; here too few are left to classify"
     reference = "Srivastava et al. 2014, JMLR 15:1929, appendix A.1; Tompson et al. 2015, arXiv:1411.4280 (maps)"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
@@ -23,10 +23,10 @@ class DropoutCapacity(Rule):
             return
         linear = [m for m in case.model.modules() if isinstance(m, nn.Linear)]
         features = linear[-1].in_features if linear else 0
-        for place, highest in HIGHEST.items():
-            p = peak(getattr(dropout, place))
-            starved = place == "fc" and p >= HALF and 0 < (1 - p) * features < FEATURES
-            if p > highest or starved:
-                left = f", which leaves {(1 - p) * features:.0f} of {features} features before the head" if place == "fc" else ""
-                fix = f"regularizer.dropout.{place}={case.written(SAFE[place])}"
-                yield self.warning(f"regularizer.dropout.{place}", f"a dropout rate of {p:g}{left}", fix)
+        for kind, highest in HIGHEST.items():
+            p = peak(getattr(dropout, kind))
+            too_few = kind == "fc" and p >= HALF and 0 < (1 - p) * features < FEATURES
+            if p > highest or too_few:
+                left = f", which leaves {(1 - p) * features:.0f} of {features} features before the head" if kind == "fc" else ""
+                fix = f"regularizer.dropout.{kind}={case.config_value(SAFE[kind])}"
+                yield self.warning(f"regularizer.dropout.{kind}", f"a dropout rate of {p:g}{left}", fix)

@@ -1,4 +1,4 @@
-"""A whole recipe, turned up."""
+"""A whole recipe at a high strength."""
 
 from collections.abc import Iterator
 
@@ -8,9 +8,9 @@ HIGHEST, SEVERAL = 3.0, 3
 
 
 class EverythingStrong(Rule):
-    """A strength of three or more over a recipe of several techniques."""
+    """A strength of three or more with a recipe of several techniques."""
 
-    why = "recipes are balanced at strength 1; far above it the network does not even learn its training images"
+    why = "recipes are tuned at strength 1; far above it the network does not even learn its training images"
     reference = "claim 15 of this project (regulo claims too_much); Touvron et al. 2022, arXiv:2204.07118, section 5"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:

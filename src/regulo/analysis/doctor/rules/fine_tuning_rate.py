@@ -7,14 +7,17 @@ from regulo.analysis.doctor.lr_ranges import lr_range
 
 
 class FineTuningRate(Rule):
-    """Pretrained weights under a learning rate that was made for random ones."""
+    """Pretrained weights with a learning rate for random ones."""
 
-    why = "large steps destroy what the weights know before the new head has learned anything"
+    why = "large steps destroy the pretrained features before the new head has learned anything"
     reference = "Kornblith et al. 2019, arXiv:1805.08974, appendix A.5; Li et al. 2020, arXiv:2002.11770, section 3"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
-        optim, known = case.config.optim, lr_range(case.config.optim)
-        if known and case.pretrained and optim.lr > known.at(known.fine_tuning, case.batch):
-            high = known.at(known.fine_tuning, case.batch)
-            what = f"pretrained weights, {case.batch} images per step and {optim.name} at {optim.lr:g}; up to {high:.2g} is usual"
+        optim, usual = case.config.optim, lr_range(case.config.optim)
+        if usual is None or not case.pretrained:
+            return
+        high = usual.scale_to_batch(usual.fine_tuning, case.global_batch_size)
+        if optim.lr > high:
+            what = f"pretrained weights, {case.global_batch_size} images per step and {optim.name} at {optim.lr:g}"
+            what += f"; rates up to {high:.2g} are usual"
             yield self.warning("optim.lr", what, f"optim.lr={high / 8:.2g}")

@@ -8,7 +8,7 @@ from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 class LabelNoise(Rule):
     """Training labels that are replaced by random ones."""
 
-    why = "it is an experiment about memorising: training accuracy then no longer says how well the task is learned"
+    why = "this is for experiments about memorization: training accuracy no longer shows how well the task is learned"
     reference = "Zhang et al. 2017, arXiv:1611.03530, section 2"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:

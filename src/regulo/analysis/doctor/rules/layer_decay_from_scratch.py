@@ -1,4 +1,4 @@
-"""Slow first layers that know nothing."""
+"""A low learning rate for early layers with random weights."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 class LayerDecayFromScratch(Rule):
     """Layer-wise learning-rate decay without pretrained weights."""
 
-    why = "it keeps what early layers have learned elsewhere; random ones it keeps random"
+    why = "it preserves pretrained early layers; early layers with random weights stay almost random"
     reference = "Howard & Ruder 2018, arXiv:1801.06146, section 3.2; Bao et al. 2022, arXiv:2106.08254, appendix"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:

@@ -1,4 +1,4 @@
-"""Early stopping under a schedule that saves the best for the end."""
+"""Early stopping under a schedule that improves most at the end."""
 
 import math
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ SHORTEST = 0.2
 
 
 class Patience(Rule):
-    """A patience that is short against a schedule whose rate falls to zero."""
+    """A short patience with a schedule whose rate falls to zero."""
 
     why = (
         "while the rate is high the validation loss moves up and down without a trend; most of the improvement comes when the "
-        "rate falls, and a short patience stops before"
+        "rate falls, and with a short patience the run ends before that"
     )
     reference = "Prechelt 1998, Early stopping — but when?; Smith & Topin 2018, arXiv:1708.07120"
 

@@ -1,4 +1,4 @@
-"""BatchNorm over a handful of images."""
+"""BatchNorm over very few images."""
 
 from collections.abc import Iterator
 
@@ -9,22 +9,24 @@ FEWEST = 8
 
 
 class SmallBatchNorm(Rule):
-    """BatchNorm whose statistics are of fewer than eight images."""
+    """BatchNorm with statistics from fewer than eight images."""
 
-    why = "mean and variance of so few images are noisy in training and differ from the running ones that inference uses"
+    why = "mean and variance of so few images are noisy in training, and differ from the running statistics of inference"
     reference = "Wu & He 2018, arXiv:1803.08494, section 4.1 and figure 1"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
-        if not case.has(BATCH_NORM):
+        if not case.has_layer(BATCH_NORM):
             return
-        shared = case.config.trainer.sync_batchnorm
-        seen = case.batch if shared else case.batch // case.devices
+        processes = 1 if case.config.trainer.sync_batchnorm else case.world_size
+        norm_batch_size = case.global_batch_size // processes
         ghost = case.technique("ghost_batch_norm")
-        if ghost and ghost.size < FEWEST <= seen:
+        if ghost and ghost.size < FEWEST <= norm_batch_size:
             what = f"chunks of {ghost.size} images"
-            yield self.warning("regularizer.ghost_batch_norm.size", what, f"regularizer.ghost_batch_norm.size={min(seen, 32)}")
-        elif seen < FEWEST:
+            yield self.warning(
+                "regularizer.ghost_batch_norm.size", what, f"regularizer.ghost_batch_norm.size={min(norm_batch_size, 32)}"
+            )
+        elif norm_batch_size < FEWEST:
             add = [] if case.technique("norm") else ["+regularizer=norm"]
-            take = ["~regularizer.ghost_batch_norm"] if ghost else []
-            what = f"BatchNorm sees {seen} images at a time"
-            yield self.warning("data.batch_size", what, *take, *add, "regularizer.norm.kind=group")
+            remove = ["~regularizer.ghost_batch_norm"] if ghost else []
+            what = f"BatchNorm sees {norm_batch_size} images at a time"
+            yield self.warning("data.batch_size", what, *remove, *add, "regularizer.norm.kind=group")

@@ -1,4 +1,4 @@
-"""Label smoothing that binary cross-entropy undoes, or turns into nonsense."""
+"""Label smoothing that the threshold of binary cross-entropy removes or distorts."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,9 @@ from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase, peak
 
 
 class SmoothingUnderThreshold(Rule):
-    """Label smoothing beside a binary cross-entropy with a threshold on the targets."""
+    """Label smoothing together with a binary cross-entropy that has a threshold on the targets."""
 
-    why = "the threshold makes a target a plain yes or no: what smoothing gave to the other classes is erased, or becomes a yes"
+    why = "the threshold makes each target 0 or 1: what smoothing gives to the other classes becomes 0 or, above it, 1"
     reference = "Wightman et al. 2021, arXiv:2110.00476, section 2.2; docstring of regularizers/bce.py"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
@@ -17,7 +17,7 @@ class SmoothingUnderThreshold(Rule):
             return
         others = peak(smoothing.epsilon) / case.facts.num_classes
         if others > bce.threshold:
-            effect = f"above the threshold of {bce.threshold:g}: every class of every image becomes a yes"
+            effect = f"above the threshold of {bce.threshold:g}: the target of every class of every image becomes 1"
         else:
             effect = f"not above the threshold of {bce.threshold:g}: it has no effect"
         what = f"smoothing gives each other class {others:g} of the target, {effect}"

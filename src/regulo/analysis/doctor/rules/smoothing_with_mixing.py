@@ -10,11 +10,11 @@ MOST = 0.4
 
 
 class SmoothingWithMixing(Rule):
-    """Label smoothing beside mixup and its kin."""
+    """Label smoothing together with techniques that mix images."""
 
     why = (
-        "mixing already softens the targets and acts as smoothing; together they take so much of the mass from the right class "
-        "that answers become underconfident, and such a network teaches others badly (distillation)"
+        "mixing already softens the targets, as smoothing does; together they take so much mass from the right class that "
+        "predictions become underconfident, and such a network is a bad teacher for distillation"
     )
     reference = "Carratino et al. 2020, arXiv:2006.06049, section 3; Müller et al. 2019, arXiv:1906.02629, section 4"
 
@@ -23,16 +23,16 @@ class SmoothingWithMixing(Rule):
         if not smoothing or not peak(smoothing.epsilon) or not case.mixing:
             return
         epsilon = peak(smoothing.epsilon)
-        mixed = statistics.fmean(peak(getattr(r, "p", 1)) * smaller_share(r) for r in case.mixing)  # one is drawn per batch
-        away = epsilon + (1 - epsilon) * mixed
-        what = f"label smoothing of {epsilon:g} beside {', '.join(r.name for r in case.mixing)}: {away:.0%} of a target's mass"
-        what += " lies on average beside its main class"
-        tell = self.warning if away > MOST else self.note
-        yield tell("regularizer.label_smoothing", what, "~regularizer.label_smoothing")
+        mixed_share = statistics.fmean(peak(getattr(r, "p", 1)) * smaller_share(r) for r in case.mixing)  # one per batch
+        other_mass = epsilon + (1 - epsilon) * mixed_share
+        what = f"label smoothing of {epsilon:g} with {', '.join(r.name for r in case.mixing)}: on average "
+        what += f"{other_mass:.0%} of a target's mass is not on its main class"
+        make_finding = self.warning if other_mass > MOST else self.note
+        yield make_finding("regularizer.label_smoothing", what, "~regularizer.label_smoothing")
 
 
 def smaller_share(technique: Any) -> float:
-    """E[min(λ, 1 − λ)] for λ ~ Beta(α, α), which is I_½(α + 1, α); ¼, as for α = 1, where λ is drawn otherwise."""
+    """E[min(λ, 1 − λ)] for λ ~ Beta(α, α), which is I_½(α + 1, α); ¼, as for α = 1, if λ has another distribution."""
     from scipy.special import betainc
 
     alpha = peak(getattr(technique, "alpha", 1))

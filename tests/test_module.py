@@ -1,4 +1,6 @@
-"""The training step: nothing waits for the device between log points, ranks draw differently, a bad loss fails the run."""
+"""The LightningModule: no step waits for the device between log points, ranks have different random numbers, and a loss that
+is not finite ends the run.
+"""
 
 from typing import Any
 
@@ -19,8 +21,8 @@ from tests.conftest import GREY, build_model
 STEPS = 9
 
 
-class Waits(TorchDispatchMode):
-    """Counts what makes the host wait for the device: scalars, lists and copies to the host."""
+class SyncCounter(TorchDispatchMode):
+    """Counts operations that make the host wait for the device: scalars, lists and copies to the host."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +34,7 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def trainer(**options: Any) -> Any:
+def make_trainer(**options: Any) -> Any:
     from lightning import Trainer
 
     defaults = {
@@ -47,20 +49,19 @@ def trainer(**options: Any) -> Any:
     return Trainer(**(defaults | options))
 
 
-def fit(t: ClassificationModule, batches: list[Batch], **options: Any) -> None:
+def fit(module: ClassificationModule, batches: list[Batch], **options: Any) -> None:
     train, val = (DataLoader(b, batch_size=None) for b in (batches, batches[:1]))  # type: ignore[arg-type]
-    trainer(**options).fit(t, train, [val, val])
+    make_trainer(**options).fit(module, train, [val, val])
 
 
-def batches(n: int = STEPS) -> list[Batch]:
-    g = torch.Generator().manual_seed(0)
-    return [
-        Batch(torch.randint(0, 256, (8, 1, 28, 28), generator=g, dtype=torch.uint8), torch.arange(8) % 10, torch.arange(8))
-        for _ in range(n)
-    ]
+def make_batches(n: int = STEPS) -> list[Batch]:
+    generator = torch.Generator().manual_seed(0)
+    labels, indices = torch.arange(8) % 10, torch.arange(8)
+    images = [torch.randint(0, 256, (8, 1, 28, 28), generator=generator, dtype=torch.uint8) for _ in range(n)]
+    return [Batch(batch, labels, indices) for batch in images]
 
 
-def task(names: str, optim: Any = None, log_every: int = 4) -> ClassificationModule:
+def make_module(names: str, optim: Any = None, log_every: int = 4) -> ClassificationModule:
     plan = Plan(compose.load_config([f"regularizer={names}"]).regularizer.values())
     model = plan.surgery(build_model("resnet_small", GREY), GREY)
     return ClassificationModule(
@@ -75,70 +76,70 @@ def test_nothing_waits_for_the_device_between_log_points(optim: Any, monkeypatch
     from lightning.pytorch import Callback
 
     per_step: list[int] = []
-    waits = Waits()
+    syncs = SyncCounter()
     for method in ("tolist", "numpy", "cpu"):
-        plain = getattr(torch.Tensor, method)
+        original = getattr(torch.Tensor, method)
 
-        def counted(self: Any, *a: Any, plain: Any = plain, **k: Any) -> Any:
-            waits.count += 1
-            return plain(self, *a, **k)
+        def count_and_call(self: Any, *args: Any, original: Any = original, **kwargs: Any) -> Any:
+            syncs.count += 1
+            return original(self, *args, **kwargs)
 
-        monkeypatch.setattr(torch.Tensor, method, counted)
+        monkeypatch.setattr(torch.Tensor, method, count_and_call)
 
-    class Count(Callback):
+    class CountCallback(Callback):
         def on_train_batch_start(self, *_: Any, **__: Any) -> None:
-            waits.count = 0
-            waits.__enter__()
+            syncs.count = 0
+            syncs.__enter__()
 
         def on_train_batch_end(self, *_: Any, **__: Any) -> None:
-            waits.__exit__(None, None, None)
-            per_step.append(waits.count)
+            syncs.__exit__(None, None, None)
+            per_step.append(syncs.count)
 
     everything = "[augment,cutmix,dropout,mixup,label_smoothing,norm,weight_decay]"
-    fit(task(everything, optim), batches(), callbacks=[Count()], log_every_n_steps=4)
+    fit(make_module(everything, optim), make_batches(), callbacks=[CountCallback()], log_every_n_steps=4)
     log_points = [3, 7, STEPS - 1]
     assert [n for i, n in enumerate(per_step) if i not in log_points] == [0] * (STEPS - len(log_points))
-    assert all(per_step[i] > 0 for i in log_points), "the counter does see the readings"
+    assert all(per_step[i] > 0 for i in log_points), "the counter sees the reads at log points"
 
 
-@pytest.mark.parametrize("poison", ["loss", "input"])
-def test_a_non_finite_loss_fails_the_run_with_a_remedy(poison: str) -> None:
+@pytest.mark.parametrize("cause", ["loss", "input"])
+def test_a_non_finite_loss_ends_the_run_with_a_hint(cause: str) -> None:
     from regulo.core.errors import NonFiniteLossError
 
-    t = task("none", SGD(lr=1e30))
-    if poison == "input":
-        t.classifier.mean.fill_(float("nan"))
+    module = make_module("none", SGD(lr=1e30))
+    if cause == "input":
+        module.classifier.mean.fill_(float("nan"))
     with pytest.raises(NonFiniteLossError, match=r"training loss is (nan|inf) in epoch 0.*optim\.lr"):
-        fit(t, batches())
+        fit(module, make_batches())
 
 
 def test_a_non_finite_validation_loss_fails_before_anything_is_called_best() -> None:
     from regulo.core.errors import NonFiniteLossError
 
-    t = task("none", SGD(lr=1e-9), log_every=100)
+    module = make_module("none", SGD(lr=1e-9), log_every=100)
 
-    def spoil(*_: Any) -> None:
+    def set_nan(*_: Any) -> None:
         with torch.no_grad():
-            t.classifier.model.head.bias.fill_(float("nan"))  # type: ignore[union-attr, operator]
+            module.classifier.model.head.bias.fill_(float("nan"))  # type: ignore[union-attr, operator]
 
-    t.on_validation_start = spoil  # type: ignore[method-assign]
+    module.on_validation_start = set_nan  # type: ignore[method-assign]
     with pytest.raises(NonFiniteLossError, match="validation loss is nan in epoch 0"):
-        fit(t, batches(2))
+        fit(module, make_batches(2))
 
 
 def test_draws_differ_between_ranks_and_steps_and_repeat_with_the_seed() -> None:
-    t = task("mixup")
-    draws = {}
+    module = make_module("mixup")
+    numbers = {}
     for rank in (0, 1):
         for step in (0, 1):
-            monkey = pytest.MonkeyPatch()
-            monkey.setattr(ClassificationModule, "global_rank", rank)
-            monkey.setattr(ClassificationModule, "global_step", step)
-            t.steps = 10
-            draws[rank, step] = t.step_context().rng("mixup").random()
-            assert t.step_context().rng("mixup").random() == draws[rank, step]
-            monkey.undo()
-    assert len(set(draws.values())) == 4
+            patch = pytest.MonkeyPatch()
+            patch.setattr(ClassificationModule, "global_rank", rank)
+            patch.setattr(ClassificationModule, "global_step", step)
+            module.steps = 10
+            numbers[rank, step] = module.step_context().rng("mixup").random()
+            assert module.step_context().rng("mixup").random() == numbers[rank, step]
+            patch.undo()
+    assert len(set(numbers.values())) == 4
 
 
 def test_clipping_bounds_the_gradient_with_fused_optimizers() -> None:
@@ -146,7 +147,7 @@ def test_clipping_bounds_the_gradient_with_fused_optimizers() -> None:
 
     norms = []
 
-    class Look(Callback):
+    class GradientNormCallback(Callback):
         def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
             grads = [p.grad for p in pl_module.parameters() if p.grad is not None]
             if grads:
@@ -155,23 +156,23 @@ def test_clipping_bounds_the_gradient_with_fused_optimizers() -> None:
     for optim in (SGD(lr=0.1, grad_clip_norm=0.05), AdamW(grad_clip_norm=0.05)):
         for precision in ("32-true", "bf16-mixed"):
             norms.clear()
-            fit(task("none", optim), batches(4), callbacks=[Look()], precision=precision)
+            fit(make_module("none", optim), make_batches(4), callbacks=[GradientNormCallback()], precision=precision)
             assert norms
             assert max(norms) <= 0.0501
 
 
-def test_two_log_points_measure_what_lies_between_them() -> None:
+def test_the_logged_loss_is_the_mean_of_the_steps_since_the_last_log_point() -> None:
     from lightning.pytorch import Callback
 
-    seen = []
+    logged = []
 
-    class Look(Callback):
+    class LossCallback(Callback):
         def on_train_batch_end(self, trainer: Any, *_: Any, **__: Any) -> None:
-            seen.append(float(trainer.callback_metrics.get("train/loss", float("nan"))))
+            logged.append(float(trainer.callback_metrics.get("train/loss", float("nan"))))
 
-    t = task("none", SGD(lr=1e-12), log_every=2)
-    fit(t, batches(4), callbacks=[Look()], log_every_n_steps=1)
-    t.classifier.train()
-    losses = [torch.nn.functional.cross_entropy(t(b.images), b.labels).item() for b in batches(4)]
-    assert seen[1] == pytest.approx(sum(losses[:2]) / 2, rel=1e-4)
-    assert seen[3] == pytest.approx(sum(losses[2:]) / 2, rel=1e-4)
+    module = make_module("none", SGD(lr=1e-12), log_every=2)
+    fit(module, make_batches(4), callbacks=[LossCallback()], log_every_n_steps=1)
+    module.classifier.train()
+    losses = [torch.nn.functional.cross_entropy(module(b.images), b.labels).item() for b in make_batches(4)]
+    assert logged[1] == pytest.approx(sum(losses[:2]) / 2, rel=1e-4)
+    assert logged[3] == pytest.approx(sum(losses[2:]) / 2, rel=1e-4)

@@ -1,4 +1,4 @@
-"""Jobs in processes of their own: what goes wrong in one stays there."""
+"""Jobs in processes of their own: an error in one does not disturb the others."""
 
 import functools
 import os
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,13 +43,13 @@ def sleeps(file: Path, seconds: float = 120) -> None:
     time.sleep(seconds)
 
 
-def test_a_job_that_fails_or_is_killed_is_told_and_disturbs_no_other(tmp_path: Path) -> None:
-    wanted = {"raises": raises, "killed": is_killed, "leaves": leaves}
-    wanted |= {f"ok{i}": functools.partial(note, tmp_path / f"ok{i}") for i in range(3)}
-    events = list(local.run_jobs(wanted, local.machine_slots(2), tmp_path / "logs"))
-    begun = [e.name for e in events if e.seconds is None]
+def test_a_job_that_fails_or_is_killed_is_reported_and_disturbs_no_other(tmp_path: Path) -> None:
+    jobs = {"raises": raises, "killed": is_killed, "leaves": leaves}
+    jobs |= {f"ok{i}": functools.partial(note, tmp_path / f"ok{i}") for i in range(3)}
+    events = list(local.run_jobs(jobs, local.machine_slots(2), tmp_path / "logs"))
+    started = [e.name for e in events if e.seconds is None]
     ended = {e.name: e.error for e in events if e.seconds is not None}
-    assert begun == list(wanted)
+    assert started == list(jobs)
     assert ended == {
         "raises": "no such thing",
         "killed": "it was killed (signal 9)",
@@ -61,39 +62,39 @@ def test_a_job_that_fails_or_is_killed_is_told_and_disturbs_no_other(tmp_path: P
 
 
 def test_the_cores_are_divided(tmp_path: Path) -> None:
-    mine = affinity.available_cores()
+    cores = affinity.available_cores()
     for n in (1, 2):
-        parts = local.machine_slots(n)
-        assert sorted(c for p in parts for c in p.cores) == mine
-    part = local.Slot((mine[0],), "7")
-    list(local.run_jobs({"one": functools.partial(threads_and_cores, tmp_path / "said")}, [part], tmp_path))
-    assert (tmp_path / "said").read_text() == "1 1 7"
-    assert affinity.available_cores() == mine
+        slots = local.machine_slots(n)
+        assert sorted(core for slot in slots for core in slot.cores) == cores
+    slot = local.Slot((cores[0],), "7")
+    list(local.run_jobs({"one": functools.partial(threads_and_cores, tmp_path / "output")}, [slot], tmp_path))
+    assert (tmp_path / "output").read_text() == "1 1 7"
+    assert affinity.available_cores() == cores
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] not in "ZX"
     except OSError:
         return False
 
 
-def until(what: object, seconds: float = 60) -> bool:
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if what():  # type: ignore[operator]
+        if condition():
             return True
         time.sleep(0.05)
     return False
 
 
-def test_jobs_end_when_nobody_listens_any_more(tmp_path: Path) -> None:
+def test_jobs_end_when_the_generator_is_closed(tmp_path: Path) -> None:
     events = local.run_jobs({"sleeps": functools.partial(sleeps, tmp_path / "pid")}, local.machine_slots(1), tmp_path)
     next(events)
-    assert until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    assert wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
     pid = int((tmp_path / "pid").read_text())
     events.close()  # type: ignore[attr-defined]
-    assert until(lambda: not alive(pid), 5)
+    assert wait_until(lambda: not is_alive(pid), 5)
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")
@@ -102,16 +103,16 @@ def test_jobs_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script.write_text(
         "import functools, pathlib\n"
         "from regulo.analysis.launchers import local\n"
-        "from tests.test_jobs import sleeps\n"
+        "from tests.test_launchers import sleeps\n"
         "if __name__ == '__main__':\n"
         f"    here = pathlib.Path({str(tmp_path)!r})\n"
         "    list(local.run_jobs({'sleeps': functools.partial(sleeps, here / 'pid')}, local.machine_slots(1), here))\n"
     )
     root = Path(__file__).parents[1]
     parent = subprocess.Popen([sys.executable, script], cwd=root, env=os.environ | {"PYTHONPATH": str(root)})
-    assert until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    assert wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
     pid = int((tmp_path / "pid").read_text())
-    assert alive(pid)
+    assert is_alive(pid)
     parent.kill()
     parent.wait()
-    assert until(lambda: not alive(pid), 10)
+    assert wait_until(lambda: not is_alive(pid), 10)

@@ -1,4 +1,4 @@
-"""`--fix` writes an experiment that is the mended run; recipes repeat runs to the last value."""
+"""`--fix` writes the fixed run as an experiment; `Overrides` repeat a run exactly."""
 
 import shutil
 from pathlib import Path
@@ -30,19 +30,19 @@ RUNS = [
 
 
 @pytest.mark.parametrize("overrides", RUNS, ids=map(" ".join, RUNS))
-def test_a_recipe_is_the_run(overrides: list[str]) -> None:
+def test_overrides_repeat_the_run(overrides: list[str]) -> None:
     config = compose.load_config(overrides)
     assert compose.load_config(Overrides.from_config(config).to_args()) == config
 
 
-def test_a_recipe_says_no_more_than_needed() -> None:
+def test_overrides_contain_no_defaults() -> None:
     assert Overrides.from_config(compose.load_config([])).to_args() == []
     assert Overrides.from_config(compose.load_config(["model=vit_tiny", "seed=1"])).to_args() == ["model=vit_tiny", "seed=1"]
 
 
 @pytest.fixture
 def own_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of configs/ that may be written to."""
+    """A writable copy of configs/."""
     copy = tmp_path / "configs"
     shutil.copytree(yaml_files.config_dir(), copy)
     monkeypatch.setattr(yaml_files, "config_dir", lambda: copy)
@@ -58,22 +58,20 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("overrides", BROKEN, ids=map(" ".join, BROKEN))
-def test_fix_writes_a_run_of_which_nothing_is_left_to_warn(
-    overrides: list[str], own_configs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fix_writes_a_run_without_warnings(overrides: list[str], own_configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", *overrides, "--fix"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     file = own_configs / "experiment" / "doctor.yaml"
-    assert 'make train ARGS="experiment=doctor"' in said
+    assert 'make train ARGS="experiment=doctor"' in output
     assert [f for f in examine(["experiment=doctor"]) if f.severity != "note"] == []
     fixes = [line.split("   # ")[0].removeprefix("#").split() for line in file.read_text().splitlines() if "   # " in line]
-    words = [*overrides, *(word for fix in fixes for word in fix), "name=doctor"]
-    assert compose.load_config(["experiment=doctor"]) == compose.load_config(words)
-    for part in ("experiment=doctor", "time ", "expected "):  # what the tests want of every experiment
+    expected = [*overrides, *(override for fix in fixes for override in fix), "name=doctor"]
+    assert compose.load_config(["experiment=doctor"]) == compose.load_config(expected)
+    for part in ("experiment=doctor", "time ", "expected "):  # the tests require these of every experiment
         assert part in file.read_text().split("defaults:")[0]
 
 
-def test_fix_takes_a_file_and_overwrites_nothing(own_configs: Path, tmp_path: Path) -> None:
+def test_fix_writes_to_the_named_file_and_overwrites_nothing(own_configs: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     assert main(["doctor", "regularizer.dropout.conv=0.1", "--fix", str(file)]) == 0
     assert yaml.safe_load(file.read_text())["name"] == "mine"
@@ -87,12 +85,12 @@ def test_fix_takes_a_file_and_overwrites_nothing(own_configs: Path, tmp_path: Pa
     assert file.read_text() == before
 
 
-def test_a_mistake_that_cannot_be_mended_leaves_no_file(own_configs: Path, tmp_path: Path) -> None:
+def test_an_error_without_a_fix_leaves_no_file(own_configs: Path, tmp_path: Path) -> None:
     assert main(["doctor", "--fix", "optim.lrr=1"]) == 2
     assert not (own_configs / "experiment" / "doctor.yaml").exists()
 
 
-def test_exit_codes_and_words_that_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_codes_and_refused_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     assert "nothing to say" in capsys.readouterr().out
     assert main(["doctor", "data.label_noise=0.1"]) == 0, "a note"

@@ -22,11 +22,11 @@ def test_the_critical_value_is_the_published_one(k: int, freedom: int, published
 def test_the_probability_is_that_of_scipys_dunnett(shift: float) -> None:
     from scipy.stats import dunnett as reference
 
-    noise_ = np.random.default_rng(3)
-    control, *others = (noise_.standard_normal(6) for _ in range(5))
+    rng = np.random.default_rng(3)
+    control, *others = (rng.standard_normal(6) for _ in range(5))
     others[2] += shift
-    found = reference(*others, control=control, random_state=0)
-    for statistic, p in zip(found.statistic, found.pvalue, strict=True):
+    result = reference(*others, control=control, random_state=0)
+    for statistic, p in zip(result.statistic, result.pvalue, strict=True):
         assert any_beyond(abs(float(statistic)), 4, 25) == pytest.approx(float(p), abs=3e-3)
 
 
@@ -40,10 +40,10 @@ def test_one_row_is_students_t_also_far_in_the_tail(error: float, freedom: int) 
 
 def test_the_noise_is_that_of_the_two_way_analysis_of_variance() -> None:
     table = np.random.default_rng(0).standard_normal((4, 3)) + np.arange(3) * 10 + np.arange(4)[:, None] * 100
-    left = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    residuals = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
     variance, freedom = residual_variance(table)
     assert freedom == 6
-    assert variance == pytest.approx((left**2).sum() / 6)
+    assert variance == pytest.approx((residuals**2).sum() / 6)
     table[2, 1] = math.nan
     assert residual_variance(table)[1] == 5
     assert math.isnan(residual_variance(table[:1])[0])
@@ -54,11 +54,11 @@ def test_two_cells_are_the_paired_t_test() -> None:
     from scipy.stats import ttest_rel
 
     table = np.array([[1.0, 2.0, 3.0, 2.5], [1.5, 2.2, 3.9, 3.1]])
-    (found,) = differences(table, 0.05)
+    (difference,) = differences(table, 0.05)
     reference = ttest_rel(table[1], table[0]).confidence_interval(0.95)
-    assert found is not None
-    assert (found.n, found.mean) == (4, pytest.approx(0.55))
-    assert (found.low, found.high) == (pytest.approx(reference.low, rel=1e-3), pytest.approx(reference.high, rel=1e-3))
+    assert difference is not None
+    assert (difference.n, difference.mean) == (4, pytest.approx(0.55))
+    assert (difference.low, difference.high) == (pytest.approx(reference.low, rel=1e-3), pytest.approx(reference.high, rel=1e-3))
 
 
 def test_missing_seeds_pair_what_is_left() -> None:
@@ -73,9 +73,9 @@ def test_missing_seeds_pair_what_is_left() -> None:
 
 
 def test_one_seed_has_a_difference_and_no_interval_and_no_mark() -> None:
-    (found,) = differences(np.array([[1.0], [3.0]]), 0.05)
-    assert found is not None
-    assert (found.n, found.mean, found.low, found.high, found.significant) == (1, 2.0, None, None, False)
+    (difference,) = differences(np.array([[1.0], [3.0]]), 0.05)
+    assert difference is not None
+    assert (difference.n, difference.mean, difference.low, difference.high, difference.significant) == (1, 2.0, None, None, False)
 
 
 def test_numbers_that_are_all_alike_are_no_difference() -> None:
@@ -84,36 +84,36 @@ def test_numbers_that_are_all_alike_are_no_difference() -> None:
 
 def test_interactions_are_what_two_do_beyond_their_sum() -> None:
     table = np.array([[0.0, 1.0, 2.1], [1.0, 2.1, 3.0], [2.0, 3.0, 4.1], [9.0, 10.0, 11.1]])
-    (found,) = interactions(table, [(1, 2, 3)], 0.05)
-    assert found is not None
-    assert found.mean == pytest.approx(np.mean(table[3] - table[1] - table[2] + table[0]))
-    assert found.significant
+    (difference,) = interactions(table, [(1, 2, 3)], 0.05)
+    assert difference is not None
+    assert difference.mean == pytest.approx(np.mean(table[3] - table[1] - table[2] + table[0]))
+    assert difference.significant
     variance, freedom = residual_variance(table)
     from scipy.stats import t
 
-    assert found.high is not None
-    assert found.high - found.mean == pytest.approx(t.isf(0.025, freedom) * math.sqrt(4 * variance / 3))
+    assert difference.high is not None
+    assert difference.high - difference.mean == pytest.approx(t.isf(0.025, freedom) * math.sqrt(4 * variance / 3))
 
 
-def marked(effect: float, worlds: int, seed: int) -> float:
+def share_with_mark(effect: float, tables: int, seed: int) -> float:
     """Share of tables with any mark: 5 cells, 3 seeds, 8 columns that resemble each other, one cell off by `effect` sigmas."""
-    draw, count = np.random.default_rng(seed), 0
-    for _ in range(worlds):
-        common = draw.standard_normal((5, 3))
-        seeds = draw.standard_normal((1, 3))
+    rng, count = np.random.default_rng(seed), 0
+    for _ in range(tables):
+        common = rng.standard_normal((5, 3))
+        seeds = rng.standard_normal((1, 3))
         for column in range(8):
-            table = seeds + (common + draw.standard_normal((5, 3))) / math.sqrt(2)
+            table = seeds + (common + rng.standard_normal((5, 3))) / math.sqrt(2)
             table[3] += effect * (column == 0)
             if any(d is not None and d.significant for d in differences(table, ERROR / 8)):
                 count += 1
                 break
-    return count / worlds
+    return count / tables
 
 
 def test_if_nothing_makes_a_difference_few_tables_have_a_mark() -> None:
-    worlds = 600
-    assert marked(0.0, worlds, 1) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / worlds)
+    tables = 600
+    assert share_with_mark(0.0, tables, 1) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / tables)
 
 
 def test_a_large_difference_is_seen() -> None:
-    assert marked(8.0, 60, 2) > 0.9
+    assert share_with_mark(8.0, 60, 2) > 0.9

@@ -1,4 +1,4 @@
-"""A study's fields, its command line, its cells: every mistake is refused before anything is run."""
+"""A study's fields, its command line, its cells: every mistake is refused before the first run."""
 
 from pathlib import Path
 
@@ -16,26 +16,26 @@ ABC = "study.techniques={a: [+regularizer=mixup], b: [+regularizer=cutmix], c: [
 PLAIN = "regularizer=none"
 
 
-def of(*arguments: str) -> list[StudyCell]:
+def cells_of(*arguments: str) -> list[StudyCell]:
     return list_cells(parse_study_args(arguments).study)
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in studies.studies_dir().glob("*.yaml")))
 def test_the_shipped_studies_are_valid_and_say_command_time_and_result(name: str) -> None:
-    found = check_cells(parse_study_args([f"study={name}"]).study)
-    assert len(found) > 2
+    configs = check_cells(parse_study_args([f"study={name}"]).study)
+    assert len(configs) > 2
     head = (studies.studies_dir() / f"{name}.yaml").read_text().split("title:")[0]
     for word in (f"study={name}", "time", "expected"):
         assert word in head
 
 
 def test_the_designs() -> None:
-    assert [c.label for c in of(ABC)] == ["base", "a", "b", "c"]
-    assert [c.label for c in of(ABC, "study.design=leave_one_out")] == ["all", "without a", "without b", "without c"]
-    pairs = of(ABC, "study.design=pairs")
+    assert [c.label for c in cells_of(ABC)] == ["base", "a", "b", "c"]
+    assert [c.label for c in cells_of(ABC, "study.design=leave_one_out")] == ["all", "without a", "without b", "without c"]
+    pairs = cells_of(ABC, "study.design=pairs")
     assert [c.label for c in pairs] == ["base", "a", "b", "c", "a + b", "a + c", "b + c"]
     assert pairs[-1].techniques == ("b", "c")
-    strengths = of(ABC, "study.design=strengths", "study.strengths=[2,0.5]")
+    strengths = cells_of(ABC, "study.design=strengths", "study.strengths=[2,0.5]")
     assert [(c.label, c.strength) for c in strengths] == [("strength 0.5", 0.5), ("strength 2", 2.0)]
     for cell in strengths:
         run = compose.load_config(cell.overrides)
@@ -44,42 +44,42 @@ def test_the_designs() -> None:
 
 
 def test_every_technique_there_is_can_be_named_and_brings_what_it_needs() -> None:
-    """Discovered, so that one that is added is tried without a word here."""
+    """The techniques are discovered, so that a new one is tested without a change here."""
     names = registry.list_plugins("regularizer")
-    found = check_cells(
+    configs = check_cells(
         parse_study_args([PLAIN, f"study.techniques=[{','.join(names)}]", "model=vit_tiny", "data=cifar10"]).study
     )
-    assert [c.techniques for c in found] == [(), *((n,) for n in names)]
-    for cell, run in found.items():
+    assert [c.techniques for c in configs] == [(), *((n,) for n in names)]
+    for cell, run in configs.items():
         assert set(cell.techniques) <= set(run.regularizer)
         assert run.model.name == "vit_tiny"
         assert run.data.name == "cifar10"
-    assert next(c.label for c in found if c.techniques == ("r_drop",)) == "r_drop (with dropout)"
+    assert next(c.label for c in configs if c.techniques == ("r_drop",)) == "r_drop (with dropout)"
 
 
 def test_what_is_there_already_is_not_brought_again() -> None:
-    (_, cell) = of("study.techniques=[mc_dropout]", "regularizer=[stochastic_depth]")
+    (_, cell) = cells_of("study.techniques=[mc_dropout]", "regularizer=[stochastic_depth]")
     assert cell.label == "mc_dropout"
-    alone = of("study.techniques=[r_drop,dropout]", "study.design=leave_one_out", PLAIN)
+    alone = cells_of("study.techniques=[r_drop,dropout]", "study.design=leave_one_out", PLAIN)
     assert [c.label for c in alone] == ["all", "without r_drop", "without dropout (with dropout)"]
 
 
 def test_words_of_the_study_are_not_overrides_and_the_rest_is_of_the_base(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("techniques: [mixup]\nbase: [optim.lr=0.1]\nseeds: 5\n")
-    found = parse_study_args(
+    args = parse_study_args(
         [f"study={file}", "study.seeds=2", "at_once=3", "optim.lr=0.3", "launcher=local", "launcher.timeout_min=5"]
     )
-    assert (found.name, found.study.seeds, found.at_once, found.launcher) == ("mine", 2, 3, "local")
-    assert found.parameters == {"timeout_min": 5}
-    assert found.study.base == ["optim.lr=0.1", "optim.lr=0.3"]
-    run = compose.load_config(list_cells(found.study)[0].overrides)
-    assert (run.optim.model_dump()["lr"], run.logger.wandb, run.callbacks) == (0.3, "off", {})
-    assert compose.load_config(of("logger=wandb")[0].overrides).logger.wandb == "offline"
+    assert (args.name, args.study.seeds, args.at_once, args.launcher) == ("mine", 2, 3, "local")
+    assert args.parameters == {"timeout_min": 5}
+    assert args.study.base == ["optim.lr=0.1", "optim.lr=0.3"]
+    run = compose.load_config(list_cells(args.study)[0].overrides)
+    assert (run.optim.model_dump()["lr"], run.logger.wandb, run.callbacks) == (0.3, "disabled", {})
+    assert compose.load_config(cells_of("logger=wandb")[0].overrides).logger.wandb == "offline"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "messages"),
     [
         (["study=quik"], ["no study 'quik'", "did you mean quick?"]),
         (["study=nowhere.yaml"], ["no file nowhere.yaml"]),
@@ -96,10 +96,10 @@ def test_words_of_the_study_are_not_overrides_and_the_rest_is_of_the_base(tmp_pa
         (["launcher=slurm", "study.budget=2"], ["study.budget=null"]),
     ],
 )
-def test_mistakes_are_refused_with_the_nearest_right_thing(arguments: list[str], told: list[str]) -> None:
+def test_mistakes_are_refused_with_the_nearest_right_thing(arguments: list[str], messages: list[str]) -> None:
     with pytest.raises(InputError) as refusal:
         check_cells(parse_study_args([*arguments, *([PLAIN] if "study=quik" not in arguments else [])]).study)
-    for text in told:
+    for text in messages:
         assert text in str(refusal.value)
 
 
