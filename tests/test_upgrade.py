@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from regulo.__main__ import main
-from regulo.analysis.ablation.runs import FINAL
+from regulo.analysis.ablation.runs import PERMANENT_ERROR
 from regulo.config import compose, validate
 from regulo.core import yaml_files
 from regulo.core.errors import InputError
@@ -169,6 +169,6 @@ def test_help_names_the_new_key(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_old_name_of_an_error_counts_as_the_new_one() -> None:
-    assert upgrade_error_type("Diverged") == upgrade_error_type(FINAL) == FINAL
+    assert upgrade_error_type("Diverged") == upgrade_error_type(PERMANENT_ERROR) == PERMANENT_ERROR
     assert upgrade_error_type("RunError") == "RunError"
     assert upgrade_error_type(None) is None
