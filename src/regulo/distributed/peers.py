@@ -54,8 +54,8 @@ class Peers:
 
     def restarted_run(self) -> Path | None:
         """The folder of the run, if its processes are started again."""
-        known = self.process.restarts and self.shared_store.check([RUN_DIR])
-        return Path(self.shared_store.get(RUN_DIR).decode()) if known else None
+        has_folder = self.process.restarts and self.shared_store.check([RUN_DIR])
+        return Path(self.shared_store.get(RUN_DIR).decode()) if has_folder else None
 
     def set_folder(self, folder: Path) -> None:
         """The first process has opened the run's folder."""

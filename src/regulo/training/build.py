@@ -73,8 +73,8 @@ def _refuse_non_finite(model: nn.Module) -> None:
             raise InputError(Problem("model", what, "look at the file of the pretrained weights"))
 
 
-def _transforms(plan: Plan, fit: list[Any], epochs: int, facts: DatasetInfo, epoch: int) -> list[Any]:
-    return plan.transforms(fit, facts, epoch / epochs)
+def _transforms(plan: Plan, resize: list[Any], epochs: int, facts: DatasetInfo, epoch: int) -> list[Any]:
+    return plan.transforms(resize, facts, epoch / epochs)
 
 
 def apply_autotune(config: Config, choice: AutotuneResult) -> Config:

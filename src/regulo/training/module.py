@@ -72,13 +72,15 @@ class ClassificationModule(LightningModule):
         self.throughput.start_epoch()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        now = self.step_context()
-        torch.manual_seed(torch_seed(now.seed, now.rank, now.step))  # dropout: differs between ranks, whatever came before
-        for dial in self.ramp_buffers:
-            dial.update(now.progress)
+        context = self.step_context()
+        torch.manual_seed(
+            torch_seed(context.seed, context.rank, context.step)
+        )  # dropout: differs between ranks, whatever came before
+        for ramp in self.ramp_buffers:
+            ramp.update(context.progress)
         if self.plan.groups_change:
             optimizer = self.optimizers(use_pl_optimizer=False)
-            self.optim.update_groups(optimizer, self.plan.param_groups(self.classifier.model, now.progress))  # type: ignore[arg-type]
+            self.optim.update_groups(optimizer, self.plan.param_groups(self.classifier.model, context.progress))  # type: ignore[arg-type]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         done = compute_loss(self.classifier, self.plan, batch, self.facts.num_classes, self.step_context())
@@ -139,10 +141,10 @@ class ClassificationModule(LightningModule):
         list(self.eval_metrics.values())[dataloader_idx].update(self(batch.images), batch.labels)
 
     def on_validation_epoch_end(self) -> None:
-        read = {f"{name}/{k}": v for name, tally in self.eval_metrics.items() for k, v in tally.compute().items()}
-        read |= generalization_gaps(read)
-        self._check_finite("validation", read["val/loss"])
-        self.log_dict(read)
+        scores = {f"{name}/{k}": v for name, metrics in self.eval_metrics.items() for k, v in metrics.compute().items()}
+        scores |= generalization_gaps(scores)
+        self._check_finite("validation", scores["val/loss"])
+        self.log_dict(scores)
 
     # ---- optimizer
 

@@ -147,8 +147,8 @@ def _resumable_run(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[st
     if problems:
         raise InputError(*problems)
     changes = (*_allowed_changes(before, after), *_changed_environment(folder))
-    measured = {key.removeprefix("trainer."): before[key] for key in MEASURED if key in before}
-    merged = {**tree, "run_dir": saved.get("run_dir"), "trainer": {**tree["trainer"], **measured}}
+    autotune_values = {key.removeprefix("trainer."): before[key] for key in MEASURED if key in before}
+    merged = {**tree, "run_dir": saved.get("run_dir"), "trainer": {**tree["trainer"], **autotune_values}}
     return ResumableRun(folder, validate.validate_config(merged), changes, checkpoint, state, file_id)
 
 

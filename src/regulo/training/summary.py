@@ -32,10 +32,10 @@ def print_plan(rows: Sequence[Mapping[str, str]], choice: "AutotuneResult") -> N
 
 def print_learning_rate(optim: "OptimizerConfig", batch_size: int, processes: int, batch: int) -> None:
     """Images per step over all processes, and the learning rate that goes with them."""
-    shown = f"{processes} × {batch_size} = {batch}" if processes > 1 and batch == processes * batch_size else f"{batch}"
+    batch_text = f"{processes} × {batch_size} = {batch}" if processes > 1 and batch == processes * batch_size else f"{batch}"
     if optim.lr_base_batch:
-        used = optim.for_batch_size(batch).lr
-        how = f"{used:.4g}: {optim.lr:g} for {optim.lr_base_batch} images, scaled linearly"
+        lr = optim.for_batch_size(batch).lr
+        how = f"{lr:.4g}: {optim.lr:g} for {optim.lr_base_batch} images, scaled linearly"
     else:
         how = f"{optim.lr:g} as written (not scaled)"
-    CONSOLE.print(f"global batch {shown}; lr {how}")
+    CONSOLE.print(f"global batch {batch_text}; lr {how}")

@@ -106,18 +106,20 @@ def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
 
     request.check()
     with StopRequest(request.config.trainer.max_seconds()) as stop:
-        components, autotuned = prepare(request)
+        components, autotune_result = prepare(request)
         resumable = request.resumable
         folder = resumable.folder if resumable else RunFolder.create(request.config.run.run_dir, request.config.run.name)
         with folder.lock():
-            run = start_run(request, components, autotuned, folder)
+            run = start_run(request, components, autotune_result, folder)
             with record_status(run, peers) as result:
-                save_description(run, autotuned)
+                save_description(run, autotune_result)
                 classifier = run.components.classifier()
                 unsharded = copy.deepcopy(classifier) if run.config.trainer.strategy == "fsdp" else classifier
                 with open_loggers(run) as loggers:
                     if peers:
-                        peers.publish({"step": run.resume_point.step if run.resume_point else 0, **_speed_settings(autotuned)})
+                        peers.publish(
+                            {"step": run.resume_point.step if run.resume_point else 0, **_speed_settings(autotune_result)}
+                        )
                     result |= fit(run, classifier, loggers, stop)
                     result |= final_evaluation(run, unsharded, loggers)
     summary.print_scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
@@ -179,7 +181,7 @@ def autotune(components: "RunComponents") -> "AutotuneResult":
     return autotune.choose_fastest(components.model, images, targets, trainer.precision, trainer.memory_format)
 
 
-def start_run(request: RunRequest, components: "RunComponents", autotuned: "AutotuneResult", folder: RunFolder) -> Run:
+def start_run(request: RunRequest, components: "RunComponents", autotune_result: "AutotuneResult", folder: RunFolder) -> Run:
     """The run in its folder, which is ours now. Raises InputError if another process went on with it."""
     from regulo.training import build
 
@@ -187,7 +189,7 @@ def start_run(request: RunRequest, components: "RunComponents", autotuned: "Auto
     if request.resumable:
         request.resumable.claim()
         resume_point = request.resumable.resume_point(components.data)
-    config = build.apply_autotune(request.config, autotuned)
+    config = build.apply_autotune(request.config, autotune_result)
     return Run(config, dataclasses.replace(components, config=config), folder, resume_point)
 
 
@@ -211,15 +213,15 @@ def join_run(request: RunRequest, choices: dict[str, Any], folder: RunFolder) ->
     return Run(components.config, components, folder, resume_point)
 
 
-def save_description(run: Run, autotuned: "AutotuneResult") -> None:
+def save_description(run: Run, autotune_result: "AutotuneResult") -> None:
     """Write down and print what is trained."""
     from regulo.training import summary as training_summary
 
     plan, trainer = run.components.plan.as_rows(), run.config.trainer
     run.folder.save_config(run.config.as_dict())
     run.folder.save_json("environment.json", describe_environment())
-    run.folder.save_json("plan.json", {"regularizers": plan, "speed": autotuned.as_dict()})
-    training_summary.print_plan(plan, autotuned)
+    run.folder.save_json("plan.json", {"regularizers": plan, "speed": autotune_result.as_dict()})
+    training_summary.print_plan(plan, autotune_result)
     training_summary.print_learning_rate(run.config.optim, run.config.data.batch_size, trainer.world_size(), run.components.batch)
     if run.resume_point:
         print(run.resume_point)
@@ -231,8 +233,8 @@ def open_loggers(run: Run) -> "contextlib.AbstractContextManager[list[Logger]]":
     return run.config.logger.open_loggers(run.folder.path, description, run.resume_point.rows if run.resume_point else None)
 
 
-def _speed_settings(autotuned: "AutotuneResult") -> dict[str, str]:
-    return {"precision": autotuned.precision, "memory_format": autotuned.memory_format}
+def _speed_settings(autotune_result: "AutotuneResult") -> dict[str, str]:
+    return {"precision": autotune_result.precision, "memory_format": autotune_result.memory_format}
 
 
 # ---- training
@@ -244,7 +246,7 @@ def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: S
 
     from regulo.callbacks.base import FigureContext
     from regulo.core import precision
-    from regulo.tracking import loggers as logs
+    from regulo.tracking import loggers as loggers_module
     from regulo.training.checkpointing import checkpoint_callbacks
     from regulo.training.fsdp import FSDPClassificationModule
     from regulo.training.module import ClassificationModule
@@ -252,8 +254,8 @@ def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: S
 
     config, components = run.config, run.components
     facts, goal = components.data.facts, config.run.goal
-    scene = FigureContext(facts, run.folder.figures, logs.image_publisher(loggers))
-    observers = [callback for observer in config.callbacks.values() for callback in observer.callbacks(scene)]
+    context = FigureContext(facts, run.folder.figures, loggers_module.image_publisher(loggers))
+    callback_plugins = [callback for plugin in config.callbacks.values() for callback in plugin.callbacks(context)]
     savers = checkpoint_callbacks(run.folder.checkpoints, goal, config.trainer, stop)
     task_class = FSDPClassificationModule if config.trainer.strategy == "fsdp" else ClassificationModule
     optim = config.optim.for_batch_size(components.batch)
@@ -265,7 +267,7 @@ def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: S
     }
     checkpoint = run.resume_point.checkpoint if run.resume_point else None
     with watchdog(run) as watchdogs:
-        callbacks = [*components.plan.callbacks(goal), *observers, *savers, *watchdogs]
+        callbacks = [*components.plan.callbacks(goal), *callback_plugins, *savers, *watchdogs]
         trainer = build_trainer(config.trainer, run.folder.path, loggers, callbacks)
         try:
             trainer.fit(task, components.data, ckpt_path=checkpoint, weights_only=True)
@@ -312,7 +314,7 @@ def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logg
     from regulo.core.metrics import generalization_gaps
     from regulo.evaluation import inference
     from regulo.tracking import checkpoint_io, records
-    from regulo.tracking import loggers as logs
+    from regulo.tracking import loggers as loggers_module
 
     affinity.limit_threads(1)
     plan, data, folder, trainer = run.components.plan, run.components.data, run.folder, run.config.trainer
@@ -335,9 +337,9 @@ def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logg
         outputs = predict(data.evaluation_loader(split), temperature=records.read_temperature(folder))
         result |= {f"{split}/{key}": value for key, value in outputs.scores().items()}
     result |= generalization_gaps(result)
-    scene = FigureContext(data.facts, folder.figures, logs.image_publisher(loggers))
-    for observer in run.config.callbacks.values():
-        observer.after_evaluation(scene, outputs, data.eval_datasets["test"].split)
+    context = FigureContext(data.facts, folder.figures, loggers_module.image_publisher(loggers))
+    for plugin in run.config.callbacks.values():
+        plugin.after_evaluation(context, outputs, data.eval_datasets["test"].split)
     for logger in loggers:
         logger.log_metrics({k: v for k, v in result.items() if k.startswith("test/")}, step=checkpoint["global_step"])
         logger.save()
