@@ -1,3 +1,3 @@
 """Regulo: which regularizer, how strong, and did it help?"""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -17,6 +17,7 @@ from regulo.core.ranges import Share
 from regulo.core.safe_io import read_json, read_text
 from regulo.core.types import DatasetInfo
 from regulo.tracking.run_dir import SPLITS, RunFolder
+from regulo.tracking.upgrade import upgrade_error_type
 
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Number = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=True)]
@@ -125,6 +126,8 @@ def read_result(folder: RunFolder) -> dict[str, Any]:
         raise InputError(Problem("RUN", f"{file} says that the run is done, but has no {missing[0]}"))
     if result["status"] == "running" and not folder.is_locked():  # it was killed, or its machine went down
         result["status"] = "crashed"
+    if "error_type" in result:
+        result["error_type"] = upgrade_error_type(result["error_type"])
     return result
 
 

@@ -73,9 +73,7 @@ class ClassificationModule(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         context = self.step_context()
-        torch.manual_seed(
-            torch_seed(context.seed, context.rank, context.step)
-        )  # dropout: differs between ranks, whatever came before
+        torch.manual_seed(torch_seed(context.seed, context.rank, context.step))  # dropout differs between ranks
         for ramp in self.ramp_buffers:
             ramp.update(context.progress)
         if self.plan.groups_change:

@@ -18,7 +18,6 @@ from regulo.core.files import file_lock
 from regulo.evaluation import robustness
 from regulo.tracking import records
 from regulo.tracking.run_dir import LAST, RunFolder
-from regulo.tracking.upgrade import upgrade_error_type
 
 State = Literal["done", "failed", "unmeasured", "open"]
 PERMANENT_ERROR = "NonFiniteLossError"
@@ -50,7 +49,7 @@ class StudyRun:
     def state(self) -> State:
         """done; failed for good; trained and not measured; or open: to be run, even if an earlier attempt has left a folder."""
         result = self.result()
-        if result.get("status") == "failed" and upgrade_error_type(result.get("error_type")) == PERMANENT_ERROR:
+        if result.get("status") == "failed" and result.get("error_type") == PERMANENT_ERROR:
             return "failed"
         if result.get("status") != "done":
             return "open"
