@@ -23,7 +23,7 @@ def small(make: Callable[..., nn.Module], **fields: Any) -> Callable[[], nn.Modu
     def build() -> nn.Module:
         model = make(num_classes=5, **fields)
         head = [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
-        torchvision._mark_sites(model, head, COLOUR)
+        torchvision._add_sites(model, head, COLOUR)
         return model
 
     return build
@@ -153,5 +153,5 @@ def test_the_rate_site_of_a_copy_sets_the_rate_of_the_copy(duplicate: Any) -> No
 
 def test_a_rate_site_keeps_no_model_alive_and_says_so_when_its_owner_is_gone() -> None:
     site = RateSite("attention", nn.MultiheadAttention(4, 1), "dropout")
-    with pytest.raises(ReferenceError, match="is gone"):
+    with pytest.raises(ReferenceError, match="no longer exists"):
         site.set_rate(0.1)

@@ -198,7 +198,7 @@ def test_a_model_that_has_trained_draws_the_answers_of_the_one_rebuilt_from_its_
 
 
 def test_mc_dropout_without_dropout_is_refused() -> None:
-    with pytest.raises(InputError, match=r"regularizer.mc_dropout: .*none draws.*\+regularizer=dropout"):
+    with pytest.raises(InputError, match=r"regularizer.mc_dropout: .*the model has none.*\+regularizer=dropout"):
         compose.load_config(["regularizer=[mc_dropout]"])
 
 
