@@ -213,10 +213,10 @@ def test_a_diverging_run_fails_with_1_says_why_and_keeps_the_last_finite_weights
     ],
 )
 def test_what_this_machine_or_model_cannot_do_is_refused(
-    overrides: list[str], message: str, run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    overrides: list[str], message: str, run: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run(*overrides, expect=2)
-    assert message in capsys.readouterr().err
+    assert message in capfd.readouterr().err  # also of the processes that a launcher starts
     assert not (tmp_path / "run").exists()
 
 
@@ -339,13 +339,13 @@ SPY = '''
 """Runs `regulo` and notes what this rank saw."""
 import json, os, sys
 from pathlib import Path
-from regulo import task
 from regulo.__main__ import main
 from regulo.evaluation import inference
 from regulo.regularizers import mixup
+from regulo.training import module
 
 seen = {"lambda": [], "indices": [], "tests": 0, "weights": 0.0}
-plain_mixup, plain_step, plain_answers = mixup.blend, task.ClassificationModule.training_step, inference.run_inference
+plain_mixup, plain_step, plain_answers = mixup.blend, module.ClassificationModule.training_step, inference.run_inference
 
 def note_lambda(values, lam, mode):
     seen["lambda"].append(float(lam[0]))
@@ -363,8 +363,8 @@ def note_answers(*a, **k):
 def note_end(self):
     seen["weights"] = sum(p.double().abs().sum().item() for p in self.parameters())
 
-mixup.blend, task.ClassificationModule.training_step, inference.run_inference = note_lambda, note_step, note_answers
-task.ClassificationModule.on_train_end = note_end
+mixup.blend, module.ClassificationModule.training_step, inference.run_inference = note_lambda, note_step, note_answers
+module.ClassificationModule.on_train_end = note_end
 code = main(sys.argv[1:])
 Path(__file__).with_name(f"rank{os.environ.get('LOCAL_RANK', '0')}.json").write_text(json.dumps(seen))
 sys.exit(code)
