@@ -366,7 +366,8 @@ def note_end(self):
 mixup.blend, module.ClassificationModule.training_step, inference.run_inference = note_lambda, note_step, note_answers
 module.ClassificationModule.on_train_end = note_end
 code = main(sys.argv[1:])
-Path(__file__).with_name(f"rank{os.environ.get('LOCAL_RANK', '0')}.json").write_text(json.dumps(seen))
+if "LOCAL_RANK" in os.environ:  # the launcher is no rank
+    Path(__file__).with_name(f"rank{os.environ['LOCAL_RANK']}.json").write_text(json.dumps(seen))
 sys.exit(code)
 '''
 
