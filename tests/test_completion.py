@@ -16,7 +16,8 @@ from regulo.analysis.ablation.study import StudyConfig
 from regulo.config import schema
 from regulo.config.completion import CLASSES, MULTIPLE, list_candidates, split_line
 from regulo.core import registry, yaml_files
-from regulo.core.class_fields import list_modules, read_fields
+from regulo.core.class_fields import read_fields
+from regulo.core.registry import list_modules
 
 PARSERS = {name: command.parser for name, command in build_commands().items()}
 BIN = Path(sys.executable).parent

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from regulo.core import yaml_files
 from regulo.core.arguments import ArgumentParser, Choice
-from regulo.core.class_fields import list_modules, read_fields
-from regulo.core.registry import GROUPS
+from regulo.core.class_fields import read_fields
+from regulo.core.registry import GROUPS, list_modules
 from regulo.tracking.run_dir import list_runs
 
 CLASSES = {

@@ -10,13 +10,6 @@ Definition = tuple[str, ast.stmt]
 """a module, and the statement in it that defines a name"""
 
 
-def list_modules(package: str) -> list[str]:
-    """The sorted names of the modules in a package that define an extension."""
-    spec = importlib.util.find_spec(package)
-    folders = spec.submodule_search_locations if spec else None
-    return sorted(f.stem for folder in folders or () for f in Path(folder).glob("*.py") if f.stem not in ("__init__", "base"))
-
-
 def read_fields(module: str, name: str = "") -> dict[str, list[str]]:
     """The fields of a class, each with its valid values if these are few. Without a name: of the extension in the module."""
     names = [name] if name else [node.name for node in _source(module).body if isinstance(node, ast.ClassDef)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from regulo.config import compose, validate
 from regulo.config.schema import Config
 from regulo.core.errors import InputError, NonFiniteLossError, Problem, one_line
+from regulo.core.nested import flatten
 from regulo.distributed.environment import process_environment, restart_count
 from regulo.tracking import records
 from regulo.tracking.environment import describe_environment
@@ -141,8 +142,8 @@ def _resumable_run(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[st
         raise InputError(Problem("RUN", f"{folder.path} is done: there is nothing to go on with", hint))
     file_id = checkpoint_io.file_id(folder.checkpoints / LAST)
     checkpoint, state = checkpoint_io.latest_checkpoint(folder) or (None, {})
-    before, after = _flat(saved), _flat(tree)
-    trained = _flat(records.check_weights(dict(state), str(checkpoint))["regulo"]["config"]) if checkpoint else before
+    before, after = flatten(saved), flatten(tree)
+    trained = flatten(records.check_weights(dict(state), str(checkpoint))["regulo"]["config"]) if checkpoint else before
     problems = [*_edited_keys(before, trained, checkpoint), *_sharded(before), *_forbidden_changes(before, after)]
     if problems:
         raise InputError(*problems)
@@ -217,13 +218,3 @@ def _check_restart(folder: RunFolder) -> None:
         raise InputError(
             Problem("torchrun", f"{folder.path} is not started again: {result.get('error', 'it was asked to stop')}")
         )
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    pairs: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            pairs |= _flat(value, f"{prefix}{key}.")
-        else:
-            pairs[f"{prefix}{key}"] = value
-    return pairs
