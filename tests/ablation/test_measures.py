@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from regulo.data.base import fixed_subset
+from regulo.data.components.subsets import fixed_subset
 from regulo.evaluation import robustness
 from regulo.evaluation.corruptions import KINDS, SEVERITIES, corrupt
 from regulo.evaluation.restore import load_run, open_run_data

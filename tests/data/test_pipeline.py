@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from regulo.core.types import DatasetInfo, Split
-from regulo.data.base import DatasetConfig, Splits, channel_mean_std, fixed_subset, stratified_split, subsample_train
+from regulo.data.base import DatasetConfig, Splits, channel_mean_std
 from regulo.data.components.datamodule import ImageDataModule
 from regulo.data.components.sampler import EvalBatchSampler, TrainBatchSampler
+from regulo.data.components.subsets import fixed_subset, stratified_split, subsample_train
 from regulo.regularizers.augment import Augment
 from tests.conftest import rng
 

@@ -55,6 +55,7 @@ class DatasetInfo:
     classes: tuple[str, ...]
     mean: tuple[float, ...]  # per channel, of images scaled to [0, 1]
     std: tuple[float, ...]
+    pixel_range: tuple[int, int] | None = None  # the values that became 0 and 255, if files have more than 8 bits per channel
 
     @property
     def num_classes(self) -> int:

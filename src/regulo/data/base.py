@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from regulo.core.paths import PathStr
 from regulo.core.ranges import Share
 from regulo.core.registry import PluginConfig
 from regulo.core.types import DatasetInfo, Split
+from regulo.tracking.records import DataRecord
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,22 @@ class Splits:
     val: Split
     test: Split
     facts: DatasetInfo
+    notes: tuple[str, ...] = ()
+    """what was left out, converted or held out, one line each, for people"""
+    files: dict[str, dict[str, list[str]]] | None = None
+    """of data that lie in files: for each split and class their paths, relative to the root; with it the run finds them again"""
+
+    digests: dict[str, str] = field(default_factory=dict)
+    """a digest of the files of each split, if the images do not lie in memory"""
+
+    def items(self) -> tuple[tuple[str, Split], ...]:
+        """The names and the splits, in the order train, val, test."""
+        return ("train", self.train), ("val", self.val), ("test", self.test)
 
 
 def check_splits(splits: Splits) -> Splits:
     """Return the splits. Raises InputError for an empty split, for images without labels and for a label out of range."""
-    for name, split in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+    for name, split in splits.items():
         if not len(split.labels):
             raise data_error("data", f"the {name} split has no image", "a run needs images to train, validate and test on")
         if len(split.images) != len(split.labels):
@@ -65,6 +77,13 @@ class DatasetConfig(PluginConfig):
         """Read or open the files. Raises InputError if they are missing or damaged."""
         raise NotImplementedError
 
+    def restore_splits(self, record: DataRecord | None) -> Splits:
+        """The splits of a run, of which `record` is the data.json; None: it is of version 0.1, which wrote none.
+
+        Raises InputError if its files are missing.
+        """
+        return self.splits()
+
     def resize_transforms(self) -> list[Any]:
         """Albumentations transforms that resize any image to the size in the facts, in evaluation and before augmentation.
 
@@ -91,37 +110,9 @@ def downloads_allowed() -> bool:
     return _DOWNLOADS.get()
 
 
-def subsample_train(train: Split, config: DatasetConfig, num_classes: int, seed: int) -> Split:
-    """The training split with at most `max_train_images` images and with `label_noise` in its labels."""
-    if config.max_train_images is not None and config.max_train_images < len(train.labels):
-        fraction = config.max_train_images / len(train.labels)
-        train = train.select(stratified_split(train.labels, fraction, seed)[1])
-    if config.label_noise:
-        rng = np.random.default_rng(seed)
-        noisy = rng.random(len(train.labels)) < config.label_noise
-        random_labels = rng.integers(num_classes, size=len(train.labels))
-        train = Split(train.images, np.where(noisy, random_labels, train.labels))
-    return train
-
-
 def images_per_step(batch_size: int, images: int, devices: int) -> int:
     """Training images of one step over all devices: `batch_size` on each; if there are fewer, all that can be shared evenly."""
     return min(batch_size * devices, images - images % devices)
-
-
-def fixed_subset(n: int, size: int, seed: int = 0) -> np.ndarray:
-    """`size` indices out of range(n) (all, if n is smaller), the same in every run, in increasing order."""
-    return np.sort(np.random.default_rng(seed).permutation(n)[:size])
-
-
-def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (rest, subset) such that `subset` has round(fraction · n_k) images of every class k, and at least one."""
-    rng = np.random.default_rng(seed)
-    in_subset = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        indices = rng.permutation(np.flatnonzero(labels == label))
-        in_subset[indices[: max(1, round(fraction * len(indices)))]] = True
-    return np.flatnonzero(~in_subset), np.flatnonzero(in_subset)
 
 
 def channel_mean_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

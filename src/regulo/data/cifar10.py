@@ -7,7 +7,8 @@ from pydantic import Field
 
 from regulo.core.paths import PathStr, expand_path
 from regulo.core.types import DatasetInfo, Split
-from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error, downloads_allowed, stratified_split
+from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error, downloads_allowed
+from regulo.data.components.subsets import stratified_split
 
 
 class Cifar10(DatasetConfig):

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from regulo.core.paths import PathStr, expand_path
 from regulo.core.types import DatasetInfo, Split
-from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error, downloads_allowed, stratified_split
+from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error, downloads_allowed
+from regulo.data.components.subsets import stratified_split
 
 SHA256 = {  # of the decompressed files, because packages compress them in different ways
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",

@@ -1,21 +1,26 @@
 """Any folder of images: one sub-folder per class, in `train/`, `val/` and `test/`, or in one folder that is split here."""
 
+import hashlib
 import os
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from regulo.core.errors import InputError, Problem, UnreadableImageError, is_printable, nearest
+from regulo.core.errors import InputError, UnreadableImageError, is_printable, nearest
 from regulo.core.paths import PathStr, expand_path
 from regulo.core.types import DatasetInfo, Split
-from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error, fixed_subset, stratified_split
-from regulo.data.components.image_io import EXTENSIONS, import_albumentations, open_image, read_image
+from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error
+from regulo.data.components.image_check import check_images, describe_error
+from regulo.data.components.image_files import ImageLister
+from regulo.data.components.image_io import PixelRange, import_albumentations, read_image
+from regulo.data.components.split_folders import check_class_names, find_split_folders, split_of
+from regulo.data.components.subsets import fixed_subset, hash_split
+from regulo.tracking.records import DataRecord
 
-SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
+Files = dict[str, list[str]]
+"""for each class the paths of its images, relative to the root, sorted"""
 
 
 class ImageFolder(DatasetConfig):
@@ -37,47 +42,79 @@ class ImageFolder(DatasetConfig):
     """seed of the held-out files; separate from `seed`, so that runs with other seeds have the same splits"""
     verify_images: Literal["full", "header", "none"] = "full"
     """before training: decode every file, or read only its header (for millions of files), or check none"""
+    pixel_range: PixelRange | None = None
+    """of files with more than 8 bits per channel: the values that become 0 and 255; null: the smallest and the largest value of
+    the training images"""
 
     def splits(self) -> Splits:
-        folders = self._folders()
-        classes = class_names(folders["train"])
-        files = {part: list_images(folder, classes) for part, folder in folders.items()}
-        self._hold_out(files)
-        self._check_images(files, classes)
-        splits = {part: Split(ImageFiles(paths, self.channels), labels) for part, (paths, labels) in files.items()}
-        mean, std = self._channel_mean_std(splits["train"])
-        facts = DatasetInfo(self.channels, self.image_size, self.image_size, tuple(classes), mean, std)
-        return Splits(splits["train"], splits["val"], splits["test"], facts)
+        root = self._root()
+        lister = ImageLister(root)
+        listing = list_splits(root, lister)
+        notes = [*lister.omissions.notes(), *self._hold_out(listing)]
+        return self._open(root, listing, notes)
 
-    def _hold_out(self, files: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-        """Move files (paths, labels) from `train` into `test` and `val`, for those of the two that have no folder."""
-        has_test_folder = "test" in files
-        for part, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
-            if part not in files:
-                if part == "val" and not has_test_folder:  # fractions are of all files, and the test files are no longer in train
-                    fraction /= 1 - self.test_fraction
-                paths, labels = files["train"]
-                rest, subset = stratified_split(labels, fraction, self.split_seed)
-                files["train"], files[part] = (paths[rest], labels[rest]), (paths[subset], labels[subset])
+    def restore_splits(self, record: DataRecord | None) -> Splits:
+        root = self._root()
+        if record is None or record.files is None:
+            if len(find_split_folders(root, ImageLister(root))) == 3:
+                return self.splits()
+            what = "this run has no data.json: version 0.1 made it, which held out other files for val and test"
+            raise data_error("data", what, "score it with version 0.1, or train again")
+        files: dict[str, Files] = {name: dict(record.files[name]) for name in ("train", "val", "test")}
+        paths = [path for part in files.values() for same_class in part.values() for path in same_class]
+        missing = [path for path in paths if not os.path.exists(root / path)]
+        if missing:
+            what = f"{len(missing):,} of the {len(paths):,} files of this run are not in {root}, such as {missing[0]!r}"
+            raise data_error("data.root", what, "put them back, or name the folder in which they are: data.root=…")
+        return self._open(root, files, self._note_new_files(root, set(paths)))
 
-    def _check_images(self, files: dict[str, tuple[np.ndarray, np.ndarray]], classes: list[str]) -> None:
-        """Raise InputError if a class has no training image, or if a file cannot be read."""
-        for part, (paths, labels) in files.items():
-            empty = [name for k, name in enumerate(classes) if not (labels == k).any()]
-            if empty and part == "train":
-                raise data_error("data.root", f"too few images for training in the classes {', '.join(empty)}", "add some")
-            if self.verify_images != "none":
-                self._check_readable(paths, part)
-
-    def _folders(self) -> dict[str, Path]:
+    def _root(self) -> Path:
         if self.root is None:
             raise data_error("data.root", "image_folder needs the folder of your images", "data.root=path/to/images")
         root = expand_path(self.root)
         if not root.is_dir():
             near = nearest(root.name, [p.name for p in root.parent.iterdir() if p.is_dir()]) if root.parent.is_dir() else ""
             raise data_error("data.root", f"there is no folder {root}", near)
-        parts = {part: root / n for part, options in SPLIT_FOLDERS.items() for n in options if (root / n).is_dir()}
-        return parts if "train" in parts else {"train": root}
+        return root
+
+    def _hold_out(self, listing: dict[str, Files]) -> list[str]:
+        """Move files from `train` into `test` and `val`, for those of the two that have no folder. Returns notes about it."""
+        held_out = [part for part in ("test", "val") if part not in listing]
+        check_class_sizes(listing["train"], 1 + len(held_out))
+        shares = []
+        for part in held_out:
+            fraction = share = self.test_fraction if part == "test" else self.val_fraction
+            if part == "val" and "test" in held_out:  # fractions are of all files, and the test files are no longer in train
+                fraction /= 1 - self.test_fraction
+            listing["train"], listing[part] = split_files(listing["train"], fraction, self.split_seed)
+            shares.append(f"{share:.0%} for {part}")
+        folders = " and no ".join(f"{part}/" for part in held_out)
+        return [f"held out: of each class {' and '.join(shares)}, as there is no {folders}"] if shares else []
+
+    def _open(self, root: Path, files: dict[str, Files], notes: list[str]) -> Splits:
+        """The splits of these files. Raises InputError if a file cannot be read."""
+        classes = list(files["train"])
+        arrays = {part: flatten_files(root, files[part], classes) for part in ("train", "val", "test")}
+        check = check_images({part: paths for part, (paths, _) in arrays.items()}, self.channels, self.verify_images)
+        pixel_range = self.pixel_range if self.pixel_range and check.has_deep_pixels else check.pixel_range
+        notes = [*notes, *check.notes(pixel_range)]
+        splits = {part: Split(ImageFiles(p, self.channels, pixel_range), labels) for part, (p, labels) in arrays.items()}
+        for part in ("val", "test"):
+            if absent := [name for name in classes if not files[part].get(name)]:
+                notes.append(f"{part} has no image of {', '.join(absent[:10])}{', …' if len(absent) > 10 else ''}")
+        mean, std = self._channel_mean_std(splits["train"])
+        facts = DatasetInfo(self.channels, self.image_size, self.image_size, tuple(classes), mean, std, pixel_range)
+        digests = {part: digest_files(root, files[part]) for part in files}
+        return Splits(splits["train"], splits["val"], splits["test"], facts, tuple(notes), files, digests)
+
+    def _note_new_files(self, root: Path, paths: set[str]) -> list[str]:
+        """What is in the folder now and was not when the run began, for people."""
+        try:
+            listing = list_splits(root, ImageLister(root))
+        except InputError:  # the run has its files, whatever is beside them
+            return []
+        new = {path for part in listing.values() for same_class in part.values() for path in same_class} - paths
+        return [f"not used: {len(new):,} image{'s' * (len(new) != 1)} that came after the run began"] if new else []
 
     def resize_transforms(self) -> list[Any]:
         A = import_albumentations()
@@ -87,27 +124,6 @@ class ImageFolder(DatasetConfig):
             A.SmallestMaxSize(max_size=round(self.image_size * 8 / 7), interpolation=cv2.INTER_AREA),
             A.CenterCrop(self.image_size, self.image_size),
         ]
-
-    def _check_readable(self, paths: np.ndarray, part: str) -> None:
-        """Raise InputError that names the files which cannot be read (the first 20)."""
-        from rich.progress import track
-
-        def error_message(raw: bytes) -> str:
-            try:
-                read_image(raw, self.channels) if self.verify_images == "full" else open_image(raw).close()
-            except Exception as error:  # a decoder may raise anything on a damaged file
-                return describe_error(raw, error)
-            return ""
-
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            results: Iterable[str] = pool.map(error_message, paths)
-            progress = track(results, f"checking {part} images", total=len(paths), transient=True, disable=len(paths) < 500)
-            messages = [message for message in progress if message]
-        if messages:
-            problems = [Problem("data.root", message, "repair or remove it") for message in messages[:20]]
-            if len(messages) > 20:
-                problems.append(Problem("data.root", f"… and {len(messages) - 20} more"))
-            raise InputError(*problems)
 
     def _channel_mean_std(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel over 500 training images."""
@@ -122,56 +138,106 @@ class ImageFiles:
     Paths are stored in one array of bytes: a million of them reach a loader process as fast as one.
     """
 
-    def __init__(self, paths: np.ndarray, channels: int) -> None:
-        self.paths, self.channels = paths, channels
+    def __init__(self, paths: np.ndarray, channels: int, pixel_range: PixelRange | None = None) -> None:
+        self.paths, self.channels, self.pixel_range = paths, channels, pixel_range
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int | np.ndarray) -> "np.ndarray | ImageFiles":
         if isinstance(index, np.ndarray):
-            return ImageFiles(self.paths[index], self.channels)
+            return ImageFiles(self.paths[index], self.channels, self.pixel_range)
         try:
-            return read_image(self.paths[index], self.channels)
-        except MemoryError:
-            raise
+            return read_image(self.paths[index], self.channels, self.pixel_range)
+        except MemoryError as error:
+            raise MemoryError(describe_error(self.paths[index], error)) from error
         except Exception as error:  # a decoder may raise anything on a damaged file
             raise UnreadableImageError(describe_error(self.paths[index], error)) from error
 
 
-def describe_error(raw: bytes, error: Exception) -> str:
-    """Which file cannot be read, and why: one line, even if the file name has a line break."""
-    path = os.fsdecode(raw)
-    reason = getattr(error, "strerror", None) or str(error).removesuffix(f" {path!r}") or type(error).__name__
-    return f"cannot read {path!r}: {' '.join(str(reason).split())}"
+# ---- which files
 
 
-def class_names(folder: Path) -> list[str]:
+def list_splits(root: Path, lister: ImageLister) -> dict[str, Files]:
+    """The files of each split that has a folder, by class. Raises InputError."""
+    folders = find_split_folders(root, lister)
+    classes = class_names(folders["train"], lister)
+    listing = {part: list_classes(root, folder, classes, lister) for part, folder in folders.items()}
+    for part, files in listing.items():
+        if not any(files.values()):
+            hint = "; ".join(lister.omissions.notes()) or "one sub-folder per class, its images inside"
+            raise data_error("data.root", f"there is no image below {folders[part]}", hint)
+    return listing
+
+
+def class_names(folder: Path, lister: ImageLister) -> list[str]:
     """Names of the class folders, sorted. Raises InputError if there are fewer than two, or if a name cannot be shown."""
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    names = lister.list_folders(folder)
     if len(names) < 2:
         what = f"{folder} has {len(names)} class folders, and a classifier needs at least two"
+        inner = folder / names[0] if names else None
+        if inner and len(lister.list_folders(inner)) > 1:
+            raise data_error("data.root", what, f"data.root={inner}?")
         raise data_error("data.root", what, "one sub-folder per class, its images inside")
+    check_class_names(folder, names)
     for name in names:
         if not is_printable(name):
             raise data_error("data.root", f"the class folder {name!r} has no readable name", "rename it")
     return names
 
 
-def list_images(folder: Path, classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Paths (N,) bytes and labels (N,) int64 of all images below the class folders, sorted.
-
-    Raises InputError for a class folder that is not in `classes`, and if there is no image.
-    """
-    unknown = [p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in classes]
-    if unknown:
+def list_classes(root: Path, folder: Path, classes: list[str], lister: ImageLister) -> Files:
+    """The images below the class folders of a split. Raises InputError for a folder that is not in `classes`."""
+    names = lister.list_folders(folder)
+    unlabelled = lister.count_images(folder)
+    predict = "images without labels can be predicted, from another folder: regulo predict RUN FOLDER"
+    if not names and unlabelled:
+        raise data_error("data.root", f"{folder} has {unlabelled:,} images and no class folders", f"move it away; {predict}")
+    if unknown := [name for name in names if name not in classes]:
         what = f"{folder} has the class {unknown[0]!r}, which train does not have"
-        raise data_error("data.root", what, nearest(unknown[0], classes))
-    paths, labels = [], []
-    for label, name in enumerate(classes):
-        files = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in EXTENSIONS)
-        paths += [os.fsencode(p) for p in files]
-        labels += [label] * len(files)
-    if not paths:
-        raise data_error("data.root", f"there is no image below {folder}", "endings: " + " ".join(EXTENSIONS))
-    return np.array(paths), np.array(labels, np.int64)
+        near = nearest(unknown[0], classes)
+        raise data_error("data.root", what, f"{near}; {predict}" if near else predict)
+    prefix = folder.relative_to(root).as_posix().removeprefix(".")
+    prefix = f"{prefix}/" if prefix else ""
+    files = {name: lister.list_folder(folder / name) if name in names else [] for name in classes}
+    return {name: [f"{prefix}{name}/{path}" for path in paths] for name, paths in files.items()}
+
+
+def check_class_sizes(train: Files, smallest: int) -> None:
+    """Raise InputError that names the classes with fewer training images than `smallest`."""
+    parts = {1: "to train", 2: "one to train and one that is held out", 3: "one each to train, validate and test"}[smallest]
+    sizes = {name: len(paths) for name, paths in train.items() if len(paths) < smallest}
+    if sizes:
+        counts = [f"{name} {n}" for name, n in sizes.items()][:10] + ["…"] * (len(sizes) > 10)
+        what = f"too few images for training: {', '.join(counts)}; each class needs at least {smallest} ({parts})"
+        raise data_error("data.root", what, "add images, or move these class folders away")
+
+
+def split_files(train: Files, fraction: float, seed: int) -> tuple[Files, Files]:
+    """The files that stay in training, and those that are held out; by a hash of each path from the class folder on."""
+    labels = np.repeat(np.arange(len(train)), [len(paths) for paths in train.values()])
+    paths = [path for same_class in train.values() for path in same_class]
+    keys = [path.partition("/")[2] if split_of(path.partition("/")[0]) == "train" else path for path in paths]
+    classes = list(train)
+    rest, subset = ({name: [] for name in classes}, {name: [] for name in classes})  # type: tuple[Files, Files]
+    for part, indices in zip((rest, subset), hash_split(keys, labels, fraction, seed), strict=True):
+        for i in indices:
+            part[classes[labels[i]]].append(paths[i])
+    return rest, subset
+
+
+def flatten_files(root: Path, files: Files, classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Paths (N,) bytes and labels (N,) int64."""
+    paths = [os.fsencode(root / path) for name in classes for path in files.get(name, ())]
+    labels = np.repeat(np.arange(len(classes)), [len(files.get(name, ())) for name in classes])
+    return np.array(paths), labels.astype(np.int64)
+
+
+def digest_files(root: Path, files: Files) -> str:
+    """Of the classes, the paths and the sizes of files."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, paths in files.items():
+        for path in paths:
+            line = f"{name}\0{path}\0{os.stat(root / path).st_size}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from regulo.core.errors import InputError, Problem
+from regulo.core.errors import InputError, Problem, one_line
 from regulo.core.paths import expand_path
-from regulo.data.components.image_io import EXTENSIONS, import_albumentations, read_image
+from regulo.data.components.image_files import ImageLister, image_extensions
+from regulo.data.components.image_io import import_albumentations, read_image
 from regulo.tracking.run_names import open_run
 
 BATCH = 64
@@ -35,31 +36,51 @@ def predict(run: str, paths: Sequence[str]) -> int:
         readable, images = [], []
         for path in files[start : start + BATCH]:
             try:
-                image = resize(image=read_image(os.fsencode(path), facts.channels))["image"]
+                image = resize(image=read_image(os.fsencode(path), facts.channels, facts.pixel_range))["image"]
             except Exception as error:  # a decoder may raise anything on a damaged file
-                errors.append(f"{path}: {error}")
+                errors.append(one_line(f"{path}: {error}"))
                 continue
             readable.append(path)
             images.append(image.reshape(facts.height, facts.width, facts.channels).transpose(2, 0, 1))
         if readable:
             logits = loaded_run.predict_logits(torch.from_numpy(np.stack(images)))
             for path, probability, k in zip(readable, *logits.softmax(1).max(1), strict=True):
-                writer.writerow([path, facts.classes[int(k)], f"{float(probability):.4f}"])
+                writer.writerow([path_for_spreadsheet(path), for_spreadsheet(facts.classes[int(k)]), f"{float(probability):.4f}"])
     for message in errors:
         print(f"regulo: unreadable image {message}", file=sys.stderr)
     return 1 if errors else 0
 
 
 def list_image_files(paths: Sequence[str]) -> list[Path]:
-    """The files, and all images below the folders, sorted. Raises InputError for a missing path, and if there is no image."""
+    """The files, and all images below the folders, sorted; what is left out is said on stderr.
+
+    Raises InputError for a missing path, and if there is no image.
+    """
     files: list[Path] = []
+    notes: list[str] = []
     for path in map(expand_path, paths):
         if path.is_dir():
-            files += sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
-        elif path.is_file():
+            lister = ImageLister(path)
+            files += [path / name for name in lister.list_folder(path)]
+            notes += [f"{path}: {note}" for note in lister.omissions.notes()]
+        elif path.exists():
             files.append(path)
         else:
             raise InputError(Problem("PATH", f"there is no {path}"))
+    for note in notes:
+        print(f"regulo: {one_line(note)}", file=sys.stderr)
     if not files:
-        raise InputError(Problem("PATH", "there is no image below the folders", "endings: " + " ".join(EXTENSIONS)))
+        raise InputError(
+            Problem("PATH", "there is no image below the folders", "endings: " + " ".join(sorted(image_extensions())))
+        )
     return files
+
+
+def for_spreadsheet(text: str) -> str:
+    """A field of a CSV file that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def path_for_spreadsheet(path: Path) -> str:
+    """A path that no spreadsheet takes for a formula, and that can still be opened."""
+    return f"./{path}" if for_spreadsheet(str(path)) != str(path) else str(path)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 class LoadedRun:
     """The final model of a run on `device`, ready to predict."""
 
+    folder: RunFolder
     config: Config
     facts: DatasetInfo
     classifier: Classifier
@@ -81,23 +82,21 @@ def load_run(folder: RunFolder) -> LoadedRun:
         raise InputError(Problem("RUN", f"{name} does not have the weights of this model: {reason}")) from None
     restore_ramps(classifier, checkpoint)
     device = config.trainer.device()
-    return LoadedRun(
-        config, facts, classifier.to(device).eval(), device, checkpoint["epoch"] + 1, plan, records.read_temperature(folder)
-    )
+    epoch, temperature = checkpoint["epoch"] + 1, records.read_temperature(folder)
+    return LoadedRun(folder, config, facts, classifier.to(device).eval(), device, epoch, plan, temperature)
 
 
 def open_run_data(run: "LoadedRun") -> "ImageDataModule":
     """The data with which a run was trained and evaluated. Raises InputError if their classes are no longer the same."""
     from regulo.data.components.datamodule import ImageDataModule
+    from regulo.data.components.record import open_splits
 
     config = run.config.data
     # a run from elsewhere may name any folder: nothing is downloaded into a folder that is not the default
     with allow_downloads(config.root == type(config).model_fields["root"].default):
-        splits = config.splits()
+        splits, _ = open_splits(config, run.folder)
     if config.root and not expand_path(config.root).resolve().is_relative_to(Path.cwd()):
         print(f"regulo: reading the data in {config.root}, as the run's configuration says", file=sys.stderr)
-    data = ImageDataModule(config, splits, run.config.run.seed, run.config.trainer.limit_batches)
-    if data.facts.classes != run.facts.classes:
-        what = f"the data have the classes {', '.join(data.facts.classes)}, but the run has {', '.join(run.facts.classes)}"
-        raise InputError(Problem("data", what))
-    return data
+    for note in splits.notes:
+        print(f"regulo: {note}", file=sys.stderr)
+    return ImageDataModule(config, splits, run.config.run.seed, run.config.trainer.limit_batches)

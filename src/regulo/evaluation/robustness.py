@@ -51,8 +51,8 @@ def _measure_corruptions(run: "LoadedRun", data: "ImageDataModule") -> dict[str,
     """Accuracy on the same IMAGES test images with each corruption, and the mean of these accuracies."""
     import numpy as np
 
-    from regulo.data.base import fixed_subset
     from regulo.data.components.dataset import BatchedImages
+    from regulo.data.components.subsets import fixed_subset
 
     test = data.eval_datasets["test"]
     indices = fixed_subset(len(test), IMAGES)

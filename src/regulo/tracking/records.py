@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from regulo.core.errors import InputError, Problem
@@ -80,6 +80,35 @@ class DatasetRecord(BaseModel):
     width: Annotated[int, Field(ge=1, le=4096)]
     mean: list[float] | tuple[float, ...]
     std: list[Annotated[float, Field(gt=0)]] | tuple[Annotated[float, Field(gt=0)], ...]
+    pixel_range: tuple[int, int] | None = None
+
+
+def _check_relative_path(path: Any) -> Any:
+    """A path below the root of the data. It may have bytes that are not UTF-8, which pydantic's `str` refuses."""
+    if not isinstance(path, str) or path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        raise ValueError("it is not a path below the root of the data")
+    return path
+
+
+SplitName = Annotated[str, Field(pattern=r"^(train|val|test)$")]
+AllSplits = Field(min_length=3)
+RelativePath = Annotated[str, PlainValidator(_check_relative_path)]
+
+
+class DataRecord(BaseModel):
+    """The content of data.json: what a run is trained and evaluated on."""
+
+    source: Text
+    """the data set and its folder"""
+    classes: Annotated[list[Name], Field(min_length=2, max_length=100_000)]
+    images: Annotated[dict[SplitName, list[Count]], AllSplits]
+    """number of images of each class"""
+    digests: Annotated[dict[SplitName, Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]], AllSplits]
+    """of the images and labels, or of the paths and sizes of their files"""
+    notes: list[Text] = []
+    """what was left out, converted or held out"""
+    files: Annotated[dict[SplitName, dict[Name, list[RelativePath]]], AllSplits] | None = None
+    """paths by class, relative to the root, of data that lie in files"""
 
 
 class ResumeRecord(BaseModel):
@@ -141,6 +170,12 @@ def read_environment(folder: RunFolder) -> dict[str, str]:
     return _read_record(Environment, folder, "environment.json")
 
 
+def read_data_record(folder: RunFolder) -> DataRecord | None:
+    """data.json; None if there is none: version 0.1 wrote none. Raises InputError."""
+    content = _read_json_file(folder, "data.json")
+    return validate_record(DataRecord, content, str(folder.path / "data.json")) if content else None
+
+
 def read_measures(folder: RunFolder) -> dict[str, float]:
     """measures.json; empty if there is none. Raises InputError."""
     return _read_record(dict[str, Number], folder, "measures.json")
@@ -197,7 +232,7 @@ def read_dataset_info(checkpoint: Mapping[str, Any], what: str) -> DatasetInfo:
     if len(record.mean) != record.channels or len(record.std) != record.channels:
         raise InputError(Problem("RUN", f"{what} is not what Regulo writes: mean and std need {record.channels} values each"))
     classes, mean, std = tuple(record.classes), tuple(record.mean), tuple(record.std)
-    return DatasetInfo(record.channels, record.height, record.width, classes, mean, std)
+    return DatasetInfo(record.channels, record.height, record.width, classes, mean, std, record.pixel_range)
 
 
 def read_resume_record(checkpoint: Mapping[str, Any], what: str) -> ResumeRecord:

@@ -143,7 +143,10 @@ class RunFolder:
 
     def save_json(self, name: str, content: Any) -> None:
         """Write a JSON file into the folder."""
-        atomic_write(self.path / name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        if any("\ud800" <= letter <= "\udfff" for letter in text):  # from file names that are not UTF-8
+            text = json.dumps(content, indent=1)
+        atomic_write(self.path / name, text + "\n")
 
 
 def _path_exists(path: Path) -> bool:

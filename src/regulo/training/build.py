@@ -15,9 +15,12 @@ from regulo.core.errors import InputError, Problem
 from regulo.core.types import DatasetInfo
 from regulo.data.base import images_per_step
 from regulo.data.components.datamodule import ImageDataModule
+from regulo.data.components.record import open_splits
 from regulo.models.components.classifier import Classifier
 from regulo.models.components.norms import BATCH_NORM
 from regulo.regularizers.components.plan import Plan
+from regulo.tracking.records import DataRecord
+from regulo.tracking.run_dir import RunFolder
 from regulo.training.autotune import AutotuneResult
 
 
@@ -29,6 +32,7 @@ class RunComponents:
     plan: Plan
     data: ImageDataModule
     model: nn.Module
+    data_record: DataRecord
 
     @property
     def batch(self) -> int:
@@ -40,14 +44,17 @@ class RunComponents:
         return Classifier(self.model, self.data.facts, self.config.trainer.memory_format)
 
 
-def build_components(config: Config) -> RunComponents:
-    """Open the data, initialise the model from the seed, and let the plan change both. Raises InputError."""
+def build_components(config: Config, run: RunFolder | None = None) -> RunComponents:
+    """Open the data, initialise the model from the seed, and let the plan change both. Raises InputError.
+
+    `run`: the folder of a run that goes on, with the same images.
+    """
     affinity.limit_threads(config.trainer.processes_per_node() if config.trainer.device().type == "cpu" else 1)
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)  # it sets its own level when it is imported
     seed_everything(config.run.seed, verbose=False)
     plan = Plan(config.regularizer.values(), config.run.strength)
-    splits = config.data.splits()
+    splits, data_record = open_splits(config.data, run)
     shipped = plan.with_hook("transform")  # loader workers need nothing else of the plan
     transforms = functools.partial(_transforms, shipped, config.data.resize_transforms(), config.trainer.max_epochs, splits.facts)
     data = ImageDataModule(config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence)
@@ -62,7 +69,7 @@ def build_components(config: Config) -> RunComponents:
     ):
         what = "BatchNorm has no variance in a batch of one image per device"
         raise InputError(Problem("data.batch_size", what, "use at least 2, or +regularizer=norm regularizer.norm.kind=group"))
-    return RunComponents(config, plan, data, model)
+    return RunComponents(config, plan, data, model, data_record)
 
 
 def _refuse_non_finite(model: nn.Module) -> None:

@@ -3,12 +3,37 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
+import numpy as np
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from regulo.optim.base import OptimizerConfig
+    from regulo.tracking.records import DataRecord
     from regulo.training.autotune import AutotuneResult
 from regulo.core.console import CONSOLE, STYLE
+
+MAX_ROWS = 12
+"""classes that are listed one by one; of more only the smallest and the largest are shown"""
+
+
+def print_data(record: "DataRecord") -> None:
+    """What is trained and evaluated on: the images of each class and split, and what was left out."""
+    sizes = {name: sum(per_class) for name, per_class in record.images.items()}
+    CONSOLE.print("data", style="bold")
+    CONSOLE.print(f"{record.source}: {len(record.classes)} classes")
+    table = Table("class", *(Column(name, justify="right") for name in sizes), **STYLE)
+    if len(record.classes) <= MAX_ROWS:
+        for k, name in enumerate(record.classes):
+            table.add_row(name, *(f"{per_class[k]:,}" for per_class in record.images.values()))
+    else:
+        by_size = np.argsort(record.images["train"], kind="stable")
+        for k, what in ((by_size[0], "smallest"), (by_size[-1], "largest")):
+            row = [f"{per_class[k]:,}" for per_class in record.images.values()]
+            table.add_row(f"{record.classes[k]} (the {what} in train)", *row)
+    table.add_row("all", *(f"{n:,}" for n in sizes.values()))
+    CONSOLE.print(table)
+    for note in record.notes:
+        CONSOLE.print(note)
 
 
 def print_plan(rows: Sequence[Mapping[str, str]], choice: "AutotuneResult") -> None:

@@ -161,7 +161,8 @@ def prepare(request: RunRequest) -> "tuple[RunComponents, AutotuneResult]":
     request.config.logger.preflight()
     resumable = request.resumable
     with failures.as_input_error(request.config.data.batch_size):
-        components = build.build_components(resumable.config_without_input_checks() if resumable else request.config)
+        config = resumable.config_without_input_checks() if resumable else request.config
+        components = build.build_components(config, resumable.folder if resumable else None)
         return components, autotune(components)
 
 
@@ -203,7 +204,8 @@ def join_run(request: RunRequest, choices: dict[str, Any], folder: RunFolder) ->
         request.config if request.config.trainer.strategy == "fsdp" else without_input_checks(request.config)
     )  # DDP copies weights
     components = build.build_components(
-        build.apply_autotune(config, AutotuneResult(choices["precision"], choices["memory_format"]))
+        build.apply_autotune(config, AutotuneResult(choices["precision"], choices["memory_format"])),
+        request.resumable.folder if request.resumable else None,
     )
     resume_point = request.resumable.resume_point(components.data) if request.resumable else None
     step = resume_point.step if resume_point else 0
@@ -219,8 +221,10 @@ def save_description(run: Run, autotune_result: "AutotuneResult") -> None:
 
     plan, trainer = run.components.plan.as_rows(), run.config.trainer
     run.folder.save_config(run.config.as_dict())
+    run.folder.save_json("data.json", run.components.data_record.model_dump())
     run.folder.save_json("environment.json", describe_environment())
     run.folder.save_json("plan.json", {"regularizers": plan, "speed": autotune_result.as_dict()})
+    training_summary.print_data(run.components.data_record)
     training_summary.print_plan(plan, autotune_result)
     training_summary.print_learning_rate(run.config.optim, run.config.data.batch_size, trainer.world_size(), run.components.batch)
     if run.resume_point:

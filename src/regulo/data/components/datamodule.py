@@ -7,9 +7,10 @@ from torch.utils.data import DataLoader, Sampler
 
 from regulo.core import affinity
 from regulo.core.types import Batch
-from regulo.data.base import DatasetConfig, Splits, check_splits, fixed_subset, subsample_train
+from regulo.data.base import DatasetConfig, Splits, check_splits
 from regulo.data.components.dataset import BatchedImages, Transforms, collate, worker_init
 from regulo.data.components.sampler import EvalBatchSampler, SampleKey, SampleOrder, TrainBatchSampler
+from regulo.data.components.subsets import fixed_subset, subsample_train
 
 
 class ImageDataModule(LightningDataModule):

@@ -12,8 +12,13 @@ from typing import Any
 import numpy as np
 
 from regulo.core.errors import InputError, Problem
+from regulo.data.components.image_files import image_extensions
 
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MAX_ASPECT = 16
+"""longest side over shortest side up to which the whole image is used: enlarging a longer one would take too much memory"""
+
+PixelRange = tuple[int, int]
+"""the integers that become 0 and 255, of images with more than 8 bits per channel"""
 
 
 def import_albumentations() -> ModuleType:
@@ -43,27 +48,79 @@ def open_image(raw: bytes) -> Any:
     """Open the file at this path as a PIL image; only its header is read. Raises ValueError if it is not a regular file."""
     from PIL import Image
 
+    image_extensions()  # registers the decoders
     if not stat.S_ISREG(os.stat(raw).st_mode):  # reading from a pipe would wait forever
         raise ValueError("not a regular file")
     return Image.open(os.fsdecode(raw))
 
 
-def read_image(raw: bytes, channels: int) -> np.ndarray:
-    """The image at this path as a viewer shows it: upright, transparency on white, 16 bits scaled to 8.
+def read_image(raw: bytes, channels: int, pixel_range: PixelRange | None = None) -> np.ndarray:
+    """The image at this path as a viewer shows it: upright, transparency on white; of several frames the first.
 
-    Returns (H, W, channels) uint8. Raises ValueError for floating-point images, which have no agreed range.
+    Of an image that is more than `MAX_ASPECT` times as long as wide, the middle. Integers of more than 8 bits are scaled such
+    that `pixel_range` becomes 0 to 255. Returns (H, W, channels) uint8. Raises ValueError for pixels without an agreed range:
+    floating-point ones, and those of more than 8 bits if there is no `pixel_range`.
     """
     from PIL import Image, ImageOps
 
     with open_image(raw) as file:
-        image = ImageOps.exif_transpose(file)
-        if image.mode == "F":
+        if file.mode == "F":
             raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
-        if image.mode.startswith("I"):  # 16 bits: PIL would clip them
-            pixels = np.asarray(image, np.float64)
-            image = Image.fromarray((pixels / 257 + 0.5).clip(0, 255).astype(np.uint8))
+        image = file
+        if has_deep_pixels(file):
+            if pixel_range is None:
+                what = "more than 8 bits per channel, and the training images have 8 bits: there is no agreed range"
+                raise ValueError(f"{what}; save it with 8 bits")
+            image = Image.fromarray(_scale(read_deep_pixels(file, raw), pixel_range))
+            if file.getexif().get(ORIENTATION):
+                image.getexif()[ORIENTATION] = file.getexif()[ORIENTATION]
+        image = _crop_middle(ImageOps.exif_transpose(image))
         if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
             rgba = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
         array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return array[..., None] if channels == 1 else array
+
+
+ORIENTATION = 0x0112
+"""number of the EXIF tag that says how the camera was turned"""
+
+
+def has_deep_pixels(image: Any) -> bool:
+    """Whether a PIL image, of which the header is read, has integers of more than 8 bits. Pillow itself would cut those."""
+    if image.mode.startswith("I"):
+        return True
+    decoder, *_, details = image.tile[0] if image.tile else ("", "")
+    raw_mode, *more = details if isinstance(details, tuple) else (details,)
+    return ";16" in str(raw_mode) or (decoder == "ppm" and more[0] > 255)
+
+
+def read_deep_pixels(image: Any, raw: bytes) -> np.ndarray:
+    """The integers of an image for which `has_deep_pixels` holds: (H, W), or (H, W, C) with C 3 (RGB) or 4 (RGBA)."""
+    if image.mode.startswith("I"):
+        return np.asarray(image)
+    import cv2  # Pillow reads color images with 8 bits only
+
+    array = cv2.imdecode(np.fromfile(os.fsdecode(raw), np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise ValueError("the file is damaged")
+    return array[..., [2, 1, 0, 3][: array.shape[2]]] if array.ndim == 3 else array
+
+
+def _scale(pixels: np.ndarray, pixel_range: PixelRange) -> np.ndarray:
+    """Integers to uint8 such that the range becomes 0 to 255; those outside are clipped. An alpha channel has its own: 65,535."""
+    low, high = pixel_range
+    scaled = (pixels.astype(np.float64) - low) * (255 / max(high - low, 1))
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        scaled[..., 3] = pixels[..., 3] / 257
+    return (scaled + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _crop_middle(image: Any) -> Any:
+    """The middle of an image that is too long; any other as it is."""
+    width, height = image.size
+    longest = MAX_ASPECT * min(width, height)
+    if max(width, height) <= longest:
+        return image
+    left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
+    return image.crop((left, top, left + min(width, longest), top + min(height, longest)))

@@ -1,0 +1,138 @@
+"""Checks the image files of a data set before training, and measures the range of those with more than 8 bits."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from regulo.core.errors import InputError, Problem
+from regulo.data.components.image_io import (
+    MAX_ASPECT,
+    PixelRange,
+    has_deep_pixels,
+    open_image,
+    read_deep_pixels,
+    read_image,
+)
+from regulo.data.components.subsets import fixed_subset
+
+LISTED = 20
+"""problems that are listed; of more only the number"""
+MEASURED_FILES = 500
+"""training files whose range is measured if not every file is decoded"""
+
+
+@dataclass(frozen=True)
+class ImageReport:
+    """What the header of one file, or all of it, says."""
+
+    error: str = ""
+    deep: bool = False
+    """more than 8 bits per channel"""
+    low: int = 0
+    high: int = 0
+    """the range of a deep file that was decoded"""
+    frames: int = 1
+    is_long: bool = False
+
+
+@dataclass
+class ImageCheck:
+    """What is special about the files of a data set."""
+
+    deep: int = 0
+    frames: int = 0
+    long: int = 0
+    files: int = 0
+    pixel_range: PixelRange | None = None
+
+    @property
+    def has_deep_pixels(self) -> bool:
+        """Whether a training file has more than 8 bits per channel."""
+        return self.pixel_range is not None
+
+    def notes(self, pixel_range: PixelRange | None) -> list[str]:
+        """What is converted or left out inside the files, one line each, for people."""
+        notes = []
+        if self.deep and pixel_range:
+            low, high = pixel_range
+            levels = high - low + 1
+            what = f"{self.deep:,} of {self.files:,} files have more than 8 bits: {low:,} to {high:,} become 0 to 255"
+            notes.append(f"{what} ({levels:,} levels become {min(levels, 256)}); another range: data.pixel_range=[LOW,HIGH]")
+        if self.frames:
+            notes.append(f"{self.frames:,} files with several frames or pages: the first of each is used")
+        if self.long:
+            notes.append(f"{self.long:,} files with an image more than {MAX_ASPECT} times as long as wide: its middle is used")
+        return notes
+
+
+def check_images(paths: Mapping[str, np.ndarray], channels: int, verify: Literal["full", "header", "none"]) -> ImageCheck:
+    """Look into the files (bytes) of each split, all of them or, with "none", some of train. Raises InputError with all errors.
+
+    Only training files are measured: what is known of the others must not change what the network sees.
+    """
+    chosen = paths if verify != "none" else {"train": _some(paths["train"])}
+    check, problems, ranges = ImageCheck(files=sum(map(len, chosen.values()))), [], []
+    for part, files in chosen.items():
+        for raw, report in zip(files, _inspect(part, files, channels, verify == "full"), strict=True):
+            if report.error and verify != "none":
+                problems.append(Problem("data.root", report.error, "repair or remove it"))
+            check.deep += report.deep
+            check.frames += report.frames > 1
+            check.long += report.is_long
+            if report.deep and part == "train":
+                ranges.append((report.low, report.high) if verify == "full" else raw)
+    if problems:
+        more = [Problem("data.root", f"… and {len(problems) - LISTED:,} more")] if len(problems) > LISTED else []
+        raise InputError(*problems[:LISTED], *more)
+    if ranges and verify != "full":
+        reports = _inspect("train", _some(np.array(ranges)), channels, decode=True)
+        ranges = [(report.low, report.high) for report in reports if not report.error]
+    if ranges:
+        check.pixel_range = min(low for low, _ in ranges), max(high for _, high in ranges)
+    return check
+
+
+def _inspect(part: str, files: np.ndarray, channels: int, decode: bool) -> Iterator[ImageReport]:
+    """The reports on files in order, made by several threads, with a progress bar if there are many."""
+    from rich.progress import track
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        reports: Iterable[ImageReport] = pool.map(lambda raw: inspect_image(raw, channels, decode), files)
+        yield from track(reports, f"checking {part} images", total=len(files), transient=True, disable=len(files) < 500)
+
+
+def inspect_image(raw: bytes, channels: int, decode: bool) -> ImageReport:
+    """Read the header of a file, or decode it."""
+    try:
+        with open_image(raw) as image:
+            deep, frames = has_deep_pixels(image), getattr(image, "n_frames", 1) if image.format in PAGED else 1
+            is_long = max(image.size) > MAX_ASPECT * min(image.size)
+            low = high = 0
+            if decode and deep:
+                pixels = read_deep_pixels(image, raw)
+                low, high = int(pixels.min()), int(pixels.max())
+        if decode:
+            read_image(raw, channels, (low, high) if deep else None)
+    except Exception as error:  # a decoder may raise anything on a damaged file
+        return ImageReport(error=describe_error(raw, error))
+    return ImageReport("", deep, low, high, frames, is_long)
+
+
+PAGED = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")
+"""formats whose further frames are other pictures; those of a JPEG are smaller copies of the first"""
+
+
+def describe_error(raw: bytes, error: Exception) -> str:
+    """Which file cannot be read, and why: one line, even if the file name has a line break."""
+    path = os.fsdecode(raw)
+    reason = getattr(error, "strerror", None) or str(error).removesuffix(f" {path!r}") or type(error).__name__
+    return f"cannot read {path!r}: {' '.join(str(reason).split())}"
+
+
+def _some(files: np.ndarray) -> np.ndarray:
+    """The files, or `MEASURED_FILES` of them, always the same ones."""
+    return files[fixed_subset(len(files), MEASURED_FILES)]

@@ -1,0 +1,168 @@
+"""Which files of a folder are images. Hidden files, other formats and links back into the folder are left out, and counted."""
+
+import functools
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from regulo.core.errors import InputError, Problem, one_line
+
+FORMATS = frozenset(
+    ("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP")
+)
+"""Pillow's names of the formats that hold pictures; it opens others, such as PDF and HDF5, that hold something else"""
+DECODERS = dict.fromkeys((".heic", ".heif", ".hif"), "pip install pillow-heif")
+DECODERS |= {".avif": "install a Pillow that reads AVIF"}
+DECODERS |= dict.fromkeys((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"), "convert them to JPEG or TIFF")
+DECODERS |= dict.fromkeys((".jxl", ".dcm", ".psd", ".svg", ".npy", ".exr"), "convert them to PNG or TIFF")
+"""endings of pictures that Pillow alone may not read, and what helps"""
+HIDDEN_NAMES = frozenset(("@eadir", "__macosx", "__pycache__", "#recycle", "#snapshot", "$recycle.bin", "lost+found"))
+HIDDEN_NAMES |= frozenset(("system volume information", "thumbs.db", "desktop.ini"))
+"""names (lower case) that a system, and not the user, has written"""
+
+
+@functools.cache
+def image_extensions() -> frozenset[str]:
+    """The file endings (lower case, with the dot) of all pictures that can be decoded here."""
+    from PIL import Image, features
+
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        pass
+    else:
+        register_heif_opener()
+    Image.init()
+    readable = FORMATS & set(Image.OPEN) - (set() if features.check("avif") else {"AVIF"})
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in readable)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is one that no user sees: `.name`, `._name`, `@eaDir`, `__MACOSX` and the like."""
+    return name.startswith(".") or name.casefold() in HIDDEN_NAMES
+
+
+@dataclass
+class Omissions:
+    """The numbers of files that a listing leaves out."""
+
+    hidden: Counter[str] = field(default_factory=Counter)
+    """by the name of the hidden folder; hidden files have the key ""."""
+    endings: Counter[str] = field(default_factory=Counter)
+    """by ending, of files that are no image or cannot be decoded here"""
+    linked: list[str] = field(default_factory=list)
+    """linked folders that lead back into the data, or to a folder that is already listed"""
+    outside: int = 0
+    """images that lie in no class folder"""
+
+    def add_file(self, name: str) -> None:
+        """Count a file that is no image."""
+        self.endings[os.path.splitext(name)[1].lower()] += 1
+
+    def notes(self) -> list[str]:
+        """One line for each kind, for people."""
+        lines = []
+        folders = {name: n for name, n in self.hidden.items() if name}
+        if folders:
+            lines.append(f"left out: {_plural(sum(folders.values()), 'file')} in hidden folders ({_most_common(folders)})")
+        if self.hidden[""]:
+            lines.append(f"left out: {_plural(self.hidden[''], 'hidden file')}")
+        missing = {ending: n for ending, n in self.endings.items() if ending in DECODERS}
+        for ending, n in missing.items():
+            lines.append(f"left out: {_plural(n, f'{ending} file')}, which cannot be decoded here ({DECODERS[ending]})")
+        others = {ending or "without ending": n for ending, n in self.endings.items() if ending not in missing}
+        if others:
+            lines.append(f"left out: {_plural(sum(others.values()), 'file')} of other types ({_most_common(others)})")
+        if self.outside:
+            lines.append(f"left out: {_plural(self.outside, 'image')} outside of the class folders")
+        if self.linked:
+            what = f"left out: {_plural(len(self.linked), 'linked folder')} that lead to images which are already there"
+            lines.append(f"{what} ({self.linked[0]}{', …' if len(self.linked) > 1 else ''})")
+        return [one_line(line) for line in lines]
+
+
+class ImageLister:
+    """Lists the images below folders of one data set. A folder that is reached twice, through links, is listed once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = os.path.realpath(root)
+        self.omissions = Omissions()
+        self._visited: set[tuple[int, int]] = set()
+        self._listed: dict[Path, tuple[list[str], int]] = {}
+
+    def list_folder(self, folder: Path) -> list[str]:
+        """The paths of all images below a folder, relative to it, with `/`, sorted by their parts. Raises InputError."""
+        return sorted(self._walk(str(folder), ""), key=lambda path: path.split("/"))
+
+    def list_folders(self, folder: Path) -> list[str]:
+        """The names of the folders directly in `folder`, sorted. Raises InputError."""
+        return self._list_once(folder)[0]
+
+    def count_images(self, folder: Path) -> int:
+        """The number of images directly in `folder`, in no folder of a class. Raises InputError."""
+        return self._list_once(folder)[1]
+
+    def _list_once(self, folder: Path) -> tuple[list[str], int]:
+        if folder not in self._listed:  # what is left out must be counted once
+            names, images = [], 0
+            for entry in self._entries(str(folder)):
+                if entry.is_dir():
+                    names.append(entry.name)
+                elif is_image(entry.name):
+                    images += 1
+                else:
+                    self.omissions.add_file(entry.name)
+            self.omissions.outside += images
+            self._listed[folder] = sorted(names), images
+        return self._listed[folder]
+
+    def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        """What is directly in a folder, without hidden entries, which are counted."""
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if not is_hidden(entry.name):
+                        yield entry
+                    elif entry.is_dir(follow_symlinks=False):
+                        self.omissions.hidden[entry.name] += sum(len(files) for _, _, files in os.walk(entry.path))
+                    else:
+                        self.omissions.hidden[""] += 1
+        except OSError as error:
+            raise InputError(Problem("data.root", f"cannot list {folder}: {error.strerror}", "change its permissions")) from error
+
+    def _walk(self, folder: str, prefix: str) -> Iterator[str]:
+        status = os.stat(folder)
+        self._visited.add((status.st_dev, status.st_ino))
+        for entry in self._entries(folder):
+            if entry.is_dir():
+                if entry.is_symlink() and not self._is_new(entry.path):
+                    self.omissions.linked.append(f"{prefix}{entry.name}")
+                else:
+                    yield from self._walk(entry.path, f"{prefix}{entry.name}/")
+            elif is_image(entry.name):
+                yield f"{prefix}{entry.name}"
+            else:
+                self.omissions.add_file(entry.name)
+
+    def _is_new(self, link: str) -> bool:
+        """Whether a linked folder lies outside of the data, and is not listed yet."""
+        target, status = os.path.realpath(link), os.stat(link)
+        inside = os.path.commonpath([target, self.root]) in (target, self.root)
+        return not inside and (status.st_dev, status.st_ino) not in self._visited
+
+
+def is_image(name: str) -> bool:
+    """Whether a file has the ending of a picture that can be decoded here."""
+    return os.path.splitext(name)[1].lower() in image_extensions()
+
+
+def _plural(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
+def _most_common(counts: "dict[str, int]") -> str:
+    """`.txt 10, .csv 2`: the five most common, and `…` for the others."""
+    common = Counter(counts).most_common(5)
+    return ", ".join(f"{name} {n:,}" for name, n in common) + (", …" if len(counts) > len(common) else "")
