@@ -7,16 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from regulo.core.errors import InputError
 from regulo.data import fashion_mnist, fashion_mnist_mini
 from regulo.data.cifar10 import Cifar10
 from regulo.data.cifar100 import Cifar100
-from regulo.data.components.image_io import read_image
 from regulo.data.fashion_mnist import FashionMnist
 from regulo.data.fashion_mnist_mini import FashionMnistMini
-from regulo.data.image_folder import ImageFolder
 from tests.conftest import rng
 
 
@@ -117,111 +114,3 @@ def test_cifar_is_read_by_torchvision(cls: type[Cifar10], classes: int, tmp_path
     assert np.asarray(splits.train.images).shape == (classes, 32, 32, 3)
     assert splits.facts.classes[:2] == ("class 0", "class 1")
     assert len(splits.val.labels) == classes
-
-
-# ---- image_folder
-
-
-def save(path: Path, array: np.ndarray, **options: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path, **options)  # type: ignore[arg-type]
-    return path
-
-
-def photo(seed: int, height: int = 20, width: int = 30) -> np.ndarray:
-    return rng(seed).integers(0, 256, (height, width, 3), dtype="uint8")
-
-
-def image_folder(root: Path, classes: str = "ab", n: int = 10) -> Path:
-    for c in classes:
-        for i in range(n):
-            save(root / c / f"{i}.png", photo(i))
-    return root
-
-
-def test_one_folder_is_split_by_class_and_the_same_in_every_run(tmp_path: Path) -> None:
-    spec = ImageFolder(root=str(image_folder(tmp_path, n=20)), image_size=16, val_fraction=0.2, test_fraction=0.1)
-    splits = spec.splits()
-    assert [np.bincount(s.labels).tolist() for s in (splits.train, splits.val, splits.test)] == [[14] * 2, [4] * 2, [2] * 2]
-    paths = [set(s.images.paths) for s in (splits.train, splits.val, splits.test)]  # type: ignore[attr-defined]
-    assert len(set.union(*paths)) == 40
-    assert (spec.splits().test.images.paths == splits.test.images.paths).all()  # type: ignore[attr-defined]
-    assert splits.facts.classes == ("a", "b")
-
-
-def test_train_val_and_test_folders_are_used_and_missing_ones_are_held_out(tmp_path: Path) -> None:
-    image_folder(tmp_path / "train", n=10)
-    image_folder(tmp_path / "validation", n=3)
-    splits = ImageFolder(root=str(tmp_path), image_size=16, test_fraction=0.2).splits()
-    assert [len(s.labels) for s in (splits.train, splits.val, splits.test)] == [16, 6, 4]
-
-
-def test_every_image_reaches_the_network_at_one_size(tmp_path: Path) -> None:
-    from regulo.data.components.datamodule import ImageDataModule
-    from regulo.regularizers.augment import Augment
-
-    for c in "ab":
-        for i, size in enumerate([(20, 60), (60, 20), (9, 9), (100, 90), (24, 24), (33, 47)]):
-            save(tmp_path / c / f"{i}.png", photo(i, *size))
-    spec = ImageFolder(root=str(tmp_path), image_size=24, batch_size=4, num_workers=0)
-    splits = spec.splits()
-    data = ImageDataModule(spec, splits, 0, train_transforms=Augment().transform(spec.resize_transforms(), splits.facts))
-    for loader in (data.train_dataloader(), data.evaluation_loader("val"), data.evaluation_loader("test")):
-        assert {tuple(b.images.shape[1:]) for b in loader} == {(3, 24, 24)}
-
-
-def test_every_format_is_read_as_a_viewer_shows_it(tmp_path: Path) -> None:
-    read = lambda p, c=3: read_image(str(p).encode(), c)  # noqa: E731
-    color = photo(0)
-    gray = color[..., 0]
-    assert (read(save(tmp_path / "rgb.png", color)) == color).all()
-    assert (read(save(tmp_path / "gray.png", gray)) == gray[..., None]).all()
-    assert read(save(tmp_path / "gray1.png", gray), 1).shape == (20, 30, 1)
-    uint16 = (gray.astype("uint16") << 8) + gray
-    assert (read(save(tmp_path / "uint16.png", uint16)) == gray[..., None]).all(), "16 bits are scaled, not clipped"
-    transparent = np.dstack([color, np.zeros((20, 30), "uint8")])
-    assert (read(save(tmp_path / "transparent.png", transparent)) == 255).all(), "transparent is white"
-    opaque = np.dstack([color, np.full((20, 30), 255, "uint8")])
-    assert (read(save(tmp_path / "opaque.png", opaque)) == color).all()
-    palette = Image.fromarray(color).quantize(16)
-    palette.save(tmp_path / "palette.png")
-    assert (read(tmp_path / "palette.png") == np.asarray(palette.convert("RGB"))).all()
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
-    Image.fromarray(color).save(tmp_path / "turned.png", exif=exif)
-    assert (read(tmp_path / "turned.png") == np.rot90(color, -1)).all()
-
-
-def test_every_unreadable_file_is_named_before_training(tmp_path: Path) -> None:
-    image_folder(tmp_path)
-    (tmp_path / "a" / "text.png").write_text("no image")
-    (tmp_path / "b" / "empty.jpg").touch()
-    content = save(tmp_path / "b" / "torn.jpg", photo(1, 200, 200)).read_bytes()
-    (tmp_path / "b" / "torn.jpg").write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError) as refusal:
-        ImageFolder(root=str(tmp_path), image_size=16, test_fraction=0.01, val_fraction=0.01).splits()
-    message = " ".join(str(p) for p in refusal.value.problems)
-    for name in ("text.png", "empty.jpg", "torn.jpg"):
-        assert name in message
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda p: None, "no folder"),
-        (lambda p: p.mkdir(), "at least two"),
-        (lambda p: image_folder(p, "a"), "at least two"),
-        (lambda p: [(p / c).mkdir(parents=True) for c in "ab"], "no image below"),
-        (lambda p: (image_folder(p / "train"), image_folder(p / "val", "abc")), "'c', which train does not have"),
-        (lambda p: (image_folder(p, "a"), (p / "b").mkdir()), "too few images for training in the classes b"),
-    ],
-)
-def test_a_wrong_folder_is_refused_with_its_reason(make: object, message: str, tmp_path: Path) -> None:
-    make(tmp_path / "images")  # type: ignore[operator]
-    with pytest.raises(InputError, match=message):
-        ImageFolder(root=str(tmp_path / "images"), image_size=16).splits()
-
-
-def test_image_folder_needs_a_root() -> None:
-    with pytest.raises(InputError, match=r"data\.root=path"):
-        ImageFolder().splits()

@@ -134,10 +134,13 @@ class ImageLister:
 
     def _walk(self, folder: str, prefix: str) -> Iterator[str]:
         status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in self._visited:
+            self.omissions.linked.append(prefix.removesuffix("/"))
+            return
         self._visited.add((status.st_dev, status.st_ino))
         for entry in self._entries(folder):
             if entry.is_dir():
-                if entry.is_symlink() and not self._is_new(entry.path):
+                if entry.is_symlink() and self._leads_back(entry.path):
                     self.omissions.linked.append(f"{prefix}{entry.name}")
                 else:
                     yield from self._walk(entry.path, f"{prefix}{entry.name}/")
@@ -146,11 +149,10 @@ class ImageLister:
             else:
                 self.omissions.add_file(entry.name)
 
-    def _is_new(self, link: str) -> bool:
-        """Whether a linked folder lies outside of the data, and is not listed yet."""
-        target, status = os.path.realpath(link), os.stat(link)
-        inside = os.path.commonpath([target, self.root]) in (target, self.root)
-        return not inside and (status.st_dev, status.st_ino) not in self._visited
+    def _leads_back(self, link: str) -> bool:
+        """Whether a linked folder lies in the data, or the data in it."""
+        target = os.path.realpath(link)
+        return os.path.commonpath([target, self.root]) in (target, self.root)
 
 
 def is_image(name: str) -> bool:
@@ -162,7 +164,7 @@ def _plural(n: int, what: str) -> str:
     return f"{n:,} {what}{'s' * (n != 1)}"
 
 
-def _most_common(counts: "dict[str, int]") -> str:
+def _most_common(counts: dict[str, int]) -> str:
     """`.txt 10, .csv 2`: the five most common, and `…` for the others."""
-    common = Counter(counts).most_common(5)
+    common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5]
     return ", ".join(f"{name} {n:,}" for name, n in common) + (", …" if len(counts) > len(common) else "")
