@@ -61,7 +61,7 @@ def make_stepper(model: str, name: str, autotune_result: AutotuneResult) -> Call
 
     def closure() -> torch.Tensor:
         with autocast(config.trainer.precision, device):
-            loss = compute_loss(classifier, plan, batch, components.data.facts.num_classes, context).loss
+            loss = compute_loss(classifier, plan, batch, components.data.dataset_info.num_classes, context).loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         return loss

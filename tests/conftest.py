@@ -64,19 +64,21 @@ SMALL = {"resnet_small": {"depth": 8, "width": 4}, "vit_tiny": {"width": 16, "de
 
 
 @functools.cache
-def initial_model(name: str, facts: DatasetInfo, **fields: Any) -> torch.nn.Module:
+def initial_model(name: str, dataset_info: DatasetInfo, **fields: Any) -> torch.nn.Module:
     torch.manual_seed(0)
-    return registry.get_plugin("model", name)(**(SMALL.get(name, {}) | fields)).build(facts)
+    return registry.get_plugin("model", name)(**(SMALL.get(name, {}) | fields)).build(dataset_info)
 
 
-def build_model(name: str, facts: DatasetInfo, **fields: Any) -> torch.nn.Module:
+def build_model(name: str, dataset_info: DatasetInfo, **fields: Any) -> torch.nn.Module:
     """A new model with the weights of seed 0: a copy, because that is faster than to initialize them again."""
     torch.manual_seed(0)
-    return copy.deepcopy(initial_model(name, facts, **fields))
+    return copy.deepcopy(initial_model(name, dataset_info, **fields))
 
 
-def images_of(facts: DatasetInfo, n: int = 4, seed: int = 0) -> torch.Tensor:
-    return torch.randn(n, facts.channels, facts.height, facts.width, generator=torch.Generator().manual_seed(seed))
+def images_of(dataset_info: DatasetInfo, n: int = 4, seed: int = 0) -> torch.Tensor:
+    return torch.randn(
+        n, dataset_info.channels, dataset_info.height, dataset_info.width, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -11,7 +11,7 @@ from regulo.data.components.sampler import EvalBatchSampler, TrainBatchSampler
 from regulo.regularizers.augment import Augment
 from tests.conftest import rng
 
-FACTS = DatasetInfo(3, 16, 16, ("a", "b"), (0.5,) * 3, (0.2,) * 3)
+DATASET_INFOS = DatasetInfo(3, 16, 16, ("a", "b"), (0.5,) * 3, (0.2,) * 3)
 
 
 def split(n: int, seed: int = 0) -> Split:
@@ -19,8 +19,8 @@ def split(n: int, seed: int = 0) -> Split:
 
 
 def data_module(workers: int, batch_size: int = 8, seed: int = 0, n: int = 50) -> ImageDataModule:
-    splits = Splits(split(n), split(20, 1), split(30, 2), FACTS)
-    transforms = Augment(padding=0.2).transform([], FACTS)
+    splits = Splits(split(n), split(20, 1), split(30, 2), DATASET_INFOS)
+    transforms = Augment(padding=0.2).transform([], DATASET_INFOS)
     return ImageDataModule(DatasetConfig(batch_size=batch_size, num_workers=workers), splits, seed, train_transforms=transforms)
 
 

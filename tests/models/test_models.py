@@ -19,8 +19,8 @@ from tests.conftest import COLOUR, GREY, SMALL, build_model, images_of
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("name", ["resnet_small", "vit_tiny"])
 def test_any_image_size_and_channel_count(name: str, channels: int, height: int, width: int) -> None:
-    facts = DatasetInfo(channels, height, width, ("a", "b", "c"), (0.5,) * channels, (0.2,) * channels)
-    logits = build_model(name, facts)(images_of(facts, 2))
+    dataset_info = DatasetInfo(channels, height, width, ("a", "b", "c"), (0.5,) * channels, (0.2,) * channels)
+    logits = build_model(name, dataset_info)(images_of(dataset_info, 2))
     assert logits.shape == (2, 3)
     assert logits.isfinite().all()
 
@@ -86,9 +86,9 @@ FAMILIES = {
 
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_torchvisions_families_get_a_head_a_stem_and_sites(architecture: str) -> None:
-    facts = DatasetInfo(1, 64, 64, ("a", "b", "c"), (0.5,), (0.2,))
-    model = Torchvision(architecture=architecture).build(facts)
-    assert model.eval()(images_of(facts, 2)).shape == (2, 3)
+    dataset_info = DatasetInfo(1, 64, 64, ("a", "b", "c"), (0.5,), (0.2,))
+    model = Torchvision(architecture=architecture).build(dataset_info)
+    assert model.eval()(images_of(dataset_info, 2)).shape == (2, 3)
     assert tuple(k for k in ("conv", "fc", "attention") if find_sites(model, k)) == FAMILIES[architecture]  # type: ignore[arg-type]
     assert not any(m.p for m in model.modules() if isinstance(m, nn.Dropout)), "the plan alone regularizes"
 

@@ -60,10 +60,10 @@ def company(*names: str, **fields: Any) -> list[Regularizer]:
     return [technique(n, **(fields if n == names[-1] else {})) for n in whole]
 
 
-def operated(plan: Plan, model: nn.Module, facts: DatasetInfo) -> nn.Module | None:
+def operated(plan: Plan, model: nn.Module, dataset_info: DatasetInfo) -> nn.Module | None:
     """The model after surgery, or nothing if a technique of the plan refuses it by its own name."""
     try:
-        plan.surgery(model, facts)
+        plan.surgery(model, dataset_info)
         plan.param_groups(model)
         return model
     except InputError as refusal:
@@ -76,21 +76,21 @@ def dials_of(model: nn.Module) -> list[Any]:
     return [m for m in model.modules() if isinstance(m, RampBuffer | RateSite)]
 
 
-def images_and_labels(facts: DatasetInfo, n: int) -> Split:
-    images = rng().integers(0, 256, (n, facts.height, facts.width, facts.channels), dtype="uint8")
-    return Split(images, np.arange(n) % facts.num_classes)
+def images_and_labels(dataset_info: DatasetInfo, n: int) -> Split:
+    images = rng().integers(0, 256, (n, dataset_info.height, dataset_info.width, dataset_info.channels), dtype="uint8")
+    return Split(images, np.arange(n) % dataset_info.num_classes)
 
 
-def train(plan: Plan, model: nn.Module, facts: DatasetInfo, steps: int = 2, size: int = 8) -> list[Tensor]:
+def train(plan: Plan, model: nn.Module, dataset_info: DatasetInfo, steps: int = 2, size: int = 8) -> list[Tensor]:
     """A few steps with SGD on a model after surgery. Returns all that a technique could change, in flow order."""
-    classifier = Classifier(model, facts, "contiguous").train()
-    split, at = images_and_labels(facts, size), [StepContext(0)]
+    classifier = Classifier(model, dataset_info, "contiguous").train()
+    split, at = images_and_labels(dataset_info, size), [StepContext(0)]
     base = SGD(lr=0.05)
     optimizer = plan.wrap_optimizer(base.build(plan.param_groups(model), fused=False), model, lambda: at[0])
     seen: list[Tensor] = []
     for step in range(steps):
         now = at[0] = StepContext(0, step=step, progress=step / steps)
-        data = BatchedImages(split, plan.transforms([], facts, now.progress), seed=0)
+        data = BatchedImages(split, plan.transforms([], dataset_info, now.progress), seed=0)
         batch = data.__getitems__([(step, int(i), copy) for copy, i in enumerate(plan.sequence(np.arange(size)))])
         for dial in dials_of(model):
             dial.update(now.progress)
@@ -100,7 +100,7 @@ def train(plan: Plan, model: nn.Module, facts: DatasetInfo, steps: int = 2, size
 
         def closure(batch: Any = batch, now: StepContext = now) -> Tensor:
             optimizer.zero_grad()
-            done = compute_loss(classifier, plan, batch, facts.num_classes, now)
+            done = compute_loss(classifier, plan, batch, dataset_info.num_classes, now)
             done.loss.backward()
             seen.extend(t.detach().clone() for t in (done.images, done.targets, done.logits, done.loss))
             return done.loss
@@ -109,10 +109,10 @@ def train(plan: Plan, model: nn.Module, facts: DatasetInfo, steps: int = 2, size
     return [*seen, *(v.detach().clone() for v in model.state_dict().values())]
 
 
-def family(plan: Plan, facts: DatasetInfo) -> tuple[str, nn.Module]:
+def family(plan: Plan, dataset_info: DatasetInfo) -> tuple[str, nn.Module]:
     """The first small model that all techniques of the plan accept, by name and after surgery."""
     for name in ("resnet_small", "vit_tiny"):
-        model = operated(plan, build_model(name, facts), facts)
+        model = operated(plan, build_model(name, dataset_info), dataset_info)
         if model is not None:
             return name, model
     raise AssertionError(f"no model accepts {', '.join(r.name for r in plan.regularizers)}")

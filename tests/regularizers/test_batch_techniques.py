@@ -192,9 +192,9 @@ def shares(model: nn.Module) -> list[float]:
     return [m.partner_weight.value.item() for m in model.modules() if isinstance(m, Mixer)]
 
 
-def bound(technique: ManifoldMixup, model: nn.Module, facts: DatasetInfo) -> ManifoldMixup:
+def bound(technique: ManifoldMixup, model: nn.Module, dataset_info: DatasetInfo) -> ManifoldMixup:
     """The technique that knows its mixers in the model."""
-    result = technique.surgery(model, facts)
+    result = technique.surgery(model, dataset_info)
     assert result is not None
     return result
 

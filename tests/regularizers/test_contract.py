@@ -28,7 +28,7 @@ from tests.regularizers.flow import company, dials_of, family, needed, operated,
 
 TECHNIQUES = registry.list_plugins("regularizer")
 MODELS = registry.list_plugins("model")
-FACTS = pytest.mark.parametrize("facts", [GREY, COLOUR], ids=["grey", "colour"])
+DATASET_INFOS = pytest.mark.parametrize("dataset_info", [GREY, COLOUR], ids=["grey", "colour"])
 CHANGES_THE_FUNCTION = {"norm", "weight_standardization"}
 """they replace what a layer computes, in inference too"""
 
@@ -157,18 +157,20 @@ def test_surgery_keeps_keys_and_parameters_and_inference_stays_what_it_was(name:
 # ---- the batch
 
 
-def mixed(plan: Plan, facts: DatasetInfo, n: int, now: StepContext) -> tuple[Tensor, Tensor]:
-    return plan.mix(images_of(facts, n), soft_targets(torch.arange(n) % facts.num_classes, facts.num_classes), now)
+def mixed(plan: Plan, dataset_info: DatasetInfo, n: int, now: StepContext) -> tuple[Tensor, Tensor]:
+    return plan.mix(
+        images_of(dataset_info, n), soft_targets(torch.arange(n) % dataset_info.num_classes, dataset_info.num_classes), now
+    )
 
 
-@FACTS
+@DATASET_INFOS
 @pytest.mark.parametrize("name", using("mix"))
-def test_mixed_target_rows_sum_to_one_whatever_the_size_of_the_batch(name: str, facts: DatasetInfo) -> None:
+def test_mixed_target_rows_sum_to_one_whatever_the_size_of_the_batch(name: str, dataset_info: DatasetInfo) -> None:
     plan = Plan(company(name))
-    family(plan, facts)
+    family(plan, dataset_info)
     for step, n in itertools.product(range(12), (1, 2, 7, 16)):
-        x, t = mixed(plan, facts, n, StepContext(0, step=step))
-        assert x.shape == images_of(facts, n).shape
+        x, t = mixed(plan, dataset_info, n, StepContext(0, step=step))
+        assert x.shape == images_of(dataset_info, n).shape
         assert x.isfinite().all()
         torch.testing.assert_close(t.sum(1), torch.ones(n))
         assert (t >= 0).all()
@@ -206,17 +208,17 @@ def test_mixing_leaves_its_arguments_alone(name: str) -> None:
 # ---- the samples
 
 
-@FACTS
+@DATASET_INFOS
 @pytest.mark.parametrize("name", using("transform"))
-def test_transforms_keep_shape_and_type_and_depend_on_seed_epoch_and_index_alone(name: str, facts: DatasetInfo) -> None:
-    images = rng().integers(0, 256, (6, facts.height, facts.width, facts.channels), dtype="uint8")
+def test_transforms_keep_shape_and_type_and_depend_on_seed_epoch_and_index_alone(name: str, dataset_info: DatasetInfo) -> None:
+    images = rng().integers(0, 256, (6, dataset_info.height, dataset_info.width, dataset_info.channels), dtype="uint8")
     split = Split(images, torch.arange(6).numpy())
-    make = lambda: BatchedImages(split, technique(name).transform([], facts), seed=3)  # noqa: E731
+    make = lambda: BatchedImages(split, technique(name).transform([], dataset_info), seed=3)  # noqa: E731
     one, other = make(), make()
     batch = one.__getitems__([(0, i, 0) for i in range(6)])
-    assert batch.images.shape[::2] == (6, facts.height)
-    assert batch.images.shape[3] == facts.width
-    assert batch.images.shape[1] % facts.channels == 0, "whole views"
+    assert batch.images.shape[::2] == (6, dataset_info.height)
+    assert batch.images.shape[3] == dataset_info.width
+    assert batch.images.shape[1] % dataset_info.channels == 0, "whole views"
     assert batch.images.dtype == torch.uint8
     alone = torch.cat([other.__getitems__([(0, i, 0)]).images for i in (5, 0, 3)])  # other order, other neighbours
     assert alone.equal(batch.images[[5, 0, 3]])

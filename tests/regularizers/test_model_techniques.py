@@ -62,14 +62,14 @@ def test_strength_zero_is_a_no_op_bit_for_bit(technique: type[Regularizer], name
 @pytest.mark.parametrize(("technique", "name"), LAYERS)
 @pytest.mark.parametrize("n", [1, 5])
 def test_any_batch_in_bf16_keeps_its_type(technique: type[Regularizer], name: str, n: int) -> None:
-    facts = DatasetInfo(4, 19, 30, ("a", "b", "c"), (0.5,) * 4, (0.2,) * 4)
-    model = Plan([technique()]).surgery(build_model(name, facts), facts).train()
+    dataset_info = DatasetInfo(4, 19, 30, ("a", "b", "c"), (0.5,) * 4, (0.2,) * 4)
+    model = Plan([technique()]).surgery(build_model(name, dataset_info), dataset_info).train()
     seen = []
     for kind in ("residual", "conv", "tokens"):
         for site in find_sites(model, kind):
             site.register_forward_hook(lambda m, i, o: seen.append((i[0].dtype, o.dtype)))
     with torch.autocast("cpu", torch.bfloat16):
-        logits = model(images_of(facts, n))
+        logits = model(images_of(dataset_info, n))
     logits.float().sum().backward()
     assert logits.isfinite().all()
     assert all(before == after for before, after in seen)

@@ -49,17 +49,17 @@ PLANS = covering(TECHNIQUES, ALLOWED, size=8)
 class Hybrid(nn.Module):
     """Convolutions and attention in one network, with a site of every kind: for pairs of which each needs another family."""
 
-    def __init__(self, facts: DatasetInfo) -> None:
+    def __init__(self, dataset_info: DatasetInfo) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.conv1, self.norm1 = nn.Conv2d(facts.channels, 8, 7, 7, bias=False), nn.BatchNorm2d(8)
+        self.conv1, self.norm1 = nn.Conv2d(dataset_info.channels, 8, 7, 7, bias=False), nn.BatchNorm2d(8)
         self.conv_site, self.conv2, self.map_branch = Site("conv"), nn.Conv2d(8, 8, 3, 1, 1), Site("residual")
         self.block = nn.Module()
         self.block.site = Site("trunk")
         self.position, self.tokens = nn.Parameter(0.02 * torch.randn(1, 16, 8)), Site("tokens")
         self.norm2, self.attention = nn.LayerNorm(8), nn.MultiheadAttention(8, 2, batch_first=True)
         self.attention.add_module("site", RateSite("attention", self.attention, "dropout"))
-        self.token_branch, self.fc_site, self.head = Site("residual"), Site("fc"), nn.Linear(8, facts.num_classes)
+        self.token_branch, self.fc_site, self.head = Site("residual"), Site("fc"), nn.Linear(8, dataset_info.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.conv_site(F.relu(self.norm1(self.conv1(images))))

@@ -26,23 +26,23 @@ from regulo.regularizers.trivial_augment import TrivialAugment
 from regulo.training import autotune
 from tests.conftest import COLOUR, GREY, rng
 
-FACTS = pytest.mark.parametrize("facts", [GREY, COLOUR], ids=["grey", "colour"])
+DATASET_INFOS = pytest.mark.parametrize("dataset_info", [GREY, COLOUR], ids=["grey", "colour"])
 
 
-def photograph(facts: DatasetInfo, seed: int = 0) -> np.ndarray:
-    return rng(seed).integers(0, 256, (facts.height, facts.width, facts.channels), dtype="uint8")
+def photograph(dataset_info: DatasetInfo, seed: int = 0) -> np.ndarray:
+    return rng(seed).integers(0, 256, (dataset_info.height, dataset_info.width, dataset_info.channels), dtype="uint8")
 
 
 # ---- TrivialAugment
 
 
 @pytest.mark.formula("trivial_augment")
-@FACTS
-def test_trivial_augment_is_torchvisions(facts: DatasetInfo) -> None:
+@DATASET_INFOS
+def test_trivial_augment_is_torchvisions(dataset_info: DatasetInfo) -> None:
     from torchvision.transforms import v2
 
-    image = photograph(facts)
-    (transform,) = TrivialAugment().transform([], facts)
+    image = photograph(dataset_info)
+    (transform,) = TrivialAugment().transform([], dataset_info)
     for seed in range(30):
         ours = transform.apply(image, seed=seed)
         with torch.random.fork_rng():
@@ -68,13 +68,13 @@ def test_trivial_augment_acts_on_a_share_p_and_not_at_all_at_strength_zero() -> 
 
 
 @pytest.mark.formula("aug_mix")
-@FACTS
-def test_augmix_stacks_the_clean_image_and_two_draws_of_torchvisions_augmix(facts: DatasetInfo) -> None:
+@DATASET_INFOS
+def test_augmix_stacks_the_clean_image_and_two_draws_of_torchvisions_augmix(dataset_info: DatasetInfo) -> None:
     from torchvision.transforms import v2
 
-    image, c = photograph(facts), facts.channels
-    (transform,) = AugMix(severity=4, width=2, depth=3, alpha=0.7).transform([], facts)
-    (single,) = AugMix(severity=4, width=2, depth=3, alpha=0.7, views=False).transform([], facts)
+    image, c = photograph(dataset_info), dataset_info.channels
+    (transform,) = AugMix(severity=4, width=2, depth=3, alpha=0.7).transform([], dataset_info)
+    (single,) = AugMix(severity=4, width=2, depth=3, alpha=0.7, views=False).transform([], dataset_info)
     theirs = v2.AugMix(4, 2, 3, 0.7, all_ops=False)
     plain = torch.from_numpy(image).permute(2, 0, 1)
     for seed in range(10):
@@ -88,17 +88,17 @@ def test_augmix_stacks_the_clean_image_and_two_draws_of_torchvisions_augmix(fact
         assert (single.apply(image, seed=seed) == one).all()
 
 
-@FACTS
-def test_the_views_come_out_normalised_one_after_the_other(facts: DatasetInfo) -> None:
-    images = np.stack([photograph(facts, s) for s in range(3)])
-    data = BatchedImages(Split(images, np.arange(3)), AugMix().transform([], facts), seed=0)
+@DATASET_INFOS
+def test_the_views_come_out_normalised_one_after_the_other(dataset_info: DatasetInfo) -> None:
+    images = np.stack([photograph(dataset_info, s) for s in range(3)])
+    data = BatchedImages(Split(images, np.arange(3)), AugMix().transform([], dataset_info), seed=0)
     batch = data.__getitems__([(0, i, 0) for i in range(3)])
-    assert batch.images.shape == (3, 3 * facts.channels, facts.height, facts.width)
-    views = Classifier(nn.Identity(), facts, "contiguous").normalize(batch.images)
-    assert views.shape == (9, facts.channels, facts.height, facts.width)
+    assert batch.images.shape == (3, 3 * dataset_info.channels, dataset_info.height, dataset_info.width)
+    views = Classifier(nn.Identity(), dataset_info, "contiguous").normalize(batch.images)
+    assert views.shape == (9, dataset_info.channels, dataset_info.height, dataset_info.width)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
-    shape = (1, facts.channels, 1, 1)
-    expected = (pixels - torch.tensor(facts.mean).view(shape)) / torch.tensor(facts.std).view(shape)
+    shape = (1, dataset_info.channels, 1, 1)
+    expected = (pixels - torch.tensor(dataset_info.mean).view(shape)) / torch.tensor(dataset_info.std).view(shape)
     torch.testing.assert_close(views[:3], expected, rtol=1e-5, atol=1e-5)
     assert not views[3:6].equal(views[6:])
 
@@ -181,8 +181,8 @@ def test_a_run_with_three_views_trains_and_is_measured_on_them(run: Any, monkeyp
 
 
 def variants(image: np.ndarray, n: int = 300) -> list[np.ndarray]:
-    facts = DatasetInfo(image.shape[2], *image.shape[:2], ("a", "b"), (0.5,) * image.shape[2], (0.5,) * image.shape[2])
-    data = BatchedImages(Split(image[None], np.zeros(1, int)), ThreeAugment().transform([], facts), seed=0)
+    dataset_info = DatasetInfo(image.shape[2], *image.shape[:2], ("a", "b"), (0.5,) * image.shape[2], (0.5,) * image.shape[2])
+    data = BatchedImages(Split(image[None], np.zeros(1, int)), ThreeAugment().transform([], dataset_info), seed=0)
     batch = data.__getitems__([(0, 0, copy) for copy in range(n)])
     return list(batch.images.permute(0, 2, 3, 1).numpy())
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FigureContext:
-    """What an observer needs: facts about the data, the folder of the figures, and the dashboards."""
+    """What an observer needs: the dataset info, the folder of the figures, and the dashboards."""
 
-    facts: DatasetInfo
+    dataset_info: DatasetInfo
     figures: Path
     publish: Callable[[str, Path], None]
     """show a saved figure on the dashboards: (name, path)"""

@@ -46,8 +46,8 @@ class ImageFolder(DatasetConfig):
         self._check_images(files, classes)
         splits = {part: Split(ImageFiles(paths, self.channels), labels) for part, (paths, labels) in files.items()}
         mean, std = self._channel_mean_std(splits["train"])
-        facts = DatasetInfo(self.channels, self.image_size, self.image_size, tuple(classes), mean, std)
-        return Splits(splits["train"], splits["val"], splits["test"], facts)
+        dataset_info = DatasetInfo(self.channels, self.image_size, self.image_size, tuple(classes), mean, std)
+        return Splits(splits["train"], splits["val"], splits["test"], dataset_info)
 
     def _hold_out(self, files: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
         """Move files (paths, labels) from `train` into `test` and `val`, for those of the two that have no folder."""

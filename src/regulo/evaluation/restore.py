@@ -31,7 +31,7 @@ class LoadedRun:
     """The final model of a run on `device`, ready to predict."""
 
     config: Config
-    facts: DatasetInfo
+    dataset_info: DatasetInfo
     classifier: Classifier
     device: torch.device
     epoch: int
@@ -71,9 +71,9 @@ def load_run(folder: RunFolder) -> LoadedRun:
     plan = Plan(config.regularizer.values(), config.run.strength)
     name = f"the checkpoint of {folder.path.name}"
     checkpoint = records.check_weights(checkpoint_io.load_final_checkpoint(folder, plan.keeps_best), name)
-    facts = records.read_dataset_info(checkpoint, name)
-    model = plan.surgery(config.model.build(facts), facts)
-    classifier = Classifier(model, facts, config.trainer.memory_format)
+    dataset_info = records.read_dataset_info(checkpoint, name)
+    model = plan.surgery(config.model.build(dataset_info), dataset_info)
+    classifier = Classifier(model, dataset_info, config.trainer.memory_format)
     try:
         checkpoint_io.load_weights(classifier, checkpoint)
     except RuntimeError as error:
@@ -82,7 +82,13 @@ def load_run(folder: RunFolder) -> LoadedRun:
     restore_ramps(classifier, checkpoint)
     device = config.trainer.device()
     return LoadedRun(
-        config, facts, classifier.to(device).eval(), device, checkpoint["epoch"] + 1, plan, records.read_temperature(folder)
+        config,
+        dataset_info,
+        classifier.to(device).eval(),
+        device,
+        checkpoint["epoch"] + 1,
+        plan,
+        records.read_temperature(folder),
     )
 
 
@@ -97,7 +103,8 @@ def open_run_data(run: "LoadedRun") -> "ImageDataModule":
     if config.root and not expand_path(config.root).resolve().is_relative_to(Path.cwd()):
         print(f"regulo: reading the data in {config.root}, as the run's configuration says", file=sys.stderr)
     data = ImageDataModule(config, splits, run.config.run.seed, run.config.trainer.limit_batches)
-    if data.facts.classes != run.facts.classes:
-        what = f"the data have the classes {', '.join(data.facts.classes)}, but the run has {', '.join(run.facts.classes)}"
+    data_classes, run_classes = data.dataset_info.classes, run.dataset_info.classes
+    if data_classes != run_classes:
+        what = f"the data have the classes {', '.join(data_classes)}, but the run has {', '.join(run_classes)}"
         raise InputError(Problem("data", what))
     return data

@@ -31,7 +31,7 @@ class Torchvision(ModelConfig):
     small_stem: bool | None = None
     """no down-sampling before the first stage, as in networks for CIFAR; null: for images of at most 64 pixels"""
 
-    def build(self, facts: DatasetInfo) -> nn.Module:
+    def build(self, dataset_info: DatasetInfo) -> nn.Module:
         from torchvision import models
 
         names = models.list_models(module=models)
@@ -39,22 +39,22 @@ class Torchvision(ModelConfig):
             what = f"torchvision has no classification model {self.architecture!r}"
             raise InputError(Problem("model.architecture", what, nearest(self.architecture, names)))
         try:
-            return self._build_adapted(facts)
+            return self._build_adapted(dataset_info)
         except (AssertionError, IndexError, KeyError, RuntimeError, ValueError) as error:
-            size = f"{facts.channels} × {facts.height} × {facts.width}"
+            size = f"{dataset_info.channels} × {dataset_info.height} × {dataset_info.width}"
             what = f"torchvision cannot build {self.architecture} for {size} images: {str(error).splitlines()[0]}"
             raise InputError(Problem("model.architecture", what, "convolutional architectures accept any size")) from error
 
-    def _build_adapted(self, facts: DatasetInfo) -> nn.Module:
-        model = self._build_original(facts)
+    def _build_adapted(self, dataset_info: DatasetInfo) -> nn.Module:
+        model = self._build_original(dataset_info)
         _disable_regularization(model)
-        small = max(facts.height, facts.width) <= 64 if self.small_stem is None else self.small_stem
-        _adapt_stem(model, facts.channels, small)
-        head = _adapt_head(model, facts.num_classes)
-        _add_sites(model, head, facts)
+        small = max(dataset_info.height, dataset_info.width) <= 64 if self.small_stem is None else self.small_stem
+        _adapt_stem(model, dataset_info.channels, small)
+        head = _adapt_head(model, dataset_info.num_classes)
+        _add_sites(model, head, dataset_info)
         return model
 
-    def _build_original(self, facts: DatasetInfo) -> nn.Module:
+    def _build_original(self, dataset_info: DatasetInfo) -> nn.Module:
         """The model as torchvision builds it, with its weights."""
         from torchvision import models
 
@@ -63,9 +63,9 @@ class Torchvision(ModelConfig):
         if self.architecture in ("googlenet", "inception_v3"):
             options |= {"aux_logits": False, "init_weights": True}  # one vector of logits per image
         if self.architecture.startswith("vit_") and self.weights is None:
-            options["image_size"] = max(facts.height, facts.width)
+            options["image_size"] = max(dataset_info.height, dataset_info.width)
         if self.architecture.startswith("maxvit"):
-            options["input_size"] = (facts.height, facts.width)
+            options["input_size"] = (dataset_info.height, dataset_info.width)
         model = self._load(builder, options)
         if hasattr(model, "transform_input"):
             model.transform_input = False  # type: ignore[assignment]  # images are already normalized with the mean and std of the data
@@ -151,9 +151,9 @@ def _adapt_head(model: nn.Module, num_classes: int) -> nn.Module:
     return new
 
 
-def _add_sites(model: nn.Module, head: nn.Module, facts: DatasetInfo) -> None:
+def _add_sites(model: nn.Module, head: nn.Module, dataset_info: DatasetInfo) -> None:
     """Add sites as children without parameters, called by forward hooks, so that state-dict keys stay those of torchvision."""
-    for name, kind in _activation_sites(model, facts).items():
+    for name, kind in _activation_sites(model, dataset_info).items():
         module = model.get_submodule(name)
         module.add_module("site", Site(kind))  # type: ignore[arg-type]
         module.register_forward_hook(_site_after)
@@ -223,12 +223,12 @@ def _site_before(module: nn.Module, args: Any) -> tuple[Tensor]:
     return (module.site(args[0]),)  # type: ignore[operator]
 
 
-def _activation_sites(model: nn.Module, facts: DatasetInfo) -> dict[str, str]:
+def _activation_sites(model: nn.Module, dataset_info: DatasetInfo) -> dict[str, str]:
     """Names of the activation modules, with the kind of layer before them: from a forward pass without data."""
     meta_model = copy.deepcopy(model).to("meta").eval()
     probe = ActivationProbe(meta_model)
     with torch.no_grad():
-        meta_model(torch.empty(1, facts.channels, facts.height, facts.width, device="meta"))
+        meta_model(torch.empty(1, dataset_info.channels, dataset_info.height, dataset_info.width, device="meta"))
     return probe.kinds
 
 

@@ -53,16 +53,16 @@ class Regularizer(PluginConfig):
         """The order in which an epoch visits the training images: shuffled indices (n,) → indices (n,)."""
         raise NotImplementedError
 
-    def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
+    def transform(self, pipeline: list[Any], dataset_info: DatasetInfo) -> list[Any]:
         """Extend the albumentations transforms of a training image (H, W, C) uint8; they run in a loader worker.
 
-        `pipeline` begins with the transforms that resize the files of the data set to the size in `facts`. The last transform
-        may stack V views of the image in its channels, (H, W, V·C): the data loss is that of the first view, and a `penalty` may
-        compare them.
+        `pipeline` begins with the transforms that resize the files of the data set to the size in `dataset_info`. The last
+        transform may stack V views of the image in its channels, (H, W, V·C): the data loss is that of the first view, and a
+        `penalty` may compare them.
         """
         raise NotImplementedError
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> "Self | None":
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> "Self | None":
         """Change the model in place, before its parameters are grouped. Raises InputError if the model lacks the site.
 
         If later hooks need the modules that were inserted, return a copy of the technique that refers to them; the plan then uses

@@ -46,7 +46,7 @@ class Dropout(Regularizer):
     attention: Rampable[ProperShare] = 0.0
     """p of an attention weight; .1, and 0 in modern recipes"""
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> None:
         rates: dict[Kind, Rampable[ProperShare]] = {"fc": self.fc, "conv": self.conv, "attention": self.attention}
         for kind, p in rates.items():
             if p:

@@ -53,7 +53,7 @@ class ManifoldMixup(BetaMixing):
 
     _mixers: tuple[Mixer, ...] = PrivateAttr(default=())  # modules of the model, from input to output
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> "ManifoldMixup | None":
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> "ManifoldMixup | None":
         if not self.p:
             return None
         trunk = require_sites(model, "trunk", "regularizer.manifold_mixup")

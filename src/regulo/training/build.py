@@ -37,7 +37,7 @@ class RunComponents:
 
     def classifier(self) -> Classifier:
         """The model with its normalisation, in the memory format of the config."""
-        return Classifier(self.model, self.data.facts, self.config.trainer.memory_format)
+        return Classifier(self.model, self.data.dataset_info, self.config.trainer.memory_format)
 
 
 def build_components(config: Config) -> RunComponents:
@@ -49,9 +49,11 @@ def build_components(config: Config) -> RunComponents:
     plan = Plan(config.regularizer.values(), config.run.strength)
     splits = config.data.splits()
     shipped = plan.with_hook("transform")  # loader workers need nothing else of the plan
-    transforms = functools.partial(_transforms, shipped, config.data.resize_transforms(), config.trainer.max_epochs, splits.facts)
+    transforms = functools.partial(
+        _transforms, shipped, config.data.resize_transforms(), config.trainer.max_epochs, splits.dataset_info
+    )
     data = ImageDataModule(config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence)
-    model = plan.surgery(config.model.build(splits.facts), splits.facts)
+    model = plan.surgery(config.model.build(splits.dataset_info), splits.dataset_info)
     plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap
     _refuse_non_finite(model)
     smallest, devices = min(len(s) for s in (data.train_dataset, *data.eval_datasets.values())), config.trainer.world_size()
@@ -73,8 +75,8 @@ def _refuse_non_finite(model: nn.Module) -> None:
             raise InputError(Problem("model", what, "look at the file of the pretrained weights"))
 
 
-def _transforms(plan: Plan, resize: list[Any], epochs: int, facts: DatasetInfo, epoch: int) -> list[Any]:
-    return plan.transforms(resize, facts, epoch / epochs)
+def _transforms(plan: Plan, resize: list[Any], epochs: int, dataset_info: DatasetInfo, epoch: int) -> list[Any]:
+    return plan.transforms(resize, dataset_info, epoch / epochs)
 
 
 def apply_autotune(config: Config, choice: AutotuneResult) -> Config:

@@ -48,11 +48,11 @@ class ClassificationModule(LightningModule):
     """whether the optimizer's one kernel for all parameters takes those of this task"""
 
     def __init__(
-        self, classifier: Classifier, facts: DatasetInfo, plan: Plan, optim: OptimizerConfig, seed: int, log_every: int
+        self, classifier: Classifier, dataset_info: DatasetInfo, plan: Plan, optim: OptimizerConfig, seed: int, log_every: int
     ) -> None:
         super().__init__()
         self.classifier = classifier
-        self.facts, self.plan, self.optim, self.seed, self.log_every = facts, plan, optim, seed, log_every
+        self.dataset_info, self.plan, self.optim, self.seed, self.log_every = dataset_info, plan, optim, seed, log_every
         self.checkpoint_extra: dict[str, Any] = {}  # plain data that travels in the checkpoint
         self.resume_state: dict[str, Any] = {}  # that of the checkpoint from which the run goes on
 
@@ -81,7 +81,7 @@ class ClassificationModule(LightningModule):
             self.optim.update_groups(optimizer, self.plan.param_groups(self.classifier.model, context.progress))  # type: ignore[arg-type]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        done = compute_loss(self.classifier, self.plan, batch, self.facts.num_classes, self.step_context())
+        done = compute_loss(self.classifier, self.plan, batch, self.dataset_info.num_classes, self.step_context())
         if not is_replay():
             self.train_metrics.update(done.parts, done.logits[: len(done.targets)], done.targets)
             self.throughput.images += len(done.targets) * self.trainer.world_size
@@ -133,7 +133,7 @@ class ClassificationModule(LightningModule):
     # ---- validation: dataloader 0 is val, 1 is the clean part of train
 
     def on_validation_epoch_start(self) -> None:
-        self.eval_metrics = {name: EvalMetrics(self.facts.num_classes, self.device) for name in ("val", "train_clean")}
+        self.eval_metrics = {name: EvalMetrics(self.dataset_info.num_classes, self.device) for name in ("val", "train_clean")}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         list(self.eval_metrics.values())[dataloader_idx].update(self(batch.images), batch.labels)

@@ -73,7 +73,7 @@ class ResumableRun:
         position = records.read_resume_record(self.state, str(self.checkpoint))
         if (
             position.images != data.split_sizes()
-            or records.read_dataset_info(self.state, str(self.checkpoint)).classes != data.facts.classes
+            or records.read_dataset_info(self.state, str(self.checkpoint)).classes != data.dataset_info.classes
         ):
             raise InputError(Problem("data", f"{self.folder.path} was trained on other images", "go on with the same ones"))
         data.start_position = position.place

@@ -176,8 +176,8 @@ def autotune(components: "RunComponents") -> "AutotuneResult":
     if "auto" not in (trainer.precision, trainer.memory_format):
         return autotune.AutotuneResult(trainer.precision, trainer.memory_format)
     device = trainer.device()
-    images = Classifier(components.model, data.facts, "contiguous").to(device).normalize(batch.images.to(device))
-    targets = soft_targets(batch.labels.to(device), data.facts.num_classes).repeat(len(images) // len(batch.labels), 1)
+    images = Classifier(components.model, data.dataset_info, "contiguous").to(device).normalize(batch.images.to(device))
+    targets = soft_targets(batch.labels.to(device), data.dataset_info.num_classes).repeat(len(images) // len(batch.labels), 1)
     return autotune.choose_fastest(components.model, images, targets, trainer.precision, trainer.memory_format)
 
 
@@ -253,16 +253,16 @@ def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: S
     from regulo.training.trainer import build_trainer
 
     config, components = run.config, run.components
-    facts, goal = components.data.facts, config.run.goal
-    context = FigureContext(facts, run.folder.figures, loggers_module.image_publisher(loggers))
+    dataset_info, goal = components.data.dataset_info, config.run.goal
+    context = FigureContext(dataset_info, run.folder.figures, loggers_module.image_publisher(loggers))
     callback_plugins = [callback for plugin in config.callbacks.values() for callback in plugin.callbacks(context)]
     savers = checkpoint_callbacks(run.folder.checkpoints, goal, config.trainer, stop)
     task_class = FSDPClassificationModule if config.trainer.strategy == "fsdp" else ClassificationModule
     optim = config.optim.for_batch_size(components.batch)
-    task = task_class(classifier, facts, components.plan, optim, config.run.seed, config.trainer.log_every_n_steps)
+    task = task_class(classifier, dataset_info, components.plan, optim, config.run.seed, config.trainer.log_every_n_steps)
     task.checkpoint_extra = {
         "config": config.as_dict(),
-        "facts": dataclasses.asdict(facts),
+        "facts": dataclasses.asdict(dataset_info),
         "images": components.data.split_sizes(),
     }
     checkpoint = run.resume_point.checkpoint if run.resume_point else None
@@ -337,7 +337,7 @@ def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logg
         outputs = predict(data.evaluation_loader(split), temperature=records.read_temperature(folder))
         result |= {f"{split}/{key}": value for key, value in outputs.scores().items()}
     result |= generalization_gaps(result)
-    context = FigureContext(data.facts, folder.figures, loggers_module.image_publisher(loggers))
+    context = FigureContext(data.dataset_info, folder.figures, loggers_module.image_publisher(loggers))
     for plugin in run.config.callbacks.values():
         plugin.after_evaluation(context, outputs, data.eval_datasets["test"].split)
     for logger in loggers:

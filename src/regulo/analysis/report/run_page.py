@@ -152,7 +152,7 @@ def _predictions(result: dict[str, Any], outputs: RunPredictions | None, why_non
         if result.get("status") == "done":
             yield Text(f"No calibration diagram, confusion or mistakes: the test images cannot be scored here ({why_none}).")
         return
-    scores, classes = outputs.test.scores(), outputs.info.classes
+    scores, classes = outputs.test.scores(), outputs.dataset_info.classes
     if abs(scores["acc"] - result["test/acc"]) > 0.5 / outputs.sizes["test"]:
         before, now = (f"{100 * value:.2f}%" for value in (result["test/acc"], scores["acc"]))
         yield Text(f"Scored again for this page, the test accuracy is {now}; the run itself reported {before}.")
@@ -179,7 +179,7 @@ def _mistakes(outputs: RunPredictions | None) -> Iterator[Block]:
     if not outputs:
         return
     probabilities = outputs.test.logits.softmax(1)
-    classes = outputs.info.classes
+    classes = outputs.dataset_info.classes
     photos = []
     for i in worst(outputs.test, MISTAKES):
         label, predicted = int(outputs.test.labels[i]), int(probabilities[i].argmax())

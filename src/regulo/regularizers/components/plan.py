@@ -56,16 +56,16 @@ class Plan:
             indices = r.sequence(indices)
         return indices
 
-    def transforms(self, resize: Sequence[Any], facts: DatasetInfo, progress: float = 0.0) -> list[Any]:
+    def transforms(self, resize: Sequence[Any], dataset_info: DatasetInfo, progress: float = 0.0) -> list[Any]:
         """The albumentations transforms of training images; they begin with `resize`."""
         pipeline = list(resize)
         for r in self._by_hook["transform"]:
-            pipeline = r.resolve(progress).transform(pipeline, facts)
+            pipeline = r.resolve(progress).transform(pipeline, dataset_info)
         return pipeline
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> nn.Module:
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> nn.Module:
         """The model, changed in place. The plan belongs to this model from now on."""
-        bound = {r.name: r.surgery(model, facts) for r in self._by_hook["surgery"]}
+        bound = {r.name: r.surgery(model, dataset_info) for r in self._by_hook["surgery"]}
         self._arrange([bound.get(r.name) or r for r in self.regularizers])
         return model
 
