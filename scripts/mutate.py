@@ -69,13 +69,13 @@ def main(words: list[str]) -> int:
     """Print the table of the mutations that have one of these words, or of all. Returns the exit code."""
     mutations = [m for m in MUTATIONS if not words or any(word in m.what for word in words)]
     print("| mutation | file | test that fails |\n|---|---|---|")
-    missed = 0
+    num_missed = 0
     for mutation in mutations:
         with tempfile.TemporaryDirectory() as folder:
             test = find_failing_test(mutation, Path(folder))
-        missed += not test
+        num_missed += not test
         print(f"| {mutation.what} | `{mutation.file}` | {f'`{test}`' if test else '**none**'} |", flush=True)
-    return int(missed > 0 or not mutations)
+    return int(num_missed > 0 or not mutations)
 
 
 if __name__ == "__main__":

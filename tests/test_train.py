@@ -92,7 +92,7 @@ def test_every_family_trains(overrides: list[str], run: Any) -> None:
     assert run(*overrides)[1]["status"] == "done"
 
 
-def test_without_early_stopping_the_last_weights_are_handed_on(run: Any, finished_run: FinishedRun) -> None:
+def test_without_early_stopping_the_last_weights_are_the_final_ones(run: Any, finished_run: FinishedRun) -> None:
     with_it = finished_run.result
     _, without = run("regularizer=none", name="without")
     assert with_it["weights"] == "best"
@@ -239,7 +239,7 @@ def test_evaluate_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["evaluate"]) == 2
 
 
-def test_observers_draw_what_the_network_saw_and_where_it_errs(finished_run: FinishedRun) -> None:
+def test_callbacks_draw_what_the_network_saw_and_where_it_errs(finished_run: FinishedRun) -> None:
     folder = finished_run.folder
     for name in ("samples", "confusion", "mistakes"):
         assert (folder / "figures" / f"{name}.png").stat().st_size > 5_000, name

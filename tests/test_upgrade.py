@@ -135,7 +135,7 @@ def test_an_old_key_is_refused_with_the_new_one(
         compose.load_config([*data, f"~{old}"])
     saved = RunFolder.open(finished_run.folder).read_config()
     with pytest.raises(InputError, match=f"^{old}: unknown key, on the command line — now {new}$"):
-        compose.override_saved(saved, [f"{old}=1"])
+        compose.override_config(saved, [f"{old}=1"])
 
     shutil.copytree(yaml_files.config_dir(), tmp_path / "configs")
     group, name = old.split(".")

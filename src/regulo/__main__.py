@@ -170,13 +170,13 @@ def run(name: str, words: list[str], commands: Mapping[str, Command]) -> int:
 
 def attach_file(words: Sequence[str]) -> list[str]:
     """The words of `doctor` with `--fix FILE.yaml` as `--fix=FILE.yaml`, and `--fix` before anything else as `--fix=`."""
-    attached: list[str] = []
+    result: list[str] = []
     for word in words:
-        if attached[-1:] == ["--fix="] and word.endswith((".yaml", ".yml")):
-            attached[-1] += word
+        if result[-1:] == ["--fix="] and word.endswith((".yaml", ".yml")):
+            result[-1] += word
         else:
-            attached.append("--fix=" if word == "--fix" else word)
-    return attached
+            result.append("--fix=" if word == "--fix" else word)
+    return result
 
 
 def usage(commands: Mapping[str, Command]) -> str:

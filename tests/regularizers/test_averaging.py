@@ -1,4 +1,4 @@
-"""Averaged weights: closed forms, and that what is validated, kept, tested and handed on is the average."""
+"""Averaged weights: closed forms, and that the average is validated, saved, tested and final."""
 
 import copy
 import itertools

@@ -275,7 +275,7 @@ def test_a_run_stops_when_the_argmin_lies_patience_epochs_back(patience: int) ->
             (callback,) = EarlyStopping(patience=patience).callbacks(Goal("val/x", mode))  # type: ignore[arg-type]
             stops = [bool(callback._evaluate_stopping_criteria(torch.tensor(loss))[0]) for loss in losses[: first + 1]]  # type: ignore[attr-defined]
             assert stops.index(True) == first
-    assert Plan([EarlyStopping()]).keeps_best, "and the weights of the argmin are handed on"
+    assert Plan([EarlyStopping()]).keeps_best, "and the final weights are those of the argmin"
 
 
 # ---- end to end
@@ -310,7 +310,7 @@ def test_a_run_with_both_is_scored_again_to_the_last_digit_and_predicts_as_it_sc
 
     run_again = load_run(RunFolder.open(folder))
     site = find_sites(run_again.classifier.model, "fc")[0]
-    assert float(site.inner[0].rate.value) == pytest.approx(0.6), "the ramp stands where the handed-on weights were trained"
+    assert float(site.inner[0].rate.value) == pytest.approx(0.6), "the ramp stands where the final weights were trained"
     images = rng().integers(0, 256, (2, 28, 28), dtype="uint8")
     for i, image in enumerate(images):
         cv2.imwrite(str(tmp_path / f"{i}.png"), image)

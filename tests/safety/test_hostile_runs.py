@@ -251,8 +251,8 @@ def test_nothing_is_written_to_the_folders_that_a_run_names(
     saved["data"] = {"name": "cifar10", "root": str(target)}
     (run_copy / "config.yaml").write_text(yaml.safe_dump(saved))
     permissions: list[bool] = []
-    original = regulo.data.base.downloads_allowed
-    monkeypatch.setattr("regulo.data.cifar10.downloads_allowed", lambda: permissions.append(original()) or permissions[-1])
+    original = regulo.data.base.may_download
+    monkeypatch.setattr("regulo.data.cifar10.may_download", lambda: permissions.append(original()) or permissions[-1])
     assert_refused(["evaluate", str(run_copy)], "data.root")
     assert permissions == [False]
     assert not list(target.iterdir())

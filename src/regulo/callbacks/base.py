@@ -1,4 +1,4 @@
-"""The base class of all observers."""
+"""The base class of all callbacks."""
 
 import warnings
 from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FigureContext:
-    """What an observer needs: the dataset info, the folder of the figures, and the dashboards."""
+    """What a callback needs: the dataset info, the folder of the figures, and the dashboards."""
 
     dataset_info: DatasetInfo
     figures: Path
@@ -38,7 +38,7 @@ class FigureContext:
 
 
 class CallbackConfig(PluginConfig):
-    """The config of an observer. It overrides one or both of the methods."""
+    """The config of a callback. It overrides one or both of the methods."""
 
     def callbacks(self, context: FigureContext) -> "list[Callback]":
         """Lightning callbacks that run during training."""

@@ -87,9 +87,9 @@ class ParsedOverrides:
     def _add_choice(self, override: Any, options: list[str]) -> None:
         """Store group=option, group=[option,…] or +group=option, and a problem for each option that does not exist."""
         group, value = override.key_or_group, override.value()
-        requested = value if isinstance(value, list) else [] if value is None else [value]
-        valid = [o for o in requested if o in options]
-        self.problems += [Problem(group, f"has no option {o!r}", nearest(str(o), options)) for o in requested if o not in options]
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        valid = [o for o in values if o in options]
+        self.problems += [Problem(group, f"has no option {o!r}", nearest(str(o), options)) for o in values if o not in options]
         if group in MULTI and override.is_add():
             self.additions += [(group, yaml_files.config_dir() / group / f"{o}.yaml") for o in valid]
         elif group in MULTI:
@@ -113,9 +113,9 @@ def _parse(argument: str) -> Any:
         return None
 
 
-def override_saved(saved: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
-    """A saved tree with `key=value` overrides applied. Raises InputError with a problem for each argument of another kind."""
-    tree, problems, options = OmegaConf.create(dict(saved)), [], yaml_files.list_groups()
+def override_config(config: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """The tree of a saved config with `key=value` overrides. Raises InputError with a problem for each other argument."""
+    tree, problems, options = OmegaConf.create(dict(config)), [], yaml_files.list_groups()
     for argument in arguments:
         override = _parse(argument)
         if override is None or override.is_sweep_override() or override.is_delete() or override.key_or_group in options:

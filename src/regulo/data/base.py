@@ -86,7 +86,7 @@ def allow_downloads(enabled: bool) -> Iterator[None]:
         _DOWNLOADS.reset(token)
 
 
-def downloads_allowed() -> bool:
+def may_download() -> bool:
     """Whether a data set that is not on this machine may be downloaded now."""
     return _DOWNLOADS.get()
 

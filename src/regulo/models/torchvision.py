@@ -39,14 +39,14 @@ class Torchvision(ModelConfig):
             what = f"torchvision has no classification model {self.architecture!r}"
             raise InputError(Problem("model.architecture", what, nearest(self.architecture, names)))
         try:
-            return self._build_adapted(dataset_info)
+            return self._build_model(dataset_info)
         except (AssertionError, IndexError, KeyError, RuntimeError, ValueError) as error:
             size = f"{dataset_info.channels} × {dataset_info.height} × {dataset_info.width}"
             what = f"torchvision cannot build {self.architecture} for {size} images: {str(error).splitlines()[0]}"
             raise InputError(Problem("model.architecture", what, "convolutional architectures accept any size")) from error
 
-    def _build_adapted(self, dataset_info: DatasetInfo) -> nn.Module:
-        model = self._build_original(dataset_info)
+    def _build_model(self, dataset_info: DatasetInfo) -> nn.Module:
+        model = self._build_torchvision_model(dataset_info)
         _disable_regularization(model)
         small = max(dataset_info.height, dataset_info.width) <= 64 if self.small_stem is None else self.small_stem
         _adapt_stem(model, dataset_info.channels, small)
@@ -54,7 +54,7 @@ class Torchvision(ModelConfig):
         _add_sites(model, head, dataset_info)
         return model
 
-    def _build_original(self, dataset_info: DatasetInfo) -> nn.Module:
+    def _build_torchvision_model(self, dataset_info: DatasetInfo) -> nn.Module:
         """The model as torchvision builds it, with its weights."""
         from torchvision import models
 
@@ -123,14 +123,14 @@ def _adapt_stem(model: nn.Module, channels: int, small: bool) -> None:
     """Give the first convolution `channels` inputs; keep the resolution of small images up to the first stage."""
     name, conv = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
     if conv.in_channels != channels:
-        adapted = nn.Conv2d(channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)  # type: ignore[arg-type]
+        new_conv = nn.Conv2d(channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)  # type: ignore[arg-type]
         with torch.no_grad():  # gray: the sum over colors has the output of the color filter on a gray image
             kernel = conv.weight.sum(1, keepdim=True) if channels == 1 else conv.weight.mean(1, keepdim=True) * 3 / channels
-            adapted.weight.copy_(kernel.expand_as(adapted.weight))
-            if conv.bias is not None and adapted.bias is not None:
-                adapted.bias.copy_(conv.bias)
-        model.set_submodule(name, adapted)
-        conv = adapted
+            new_conv.weight.copy_(kernel.expand_as(new_conv.weight))
+            if conv.bias is not None and new_conv.bias is not None:
+                new_conv.bias.copy_(conv.bias)
+        model.set_submodule(name, new_conv)
+        conv = new_conv
     if small and conv.kernel_size[0] > conv.stride[0] > 1:  # patch embeddings, which do not overlap, do not change
         conv.stride = (1, 1)
         pool = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.MaxPool2d)), None)
@@ -249,6 +249,6 @@ class ActivationProbe:
         self._last_layer = kind
 
     def _record_activation(self, name: str, module: nn.Module, args: Any, output: Tensor) -> None:
-        squeezed = output.ndim == 4 and output.shape[2:].numel() == 1  # in squeeze-and-excitation
-        if self._last_layer == "fc" or (output.ndim == 4 and not squeezed):
+        is_squeeze = output.ndim == 4 and output.shape[2:].numel() == 1  # in squeeze-and-excitation
+        if self._last_layer == "fc" or (output.ndim == 4 and not is_squeeze):
             self.kinds[name] = self._last_layer

@@ -45,7 +45,7 @@ class Regularizer(PluginConfig):
     tags: ClassVar[frozenset[str]] = frozenset()
     """properties that other techniques refer to: `draws` (predictions differ from pass to pass), `augments`, `average`"""
     incompatible: ClassVar[dict[str, str]] = {}
-    """techniques, tags and circumstances of the trainer with which it must not run, with the reasons"""
+    """techniques, tags and run conditions of the trainer with which it must not run, with the reasons"""
     requires: ClassVar[dict[str, str]] = {}
     """techniques or tags without which it has no effect, with the reasons"""
 

@@ -36,21 +36,21 @@ class RunComponents:
         return images_per_step(self.config.data.batch_size, len(self.data.train_dataset), self.config.trainer.world_size())
 
     def classifier(self) -> Classifier:
-        """The model with its normalisation, in the memory format of the config."""
+        """The model with its normalization, in the memory format of the config."""
         return Classifier(self.model, self.data.dataset_info, self.config.trainer.memory_format)
 
 
 def build_components(config: Config) -> RunComponents:
-    """Open the data, initialise the model from the seed, and let the plan change both. Raises InputError."""
+    """Open the data, initialize the model from the seed, and let the plan change both. Raises InputError."""
     affinity.limit_threads(config.trainer.processes_per_node() if config.trainer.device().type == "cpu" else 1)
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)  # it sets its own level when it is imported
     seed_everything(config.run.seed, verbose=False)
     plan = Plan(config.regularizer.values(), config.run.strength)
     splits = config.data.splits()
-    shipped = plan.with_hook("transform")  # loader workers need nothing else of the plan
+    transform_plan = plan.with_hook("transform")  # loader workers need nothing else of the plan
     transforms = functools.partial(
-        _transforms, shipped, config.data.resize_transforms(), config.trainer.max_epochs, splits.dataset_info
+        _transforms, transform_plan, config.data.resize_transforms(), config.trainer.max_epochs, splits.dataset_info
     )
     data = ImageDataModule(config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence)
     model = plan.surgery(config.model.build(splits.dataset_info), splits.dataset_info)

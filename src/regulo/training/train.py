@@ -40,9 +40,9 @@ class RunRequest:
     resumable: ResumableRun | None
 
     @classmethod
-    def parse(cls, arguments: Sequence[str], restarted: Path | None = None) -> "RunRequest":
-        """Raises InputError. `restarted`: the run's folder, if its processes are started again."""
-        resumable = resume.parse_resume(arguments, restarted)
+    def parse(cls, arguments: Sequence[str], restart_folder: Path | None = None) -> "RunRequest":
+        """Raises InputError. `restart_folder`: the run's folder, if its processes are started again."""
+        resumable = resume.parse_resume(arguments, restart_folder)
         return cls(resumable.config if resumable else compose.load_config(arguments), resumable)
 
     def check(self) -> None:
@@ -90,7 +90,7 @@ def _run_process(arguments: Sequence[str], process: ProcessEnvironment) -> int:
     if process.rank:
         return _run_worker(arguments, peers)
     try:
-        return _run_main(RunRequest.parse(arguments, peers.restarted_run()), peers)
+        return _run_main(RunRequest.parse(arguments, peers.restart_folder()), peers)
     except InputError:
         peers.refuse()
         raise
@@ -114,14 +114,14 @@ def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
             with record_status(run, peers) as result:
                 save_description(run, autotune_result)
                 classifier = run.components.classifier()
-                unsharded = copy.deepcopy(classifier) if run.config.trainer.strategy == "fsdp" else classifier
+                unsharded_classifier = copy.deepcopy(classifier) if run.config.trainer.strategy == "fsdp" else classifier
                 with open_loggers(run) as loggers:
                     if peers:
                         peers.publish(
                             {"step": run.resume_point.step if run.resume_point else 0, **_speed_settings(autotune_result)}
                         )
                     result |= fit(run, classifier, loggers, stop)
-                    result |= final_evaluation(run, unsharded, loggers)
+                    result |= final_evaluation(run, unsharded_classifier, loggers)
     summary.print_scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
     summary.print_run_folder(folder.path)
     return 0
@@ -132,7 +132,7 @@ def _run_worker(arguments: Sequence[str], peers: "Peers") -> int:
     from regulo.core import failures
 
     try:
-        request = RunRequest.parse(arguments, peers.restarted_run())
+        request = RunRequest.parse(arguments, peers.restart_folder())
     except InputError as refusal:  # the first process refuses too, unless it sees other files
         peers.join(str(refusal))
         return 2
@@ -368,9 +368,9 @@ def record_status(run: Run, peers: "Peers | None" = None) -> Iterator[dict[str, 
         failure = failures.as_run_error(error, run.config.data.batch_size, folder.path)
         if peers and isinstance(failure, Exception):
             failure = peers.diagnose(failure)
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        is_stop = isinstance(error, KeyboardInterrupt | SystemExit)
         cause = failure.__cause__ if isinstance(failure, RunError) and failure.__cause__ else failure
-        status = {"status": "interrupted" if stopped else "failed", "error": redact_home(failures.summary(failure))}
+        status = {"status": "interrupted" if is_stop else "failed", "error": redact_home(failures.summary(failure))}
         with contextlib.suppress(OSError):  # a disk that is full must not hide the error
             folder.save_json("result.json", result | status | {"error_type": type(cause).__name__})
         if isinstance(error, RunStoppedError):

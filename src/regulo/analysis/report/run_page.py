@@ -161,7 +161,7 @@ def _predictions(result: dict[str, Any], outputs: RunPredictions | None, why_non
     )
     confusions = run_figures.top_confusions(outputs.test, classes)
     if confusions:
-        rows = [[f"{label} → {predicted}", str(n), f"{100 * share:.1f}%"] for label, predicted, n, share in confusions]
+        rows = [[f"{label} → {prediction}", str(n), f"{100 * share:.1f}%"] for label, prediction, n, share in confusions]
         header = ["label → prediction", "images", "of the label"]
         yield Table("The most frequent mistakes on the test images.", header, _cells(rows))
 
@@ -182,8 +182,8 @@ def _mistakes(outputs: RunPredictions | None) -> Iterator[Block]:
     classes = outputs.dataset_info.classes
     photos = []
     for i in worst(outputs.test, MISTAKES):
-        label, predicted = int(outputs.test.labels[i]), int(probabilities[i].argmax())
-        text = f"{classes[label]} → {classes[predicted]} {probabilities[i, predicted]:.2f}"
+        label, prediction = int(outputs.test.labels[i]), int(probabilities[i].argmax())
+        text = f"{classes[label]} → {classes[prediction]} {probabilities[i, prediction]:.2f}"
         photos.append(Photo(_png(outputs.split.images[i]), text))
     if photos:
         yield Text(
