@@ -26,8 +26,8 @@ def test_training_works_without_the_analysis(tmp_path: Path) -> None:
     words = ["train", "debug=fast", "logger=csv", "callbacks=none", "trainer=cpu", "run_dir=run"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
     command = [sys.executable, "-m", "regulo", *words]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "done"
 
 
@@ -57,5 +57,5 @@ def test_an_extension_is_documented_and_has_a_yaml_of_its_name(group: str, name:
 
 
 def test_every_folder_of_configs_is_a_group() -> None:
-    known = {*registry.GROUPS, *schema.SECTIONS, "experiment", "debug"}
-    assert set(yaml_files.list_groups()) <= known
+    groups = {*registry.GROUPS, *schema.SECTIONS, "experiment", "debug"}
+    assert set(yaml_files.list_groups()) <= groups

@@ -32,7 +32,7 @@ def run_python(*arguments: str, cwd: Path = ROOT, **variables: str) -> subproces
 
 
 def test_every_override_in_the_readme_is_valid() -> None:
-    checked = 0
+    count = 0
     for line in readme_commands():
         match = re.match(r'(?:make (train|doctor|ablate)(?: ARGS="(.*)")?|(?:\.venv/bin/)?regulo (train) ?(.*))$', line)
         if not match:
@@ -44,8 +44,8 @@ def test_every_override_in_the_readme_is_valid() -> None:
             parse_study_args(words)
         else:
             compose.load_config(words)
-        checked += 1
-    assert checked >= 20
+        count += 1
+    assert count >= 20
 
 
 def test_every_claim_that_the_readme_names_exists() -> None:
@@ -188,5 +188,5 @@ def test_the_contract_tests_pick_a_new_extension_up(fork: Path) -> None:
     tests = ["tests/regularizers/test_contract.py", "-k", "pixel_noise or linear"]
     process = run_python("-m", "pytest", *tests, cwd=fork, PYTHONPATH="src")
     assert process.returncode == 0, process.stdout[-3000:]
-    passed = int(re.search(r"(\d+) passed", process.stdout)[1])  # type: ignore[index]
-    assert passed > 15
+    count = int(re.search(r"(\d+) passed", process.stdout)[1])  # type: ignore[index]
+    assert count > 15

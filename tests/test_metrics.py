@@ -20,9 +20,9 @@ def test_a_tally_over_batches_is_the_score_of_the_whole() -> None:
     tally = EvalMetrics(4, torch.device("cpu"))
     for part in range(0, 500, 64):
         tally.update(logits[part : part + 64], labels[part : part + 64])
-    read = tally.compute()
-    assert abs(read["acc"] - (logits.argmax(1) == labels).double().mean().item()) < 1e-7
-    assert abs(read["loss"] - F.cross_entropy(logits, labels).item()) < 1e-5
+    scores = tally.compute()
+    assert abs(scores["acc"] - (logits.argmax(1) == labels).double().mean().item()) < 1e-7
+    assert abs(scores["loss"] - F.cross_entropy(logits, labels).item()) < 1e-5
 
 
 def test_scores_are_their_formulas_in_float64() -> None:

@@ -171,25 +171,25 @@ def test_every_image_reaches_the_network_at_one_size(tmp_path: Path) -> None:
 
 
 def test_every_format_is_read_as_a_viewer_shows_it(tmp_path: Path) -> None:
-    read = lambda p, c=3: read_image(str(p).encode(), c)  # noqa: E731
+    load = lambda p, c=3: read_image(str(p).encode(), c)  # noqa: E731
     color = photo(0)
     gray = color[..., 0]
-    assert (read(save(tmp_path / "rgb.png", color)) == color).all()
-    assert (read(save(tmp_path / "gray.png", gray)) == gray[..., None]).all()
-    assert read(save(tmp_path / "gray1.png", gray), 1).shape == (20, 30, 1)
+    assert (load(save(tmp_path / "rgb.png", color)) == color).all()
+    assert (load(save(tmp_path / "gray.png", gray)) == gray[..., None]).all()
+    assert load(save(tmp_path / "gray1.png", gray), 1).shape == (20, 30, 1)
     uint16 = (gray.astype("uint16") << 8) + gray
-    assert (read(save(tmp_path / "uint16.png", uint16)) == gray[..., None]).all(), "16 bits are scaled, not clipped"
+    assert (load(save(tmp_path / "uint16.png", uint16)) == gray[..., None]).all(), "16 bits are scaled, not clipped"
     transparent = np.dstack([color, np.zeros((20, 30), "uint8")])
-    assert (read(save(tmp_path / "transparent.png", transparent)) == 255).all(), "transparent is white"
+    assert (load(save(tmp_path / "transparent.png", transparent)) == 255).all(), "transparent is white"
     opaque = np.dstack([color, np.full((20, 30), 255, "uint8")])
-    assert (read(save(tmp_path / "opaque.png", opaque)) == color).all()
+    assert (load(save(tmp_path / "opaque.png", opaque)) == color).all()
     palette = Image.fromarray(color).quantize(16)
     palette.save(tmp_path / "palette.png")
-    assert (read(tmp_path / "palette.png") == np.asarray(palette.convert("RGB"))).all()
+    assert (load(tmp_path / "palette.png") == np.asarray(palette.convert("RGB"))).all()
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
     Image.fromarray(color).save(tmp_path / "turned.png", exif=exif)
-    assert (read(tmp_path / "turned.png") == np.rot90(color, -1)).all()
+    assert (load(tmp_path / "turned.png") == np.rot90(color, -1)).all()
 
 
 def test_every_unreadable_file_is_named_before_training(tmp_path: Path) -> None:
