@@ -355,7 +355,7 @@ def test_wandb_hears_every_row_once(tmp_path: Path) -> None:
     assert train(["--resume", str(folder)]) == 0
     files = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
     assert len(files) == 1
-    heard = []
+    wandb_rows = []
     for file in files:
         for data in heard_in(file):
             record = wandb_internal_pb2.Record()
@@ -363,9 +363,9 @@ def test_wandb_hears_every_row_once(tmp_path: Path) -> None:
             if record.WhichOneof("record_type") == "history":
                 items = {".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.history.item}
                 if "trainer/global_step" in items:
-                    heard.append((items["trainer/global_step"], "val/loss" in items, "test/acc" in items))
+                    wandb_rows.append((items["trainer/global_step"], "val/loss" in items, "test/acc" in items))
     log_rows = [(int(r["step"]), bool(r["val/loss"]), bool(r["test/acc"])) for r in rows(folder)]
-    assert heard == log_rows
+    assert wandb_rows == log_rows
 
 
 # ---- runs that die without a word

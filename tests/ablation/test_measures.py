@@ -21,13 +21,13 @@ def test_a_run_is_measured_from_its_folder_alone(run: Any) -> None:
     assert set(measures) == {"temperature", "test/ece_scaled", "corrupted/acc", *keys}
     assert measures["corrupted/acc"] == pytest.approx(np.mean([measures[key] for key in keys]))
 
-    run_from_disk = load_run(folder)
-    split = open_run_data(run_from_disk).eval_datasets["test"].split
+    run_model = load_run(folder)
+    split = open_run_data(run_model).eval_datasets["test"].split
     indices = np.concatenate(np.array_split(fixed_subset(5000, robustness.IMAGES), 16)[:2])  # debug=fast: two batches of ≤ 64
     for kind, severity in (("noise", 3), ("rotation", 1), ("contrast", 2)):
         images = np.stack([corrupt(split.images[i], kind, severity, int(i)) for i in indices])
         with torch.inference_mode():
-            predictions = run_from_disk.predict_logits(torch.from_numpy(images).permute(0, 3, 1, 2)).argmax(1).numpy()
+            predictions = run_model.predict_logits(torch.from_numpy(images).permute(0, 3, 1, 2)).argmax(1).numpy()
         assert measures[f"corrupted/{kind}/{severity}/acc"] == pytest.approx((predictions == split.labels[indices]).mean())
 
     plain = robustness.measure_robustness(folder, corruptions=False)

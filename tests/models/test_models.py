@@ -134,7 +134,7 @@ def test_a_wrong_architecture_names_the_nearest() -> None:
 
 
 def test_pretrained_weights_come_from_a_file_or_from_torchvisions_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real loading code on a file made here: grey images see the colour filters' sum."""
+    """The real loading code on a file made here: gray images see the color filters' sum."""
     from torchvision.models import ResNet18_Weights, resnet18
 
     torch.manual_seed(3)

@@ -188,8 +188,8 @@ def test_the_final_test_is_of_the_averaged_weights(run: Any, monkeypatch: pytest
     for state in test_states:
         same(state, of(checkpoint), rtol=0, atol=0)
         assert not state["model.head.weight"].equal(of(checkpoint, "raw_state_dict")["model.head.weight"])
-    run_from_disk = restore.load_run(run_dir.RunFolder.open(folder))
-    same(snapshot(run_from_disk.classifier), of(checkpoint), rtol=0, atol=0)
+    run_model = restore.load_run(run_dir.RunFolder.open(folder))
+    same(snapshot(run_model.classifier), of(checkpoint), rtol=0, atol=0)
 
 
 # ---- SWA in a run

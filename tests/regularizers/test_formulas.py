@@ -142,7 +142,7 @@ def test_smoothing_commutes_with_mixing() -> None:
     torch.testing.assert_close(smooth(blend(t, lam)), blend(smooth(t), lam))
 
 
-# ---- normalisation
+# ---- normalization
 
 
 @pytest.mark.formula("norm")

@@ -1,4 +1,4 @@
-"""No mixed image is mislabelled: image k shows class k in a channel of its own, so that pixels can be compared with targets."""
+"""No mixed image is mislabeled: image k shows class k in a channel of its own, so that pixels can be compared with targets."""
 
 import itertools
 
@@ -131,7 +131,7 @@ def test_no_pair_of_techniques_mislabels(one: str, two: str) -> None:
 
 
 def test_the_partner_of_an_image_is_not_its_copy_under_repeated_augmentation() -> None:
-    """The neighbour in the batch would be: two of three images would be mixed with themselves."""
+    """The neighbor in the batch would be: two of three images would be mixed with themselves."""
     from regulo.regularizers.repeated_augmentation import RepeatedAugmentation
 
     for size in (8, 64, 128):

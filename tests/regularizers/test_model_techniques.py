@@ -300,7 +300,7 @@ def test_every_convolution_is_standardized_but_single_weights() -> None:
         WeightStandardization().surgery(nn.Sequential(nn.Conv2d(4, 4, 1, groups=4)), COLOR)
 
 
-# ---- ghost batch normalisation
+# ---- ghost batch normalization
 
 
 def ghost(channels: int, size: int, **options: Any) -> tuple[nn.BatchNorm2d, GhostBatchNorm2d]:

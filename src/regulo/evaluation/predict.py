@@ -24,10 +24,10 @@ def predict(run: str, paths: Sequence[str]) -> int:
 
     from regulo.evaluation.restore import load_run
 
-    loaded_run = load_run(folder)
-    dataset_info = loaded_run.dataset_info
+    run_model = load_run(folder)
+    dataset_info = run_model.dataset_info
     A = import_albumentations()
-    resize = A.Compose(loaded_run.config.data.resize_transforms() or [A.Resize(dataset_info.height, dataset_info.width)])
+    resize = A.Compose(run_model.config.data.resize_transforms() or [A.Resize(dataset_info.height, dataset_info.width)])
     writer = csv.writer(sys.stdout)
     writer.writerow(["path", "class", "probability"])
     errors = []
@@ -42,7 +42,7 @@ def predict(run: str, paths: Sequence[str]) -> int:
             readable.append(path)
             images.append(image.reshape(dataset_info.height, dataset_info.width, dataset_info.channels).transpose(2, 0, 1))
         if readable:
-            logits = loaded_run.predict_logits(torch.from_numpy(np.stack(images)))
+            logits = run_model.predict_logits(torch.from_numpy(np.stack(images)))
             for path, probability, k in zip(readable, *logits.softmax(1).max(1), strict=True):
                 writer.writerow([path, dataset_info.classes[int(k)], f"{float(probability):.4f}"])
     for message in errors:
