@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 SCALES = tuple(2.0**i for i in (-6, -4, -2, 0, 2, 4, 6))
 RATES = (0.01, 0.1)
-MAX_LOSS = 1.8
+TRAINED = 1.8
 
 
 class BatchNormInitialization(Claim):
@@ -54,7 +54,7 @@ class BatchNormInitialization(Claim):
         rows, wins, per_depth = [], [], []
         for depth, group in group_by(trials, "depth").items():
             counts = {
-                arm: [sum(loss < MAX_LOSS for loss in t["losses"]) for t in ts] for arm, ts in group_by(group, "arm").items()
+                arm: [sum(loss < TRAINED for loss in t["losses"]) for t in ts] for arm, ts in group_by(group, "arm").items()
             }
             rows += [ClaimRow(f"depth {depth}, {arm}: scales that train", v, ".1f") for arm, v in counts.items()]
             with_norm, without = (statistics.fmean(counts[arm]) for arm in ("BatchNorm", "none"))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RATES = tuple(0.004 * 2**i for i in range(13))
-STEPS, MAX_LOSS, WIDTH, BATCH = 200, 1.8, 8, 64
+STEPS, TRAINED, WIDTH, BATCH = 200, 1.8, 8, 64
 ARMS = ("BatchNorm", "none", "none, He")
 
 
@@ -35,7 +35,7 @@ class BatchNormLearningRate(Claim):
         f"Small residual networks (width {WIDTH}) of two depths: with BatchNorm, with none, and with none but He "
         f"initialization where each block starts as its shortcut. {STEPS} steps of SGD with momentum at constant rates "
         f"from {RATES[0]:g} to {RATES[-1]:g} by factors of 2. A rate trains if the mean loss of the last 20 steps is "
-        f"below {MAX_LOSS} (from 2.30). BatchNorm's largest rate, divided by that of the better network without: below 2 at "
+        f"below {TRAINED} (from 2.30). BatchNorm's largest rate, divided by that of the better network without: below 2 at "
         "every depth refutes the claim, 10 to 100 at every depth confirms it."
     )
 
@@ -53,7 +53,7 @@ class BatchNormLearningRate(Claim):
         losses: list[float] = []
         for rate in trial["rates"]:
             losses.append(final_loss(trial["depth"], trial["arm"], trial["seed"], rate))
-            if min(losses) < MAX_LOSS and min(losses[-2:]) > MAX_LOSS:  # two rates in a row fail, after rates that train
+            if min(losses) < TRAINED and min(losses[-2:]) > TRAINED:  # two rates in a row fail, after rates that train
                 break
         return {"losses": losses}
 
@@ -109,10 +109,10 @@ def largest_rate(trial: ClaimTrial) -> float | None:
     """The last rate, from the best one on, before the first that does not train; None if no rate trains."""
     losses: list[float] = trial["losses"]
     best = min(range(len(losses)), key=lambda i: losses[i])
-    if losses[best] >= MAX_LOSS:
+    if losses[best] >= TRAINED:
         return None
     end = best
-    while end + 1 < len(losses) and losses[end + 1] < MAX_LOSS:
+    while end + 1 < len(losses) and losses[end + 1] < TRAINED:
         end += 1
     return trial["rates"][end]
 
@@ -144,7 +144,7 @@ def plot_curves(trials: Sequence[ClaimTrial], grid: Sequence[float], label: str,
                 axis.semilogx(x, [min(v, 3) for v in t["losses"]], "-", base=base, color=color, label=name, alpha=0.7)
                 diverging_rates = [rate for rate, v in zip(x, t["losses"], strict=True) if v > 3]
                 axis.plot(diverging_rates, [3] * len(diverging_rates), "x", color=color)
-        axis.axhline(MAX_LOSS, color="gray", linewidth=1)
+        axis.axhline(TRAINED, color="gray", linewidth=1)
         axis.set(title=f"depth {depth}; below the line: trains", xlabel=label)
     axes[0].set_ylabel("loss at the end (× above 3)")
     axes[0].legend(fontsize=8)
