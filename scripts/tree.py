@@ -25,6 +25,7 @@ EXTENSIONS = {
     "data": "data set",
     "optim": "optimizer",
     "callbacks": "callback",
+    "metrics": "metric",
 }
 """folders that hold one file per extension, and what an extension is there"""
 

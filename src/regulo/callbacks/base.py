@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.core.metrics import EvalOutput
 from regulo.core.registry import PluginConfig
 from regulo.core.types import DatasetInfo, Split
+from regulo.metrics.base import EvalOutput
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback

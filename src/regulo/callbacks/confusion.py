@@ -2,8 +2,8 @@
 
 from regulo.callbacks.base import CallbackConfig, FigureContext
 from regulo.core.figures import new_figure, shorten
-from regulo.core.metrics import EvalOutput
 from regulo.core.types import Split
+from regulo.metrics.base import EvalOutput
 
 
 class Confusion(CallbackConfig):

@@ -7,8 +7,8 @@ from pydantic import Field
 
 from regulo.callbacks.base import CallbackConfig, FigureContext
 from regulo.core.figures import new_figure
-from regulo.core.metrics import EvalOutput
 from regulo.core.types import Split
+from regulo.metrics.base import EvalOutput
 
 
 class Mistakes(CallbackConfig):

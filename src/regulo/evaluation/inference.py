@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from regulo.core.metrics import EvalOutput
 from regulo.core.precision import autocast
 from regulo.core.schedule import RampBuffer
 from regulo.core.types import Batch
+from regulo.metrics.base import EvalOutput
 from regulo.models.components.classifier import Classifier
 from regulo.models.components.sites import RateSite
 from regulo.regularizers.components.plan import Plan

@@ -12,11 +12,11 @@ import torch
 from regulo.config.schema import Config
 from regulo.config.validate import validate_config
 from regulo.core.errors import InputError, Problem
-from regulo.core.metrics import EvalOutput
 from regulo.core.paths import expand_path
 from regulo.core.types import Batch, DatasetInfo
 from regulo.data.base import allow_downloads
 from regulo.evaluation.inference import fixed_seed, predict_batch, restore_ramps, run_inference
+from regulo.metrics.base import EvalOutput
 from regulo.models.components.classifier import Classifier
 from regulo.regularizers.components.plan import Plan
 from regulo.tracking import checkpoint_io, records

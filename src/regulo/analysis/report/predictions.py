@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from regulo.core.errors import InputError
-from regulo.core.metrics import EvalOutput
 from regulo.core.types import DatasetInfo, Split
+from regulo.metrics.base import EvalOutput
 from regulo.tracking.run_dir import RunFolder
 
 
