@@ -17,6 +17,7 @@ from regulo.core import registry, yaml_files
 
 SOURCE = Path(regulo.__file__).parent
 EXTENSIONS = [(group, name) for group in registry.GROUPS for name in registry.list_plugins(group)]
+METRICS = [("metrics", name) for name in registry.list_modules("regulo.core.metrics")]
 HEAVY = {"lightning", "torchvision", "albumentations", "torchmetrics", "wandb", "matplotlib"}
 
 
@@ -37,9 +38,10 @@ def top_level_imports(file: Path) -> set[str]:
     return names | {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
 
 
-@pytest.mark.parametrize(("group", "name"), EXTENSIONS)
+@pytest.mark.parametrize(("group", "name"), [*EXTENSIONS, *METRICS])
 def test_an_extension_imports_nothing_heavy_until_it_is_used(group: str, name: str) -> None:
-    file = Path(SOURCE, *registry.GROUPS[group].split(".")[1:], f"{name}.py")
+    package = registry.GROUPS.get(group, f"regulo.{group}")
+    file = Path(SOURCE, *package.split(".")[1:], f"{name}.py")
     assert not {m.split(".")[0] for m in top_level_imports(file)} & HEAVY
 
 

@@ -113,7 +113,7 @@ def test_without_early_stopping_the_last_weights_are_the_final_ones(run: Any, fi
 def test_early_stopping_hands_on_the_weights_of_the_argmin(
     losses: list[float], best: int, stops_after: int, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from regulo.core.metrics import EvalMetrics
+    from regulo.core.metrics.components.running import EvalMetrics
     from regulo.training.module import ClassificationModule
 
     states: dict[int, Any] = {}

@@ -21,7 +21,7 @@ from regulo.analysis.study_record import Column, Difference
 from regulo.callbacks.mistakes import worst
 from regulo.config import compose
 from regulo.core.errors import InputError
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 from regulo.tracking.run_dir import RunFolder
 from tests.report import studies
 

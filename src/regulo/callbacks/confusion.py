@@ -2,7 +2,7 @@
 
 from regulo.callbacks.base import CallbackConfig, FigureContext
 from regulo.core.figures import new_figure, shorten
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 from regulo.core.types import Split
 
 

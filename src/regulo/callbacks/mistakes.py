@@ -7,7 +7,7 @@ from pydantic import Field
 
 from regulo.callbacks.base import CallbackConfig, FigureContext
 from regulo.core.figures import new_figure
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 from regulo.core.types import Split
 
 

@@ -1,5 +1,6 @@
 """YAML files and overrides → nested dict → Config."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,15 @@ MANY_RUNS = "regulo ablate makes many: study=quick"
 
 def required_techniques(technique: str) -> list[str]:
     """One technique for each requirement of a technique, from the default plan where possible."""
-    default = load_config([]).regularizer
+    default = _default_techniques(yaml_files.config_dir())
     providers = [find_providers(need) for need in registry.get_plugin("regularizer", technique).requires]
     return [next((name for name in names if name in default), names[0]) for names in providers]
+
+
+@functools.cache
+def _default_techniques(folder: Path) -> frozenset[str]:
+    """The names of the techniques in the default plan, which a process reads once from each folder of YAML files."""
+    return frozenset(load_config([]).regularizer)
 
 
 def load_config(arguments: Sequence[str]) -> Config:

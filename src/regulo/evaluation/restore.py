@@ -12,7 +12,7 @@ import torch
 from regulo.config.schema import Config
 from regulo.config.validate import validate_config
 from regulo.core.errors import InputError, Problem
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 from regulo.core.paths import expand_path
 from regulo.core.types import Batch, DatasetInfo
 from regulo.data.base import allow_downloads

@@ -30,7 +30,7 @@ def measure_robustness(folder: RunFolder, corruptions: bool = True) -> dict[str,
     corrupted/acc                       mean accuracy on corrupted test images, over kinds and severities
     corrupted/<kind>/<severity>/acc     each of them
     """
-    from regulo.core.metrics import EvalOutput
+    from regulo.core.metrics.base import EvalOutput
     from regulo.evaluation.restore import load_run, open_run_data
     from regulo.regularizers.temperature_scaling import temperature
 

@@ -83,7 +83,10 @@ class ResumeCheckpoint(Checkpoint):
 
 
 class StopCallback(Checkpoint):
-    """Ends the run when it is asked to stop, with a checkpoint. Lightning calls what is a `Checkpoint` last: it saves before."""
+    """Ends the run when it is asked to stop: after the step, with a checkpoint; during validation at once, without a new one.
+
+    Lightning calls what is a `Checkpoint` last: it saves before.
+    """
 
     def __init__(self, request: StopRequest, checkpoint: ResumeCheckpoint) -> None:
         self.request, self.checkpoint = request, checkpoint

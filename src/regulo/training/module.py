@@ -8,7 +8,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from regulo.core.errors import NonFiniteLossError
-from regulo.core.metrics import EvalMetrics, Throughput, TrainMetrics, generalization_gaps
+from regulo.core.metrics.components.running import EvalMetrics, Throughput, TrainMetrics, generalization_gaps
 from regulo.core.rng import StepContext, torch_seed
 from regulo.core.schedule import RampBuffer
 from regulo.core.types import Batch, DatasetInfo, soft_targets

@@ -311,7 +311,7 @@ def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logg
     """Restore the final weights, and score them on one device."""
     from regulo.callbacks.base import FigureContext
     from regulo.core import affinity
-    from regulo.core.metrics import generalization_gaps
+    from regulo.core.metrics.components.running import generalization_gaps
     from regulo.evaluation import inference
     from regulo.tracking import checkpoint_io, records
     from regulo.tracking import loggers as loggers_module

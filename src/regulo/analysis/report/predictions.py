@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from regulo.core.errors import InputError
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 from regulo.core.types import DatasetInfo, Split
 from regulo.tracking.run_dir import RunFolder
 

@@ -10,7 +10,7 @@ import numpy as np
 from regulo.analysis.report.page import Picture
 from regulo.analysis.report.style import LIGHT, WIDTH, axes, label_ends
 from regulo.core.figures import shorten
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 
 BINS = 15
 """of the calibration diagram: those of the expected calibration error"""

@@ -27,12 +27,11 @@ from regulo.analysis.report.page import (
 )
 from regulo.analysis.report.predictions import RunPredictions
 from regulo.core.errors import InputError
+from regulo.core.metrics.base import list_metrics
 from regulo.tracking import records
 from regulo.tracking.run_dir import SPLITS, RunFolder
 
 SPLIT_TITLES = dict(zip(SPLITS, ("clean train", "validation", "test"), strict=True))
-SCORES = {"acc": ("accuracy", 4), "loss": ("NLL, nats", 4), "ece": ("ECE", 4), "brier": ("Brier score", 4)}
-"""by the key of result.json: title and digits"""
 CURVES = ("train/loss", "train_clean/acc", "train_clean/loss", "val/acc", "val/loss", "lr")
 """the columns of the table by epoch"""
 MISTAKES = 16
@@ -135,12 +134,13 @@ def _cells(rows: Sequence[Sequence[str]]) -> list[list[TableCell]]:
 
 
 def _scores(result: dict[str, Any], outputs: RunPredictions | None) -> Iterator[Block]:
-    header = ["split", *(["images"] if outputs else []), *(title for title, _ in SCORES.values())]
+    header = ["split", *(["images"] if outputs else []), *(metric.heading for metric in list_metrics())]
     rows = []
     for split, title in SPLIT_TITLES.items():
         if f"{split}/acc" in result:
             size = [f"{outputs.sizes[split]:,}"] if outputs else []
-            rows.append([title, *size, *(f"{result[f'{split}/{key}']:.{digits}f}" for key, (_, digits) in SCORES.items())])
+            scores = [result.get(f"{split}/{metric.name}") for metric in list_metrics()]
+            rows.append([title, *size, *("–" if score is None else f"{score:.4f}" for score in scores)])
     if rows:
         caption = "Scores of the final weights. NLL: mean negative log-likelihood; the Brier score lies in 0 to 2."
         yield Table(caption, header, _cells(rows))

@@ -18,7 +18,7 @@ from regulo.analysis.shared_settings import pinned_overrides
 from regulo.config import compose
 from regulo.core.errors import RunError
 from regulo.core.files import file_lock
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 from regulo.core.types import DatasetInfo
 from regulo.core.warnings import ignore_harmless_warnings
 from regulo.data.base import Splits
