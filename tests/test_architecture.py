@@ -17,7 +17,7 @@ from regulo.core import registry, yaml_files
 
 SOURCE = Path(regulo.__file__).parent
 EXTENSIONS = [(group, name) for group in registry.GROUPS for name in registry.list_plugins(group)]
-METRICS = [("metrics", name) for name in registry.list_modules("regulo.core.metrics")]
+METRICS = [("core.metrics", name) for name in registry.list_modules("regulo.core.metrics")]
 HEAVY = {"lightning", "torchvision", "albumentations", "torchmetrics", "wandb", "matplotlib"}
 
 
