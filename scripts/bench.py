@@ -43,7 +43,7 @@ def bare_speed(config: schema.Config) -> float:
         start, epoch_images = time.perf_counter(), 0
         for batch in loader:
             images = classifier.normalize(batch.images.to(device, non_blocking=True))
-            targets = soft_targets(batch.labels.to(device, non_blocking=True), components.data.facts.num_classes)
+            targets = soft_targets(batch.labels.to(device, non_blocking=True), components.data.dataset_info.num_classes)
             images, targets = components.plan.mix(images, targets, StepContext(0, step=step))
             with autocast(config.trainer.precision, device):
                 loss = soft_cross_entropy(classifier.model(images), targets).mean()

@@ -37,12 +37,12 @@ def main() -> None:
     """Build, write and print the checksum."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else fashion_mnist.DEBIAN
     output = Path(sys.argv[2]) if len(sys.argv) > 2 else fashion_mnist_mini.FILE
-    packed = build(folder)
+    content = build(folder)
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_suffix(".part")
-    temporary.write_bytes(packed)
+    temporary.write_bytes(content)
     temporary.replace(output)
-    print(f"{output}: {len(packed):,} bytes, sha256 {hashlib.sha256(packed).hexdigest()}")
+    print(f"{output}: {len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()}")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def make_stepper(model: str, name: str, autotune_result: AutotuneResult) -> Call
 
     def closure() -> torch.Tensor:
         with autocast(config.trainer.precision, device):
-            loss = compute_loss(classifier, plan, batch, components.data.facts.num_classes, context).loss
+            loss = compute_loss(classifier, plan, batch, components.data.dataset_info.num_classes, context).loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         return loss
@@ -114,10 +114,10 @@ def loader_microseconds(name: str) -> float:
 
 def make_row(name: str, autotune_results: dict[str, AutotuneResult]) -> str:
     """The row of a technique in the table, in Markdown."""
-    used = used_hooks(registry.get_plugin("regularizer", name)())
+    hooks = used_hooks(registry.get_plugin("regularizer", name)())
     cells = []
     for model in MODELS:
-        if set(used) <= HOOKS_OUTSIDE_STEP or name == "early_stopping":
+        if set(hooks) <= HOOKS_OUTSIDE_STEP or name == "early_stopping":
             cells.append("1 (not in the step)")
             continue
         try:
@@ -127,7 +127,7 @@ def make_row(name: str, autotune_results: dict[str, AutotuneResult]) -> str:
             continue
         low, _, high = statistics.quantiles(ratios, n=4)
         cells.append(f"{statistics.median(ratios):.2f} ({low:.2f}–{high:.2f})")
-    cells.append(f"{loader_microseconds(name):,.0f}" if "transform" in used else "–")
+    cells.append(f"{loader_microseconds(name):,.0f}" if "transform" in hooks else "–")
     return f"| {name} | {' | '.join(cells)} |"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-TRAIN, VAL = "#0072B2", "#D55E00"  # readable by colour-blind readers (Okabe & Ito)
+TRAIN, VAL = "#0072B2", "#D55E00"  # readable by color-blind readers (Okabe & Ito)
 
 
 def read_curves(run: Path) -> tuple[list[float], list[float]]:

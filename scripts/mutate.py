@@ -30,8 +30,8 @@ MUTATIONS = [
     Mutation("a sign: the partner's share of a mixed image", "regularizers/components/mixing.py", "alpha=1 - float(lam[0])", "alpha=1 + float(lam[0])", "regularizers/test_formulas.py -k mixup"),
     Mutation("off by one: a batch lacks its last image", "data/components/sampler.py", "(step + 1) * self.images_per_step]", "(step + 1) * self.images_per_step - 1]", "data/test_pipeline.py -k uint8"),
     Mutation("a bound: evaluation leaves its first image out", "data/components/sampler.py", "np.arange(n)[rank::world]", "np.arange(1, n)[rank::world]", "data/test_pipeline.py -k every_image_once"),
-    Mutation("missing all-reduce: validation scores", "core/metrics.py", "sum_over_ranks(self.loss, self.confusion)", "pass", "test_metrics.py -k ranks"),
-    Mutation("missing all-reduce: training loss", "core/metrics.py", "mean_over_ranks(means)", "pass", "test_metrics.py -k ranks"),
+    Mutation("missing all-reduce: validation scores", "core/metrics/components/running.py", "sum_over_ranks(self.loss, self.confusion)", "pass", "test_metrics.py -k ranks"),
+    Mutation("missing all-reduce: training loss", "core/metrics/components/running.py", "mean_over_ranks(means)", "pass", "test_metrics.py -k ranks"),
     Mutation("missing all-reduce: an average's BatchNorm statistics", "regularizers/components/weight_averaging.py", "mean_over_ranks(statistic)", "pass", "test_metrics.py -k ranks"),
     Mutation("wrong rank in the seed of dropout", "core/rng.py", "SeedSequence([seed, rank, step])", "SeedSequence([seed, 0, step])", "test_rng.py"),
     Mutation("wrong rank in the seed of techniques", "training/module.py", "StepContext(self.seed, self.global_rank, step", "StepContext(self.seed, 0, step", "test_module.py -k ranks"),
@@ -39,7 +39,7 @@ MUTATIONS = [
     Mutation("best instead of last weights", "tracking/checkpoint_io.py", "(BEST if use_best else LAST)", "BEST", "regularizers/test_averaging.py -k mean"),
     Mutation("skipped fsync", "tracking/checkpoint_io.py", "os.fsync(file.fileno())", "pass", "test_checkpoints.py"),
     Mutation("skipped rename", "tracking/checkpoint_io.py", 'temporary = path.with_suffix(".part")', "temporary = path", "test_checkpoints.py"),
-    Mutation("wrong sign of the gap", "core/metrics.py", 'scores["val/loss"] - scores["train_clean/loss"]', 'scores["train_clean/loss"] - scores["val/loss"]', "test_metrics.py -k gaps"),
+    Mutation("wrong sign of the gap", "core/metrics/components/running.py", 'scores["val/loss"] - scores["train_clean/loss"]', 'scores["train_clean/loss"] - scores["val/loss"]', "test_metrics.py -k gaps"),
     Mutation("missing normalization of images", "models/components/classifier.py", "(images - self.mean) / self.std", "images / self.std", "regularizers/test_sample_techniques.py -k views"),
     Mutation("penalties are not added", "regularizers/components/plan.py", "torch.stack(list(parts.values())).sum()", 'parts["data"]', "regularizers/test_losses.py -k absence"),
     Mutation("a repeated pass of SAM counts as a step", "training/module.py", "        if not is_replay():", "        if True:", "regularizers/test_optimizer_techniques.py -k clean_loss"),
@@ -69,13 +69,13 @@ def main(words: list[str]) -> int:
     """Print the table of the mutations that have one of these words, or of all. Returns the exit code."""
     mutations = [m for m in MUTATIONS if not words or any(word in m.what for word in words)]
     print("| mutation | file | test that fails |\n|---|---|---|")
-    missed = 0
+    num_missed = 0
     for mutation in mutations:
         with tempfile.TemporaryDirectory() as folder:
             test = find_failing_test(mutation, Path(folder))
-        missed += not test
+        num_missed += not test
         print(f"| {mutation.what} | `{mutation.file}` | {f'`{test}`' if test else '**none**'} |", flush=True)
-    return int(missed > 0 or not mutations)
+    return int(num_missed > 0 or not mutations)
 
 
 if __name__ == "__main__":

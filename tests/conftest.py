@@ -47,9 +47,9 @@ def compose_once(choices: Sequence[str]) -> Any:
 
 
 @functools.cache
-def unpack_once(packed: bytes) -> dict[str, Split]:
+def unpack_once(content: bytes) -> dict[str, Split]:
     """The images of the package; their labels are read-only."""
-    splits = unpack(packed)
+    splits = unpack(content)
     for split in splits.values():
         split.labels.flags.writeable = False
     return splits
@@ -57,26 +57,28 @@ def unpack_once(packed: bytes) -> dict[str, Split]:
 
 config_compose.compose_groups, fashion_mnist_mini.unpack = compose_once, unpack_once
 
-GREY = DatasetInfo(1, 28, 28, tuple("abcdefghij"), (0.29,), (0.35,))
-COLOUR = DatasetInfo(3, 32, 32, tuple("abcde"), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
+GRAY = DatasetInfo(1, 28, 28, tuple("abcdefghij"), (0.29,), (0.35,))
+COLOR = DatasetInfo(3, 32, 32, tuple("abcde"), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
 SMALL = {"resnet_small": {"depth": 8, "width": 4}, "vit_tiny": {"width": 16, "depth": 2}, "torchvision": {"small_stem": False}}
 """fields that make models small; a model that is not listed is tested with its defaults"""
 
 
 @functools.cache
-def initial_model(name: str, facts: DatasetInfo, **fields: Any) -> torch.nn.Module:
+def initial_model(name: str, dataset_info: DatasetInfo, **fields: Any) -> torch.nn.Module:
     torch.manual_seed(0)
-    return registry.get_plugin("model", name)(**(SMALL.get(name, {}) | fields)).build(facts)
+    return registry.get_plugin("model", name)(**(SMALL.get(name, {}) | fields)).build(dataset_info)
 
 
-def build_model(name: str, facts: DatasetInfo, **fields: Any) -> torch.nn.Module:
+def build_model(name: str, dataset_info: DatasetInfo, **fields: Any) -> torch.nn.Module:
     """A new model with the weights of seed 0: a copy, because that is faster than to initialize them again."""
     torch.manual_seed(0)
-    return copy.deepcopy(initial_model(name, facts, **fields))
+    return copy.deepcopy(initial_model(name, dataset_info, **fields))
 
 
-def images_of(facts: DatasetInfo, n: int = 4, seed: int = 0) -> torch.Tensor:
-    return torch.randn(n, facts.channels, facts.height, facts.width, generator=torch.Generator().manual_seed(seed))
+def images_of(dataset_info: DatasetInfo, n: int = 4, seed: int = 0) -> torch.Tensor:
+    return torch.randn(
+        n, dataset_info.channels, dataset_info.height, dataset_info.width, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -91,16 +93,16 @@ class FinishedRun(NamedTuple):
 
     folder: Path
     result: dict[str, Any]
-    printed: str
+    output: str
 
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """A run that is trained once, for tests that only read it."""
-    folder, printed = tmp_path_factory.mktemp("finished") / "run", io.StringIO()
-    with redirect_stdout(printed):
+    folder, output = tmp_path_factory.mktemp("finished") / "run", io.StringIO()
+    with redirect_stdout(output):
         assert main(["train", *FAST, "seed=3", "callbacks=default", "trainer=cpu", f"run_dir={folder}"]) == 0
-    return FinishedRun(folder, json.loads((folder / "result.json").read_text()), printed.getvalue())
+    return FinishedRun(folder, json.loads((folder / "result.json").read_text()), output.getvalue())
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from regulo.core import registry, yaml_files
 
 SOURCE = Path(regulo.__file__).parent
 EXTENSIONS = [(group, name) for group in registry.GROUPS for name in registry.list_plugins(group)]
+METRICS = [("core.metrics", name) for name in registry.list_modules("regulo.core.metrics")]
 HEAVY = {"lightning", "torchvision", "albumentations", "torchmetrics", "wandb", "matplotlib"}
 
 
@@ -26,8 +27,8 @@ def test_training_works_without_the_analysis(tmp_path: Path) -> None:
     words = ["train", "debug=fast", "logger=csv", "callbacks=none", "trainer=cpu", "run_dir=run"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
     command = [sys.executable, "-m", "regulo", *words]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "done"
 
 
@@ -37,9 +38,10 @@ def top_level_imports(file: Path) -> set[str]:
     return names | {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
 
 
-@pytest.mark.parametrize(("group", "name"), EXTENSIONS)
+@pytest.mark.parametrize(("group", "name"), [*EXTENSIONS, *METRICS])
 def test_an_extension_imports_nothing_heavy_until_it_is_used(group: str, name: str) -> None:
-    file = Path(SOURCE, *registry.GROUPS[group].split(".")[1:], f"{name}.py")
+    package = registry.GROUPS.get(group, f"regulo.{group}")
+    file = Path(SOURCE, *package.split(".")[1:], f"{name}.py")
     assert not {m.split(".")[0] for m in top_level_imports(file)} & HEAVY
 
 
@@ -57,5 +59,5 @@ def test_an_extension_is_documented_and_has_a_yaml_of_its_name(group: str, name:
 
 
 def test_every_folder_of_configs_is_a_group() -> None:
-    known = {*registry.GROUPS, *schema.SECTIONS, "experiment", "debug"}
-    assert set(yaml_files.list_groups()) <= known
+    groups = {*registry.GROUPS, *schema.SECTIONS, "experiment", "debug"}
+    assert set(yaml_files.list_groups()) <= groups

@@ -3,14 +3,14 @@ import torch
 
 from regulo.core.types import soft_targets
 from regulo.training import autotune
-from tests.conftest import GREY, build_model, images_of
+from tests.conftest import GRAY, build_model, images_of
 
 
-def choose(monkeypatch: pytest.MonkeyPatch, times: dict[tuple[str, str], float], **wanted: str) -> autotune.AutotuneResult:
+def choose(monkeypatch: pytest.MonkeyPatch, times: dict[tuple[str, str], float], **requests: str) -> autotune.AutotuneResult:
     monkeypatch.setattr(autotune, "_step", lambda m, i, t, trial: times[trial.precision, trial.memory_format])
-    settings = {"precision": "auto", "memory_format": "auto"} | wanted
-    model = build_model("resnet_small", GREY)
-    return autotune.choose_fastest(model, images_of(GREY), soft_targets(torch.arange(4), 10), **settings)  # type: ignore[arg-type]
+    settings = {"precision": "auto", "memory_format": "auto"} | requests
+    model = build_model("resnet_small", GRAY)
+    return autotune.choose_fastest(model, images_of(GRAY), soft_targets(torch.arange(4), 10), **settings)  # type: ignore[arg-type]
 
 
 PLAIN, PLAIN_CL, HALF, HALF_CL = [(p, f) for p in ("32-true", "bf16-mixed") for f in ("contiguous", "channels_last")]
@@ -36,10 +36,10 @@ def test_a_fixed_setting_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_measuring_changes_neither_the_model_nor_the_random_generator() -> None:
-    model = build_model("resnet_small", GREY)
+    model = build_model("resnet_small", GRAY)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     state = torch.random.get_rng_state()
-    choice = autotune.choose_fastest(model, images_of(GREY), soft_targets(torch.arange(4), 10), "auto", "auto", budget=0.1)
+    choice = autotune.choose_fastest(model, images_of(GRAY), soft_targets(torch.arange(4), 10), "auto", "auto", budget=0.1)
     assert len(choice.evidence) == 4
     assert all(t.seconds for t in choice.evidence)
     assert torch.random.get_rng_state().equal(state)
@@ -49,5 +49,5 @@ def test_measuring_changes_neither_the_model_nor_the_random_generator() -> None:
 
 def test_a_model_without_convolutions_has_no_memory_format_to_choose() -> None:
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
-    choice = autotune.choose_fastest(model, images_of(GREY), soft_targets(torch.arange(4), 10), "auto", "auto", budget=0.1)
+    choice = autotune.choose_fastest(model, images_of(GRAY), soft_targets(torch.arange(4), 10), "auto", "auto", budget=0.1)
     assert {t.memory_format for t in choice.evidence} == {"contiguous"}

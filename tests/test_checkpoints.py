@@ -11,22 +11,22 @@ from regulo.tracking.checkpoint_io import AtomicCheckpoints, read_checkpoint
 
 
 def test_a_checkpoint_reaches_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[tuple[str, str]] = []
+    calls: list[tuple[str, str]] = []
     fsync, replace = os.fsync, Path.replace
 
     def note_fsync(descriptor: int) -> None:
         fsync(descriptor)
-        done.append(("fsync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
+        calls.append(("fsync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
 
     def note_replace(self: Path, target: Any) -> Path:
-        done.append((self.name, Path(target).name))
+        calls.append((self.name, Path(target).name))
         return replace(self, target)
 
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(Path, "replace", note_replace)
     AtomicCheckpoints().save_checkpoint({"x": torch.ones(3)}, tmp_path / "last.ckpt")
-    ((first, part), (renamed, name)) = done
-    assert (first, renamed, name) == ("fsync", part, "last.ckpt")
+    ((first, part), (source, name)) = calls
+    assert (first, source, name) == ("fsync", part, "last.ckpt")
     assert part != "last.ckpt"
 
 

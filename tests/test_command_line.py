@@ -47,8 +47,8 @@ def test_every_function_of_a_command_exists_and_takes_what_its_parser_yields(nam
     """Looked up in the source: importing them all takes seconds, and the names in the table are only text."""
     module, _, function = COMMANDS[name].function.partition(":")
     file = SOURCE.joinpath(*module.split(".")[1:]).with_suffix(".py")
-    defined = {node.name: node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)}
-    parameters = {a.arg for a in defined[function].args.args}
+    functions = {node.name: node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)}
+    parameters = {a.arg for a in functions[function].args.args}
     actions = {action.dest for action in COMMANDS[name].parser._actions} - {"help"}
     assert len(parameters) == 1 if COMMANDS[name].free_form else parameters == actions
 
@@ -62,11 +62,11 @@ def test_help_of_every_command_comes_without_torch_in_either_place() -> None:
         "assert main(['--version']) == 0\n"
         "assert not {'torch', 'lightning', 'numpy', 'hydra'} & set(sys.modules)"
     )
-    done = python(code)
-    assert done.returncode == 0, done.stderr
+    process = python(code)
+    assert process.returncode == 0, process.stderr
     for name, command in COMMANDS.items():
-        assert name == "train" or done.stdout.count(f"usage: regulo {name} ") == 3
-        assert all(option in done.stdout for option in command.parser.options() if name != "train")
+        assert name == "train" or process.stdout.count(f"usage: regulo {name} ") == 3
+        assert all(option in process.stdout for option in command.parser.options() if name != "train")
 
 
 @pytest.mark.parametrize(
@@ -98,10 +98,10 @@ def test_what_is_refused_names_the_nearest_valid_thing(
     words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith("regulo: 1 problem, nothing was started\n  ")
-    assert expected in shown.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("regulo: 1 problem, nothing was started\n  ")
+    assert expected in output.err
 
 
 def test_values_that_begin_with_a_dash_are_values(capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +162,7 @@ with safe_output(required=sys.argv[1] == "required"):
 """
 
 
-def closed_pipe() -> int:
+def open_closed_pipe() -> int:
     """The end of a pipe that nobody reads."""
     reader, writer = os.pipe()
     os.close(reader)
@@ -171,22 +171,22 @@ def closed_pipe() -> int:
 
 @pytest.mark.parametrize("lines", [1, 100_000], ids=["at the end", "in between"])
 @pytest.mark.parametrize(("kind", "code"), [("required", 141), ("optional", 0)])
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_closed_pipe_is_quiet(kind: str, code: int, lines: int, unbuffered: str, tmp_path: Path) -> None:
-    writer = closed_pipe()
-    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
-    done = python(WORK, kind, str(lines), str(tmp_path / "done"), stdout=writer, env=environment)
+@pytest.mark.parametrize("unbuffered_flag", ["", "1"])
+def test_a_closed_pipe_is_quiet(kind: str, code: int, lines: int, unbuffered_flag: str, tmp_path: Path) -> None:
+    writer = open_closed_pipe()
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered_flag}
+    process = python(WORK, kind, str(lines), str(tmp_path / "done"), stdout=writer, env=environment)
     os.close(writer)
-    assert (done.returncode, done.stderr) == (code, "")
-    assert (tmp_path / "done").exists() is (kind == "optional" or (lines == 1 and not unbuffered))
+    assert (process.returncode, process.stderr) == (code, "")
+    assert (tmp_path / "done").exists() is (kind == "optional" or (lines == 1 and not unbuffered_flag))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
 @pytest.mark.parametrize(("kind", "code"), [("required", 1), ("optional", 0)])
 def test_output_that_is_lost_is_reported_once(kind: str, code: int, tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
-        done = python(WORK, kind, "100000", str(tmp_path / "done"), stdout=full)
-    assert (done.returncode, done.stderr) == (code, "regulo: cannot write the output: No space left on device\n")
+        process = python(WORK, kind, "100000", str(tmp_path / "done"), stdout=full)
+    assert (process.returncode, process.stderr) == (code, "regulo: cannot write the output: No space left on device\n")
     assert (tmp_path / "done").exists() is (kind == "optional")
 
 
@@ -195,10 +195,10 @@ def test_output_that_is_lost_is_reported_once(kind: str, code: int, tmp_path: Pa
 )
 def test_an_encoding_that_lacks_a_letter_is_no_error(settings: dict[str, str], tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k not in ("LC_ALL", "LANG", "PYTHONIOENCODING", "PYTHONUTF8")}
-    done = python(WORK, "required", "1", str(tmp_path / "done"), env=environment | settings)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout in ("→ a line 0\n", "\\u2192 a line 0\n")
-    assert ("\\u2192" in done.stdout) is ("LANG" not in settings)
+    process = python(WORK, "required", "1", str(tmp_path / "done"), env=environment | settings)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout in ("→ a line 0\n", "\\u2192 a line 0\n")
+    assert ("\\u2192" in process.stdout) is ("LANG" not in settings)
 
 
 def test_messages_on_standard_error_come_before_what_is_printed_after_them() -> None:
@@ -207,8 +207,10 @@ def test_messages_on_standard_error_come_before_what_is_printed_after_them() -> 
         "with safe_output(required=True):\n"
         "    print('first', file=sys.stderr); print('second', flush=True)"
     )
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
-    assert done.stdout == "first\nsecond\n"
+    process = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+    )
+    assert process.stdout == "first\nsecond\n"
 
 
 def test_streams_that_somebody_else_has_replaced_are_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,13 +224,13 @@ def test_printing_commands_end_and_training_goes_on_when_standard_output_is_clos
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for words, ends in ((["list"], True), (["train", *FAST, *PROGRESS, f"run_dir={tmp_path / 'run'}"], False)):
-        with monkeypatch.context() as patch, open(closed_pipe(), "w") as stdout:
+        with monkeypatch.context() as patch, open(open_closed_pipe(), "w") as stdout:
             patch.setattr(sys, "stdout", stdout)
             patch.setattr(sys, "__stdout__", stdout)
             if ends:
-                with pytest.raises(SystemExit) as ended:
+                with pytest.raises(SystemExit) as exit_error:
                     main(words)
-                assert ended.value.code == 141
+                assert exit_error.value.code == 141
             else:
                 assert main(words) == 0
             assert sys.stdout is stdout

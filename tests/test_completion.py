@@ -87,11 +87,11 @@ def test_a_line_is_completed(line: str, expected: list[str]) -> None:
 
 
 def test_every_group_is_offered_as_a_choice_and_as_a_section() -> None:
-    offered = complete("regulo train ")
+    candidates = complete("regulo train ")
     assert {f"{group}=" for group in yaml_files.list_groups()} | {
         f"{section}." for section in (*registry.GROUPS, *schema.SECTIONS)
-    } <= set(offered)
-    assert {f"{field}=" for field in schema.RunConfig.model_fields} <= set(offered)
+    } <= set(candidates)
+    assert {f"{field}=" for field in schema.RunConfig.model_fields} <= set(candidates)
 
 
 def test_runs_are_offered_where_a_run_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,8 +134,8 @@ def test_a_candidate_comes_fast_and_without_torch() -> None:
         "main(['__complete', 'bash', 'regulo train regularizer.mixup.', '=']); "
         "print({'torch', 'lightning', 'numpy', 'hydra', 'omegaconf'} & set(sys.modules), time.process_time() - start)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    *candidates, last = done.stdout.splitlines()
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *candidates, last = process.stdout.splitlines()
     assert candidates == ["regularizer.mixup.alpha=", "regularizer.mixup.mode=", "regularizer.mixup.p="]
     assert last.startswith("set() ")
     assert float(last.split()[-1]) < 0.5, "seconds of work; 0.2 on an idle machine"
@@ -165,16 +165,16 @@ def test_bash_completes(line: str, expected: str) -> None:
         'COMP_WORDBREAKS="=:"; _regulo regulo; printf "[%s]" "${COMPREPLY[@]}"'
     )
     words = [shell("bash"), "--norc", "-c", script, "bash", line]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment())
-    assert done.stdout == f"[{expected}]"
-    assert "-F _regulo regulo" in done.stderr
+    process = subprocess.run(words, capture_output=True, text=True, check=True, env=environment())
+    assert process.stdout == f"[{expected}]"
+    assert "-F _regulo regulo" in process.stderr
 
 
 def test_fish_completes() -> None:
     script = "regulo completion fish | source; complete -C 'regulo train optim.l'; complete -C 'regulo trai'"
     words = [shell("fish"), "--no-config", "-c", script]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment())
-    assert done.stdout.split() == ["optim.lr=", "optim.lr_base_batch=", "train"]
+    process = subprocess.run(words, capture_output=True, text=True, check=True, env=environment())
+    assert process.stdout.split() == ["optim.lr=", "optim.lr_base_batch=", "train"]
 
 
 def test_zsh_completes() -> None:
@@ -196,8 +196,8 @@ def test_zsh_completes() -> None:
 def until(terminal: int, keys: str, expected: str, seconds: float = 30) -> bool:
     """Type, and wait until the terminal has shown the expected text, whose last letters completion adds."""
     os.write(terminal, keys.encode())
-    shown, end = "", time.monotonic() + seconds
-    while time.monotonic() < end and expected not in shown.replace("\a", ""):
+    output, end = "", time.monotonic() + seconds
+    while time.monotonic() < end and expected not in output.replace("\a", ""):
         if select.select([terminal], [], [], 0.2)[0]:
-            shown += os.read(terminal, 65536).decode(errors="replace")
-    return expected in shown.replace("\a", "")
+            output += os.read(terminal, 65536).decode(errors="replace")
+    return expected in output.replace("\a", "")

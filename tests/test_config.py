@@ -14,9 +14,9 @@ from tests.conftest import compose_files
 
 
 def problems(*overrides: str) -> list[str]:
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as refusal:
         compose.load_config(overrides)
-    return [str(p) for p in refused.value.problems]
+    return [str(p) for p in refusal.value.problems]
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def problems(*overrides: str) -> list[str]:
     ],
 )
 def test_a_wrong_override_is_named_with_the_nearest_right_thing(override: str, key: str, near: str) -> None:
-    found = problems(override)
-    assert any(p.startswith(f"{key}: ") and near in p for p in found), found
+    messages = problems(override)
+    assert any(p.startswith(f"{key}: ") and near in p for p in messages), messages
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_what_fuzzing_found_stays_refused(words: list[str], key: str) -> None:
 
 
 def test_several_problems_come_at_once() -> None:
-    found = problems("optim.lr=-1", "model.widht=3", "sead=1", "regularizer=[mixupp]", "trainer.devices=0")
-    assert [f.split(":")[0] for f in sorted(found)] == ["model.widht", "optim.lr", "regularizer", "sead", "trainer.devices"]
+    messages = problems("optim.lr=-1", "model.widht=3", "sead=1", "regularizer=[mixupp]", "trainer.devices=0")
+    assert [f.split(":")[0] for f in sorted(messages)] == ["model.widht", "optim.lr", "regularizer", "sead", "trainer.devices"]
 
 
 def test_a_misspelt_key_in_an_experiment_is_refused_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,10 +79,10 @@ def test_a_misspelt_key_in_an_experiment_is_refused_with_its_file(tmp_path: Path
     (tmp_path / "configs/experiment").mkdir(exist_ok=True)
     (tmp_path / "configs/experiment/mine.yaml").write_text("# @package _global_\nsede: 42\noptim:\n  lr: 0\n")
     monkeypatch.setattr(yaml_files, "config_dir", lambda: tmp_path / "configs")
-    found = problems("experiment=mine")
-    assert found[0].startswith("sede: unknown key, in configs/experiment/mine.yaml")
-    assert "seed" in found[0]
-    assert any(f.startswith("optim.lr: 0 should be greater than 0, in configs/experiment/mine.yaml") for f in found)
+    messages = problems("experiment=mine")
+    assert messages[0].startswith("sede: unknown key, in configs/experiment/mine.yaml")
+    assert "seed" in messages[0]
+    assert any(f.startswith("optim.lr: 0 should be greater than 0, in configs/experiment/mine.yaml") for f in messages)
 
 
 def test_a_yaml_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,10 +100,10 @@ def test_a_refusal_imports_nothing_heavy_is_quick_and_exits_with_2() -> None:
         "heavy = {'lightning', 'torchvision', 'albumentations', 'torchmetrics', 'wandb'} & set(sys.modules); "
         "print(heavy, time.process_time()); sys.exit(rc if not heavy else 99)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "regularizer.mixup.alpa" in done.stderr
-    assert float(done.stdout.split()[-1]) < 8, "seconds of work; 2 on an idle machine"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 2, process.stdout + process.stderr
+    assert "regularizer.mixup.alpa" in process.stderr
+    assert float(process.stdout.split()[-1]) < 8, "seconds of work; 2 on an idle machine"
 
 
 def test_these_tests_compose_each_choice_of_options_once() -> None:
@@ -124,8 +124,8 @@ def test_regularizers_are_chosen_added_taken_away_and_set() -> None:
     assert set(names("+regularizer=[norm,label_smoothing]")) > {"norm", "label_smoothing", "mixup"}
     assert "mixup" not in names("~regularizer.mixup")
     assert compose.load_config(["regularizer.mixup.alpha=0.7"]).regularizer["mixup"].alpha == 0.7  # type: ignore[attr-defined]
-    added = compose.load_config(["+regularizer=norm", "regularizer.norm.kind=group"])
-    assert added.regularizer["norm"].kind == "group"  # type: ignore[attr-defined]
+    config = compose.load_config(["+regularizer=norm", "regularizer.norm.kind=group"])
+    assert config.regularizer["norm"].kind == "group"  # type: ignore[attr-defined]
 
 
 def test_a_model_may_choose_its_optimizer_and_the_command_line_has_the_last_word() -> None:
@@ -155,11 +155,13 @@ EVERY_OPTION = [(g, o) for g, options in yaml_files.list_groups().items() for o 
 
 @pytest.mark.parametrize(("group", "option"), EVERY_OPTION)
 def test_every_yaml_is_a_valid_run(group: str, option: str) -> None:
-    needed = compose.required_techniques(option) if group == "regularizer" and option in registry.list_plugins(group) else []
-    compose.load_config([f"{group}=[{','.join([*needed, option])}]" if needed else f"{group}={option}"])
+    requirements = (
+        compose.required_techniques(option) if group == "regularizer" and option in registry.list_plugins(group) else []
+    )
+    compose.load_config([f"{group}=[{','.join([*requirements, option])}]" if requirements else f"{group}={option}"])
 
 
-def bounded() -> list[Any]:
+def list_bounds() -> list[Any]:
     """Every numeric bound of every extension and fixed section: (class, field, value on the wrong side)."""
     from regulo.config.json_schema import field_schemas
 
@@ -167,19 +169,19 @@ def bounded() -> list[Any]:
         *config_schema.SECTIONS.values(),
         config_schema.RunConfig,
     ]
-    found = []
+    parameters = []
     for cls in classes:
-        for name, described in field_schemas(cls).items():
-            for d in described.get("anyOf", [described]):
+        for name, field_schema in field_schemas(cls).items():
+            for d in field_schema.get("anyOf", [field_schema]):
                 step = 1 if d.get("type") == "integer" else 1e-6
                 for key, off in (("minimum", -step), ("maximum", step), ("exclusiveMinimum", 0), ("exclusiveMaximum", 0)):
                     if key in d:
                         value = d[key] + off
-                        found.append(pytest.param(cls, name, value, id=f"{cls.__name__}.{name}={value}"))
-    return found
+                        parameters.append(pytest.param(cls, name, value, id=f"{cls.__name__}.{name}={value}"))
+    return parameters
 
 
-@pytest.mark.parametrize(("cls", "field", "value"), bounded())
+@pytest.mark.parametrize(("cls", "field", "value"), list_bounds())
 def test_ranges_are_refused_at_the_border(cls: Any, field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         cls.model_validate({field: value})

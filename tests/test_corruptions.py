@@ -23,10 +23,10 @@ def test_shape_and_type_stay_and_the_same_index_gives_the_same_pixels(kind: str,
     clean = image(shape)
     before = clean.copy()
     for severity in SEVERITIES:
-        corrupted = corrupt(clean, kind, severity, 5)
-        assert corrupted.shape == shape
-        assert corrupted.dtype == np.uint8
-        assert np.array_equal(corrupted, corrupt(clean, kind, severity, 5))
+        output = corrupt(clean, kind, severity, 5)
+        assert output.shape == shape
+        assert output.dtype == np.uint8
+        assert np.array_equal(output, corrupt(clean, kind, severity, 5))
     assert np.array_equal(clean, before), "the image itself does not change"
 
 
@@ -68,11 +68,11 @@ def test_brightness_raises_the_value_and_keeps_hue_and_saturation() -> None:
 
     clean = image((8, 8, 3))
     clean[0, 0] = 0  # black has no hue
-    corrupted = corrupt(clean, "brightness", 2, 0)
+    output = corrupt(clean, "brightness", 2, 0)
     for pixel in np.ndindex(8, 8):
         h, s, v = colorsys.rgb_to_hsv(*(clean[pixel] / 255))
         expected = 255 * np.array(colorsys.hsv_to_rgb(h, s, min(v + 0.15, 1)))
-        assert np.abs(corrupted[pixel] - expected).max() <= 0.5 + 1e-9
+        assert np.abs(output[pixel] - expected).max() <= 0.5 + 1e-9
 
 
 def test_pixelate_is_the_mean_of_blocks() -> None:

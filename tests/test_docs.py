@@ -14,6 +14,7 @@ import pytest
 from regulo.__main__ import build_commands
 from regulo.analysis.ablation.study import parse_study_args
 from regulo.config import compose
+from regulo.tracking.run_dir import SPLITS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,7 +33,7 @@ def run_python(*arguments: str, cwd: Path = ROOT, **variables: str) -> subproces
 
 
 def test_every_override_in_the_readme_is_valid() -> None:
-    checked = 0
+    count = 0
     for line in readme_commands():
         match = re.match(r'(?:make (train|doctor|ablate)(?: ARGS="(.*)")?|(?:\.venv/bin/)?regulo (train) ?(.*))$', line)
         if not match:
@@ -44,8 +45,8 @@ def test_every_override_in_the_readme_is_valid() -> None:
             parse_study_args(words)
         else:
             compose.load_config(words)
-        checked += 1
-    assert checked >= 20
+        count += 1
+    assert count >= 20
 
 
 def test_every_claim_that_the_readme_names_exists() -> None:
@@ -150,14 +151,14 @@ def test_the_locks_have_hashes_and_no_addresses() -> None:
 
 @pytest.fixture(scope="module")
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with the three extensions and the study of CONTRIBUTING.md added, and nothing else edited."""
+    """A copy of the project with the extensions and the study of CONTRIBUTING.md added, and nothing else edited."""
     copy = tmp_path_factory.mktemp("fork")
     shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "configs", copy / "configs")
     shutil.copytree(ROOT / "tests", copy / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", copy)
     blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     for path, content in blocks:
         assert not (copy / path).exists()
         (copy / path).write_text(content)
@@ -170,9 +171,31 @@ def test_the_extensions_of_the_contributing_guide_work_without_any_other_edit(fo
     process = run_python(*train, *overrides, "debug=fast", "logger=csv", "run_dir=run", cwd=fork, PYTHONPATH="src")
     assert process.returncode == 0, process.stderr
     assert "pixel_noise" in process.stdout
+    assert "macro F1" in process.stdout
+    result = json.loads((fork / "run" / "result.json").read_text())
+    assert all(0 <= result[f"{split}/macro_f1"] <= 1 for split in SPLITS)
+    assert "val/macro_f1" in (fork / "run" / "metrics.csv").read_text().partition("\n")[0]
     help_text = run_python(*train, "--help", cwd=fork, PYTHONPATH="src").stdout
     assert "regularizer.pixel_noise.sigma=0.1   number ≥ 0 and ≤ 1" in help_text
     assert "model=linear" in help_text
+
+
+def test_the_report_of_a_run_that_is_older_than_a_metric_leaves_it_empty(fork: Path) -> None:
+    train = ["train", "model=linear", "data=noise", "regularizer=none", "debug=fast", "logger=csv", "run_dir=old"]
+    process = run_python("-m", "regulo", *train, cwd=fork, PYTHONPATH="src")
+    assert process.returncode == 0, process.stderr
+    file = fork / "old" / "result.json"
+    result = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in result.items() if "macro_f1" not in key}))
+    process = run_python("-m", "regulo", "report", "old", cwd=fork, PYTHONPATH="src")
+    assert process.returncode == 0, process.stderr
+    page = (fork / "old" / "report.html").read_text()
+    assert "macro F1" in page
+    assert ">–</td>" in page
+    file.write_text(json.dumps(result | {"test/macro_f1": "high"}))
+    process = run_python("-m", "regulo", "report", "old", cwd=fork, PYTHONPATH="src")
+    assert process.returncode == 2
+    assert "test/macro_f1" in process.stderr
 
 
 def test_a_study_of_new_extensions_needs_no_edit_of_the_study_code(fork: Path) -> None:
@@ -188,5 +211,5 @@ def test_the_contract_tests_pick_a_new_extension_up(fork: Path) -> None:
     tests = ["tests/regularizers/test_contract.py", "-k", "pixel_noise or linear"]
     process = run_python("-m", "pytest", *tests, cwd=fork, PYTHONPATH="src")
     assert process.returncode == 0, process.stdout[-3000:]
-    passed = int(re.search(r"(\d+) passed", process.stdout)[1])  # type: ignore[index]
-    assert passed > 15
+    count = int(re.search(r"(\d+) passed", process.stdout)[1])  # type: ignore[index]
+    assert count > 15

@@ -41,10 +41,8 @@ def test_a_field_that_all_options_share_is_explained_once() -> None:
         first, *others = [section for section in SECTIONS if section.group == group]
         for name, field in first.fields.items():
             if all(section.fields.get(name) and section.fields[name].schema == field.schema for section in others):
-                explained = [
-                    line for line in text.splitlines() if line.startswith(f"  {group}.{name}=") and "   " in line.strip()
-                ]
-                assert len(explained) == 1, (group, name)
+                lines = [line for line in text.splitlines() if line.startswith(f"  {group}.{name}=") and "   " in line.strip()]
+                assert len(lines) == 1, (group, name)
     assert text.count(schema.RunConfig.model_json_schema()["properties"]["seed"]["description"][:30]) == 1
 
 

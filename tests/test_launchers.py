@@ -47,10 +47,10 @@ def test_a_job_that_fails_or_is_killed_is_reported_and_disturbs_no_other(tmp_pat
     jobs = {"raises": raises, "killed": is_killed, "leaves": leaves}
     jobs |= {f"ok{i}": functools.partial(note, tmp_path / f"ok{i}") for i in range(3)}
     events = list(local.run_jobs(jobs, local.machine_slots(2), tmp_path / "logs"))
-    started = [e.name for e in events if e.seconds is None]
-    ended = {e.name: e.error for e in events if e.seconds is not None}
-    assert started == list(jobs)
-    assert ended == {
+    starts = [e.name for e in events if e.seconds is None]
+    errors = {e.name: e.error for e in events if e.seconds is not None}
+    assert starts == list(jobs)
+    assert errors == {
         "raises": "no such thing",
         "killed": "it was killed (signal 9)",
         "leaves": "3",

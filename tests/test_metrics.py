@@ -1,11 +1,14 @@
+import math
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchmetrics.functional.classification import multiclass_calibration_error
 
-from regulo.core.metrics import EvalMetrics, EvalOutput, TrainMetrics, generalization_gaps
+from regulo.core.metrics.base import EvalOutput, Metric, list_metrics
+from regulo.core.metrics.components.running import EvalMetrics, TrainMetrics, generalization_gaps
 from regulo.regularizers.components.weight_averaging import update_bn
 from tests.over_ranks import over_ranks
 
@@ -20,9 +23,9 @@ def test_a_tally_over_batches_is_the_score_of_the_whole() -> None:
     tally = EvalMetrics(4, torch.device("cpu"))
     for part in range(0, 500, 64):
         tally.update(logits[part : part + 64], labels[part : part + 64])
-    read = tally.compute()
-    assert abs(read["acc"] - (logits.argmax(1) == labels).double().mean().item()) < 1e-7
-    assert abs(read["loss"] - F.cross_entropy(logits, labels).item()) < 1e-5
+    scores = tally.compute()
+    assert abs(scores["acc"] - (logits.argmax(1) == labels).double().mean().item()) < 1e-7
+    assert abs(scores["loss"] - F.cross_entropy(logits, labels).item()) < 1e-5
 
 
 def test_scores_are_their_formulas_in_float64() -> None:
@@ -39,6 +42,36 @@ def test_scores_are_their_formulas_in_float64() -> None:
     assert abs(scores["brier"] - brier) < 1e-6
     assert abs(scores["ece"] - ece) < 1e-6
     assert abs(scores["loss"] - -p[torch.arange(500), labels].log().mean().item()) < 1e-12
+
+
+def test_scores_have_the_same_bits_as_in_earlier_versions() -> None:
+    """The formulas of version 0.1."""
+    logits, labels = answers()
+    p = logits.softmax(1)
+    scores = EvalOutput(logits, labels, {"entropy": p[:, 0]}).scores()
+    assert scores == {
+        "acc": (logits.argmax(1) == labels).double().mean().item(),
+        "loss": F.cross_entropy(logits.double(), labels).item(),
+        "ece": multiclass_calibration_error(p, labels, num_classes=4, n_bins=15).item(),
+        "brier": (p.double() - F.one_hot(labels, 4)).square().sum(1).mean().item(),
+        "entropy": p[:, 0].double().mean().item(),
+    }
+    assert list(scores) == ["acc", "loss", "ece", "brier", "entropy"]
+    tally = EvalMetrics(4, torch.device("cpu"))
+    tally.update(logits, labels)
+    right = (logits.argmax(1) == labels).sum()
+    loss = F.cross_entropy(logits, labels, reduction="sum")
+    assert tally.compute() == {"acc": (right / torch.tensor(500)).item(), "loss": (loss / torch.tensor(500)).item()}
+
+
+@pytest.mark.parametrize("metric", list_metrics(), ids=lambda metric: metric.name)
+def test_a_metric_is_documented_and_a_number(metric: Metric) -> None:
+    assert type(metric).__doc__
+    assert metric.title
+    assert metric.reference, "a metric names its source"
+    assert metric.better in ("high", "low")
+    assert math.isfinite(metric.compute(EvalOutput(*answers())))
+    assert not math.isinf(metric.compute(EvalOutput(torch.eye(3), torch.tensor([0, 1, 1])))), "a class may have no images"
 
 
 def test_the_confusion_matrix_counts_rows_by_label() -> None:

@@ -16,7 +16,7 @@ from regulo.optim.adamw import AdamW
 from regulo.optim.sgd import SGD
 from regulo.regularizers.components.plan import Plan
 from regulo.training.module import ClassificationModule
-from tests.conftest import GREY, build_model
+from tests.conftest import GRAY, build_model
 
 STEPS = 9
 
@@ -63,9 +63,9 @@ def make_batches(n: int = STEPS) -> list[Batch]:
 
 def make_module(names: str, optim: Any = None, log_every: int = 4) -> ClassificationModule:
     plan = Plan(compose.load_config([f"regularizer={names}"]).regularizer.values())
-    model = plan.surgery(build_model("resnet_small", GREY), GREY)
+    model = plan.surgery(build_model("resnet_small", GRAY), GRAY)
     return ClassificationModule(
-        Classifier(model, GREY, "contiguous"), GREY, plan, optim or SGD(lr=0.01, grad_clip_norm=1.0), 0, log_every
+        Classifier(model, GRAY, "contiguous"), GRAY, plan, optim or SGD(lr=0.01, grad_clip_norm=1.0), 0, log_every
     )
 
 
@@ -164,15 +164,15 @@ def test_clipping_bounds_the_gradient_with_fused_optimizers() -> None:
 def test_the_logged_loss_is_the_mean_of_the_steps_since_the_last_log_point() -> None:
     from lightning.pytorch import Callback
 
-    logged = []
+    row_losses = []
 
     class LossCallback(Callback):
         def on_train_batch_end(self, trainer: Any, *_: Any, **__: Any) -> None:
-            logged.append(float(trainer.callback_metrics.get("train/loss", float("nan"))))
+            row_losses.append(float(trainer.callback_metrics.get("train/loss", float("nan"))))
 
     module = make_module("none", SGD(lr=1e-12), log_every=2)
     fit(module, make_batches(4), callbacks=[LossCallback()], log_every_n_steps=1)
     module.classifier.train()
     losses = [torch.nn.functional.cross_entropy(module(b.images), b.labels).item() for b in make_batches(4)]
-    assert logged[1] == pytest.approx(sum(losses[:2]) / 2, rel=1e-4)
-    assert logged[3] == pytest.approx(sum(losses[2:]) / 2, rel=1e-4)
+    assert row_losses[1] == pytest.approx(sum(losses[:2]) / 2, rel=1e-4)
+    assert row_losses[3] == pytest.approx(sum(losses[2:]) / 2, rel=1e-4)

@@ -20,7 +20,7 @@ from regulo.regularizers.components.plan import Plan
 from regulo.regularizers.weight_decay import WeightDecay
 from regulo.tracking import checkpoint_io
 from regulo.training.module import ClassificationModule
-from tests.conftest import GREY, build_model
+from tests.conftest import GRAY, build_model
 from tests.test_module import STEPS, fit, make_batches
 
 GRID = [i / 100 for i in range(101)]
@@ -51,10 +51,10 @@ def test_half_a_cosine_is_its_closed_form_and_flat_at_both_ends() -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7])
 def test_stairs_are_equal_and_as_many_as_are_asked_for(steps: int) -> None:
-    seen = [ramp(shape="steps", steps=steps).value_at(u) for u in GRID]
+    values = [ramp(shape="steps", steps=steps).value_at(u) for u in GRID]
     expected = [0.2 + 0.6 * k / steps for k in range(steps + 1)]
-    assert sorted({round(v, 9) for v in seen}) == pytest.approx(expected)
-    assert seen == sorted(seen)
+    assert sorted({round(v, 9) for v in values}) == pytest.approx(expected)
+    assert values == sorted(values)
     for k in range(1, steps):  # each stair begins at k / steps
         stairs = ramp(shape="steps", steps=steps)
         assert stairs.value_at(k / steps + 1e-9) == pytest.approx(expected[k])
@@ -114,24 +114,24 @@ def test_a_rate_of_a_fused_kernel_follows_its_ramp() -> None:
     owner = nn.MultiheadAttention(4, 1)
     site = RateSite("attention", owner, "dropout")
     site.set_rate(ramp())
-    seen = []
+    values = []
     for u in (0.0, 0.5, 1.0):
         site.update(u)
-        seen.append(owner.dropout)
-    assert seen == pytest.approx([0.2, 0.5, 0.8])
+        values.append(owner.dropout)
+    assert values == pytest.approx([0.2, 0.5, 0.8])
 
 
 # ---- in a configuration
 
 
 def problems(*overrides: str) -> list[str]:
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as refusal:
         compose.load_config(overrides)
-    return [str(p) for p in refused.value.problems]
+    return [str(p) for p in refusal.value.problems]
 
 
 @pytest.mark.parametrize(
-    ("override", "key", "told"),
+    ("override", "key", "message"),
     [
         ("regularizer.dropout.fc={strt:0,end:0.5}", "regularizer.dropout.fc.strt", "start"),
         ("regularizer.dropout.fc={start:0,end:0.5,shap:linear}", "regularizer.dropout.fc.shap", "shape"),
@@ -149,20 +149,20 @@ def problems(*overrides: str) -> list[str]:
         ("strength=11", "strength", "nearest: 10"),
     ],
 )
-def test_a_mistake_in_a_ramp_is_refused_at_its_dotted_name(override: str, key: str, told: str) -> None:
-    found = problems(override)
-    assert any(p.startswith(f"{key}:") for p in found), found
-    assert any(told in p for p in found if p.startswith(f"{key}:")), found
+def test_a_mistake_in_a_ramp_is_refused_at_its_dotted_name(override: str, key: str, message: str) -> None:
+    messages = problems(override)
+    assert any(p.startswith(f"{key}:") for p in messages), messages
+    assert any(message in p for p in messages if p.startswith(f"{key}:")), messages
     if not key.endswith((".start", ".strt")):
-        assert len(found) == 1, found
+        assert len(messages) == 1, messages
 
 
 def test_a_ramp_is_saved_and_read_back_and_shown_in_the_plan() -> None:
     c = compose.load_config(["regularizer.dropout.fc={start:0,end:0.5,shape:cosine}"])
     assert c.regularizer["dropout"].fc == Ramp(start=0.0, end=0.5, shape="cosine")  # type: ignore[attr-defined]
     assert validate.validate_config(c.as_dict()) == c
-    (shown,) = {row["strength"] for row in Plan([c.regularizer["dropout"]]).as_rows()}
-    assert "fc=0→0.5" in shown
+    (text,) = {row["strength"] for row in Plan([c.regularizer["dropout"]]).as_rows()}
+    assert "fc=0→0.5" in text
 
 
 # ---- the knob
@@ -200,20 +200,20 @@ def test_a_run_at_strength_0_is_the_run_without_regularizers(run: Any) -> None:
 def test_a_ramp_of_weight_decay_reaches_the_optimizer_in_every_step(optim: Any, mode: str) -> None:
     from lightning.pytorch import Callback
 
-    seen: list[list[float]] = []
+    values: list[list[float]] = []
 
     class Look(Callback):
         def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-            seen.append([g["weight_decay"] + g.get("decoupled_decay", 0.0) for g in optimizer.param_groups])
+            values.append([g["weight_decay"] + g.get("decoupled_decay", 0.0) for g in optimizer.param_groups])
 
     plan = Plan([WeightDecay.model_validate({"rate": {"start": 0.0, "end": 0.9}, "mode": mode})])
     assert plan.groups_change
     assert not Plan([WeightDecay()]).groups_change
-    model = build_model("resnet_small", GREY)
-    fit(ClassificationModule(Classifier(model, GREY, "contiguous"), GREY, plan, optim, 0, 4), make_batches(), callbacks=[Look()])
-    assert len(seen) == STEPS
-    assert [decayed for decayed, _ in seen] == pytest.approx([0.9 * step / STEPS for step in range(STEPS)])
-    assert all(skipped == 0 for _, skipped in seen)
+    model = build_model("resnet_small", GRAY)
+    fit(ClassificationModule(Classifier(model, GRAY, "contiguous"), GRAY, plan, optim, 0, 4), make_batches(), callbacks=[Look()])
+    assert len(values) == STEPS
+    assert [with_decay for with_decay, _ in values] == pytest.approx([0.9 * step / STEPS for step in range(STEPS)])
+    assert all(without_decay == 0 for _, without_decay in values)
 
 
 def test_dials_stand_where_the_run_is_in_every_step() -> None:
@@ -222,17 +222,17 @@ def test_dials_stand_where_the_run_is_in_every_step() -> None:
     from regulo.models.components.sites import find_sites
     from regulo.regularizers.dropout import Dropout
 
-    seen: list[float] = []
+    values: list[float] = []
     plan = Plan([Dropout.model_validate({"fc": {"start": 0.0, "end": 0.9}})])
-    model = plan.surgery(build_model("resnet_small", GREY), GREY)
+    model = plan.surgery(build_model("resnet_small", GRAY), GRAY)
 
     class Look(Callback):
         def on_before_zero_grad(self, *_: Any) -> None:
-            seen.append(float(find_sites(model, "fc")[0].inner[0].rate.value))
+            values.append(float(find_sites(model, "fc")[0].inner[0].rate.value))
 
-    task = ClassificationModule(Classifier(model, GREY, "contiguous"), GREY, plan, SGD(lr=0.01), 0, 4)
+    task = ClassificationModule(Classifier(model, GRAY, "contiguous"), GRAY, plan, SGD(lr=0.01), 0, 4)
     fit(task, make_batches(), callbacks=[Look()])
-    assert seen == pytest.approx([0.9 * step / STEPS for step in range(STEPS)])
+    assert values == pytest.approx([0.9 * step / STEPS for step in range(STEPS)])
 
 
 def test_a_plan_with_a_ramp_reaches_workers_that_are_started_afresh() -> None:

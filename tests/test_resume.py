@@ -21,7 +21,7 @@ from regulo.distributed.preemption import RunStoppedError, StopRequest
 from regulo.tracking import checkpoint_io, records
 from regulo.tracking.run_dir import RunFolder
 from regulo.training import resume
-from tests.sittings import SHORT, Blow, differences, rows, train
+from tests.interruptions import SHORT, Interruption, differences, rows, train
 
 WORDS = [*SHORT, "model.width=4", "regularizer=[augment,dropout,mixup,ema,weight_decay,early_stopping]"]
 
@@ -34,58 +34,58 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def killed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was killed in its second epoch; copy it before use."""
     folder = tmp_path_factory.mktemp("killed") / "run"
-    assert train([*WORDS, f"run_dir={folder}"], Blow(signal.SIGKILL, step=9)) == -signal.SIGKILL
+    assert train([*WORDS, f"run_dir={folder}"], Interruption(signal.SIGKILL, step=9)) == -signal.SIGKILL
     return folder
 
 
 @pytest.fixture
-def stopped(killed: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(killed, tmp_path / "run"))
+def stopped_run(killed_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(killed_run, tmp_path / "run"))
 
 
-BLOWS = {
-    "killed before there is a checkpoint": (Blow(signal.SIGKILL, step=1), -9),
-    "killed inside an epoch": (Blow(signal.SIGKILL, step=9), -9),
-    "killed at the first step of an epoch": (Blow(signal.SIGKILL, step=5), -9),
-    "killed while validating": (Blow(signal.SIGKILL, epoch=1), -9),
-    "terminated inside an epoch": (Blow(signal.SIGTERM, step=7), 143),
-    "terminated at the last step of an epoch": (Blow(signal.SIGTERM, step=9), 143),
-    "terminated while validating": (Blow(signal.SIGTERM, epoch=1), 143),
-    "terminated at the very last step": (Blow(signal.SIGTERM, step=14), 143),
-    "terminated while its weights are scored": (Blow(signal.SIGTERM, scoring=True), 143),
-    "killed while its weights are scored": (Blow(signal.SIGKILL, scoring=True), -9),
-    "left alone by its terminal": (Blow(signal.SIGHUP, step=7), 129),
-    "interrupted from the keyboard": (Blow(signal.SIGINT, step=7), 130),
-    "told to make way (SLURM)": (Blow(signal.SIGUSR1, step=7), 138),
+INTERRUPTIONS = {
+    "killed before there is a checkpoint": (Interruption(signal.SIGKILL, step=1), -9),
+    "killed inside an epoch": (Interruption(signal.SIGKILL, step=9), -9),
+    "killed at the first step of an epoch": (Interruption(signal.SIGKILL, step=5), -9),
+    "killed while validating": (Interruption(signal.SIGKILL, epoch=1), -9),
+    "terminated inside an epoch": (Interruption(signal.SIGTERM, step=7), 143),
+    "terminated at the last step of an epoch": (Interruption(signal.SIGTERM, step=9), 143),
+    "terminated while validating": (Interruption(signal.SIGTERM, epoch=1), 143),
+    "terminated at the very last step": (Interruption(signal.SIGTERM, step=14), 143),
+    "terminated while its weights are scored": (Interruption(signal.SIGTERM, scoring=True), 143),
+    "killed while its weights are scored": (Interruption(signal.SIGKILL, scoring=True), -9),
+    "left alone by its terminal": (Interruption(signal.SIGHUP, step=7), 129),
+    "interrupted from the keyboard": (Interruption(signal.SIGINT, step=7), 130),
+    "told to make way (SLURM)": (Interruption(signal.SIGUSR1, step=7), 138),
 }
 
 
-@pytest.mark.parametrize("blow", BLOWS)
-def test_a_run_that_was_stopped_ends_as_the_unbroken_one(blow: str, unbroken: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("interruption", INTERRUPTIONS)
+def test_a_run_that_was_stopped_ends_as_the_unbroken_one(interruption: str, unbroken: Path, tmp_path: Path) -> None:
     folder, log = tmp_path / "run", tmp_path / "log"
-    how, code = BLOWS[blow]
+    how, code = INTERRUPTIONS[interruption]
     assert train([*WORDS, f"run_dir={folder}"], how, log) == code
     if how.number != signal.SIGKILL:
         assert records.read_result(RunFolder.open(folder))["status"] == "interrupted"
         assert f"go on with: regulo train --resume {folder}" in log.read_text()
     assert train(["--resume", str(folder)]) == 0
     assert differences(unbroken, folder) == []
-    ended, result = records.read_result(RunFolder.open(unbroken)), records.read_result(RunFolder.open(folder))
+    expected_result, result = records.read_result(RunFolder.open(unbroken)), records.read_result(RunFolder.open(folder))
     times = {"fit_seconds", "images_per_second", "epoch_seconds", "peak_memory_mb"}
     assert {k: v for k, v in result.items() if k not in {*times, "resumed_at"}} == {
-        k: v for k, v in ended.items() if k not in times
+        k: v for k, v in expected_result.items() if k not in times
     }
     assert len(result["resumed_at"]) == 1
 
 
 def test_a_run_can_be_stopped_again_and_again(unbroken: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    assert train([*WORDS, f"run_dir={folder}"], Blow(signal.SIGTERM, step=1)) == 143
+    assert train([*WORDS, f"run_dir={folder}"], Interruption(signal.SIGTERM, step=1)) == 143
     for step in (6, 12):
-        assert train(["--resume", str(folder)], Blow(signal.SIGKILL, step=step)) == -9
+        assert train(["--resume", str(folder)], Interruption(signal.SIGKILL, step=step)) == -9
     assert train(["--resume", str(folder)]) == 0
     assert differences(unbroken, folder) == []
     assert records.read_result(RunFolder.open(folder))["resumed_at"] == [2, 5, 10]
@@ -116,29 +116,29 @@ def test_a_run_that_early_stopping_ended_is_only_scored_again(tmp_path: Path) ->
 # ---- what may be different
 
 
-def test_what_changes_nothing_that_is_learned_may_change_and_is_said(unbroken: Path, stopped: Path, tmp_path: Path) -> None:
+def test_what_changes_nothing_that_is_learned_may_change_and_is_said(unbroken: Path, stopped_run: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    assert train(["--resume", str(stopped), "trainer.save_every_minutes=1"], log=log) == 0
+    assert train(["--resume", str(stopped_run), "trainer.save_every_minutes=1"], log=log) == 0
     assert "changed: trainer.save_every_minutes: 1 instead of 5.0" in log.read_text()
-    assert RunFolder.open(stopped).read_config()["trainer"]["save_every_minutes"] == 1
-    assert differences(unbroken, stopped) == []
+    assert RunFolder.open(stopped_run).read_config()["trainer"]["save_every_minutes"] == 1
+    assert differences(unbroken, stopped_run) == []
 
 
 @pytest.mark.parametrize(
     "change",
     ["optim.lr=0.5", "seed=1", "trainer.max_epochs=4", "data.batch_size=32", "regularizer.mixup.alpha=0.3", "strength=2"],
 )
-def test_what_would_make_it_another_run_is_refused(change: str, stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {f: f.read_bytes() for f in stopped.rglob("*") if f.is_file()}
-    assert main(["train", "--resume", str(stopped), change]) == 2
-    said = capsys.readouterr().err
-    assert change.partition("=")[0] in said
-    assert "begin a new run" in said
-    assert {f: f.read_bytes() for f in stopped.rglob("*") if f.is_file()} == before
+def test_what_would_make_it_another_run_is_refused(change: str, stopped_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {f: f.read_bytes() for f in stopped_run.rglob("*") if f.is_file()}
+    assert main(["train", "--resume", str(stopped_run), change]) == 2
+    output = capsys.readouterr().err
+    assert change.partition("=")[0] in output
+    assert "begin a new run" in output
+    assert {f: f.read_bytes() for f in stopped_run.rglob("*") if f.is_file()} == before
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--resume"], "needs the folder of a run"),
         (["--resume", "nowhere"], "not a run folder"),
@@ -148,58 +148,58 @@ def test_what_would_make_it_another_run_is_refused(change: str, stopped: Path, c
         (["--resume", "RUN", "run_dir=elsewhere"], "goes on where it is"),
     ],
 )
-def test_bad_words_are_refused(words: list[str], said: str, stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", *(str(stopped) if w == "RUN" else w for w in words)]) == 2
-    assert said in capsys.readouterr().err
+def test_bad_words_are_refused(words: list[str], message: str, stopped_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *(str(stopped_run) if w == "RUN" else w for w in words)]) == 2
+    assert message in capsys.readouterr().err
 
 
-def test_a_config_that_somebody_has_edited_is_refused(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = stopped / "config.yaml"
+def test_a_config_that_somebody_has_edited_is_refused(stopped_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = stopped_run / "config.yaml"
     file.write_text(file.read_text().replace("lr: 0.2", "lr: 0.3"))
-    assert main(["train", "--resume", str(stopped)]) == 2
+    assert main(["train", "--resume", str(stopped_run)]) == 2
     assert "optim.lr: config.yaml has 0.3, and" in capsys.readouterr().err
 
 
-def test_a_folder_may_have_an_equals_sign(stopped: Path, tmp_path: Path) -> None:
-    other = shutil.copytree(stopped, tmp_path / "lr=0.1")
-    found = resume.parse_resume(["--resume", str(other)])
-    assert found
-    assert found.folder.path == other.resolve()
+def test_a_folder_may_have_an_equals_sign(stopped_run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(stopped_run, tmp_path / "lr=0.1")
+    resumable = resume.parse_resume(["--resume", str(other)])
+    assert resumable
+    assert resumable.folder.path == other.resolve()
 
 
-def test_a_run_that_went_on_meanwhile_is_refused(stopped: Path) -> None:
-    found = resume.parse_resume(["--resume", str(stopped)])
-    assert found
-    found.claim()
-    file = stopped / "checkpoints" / "last.ckpt"
+def test_a_run_that_went_on_meanwhile_is_refused(stopped_run: Path) -> None:
+    resumable = resume.parse_resume(["--resume", str(stopped_run)])
+    assert resumable
+    resumable.claim()
+    file = stopped_run / "checkpoints" / "last.ckpt"
     torch.save(checkpoint_io.read_checkpoint(file), file.with_suffix(".part"))
     file.with_suffix(".part").replace(file)
     with pytest.raises(InputError, match="went on meanwhile"):
-        found.claim()
+        resumable.claim()
 
 
 @pytest.mark.parametrize("damage", ["missing", "torn"])
 def test_without_the_best_epochs_weights_nothing_is_started(
-    damage: str, stopped: Path, capsys: pytest.CaptureFixture[str]
+    damage: str, stopped_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = stopped / "checkpoints" / "best.ckpt"
+    file = stopped_run / "checkpoints" / "best.ckpt"
     file.unlink() if damage == "missing" else file.write_bytes(file.read_bytes()[:999])
-    assert main(["train", "--resume", str(stopped)]) == 2
+    assert main(["train", "--resume", str(stopped_run)]) == 2
     assert "best.ckpt, which an earlier epoch has left, is missing or torn" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("part", ["place", "images", "rows", "meter"])
 def test_a_checkpoint_that_does_not_say_where_it_lies_is_refused(
-    part: str, stopped: Path, capsys: pytest.CaptureFixture[str]
+    part: str, stopped_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = stopped / "checkpoints" / "last.ckpt"
-    kept = checkpoint_io.read_checkpoint(file)
-    kept["regulo"][part] = "\x1b[2J"
-    torch.save(kept, file)
-    assert main(["train", "--resume", str(stopped)]) == 2
-    said = capsys.readouterr().err
-    assert f"is not what Regulo writes: {part}" in said
-    assert "\x1b" not in said
+    file = stopped_run / "checkpoints" / "last.ckpt"
+    checkpoint = checkpoint_io.read_checkpoint(file)
+    checkpoint["regulo"][part] = "\x1b[2J"
+    torch.save(checkpoint, file)
+    assert main(["train", "--resume", str(stopped_run)]) == 2
+    output = capsys.readouterr().err
+    assert f"is not what Regulo writes: {part}" in output
+    assert "\x1b" not in output
 
 
 def test_a_run_that_is_done_has_nothing_to_go_on_with(unbroken: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,30 +208,30 @@ def test_a_run_that_is_done_has_nothing_to_go_on_with(unbroken: Path, capsys: py
 
 
 def test_a_run_that_another_process_trains_is_refused(
-    stopped: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    stopped_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("regulo.tracking.run_dir.LOCK_GRACE_SECONDS", 0.2)
-    with file_lock(stopped / ".lock"):
-        assert main(["train", "--resume", str(stopped)]) == 2
+    with file_lock(stopped_run / ".lock"):
+        assert main(["train", "--resume", str(stopped_run)]) == 2
     assert "is being trained by another process" in capsys.readouterr().err
 
 
-def test_other_images_are_refused(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = stopped / "checkpoints" / "last.ckpt"
-    kept = checkpoint_io.read_checkpoint(file)
-    kept["regulo"]["images"][0] += 1
-    torch.save(kept, file)
-    assert main(["train", "--resume", str(stopped)]) == 2
+def test_other_images_are_refused(stopped_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = stopped_run / "checkpoints" / "last.ckpt"
+    checkpoint = checkpoint_io.read_checkpoint(file)
+    checkpoint["regulo"]["images"][0] += 1
+    torch.save(checkpoint, file)
+    assert main(["train", "--resume", str(stopped_run)]) == 2
     assert "trained on other images" in capsys.readouterr().err
 
 
-def test_a_job_that_the_cluster_starts_again_goes_on_by_itself(unbroken: Path, stopped: Path, monkeypatch: Any) -> None:
-    again = [*WORDS, f"run_dir={stopped}"]
+def test_a_job_that_the_cluster_starts_again_goes_on_by_itself(unbroken: Path, stopped_run: Path, monkeypatch: Any) -> None:
+    again = [*WORDS, f"run_dir={stopped_run}"]
     assert main(["train", *again]) == 2  # the folder is taken
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert main(["train", *again, "seed=1"]) == 2
     assert main(["train", *again]) == 0
-    assert differences(unbroken, stopped) == []
+    assert differences(unbroken, stopped_run) == []
 
 
 def test_a_slurm_job_that_makes_way_queues_itself_again(tmp_path: Path, monkeypatch: Any) -> None:
@@ -240,10 +240,10 @@ def test_a_slurm_job_that_makes_way_queues_itself_again(tmp_path: Path, monkeypa
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
-    script = "from tests.sittings import Blow, _sit; _sit({}, Blow(10, step=4), None)"
+    script = "from tests.interruptions import Interruption, train_here; train_here({}, Interruption(10, step=4), None)"
     words = script.format([*WORDS, f"run_dir={tmp_path / 'run'}"])
-    done = subprocess.run([sys.executable, "-c", words], cwd=Path(__file__).parents[1], check=False)
-    assert done.returncode == 138
+    process = subprocess.run([sys.executable, "-c", words], cwd=Path(__file__).parents[1], check=False)
+    assert process.returncode == 138
     assert (tmp_path / "asked").read_text().split() == ["requeue", "4711"]
 
 
@@ -251,10 +251,10 @@ def test_a_slurm_job_that_makes_way_queues_itself_again(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
-def test_a_torn_checkpoint_is_recognised_and_the_one_before_is_used(
-    damage: str, unbroken: Path, stopped: Path, tmp_path: Path
+def test_a_torn_checkpoint_is_recognized_and_the_one_before_is_used(
+    damage: str, unbroken: Path, stopped_run: Path, tmp_path: Path
 ) -> None:
-    file, log = stopped / "checkpoints" / "last.ckpt", tmp_path / "log"
+    file, log = stopped_run / "checkpoints" / "last.ckpt", tmp_path / "log"
     content = bytearray(file.read_bytes())
     if damage == "cut":
         content = content[: len(content) // 2]
@@ -263,40 +263,40 @@ def test_a_torn_checkpoint_is_recognised_and_the_one_before_is_used(
     else:
         content[len(content) // 2] ^= 1  # torch itself would read on
     file.write_bytes(content)
-    assert train(["--resume", str(stopped)], log=log) == 0
-    said = [line for line in log.read_text().splitlines() if "going on from previous.ckpt" in line and "not a whole" in line]
-    assert len(said) == 1
-    assert differences(unbroken, stopped) == []
+    assert train(["--resume", str(stopped_run)], log=log) == 0
+    output = [line for line in log.read_text().splitlines() if "going on from previous.ckpt" in line and "not a whole" in line]
+    assert len(output) == 1
+    assert differences(unbroken, stopped_run) == []
 
 
-def test_a_torn_checkpoint_does_not_take_the_place_of_the_one_before(unbroken: Path, stopped: Path) -> None:
-    last, previous = (stopped / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous"))
+def test_a_torn_checkpoint_does_not_take_the_place_of_the_one_before(unbroken: Path, stopped_run: Path) -> None:
+    last, previous = (stopped_run / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous"))
     step = checkpoint_io.read_checkpoint(previous)["global_step"]
     last.write_bytes(b"torn")
-    assert train(["--resume", str(stopped)], Blow(signal.SIGKILL, step=step)) == -9
+    assert train(["--resume", str(stopped_run)], Interruption(signal.SIGKILL, step=step)) == -9
     assert not last.exists()
     assert checkpoint_io.read_checkpoint(previous)["global_step"] == step
-    assert train(["--resume", str(stopped)]) == 0
-    assert differences(unbroken, stopped) == []
+    assert train(["--resume", str(stopped_run)]) == 0
+    assert differences(unbroken, stopped_run) == []
 
 
-def test_when_every_checkpoint_is_torn_nothing_is_started(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_when_every_checkpoint_is_torn_nothing_is_started(stopped_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("last", "previous"):
-        (stopped / "checkpoints" / f"{name}.ckpt").write_bytes(b"torn")
-    assert main(["train", "--resume", str(stopped)]) == 2
+        (stopped_run / "checkpoints" / f"{name}.ckpt").write_bytes(b"torn")
+    assert main(["train", "--resume", str(stopped_run)]) == 2
     assert capsys.readouterr().err.count("not a whole checkpoint") == 2
 
 
-def test_a_torn_last_row_of_the_metrics_is_left_behind(unbroken: Path, stopped: Path) -> None:
-    with (stopped / "metrics.csv").open("a") as file:
+def test_a_torn_last_row_of_the_metrics_is_left_behind(unbroken: Path, stopped_run: Path) -> None:
+    with (stopped_run / "metrics.csv").open("a") as file:
         file.write("1,0.5,0.")
-    assert train(["--resume", str(stopped)]) == 0
-    assert rows(stopped) == rows(unbroken)
+    assert train(["--resume", str(stopped_run)]) == 0
+    assert rows(stopped_run) == rows(unbroken)
 
 
-def test_the_best_checkpoint_remembers_its_score_and_no_path(killed: Path) -> None:
-    kept = checkpoint_io.read_checkpoint(killed / "checkpoints" / "last.ckpt")["callbacks"]
-    (best,) = (state for name, state in kept.items() if name.startswith("Best"))
+def test_the_best_checkpoint_remembers_its_score_and_no_path(killed_run: Path) -> None:
+    checkpoint = checkpoint_io.read_checkpoint(killed_run / "checkpoints" / "last.ckpt")["callbacks"]
+    (best,) = (state for name, state in checkpoint.items() if name.startswith("Best"))
     assert set(best) == {"score"}
 
 
@@ -351,11 +351,11 @@ def test_wandb_hears_every_row_once(tmp_path: Path) -> None:
 
     words = [w for w in WORDS if w != "logger=csv"] + ["logger=wandb"]
     folder = tmp_path / "run"
-    assert train([*words, f"run_dir={folder}"], Blow(signal.SIGKILL, step=9)) == -9
+    assert train([*words, f"run_dir={folder}"], Interruption(signal.SIGKILL, step=9)) == -9
     assert train(["--resume", str(folder)]) == 0
     files = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
     assert len(files) == 1
-    heard = []
+    wandb_rows = []
     for file in files:
         for data in heard_in(file):
             record = wandb_internal_pb2.Record()
@@ -363,28 +363,28 @@ def test_wandb_hears_every_row_once(tmp_path: Path) -> None:
             if record.WhichOneof("record_type") == "history":
                 items = {".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.history.item}
                 if "trainer/global_step" in items:
-                    heard.append((items["trainer/global_step"], "val/loss" in items, "test/acc" in items))
-    logged = [(int(r["step"]), bool(r["val/loss"]), bool(r["test/acc"])) for r in rows(folder)]
-    assert heard == logged
+                    wandb_rows.append((items["trainer/global_step"], "val/loss" in items, "test/acc" in items))
+    log_rows = [(int(r["step"]), bool(r["val/loss"]), bool(r["test/acc"])) for r in rows(folder)]
+    assert wandb_rows == log_rows
 
 
 # ---- runs that die without a word
 
 
-def test_a_killed_run_is_read_as_crashed_and_one_that_trains_as_running(stopped: Path) -> None:
-    folder = RunFolder.open(stopped)
-    assert json.loads((stopped / "result.json").read_text())["status"] == "running"
+def test_a_killed_run_is_read_as_crashed_and_one_that_trains_as_running(stopped_run: Path) -> None:
+    folder = RunFolder.open(stopped_run)
+    assert json.loads((stopped_run / "result.json").read_text())["status"] == "running"
     assert records.read_result(folder)["status"] == "crashed"
-    with file_lock(stopped / ".lock"):
+    with file_lock(stopped_run / ".lock"):
         assert records.read_result(folder)["status"] == "running"
         assert records.read_result(folder)["status"] == "running", "reading takes no lock away"
     assert records.read_result(folder)["status"] == "crashed"
-    assert main(["report", str(stopped)]) == 0
-    assert "This run crashed" in (stopped / "report.html").read_text()
+    assert main(["report", str(stopped_run)]) == 0
+    assert "This run crashed" in (stopped_run / "report.html").read_text()
 
 
-def test_reading_the_status_does_not_keep_a_run_from_beginning(stopped: Path) -> None:
-    folder = RunFolder.open(stopped)
+def test_reading_the_status_does_not_keep_a_run_from_beginning(stopped_run: Path) -> None:
+    folder = RunFolder.open(stopped_run)
     with folder.lock():
         assert folder.is_locked()
     assert not folder.is_locked()

@@ -11,21 +11,21 @@ import pytest
 
 from regulo.config import compose
 from regulo.core import registry
-from tests.sittings import SHORT, Blow, differences, train
+from tests.interruptions import SHORT, Interruption, differences, train
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 MODELS = {"resnet_small": ["model.width=4"], "vit_tiny": ["model=vit_tiny", "model.width=16", "model.depth=2"]}
-BLOWS = {
-    "killed": Blow(signal.SIGKILL, step=8),
-    "killed at an epoch's edge": Blow(signal.SIGKILL, step=10),
-    "killed while validating": Blow(signal.SIGKILL, epoch=1),
-    "terminated": Blow(signal.SIGTERM, step=7),
+INTERRUPTIONS = {
+    "killed": Interruption(signal.SIGKILL, step=8),
+    "killed at an epoch's edge": Interruption(signal.SIGKILL, step=10),
+    "killed while validating": Interruption(signal.SIGKILL, epoch=1),
+    "terminated": Interruption(signal.SIGTERM, step=7),
 }
 USUAL = ("killed", "terminated")
 """for each technique alone; those that work together meet all of them"""
 TOGETHER = ["augment", "cutmix", "dropout", "ema", "label_smoothing", "mixup", "sam", "stochastic_depth", "weight_decay"]
-LOADED = ["augment", "trivial_augment", "rand_augment", "aug_mix", "repeated_augmentation", "three_augment", "mixup"]
+DATA_TECHNIQUES = ["augment", "trivial_augment", "rand_augment", "aug_mix", "repeated_augmentation", "three_augment", "mixup"]
 """techniques that work in the loader's processes, or behind them"""
 
 
@@ -41,7 +41,7 @@ def cells() -> Iterator[tuple[str, str, int, int]]:
     for name, _ in plans():
         for model in MODELS:
             yield model, name, 0, 1
-    for name in (*LOADED, "together"):
+    for name in (*DATA_TECHNIQUES, "together"):
         yield "resnet_small", name, 2, 1
     for name in ("together", "swa", "manifold_mixup", "gradient_noise"):
         yield "resnet_small", name, 0, 2
@@ -59,12 +59,12 @@ def test_stopped_and_gone_on_equals_unbroken(model: str, plan: str, workers: int
     if train([*words, f"run_dir={unbroken}"], log=log, ranks=ranks) == 2:
         pytest.skip(log.read_text().splitlines()[-1].strip())  # the model has no such site
     unequal = {}
-    for name, blow in BLOWS.items():
+    for name, interruption in INTERRUPTIONS.items():
         if plan != "together" and name not in USUAL:
             continue
         folder = tmp_path / name.replace(" ", "_").replace("'", "")
-        assert train([*words, f"run_dir={folder}"], blow, log, ranks) != 0
+        assert train([*words, f"run_dir={folder}"], interruption, log, ranks) != 0
         assert train(["--resume", str(folder)], log=log, ranks=ranks) == 0, log.read_text()[-2000:]
-        if found := differences(unbroken, folder):
-            unequal[name] = found
+        if problems := differences(unbroken, folder):
+            unequal[name] = problems
     assert unequal == {}

@@ -11,16 +11,16 @@ from regulo.regularizers.base import HOOKS, Regularizer
 
 ROOT = Path(__file__).parents[1]
 NAMES = registry.list_plugins("regularizer")
-MARKED = formula_tests(TESTS)
+FORMULA_TESTS = formula_tests(TESTS)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_technique_is_held_to_its_formula_by_a_test(name: str) -> None:
-    assert MARKED.get(name), f'mark its test with @pytest.mark.formula("{name}")'
+    assert FORMULA_TESTS.get(name), f'mark its test with @pytest.mark.formula("{name}")'
 
 
 def test_every_mark_names_a_technique() -> None:
-    assert set(MARKED) <= set(NAMES)
+    assert set(FORMULA_TESTS) <= set(NAMES)
 
 
 def test_marks_are_found_without_running_anything(tmp_path: Path) -> None:
@@ -40,12 +40,12 @@ def test_list_fits_the_terminal_and_breaks_no_word(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == NAMES
-    printed = set(" ".join(lines).split())
-    for name, used, what, strength, source, tests in rows():
-        assert set(used.split(", ")) <= set(HOOKS)
+    words_in_output = set(" ".join(lines).split())
+    for name, hooks, what, strength, source, tests in rows():
+        assert set(hooks.split(", ")) <= set(HOOKS)
         assert source
-        words = f"{name} {what} hooks: {used}; strength: {strength} source: {source}; formula tests: {len(tests.split(', '))}"
-        assert set(words.split()) <= printed, name
+        words = f"{name} {what} hooks: {hooks}; strength: {strength} source: {source}; formula tests: {len(tests.split(', '))}"
+        assert set(words.split()) <= words_in_output, name
 
 
 def test_list_takes_nothing_but_markdown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,10 +54,12 @@ def test_list_takes_nothing_but_markdown(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_how_a_technique_scales_is_told() -> None:
-    told = {name: scaling(registry.get_plugin("regularizer", name)()) for name in ("dropout", "early_stopping", "rand_augment")}
-    assert told["dropout"] == "fc, conv, attention"
-    assert told["early_stopping"] == "on or off"
-    assert told["rand_augment"].startswith("The magnitude is multiplied")
+    scalings = {
+        name: scaling(registry.get_plugin("regularizer", name)()) for name in ("dropout", "early_stopping", "rand_augment")
+    }
+    assert scalings["dropout"] == "fc, conv, attention"
+    assert scalings["early_stopping"] == "on or off"
+    assert scalings["rand_augment"].startswith("The magnitude is multiplied")
     for name in NAMES:
         cls = registry.get_plugin("regularizer", name)
         assert cls.with_strength is Regularizer.with_strength or cls.with_strength.__doc__, (

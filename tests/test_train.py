@@ -46,7 +46,7 @@ def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
 def test_a_run_leaves_its_folder_and_can_be_evaluated_to_the_last_digit(
     finished_run: FinishedRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, result, printed = finished_run
+    folder, result, output = finished_run
     assert set(result) == KEYS
     assert result["status"] == "done"
     assert result["epochs"] == 2
@@ -55,7 +55,7 @@ def test_a_run_leaves_its_folder_and_can_be_evaluated_to_the_last_digit(
         assert (folder / name).is_file(), name
     assert not list(folder.rglob("*.part"))
     for technique in ("augment", "dropout", "weight_decay", "mixup", "cutmix", "early_stopping"):
-        assert technique in printed
+        assert technique in output
     assert main(["evaluate", str(folder)]) == 0
     again = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {k: v for k, v in result.items() if k in again} == again
@@ -66,11 +66,11 @@ def test_a_run_leaves_its_folder_and_can_be_evaluated_to_the_last_digit(
 
 def test_the_saved_config_is_the_resolved_one(finished_run: FinishedRun) -> None:
     folder = finished_run.folder
-    saved = yaml.safe_load((folder / "config.yaml").read_text())
-    assert saved["seed"] == 3
-    assert saved["trainer"]["precision"] != "auto"
-    assert validate.validate_config(saved).as_dict() == saved
-    assert checkpoint_io.read_checkpoint(folder / "checkpoints" / "best.ckpt")["regulo"]["config"] == saved
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["seed"] == 3
+    assert config["trainer"]["precision"] != "auto"
+    assert validate.validate_config(config).as_dict() == config
+    assert checkpoint_io.read_checkpoint(folder / "checkpoints" / "best.ckpt")["regulo"]["config"] == config
 
 
 def test_one_seed_gives_one_result_with_any_number_of_workers_and_another_seed_another(
@@ -92,7 +92,7 @@ def test_every_family_trains(overrides: list[str], run: Any) -> None:
     assert run(*overrides)[1]["status"] == "done"
 
 
-def test_without_early_stopping_the_last_weights_are_handed_on(run: Any, finished_run: FinishedRun) -> None:
+def test_without_early_stopping_the_last_weights_are_the_final_ones(run: Any, finished_run: FinishedRun) -> None:
     with_it = finished_run.result
     _, without = run("regularizer=none", name="without")
     assert with_it["weights"] == "best"
@@ -113,14 +113,14 @@ def test_without_early_stopping_the_last_weights_are_handed_on(run: Any, finishe
 def test_early_stopping_hands_on_the_weights_of_the_argmin(
     losses: list[float], best: int, stops_after: int, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from regulo.core.metrics import EvalMetrics
+    from regulo.core.metrics.components.running import EvalMetrics
     from regulo.training.module import ClassificationModule
 
-    kept: dict[int, Any] = {}
+    states: dict[int, Any] = {}
     plain = ClassificationModule.on_validation_epoch_end
 
     def note(self: Any) -> None:
-        kept[self.current_epoch + 1] = {k: v.clone() for k, v in self.state_dict().items()}
+        states[self.current_epoch + 1] = {k: v.clone() for k, v in self.state_dict().items()}
         plain(self)
 
     script = iter([x for loss in losses for x in (loss, 0.0)])  # val, train_clean, val, …
@@ -130,8 +130,8 @@ def test_early_stopping_hands_on_the_weights_of_the_argmin(
     folder, result = run(*more)
     assert result["best_epoch"] == result["weights_epoch"] == best
     assert result["epochs"] == stops_after
-    assert all(v.equal(kept[best][k]) for k, v in weights(folder, "best").items())
-    assert all(v.equal(kept[stops_after][k]) for k, v in weights(folder, "last").items())
+    assert all(v.equal(states[best][k]) for k, v in weights(folder, "best").items())
+    assert all(v.equal(states[stops_after][k]) for k, v in weights(folder, "last").items())
 
 
 def test_evaluate_needs_neither_pretrained_weights_nor_the_statistics_of_today(
@@ -239,7 +239,7 @@ def test_evaluate_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["evaluate"]) == 2
 
 
-def test_observers_draw_what_the_network_saw_and_where_it_errs(finished_run: FinishedRun) -> None:
+def test_callbacks_draw_what_the_network_saw_and_where_it_errs(finished_run: FinishedRun) -> None:
     folder = finished_run.folder
     for name in ("samples", "confusion", "mistakes"):
         assert (folder / "figures" / f"{name}.png").stat().st_size > 5_000, name
@@ -248,8 +248,8 @@ def test_observers_draw_what_the_network_saw_and_where_it_errs(finished_run: Fin
 def test_wandb_works_offline_without_account_and_its_viewer_shows_the_test_scores(run: Any) -> None:
     folder, result = run("logger=wandb", "callbacks=default")
     command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--summary", "--json", str(folder / "wandb")]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    summary = json.loads(shown)
+    stdout = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    summary = json.loads(stdout)
     text = json.dumps(summary)
     assert str(result["test/acc"]) in text
     assert "gap/acc" in text
@@ -317,17 +317,17 @@ def test_two_processes_see_other_images_draw_other_lambdas_and_the_first_one_tes
     more = ["trainer=ddp_cpu", "trainer.devices=2", "regularizer=[mixup,augment,early_stopping,dropout]", "regularizer.mixup.p=1"]
     more.append("callbacks=default")
     command = [sys.executable, str(script), "train", *FAST, f"run_dir={folder}", "optim.lr=0.01", *more]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    seen = [json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1)]
-    assert seen[0]["lambda"] != seen[1]["lambda"]
-    assert not set(seen[0]["indices"]) & set(seen[1]["indices"])
-    assert len(seen[0]["indices"]) == len(seen[1]["indices"]) == 2 * 64, "two steps of a whole batch each"
-    assert seen[0]["weights"] == seen[1]["weights"], "the ranks hold one model"
-    assert (seen[0]["tests"], seen[1]["tests"]) == (3, 0), "the three splits are scored on one device"
+    process = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=200, check=False)
+    assert process.returncode == 0, process.stdout[-3000:] + process.stderr[-3000:]
+    records = [json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1)]
+    assert records[0]["lambda"] != records[1]["lambda"]
+    assert not set(records[0]["indices"]) & set(records[1]["indices"])
+    assert len(records[0]["indices"]) == len(records[1]["indices"]) == 2 * 64, "two steps of a whole batch each"
+    assert records[0]["weights"] == records[1]["weights"], "the ranks hold one model"
+    assert (records[0]["tests"], records[1]["tests"]) == (3, 0), "the three splits are scored on one device"
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "done"
-    assert done.stdout.count("epoch   1/2") == 1, "one process speaks"
+    assert process.stdout.count("epoch   1/2") == 1, "one process speaks"
     again = subprocess.run(
         [*COMMAND, "evaluate", str(folder)], env=environment(), capture_output=True, text=True, timeout=100, check=True
     )
@@ -408,9 +408,9 @@ def test_predict_agrees_with_evaluate_and_needs_no_data_set(run: Any, tmp_path: 
     (tmp_path / "moved" / "dark" / "torn.png").write_text("no image")
     capsys.readouterr()
     assert main(["predict", str(folder), str(tmp_path / "moved")]) == 1
-    printed = capsys.readouterr()
-    assert "torn.png" in printed.err
-    rows = list(csv.DictReader(printed.out.splitlines()))
+    output = capsys.readouterr()
+    assert "torn.png" in output.err
+    rows = list(csv.DictReader(output.out.splitlines()))
     assert len(rows) == 40
     assert all(row["class"] == Path(row["path"]).parent.name for row in rows)
     assert main(["predict", str(folder), str(tmp_path / "nothing")]) == 2

@@ -25,7 +25,7 @@ from regulo.tracking.upgrade import (
     upgrade_error_type,
 )
 from tests.conftest import FinishedRun
-from tests.sittings import differences
+from tests.interruptions import differences
 
 OLD_KEYS = {new: old for old, new in RENAMED_KEYS.items()}
 OLD_VALUES = {(key, new): old for (key, old), new in RENAMED_VALUES.items()}
@@ -71,9 +71,9 @@ def test_the_old_names_of_a_configuration_become_those_of_today(finished_run: Fi
     assert {"clip", "lr_for_batch"} < old["optim"].keys()
     assert {"hang_seconds"} < old["trainer"].keys()
     assert old["logger"]["wandb"] == "off"
-    upgraded = upgrade_config(old)
-    assert validate.validate_config(upgraded) == validate.validate_config(config)
-    assert {**upgraded, "trainer": {**upgraded["trainer"], "max_restarts": 0}} == config
+    new_config = upgrade_config(old)
+    assert validate.validate_config(new_config) == validate.validate_config(config)
+    assert {**new_config, "trainer": {**new_config["trainer"], "max_restarts": 0}} == config
 
 
 def test_what_is_current_or_no_configuration_comes_back_as_it_is(finished_run: FinishedRun) -> None:
@@ -133,9 +133,9 @@ def test_an_old_key_is_refused_with_the_new_one(
     assert f"{old}: unknown key, on the command line — now {new}" in str(refusal.value).splitlines()
     with pytest.raises(InputError, match=f"~{old}: does not exist, so it cannot be removed — now {new}"):
         compose.load_config([*data, f"~{old}"])
-    saved = RunFolder.open(finished_run.folder).read_config()
+    config = RunFolder.open(finished_run.folder).read_config()
     with pytest.raises(InputError, match=f"^{old}: unknown key, on the command line — now {new}$"):
-        compose.override_saved(saved, [f"{old}=1"])
+        compose.override_config(config, [f"{old}=1"])
 
     shutil.copytree(yaml_files.config_dir(), tmp_path / "configs")
     group, name = old.split(".")

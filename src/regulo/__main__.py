@@ -25,16 +25,16 @@ RUN = "a run's folder, or `latest` (the newest finished run) or `best` (the lowe
 ABLATE = """\
 study=quick         a study of configs/study, or the path of a YAML like those
 study.seeds=5       any field of the study: title, techniques, design, seeds, strengths, corruptions, label_noise, budget
-data=cifar10        every other word is an override of `regulo train` for the base, and so for all runs
-at_once=2           runs at once; by default one for each GPU, or for each core without one
-launcher=slurm      on a cluster through submitit; launcher.slurm_partition=… launcher.timeout_min=… are its parameters
+data=cifar10        every other argument is an override of `regulo train` for the base, and so for all runs
+at_once=2           number of runs at the same time; default: one per GPU, without a GPU one per core
+launcher=slurm      run on a cluster through submitit, with launcher.slurm_partition=… launcher.timeout_min=…
 
-Everything lands in runs/studies/<name>/: the runs, study.json, table.csv, report.html, logs/. Started again, a study goes on \
-where it was. Exit code: 0 if all runs ended well or wait for a larger budget, 1 if one failed."""
+All files are in runs/studies/<name>/: the runs, study.json, table.csv, report.html, logs/. The same command continues a study \
+that was interrupted. Exit code: 0 if all runs are done or wait for a larger budget, 1 if one failed."""
 
 DOCTOR = """\
-Exit code: 0 nothing to say, or notes only; 1 a warning; 2 an error, which `regulo train` would refuse with this code. The \
-findings of a finished run do not count, nor its verdict. With --fix, the exit code is that of the fixed run."""
+Exit code: 0 no findings, or only notes; 1 a warning; 2 an error, which `regulo train` would refuse with the same code. For a \
+finished run it is 0, whatever the findings. With --fix, it is the exit code of the run with the fixes."""
 
 COMPLETION = """\
 bash:   eval "$(regulo completion bash)"                              in ~/.bashrc
@@ -66,50 +66,70 @@ def build_commands() -> dict[str, Command]:
         commands[name] = Command(parser, summary, function, **settings)
         return parser
 
-    train = command("train", "regulo.training.train:train", "train, restore the best weights, test", free_form=True)
-    train.add_argument("--resume", metavar="RUN", help="go on with an interrupted run; `latest`: the newest one that can go on")
-    train.add_argument("words", metavar="override", nargs="*", help="a value, or a choice of configs/: see below")
+    train = command("train", "regulo.training.train:train", "train a model, load its best weights, test it", free_form=True)
+    train.add_argument("--resume", metavar="RUN", help="continue an interrupted run; `latest`: the newest run that can continue")
+    train.add_argument("words", metavar="override", nargs="*", help="key=value, or group=option from configs/: see below")
 
     evaluate = command(
-        "evaluate", "regulo.evaluation.evaluate:evaluate", "score a run again, from its folder alone", output_required=True
+        "evaluate",
+        "regulo.evaluation.evaluate:evaluate",
+        "compute the scores of a finished run again, from its folder",
+        output_required=True,
     )
     evaluate.add_argument("run", metavar="RUN", help=RUN)
     evaluate.add_argument("split", nargs="?", type=Choice("split", SPLITS), help=f"{', '.join(SPLITS)}; default: all")
 
-    predict = command("predict", "regulo.evaluation.predict:predict", "the classes of image files, as CSV", output_required=True)
+    predict = command(
+        "predict", "regulo.evaluation.predict:predict", "predict the classes of image files; prints CSV", output_required=True
+    )
     predict.add_argument("run", metavar="RUN", help=RUN)
-    predict.add_argument("paths", metavar="PATH", nargs="+", help="an image, or a folder: all images below it")
+    predict.add_argument("paths", metavar="PATH", nargs="+", help="an image file, or a folder: all images in it and below")
 
     dashboard = command("dashboard", "regulo.tracking.dashboard:dashboard", "show runs in the terminal (W&B's local viewer)")
     dashboard.add_argument("run", metavar="RUN", nargs="?", help=f"{RUN}; default: all runs")
 
-    claims = command("claims", "regulo.analysis.claims.lab.command:claims", "try the lesson's claims, with verdicts")
-    claims.add_argument("names", metavar="name", nargs="*", help="a claim; default: all")
-    claims.add_argument("--quick", action="store_true", help="one seed and coarser grids: an indication")
-    claims.add_argument("--docs", action="store_true", help="write the page to docs/claims.md, for the repository")
+    claims = command("claims", "regulo.analysis.claims.lab.command:claims", "test the lesson's claims by experiments")
+    claims.add_argument("names", metavar="name", nargs="*", help="name of a claim; default: all")
+    claims.add_argument("--quick", action="store_true", help="one seed and fewer values: a first impression")
+    claims.add_argument("--docs", action="store_true", help="write the results to docs/claims.md")
 
     ablate = command(
-        "ablate", "regulo.analysis.ablation.command:ablate", "which technique helps, and by how much", ABLATE, free_form=True
+        "ablate",
+        "regulo.analysis.ablation.command:ablate",
+        "run a study: which technique helps, and by how much",
+        ABLATE,
+        free_form=True,
     )
     ablate.add_argument("words", metavar="override", nargs="*", help="see above")
 
-    doctor = command("doctor", "regulo.analysis.doctor.command:doctor", "what is risky in a run, and what its curves say", DOCTOR)
-    doctor.add_argument("words", metavar="override | RUN", nargs="*", help="overrides of `regulo train`, or finished runs")
-    doctor.add_argument("--fix", metavar="FILE", nargs="?", const="", help="write an experiment without the findings")
-    doctor.add_argument("--difference", metavar="POINTS", help="the difference in accuracy that matters, in percentage points")
+    doctor = command(
+        "doctor",
+        "regulo.analysis.doctor.command:doctor",
+        "find risky settings of a run, or explain the curves of a finished one",
+        DOCTOR,
+    )
+    doctor.add_argument(
+        "words", metavar="override | RUN", nargs="*", help="overrides of `regulo train`, or folders of finished runs"
+    )
+    doctor.add_argument("--fix", metavar="FILE", nargs="?", const="", help="write an experiment in which the findings are fixed")
+    doctor.add_argument(
+        "--difference", metavar="POINTS", help="the smallest difference in accuracy that matters, in percentage points"
+    )
 
-    report = command("report", "regulo.analysis.report.command:report", "a page that explains a run or a study")
+    report = command("report", "regulo.analysis.report.command:report", "write a page that explains a run or a study")
     report.add_argument("folders", metavar="RUN | STUDY", nargs="*", help=f"{RUN}, or a study's folder; default: the newest run")
-    report.add_argument("--wandb", action="store_true", help="make the same a report on W&B, too")
+    report.add_argument("--wandb", action="store_true", help="also make a report on W&B")
 
-    what = "the techniques: hooks, what they do, strength, source, formula tests"
+    what = "list the techniques: hooks, effect, strength, source, formula tests"
     listing = command("list", "regulo.config.catalog:list_techniques", what, output_required=True)
-    listing.add_argument("--markdown", action="store_true", help="as a Markdown table, with the names of the tests")
+    listing.add_argument("--markdown", action="store_true", help="print a Markdown table, with the names of the tests")
 
-    schema = command("schema", "regulo.config.json_schema:write_schemas", "write the configuration's JSON Schema, for editors")
+    schema = command(
+        "schema", "regulo.config.json_schema:write_schemas", "write the JSON Schema of the configuration, for editors"
+    )
     schema.add_argument("folder", metavar="FOLDER", nargs="?", help="default: .schema")
 
-    what = "print a script that completes this command line in a shell"
+    what = "print a script for completion with the tab key"
     completion = command("completion", "regulo.config.completion:completion", what, COMPLETION, output_required=True)
     completion.add_argument("shell", type=Choice("shell", ("bash", "zsh", "fish")), help="bash, zsh or fish")
     return commands
@@ -170,13 +190,13 @@ def run(name: str, words: list[str], commands: Mapping[str, Command]) -> int:
 
 def attach_file(words: Sequence[str]) -> list[str]:
     """The words of `doctor` with `--fix FILE.yaml` as `--fix=FILE.yaml`, and `--fix` before anything else as `--fix=`."""
-    attached: list[str] = []
+    result: list[str] = []
     for word in words:
-        if attached[-1:] == ["--fix="] and word.endswith((".yaml", ".yml")):
-            attached[-1] += word
+        if result[-1:] == ["--fix="] and word.endswith((".yaml", ".yml")):
+            result[-1] += word
         else:
-            attached.append("--fix=" if word == "--fix" else word)
-    return attached
+            result.append("--fix=" if word == "--fix" else word)
+    return result
 
 
 def usage(commands: Mapping[str, Command]) -> str:

@@ -39,11 +39,11 @@ def fake_train(overrides: Sequence[str]) -> int:
     folder = Path(config.run.run_dir)
     folder.mkdir()
     (folder / "config.yaml").write_text(f"seed: {config.run.seed}")
-    (folder / "result.json").write_text(json.dumps(finished_result(folder.name) | {"seed": config.run.seed}))
+    (folder / "result.json").write_text(json.dumps(make_result(folder.name) | {"seed": config.run.seed}))
     return 0
 
 
-def finished_result(name: str) -> dict[str, Any]:
+def make_result(name: str) -> dict[str, Any]:
     """The result of a finished run, with random numbers that depend on its name."""
     rng = random.Random(name)
     scores = {f"{split}/{key}": rng.random() for split in ("train_clean", "val", "test") for key in KEYS}
@@ -133,9 +133,9 @@ def test_a_run_that_diverges_is_reported_and_not_repeated(job_names: list[str], 
     arguments = ["study.techniques={huge: [optim.lr=1.0e+30], weight_decay: []}", *ONE[1:]]
     assert ablate(arguments) == 1
     cells = {cell["label"]: cell for cell in read_study()["cells"]}
-    (failed,) = cells["huge"]["runs"]
-    assert (failed["status"], cells["weight_decay"]["runs"][0]["status"]) == ("failed", "done")
-    assert "loss is nan" in failed["error"]
+    (failed_run,) = cells["huge"]["runs"]
+    assert (failed_run["status"], cells["weight_decay"]["runs"][0]["status"]) == ("failed", "done")
+    assert "loss is nan" in failed_run["error"]
     assert cells["huge"]["values"]["test/acc"] == [None]
     assert "1 FAILED" in capsys.readouterr().out
     before = list(job_names)
@@ -168,13 +168,13 @@ def test_a_run_that_breaks_is_tried_again_when_the_study_is(job_names: list[str]
 def test_half_a_run_is_made_again_and_an_unmeasured_one_is_only_measured(job_names: list[str]) -> None:
     assert ablate(ONE) == 0
     base, other = (ROOT / run["folder"] for cell in read_study()["cells"] for run in cell["runs"])
-    modified = (base / "result.json").stat().st_mtime_ns
+    mtime = (base / "result.json").stat().st_mtime_ns
     assert other != base
     (base / "measures.json").unlink()
     (other / "result.json").write_text('{"status": "running"}')
     assert ablate(ONE) == 0
     assert (base / "measures.json").is_file()
-    assert (base / "result.json").stat().st_mtime_ns == modified
+    assert (base / "result.json").stat().st_mtime_ns == mtime
     assert json.loads((other / "result.json").read_text())["status"] == "done"
 
 
@@ -259,7 +259,7 @@ def test_the_best_so_far_is_the_best_mean_on_validation(tmp_path: Path) -> None:
     def run(label: str, seed: int, loss: float) -> StudyRun:
         folder = tmp_path / f"{label}{seed}"
         folder.mkdir()
-        (folder / "result.json").write_text(json.dumps(finished_result(label) | {"val/loss": loss, "val/acc": loss}))
+        (folder / "result.json").write_text(json.dumps(make_result(label) | {"val/loss": loss, "val/acc": loss}))
         return StudyRun(StudyCell(label, (), ()), seed, None, False, folder, ())
 
     finished_runs = [run("a", 0, 0.1), run("a", 1, 0.9), run("b", 0, 0.4)]
@@ -288,13 +288,13 @@ def test_killed_and_started_again_it_repeats_nothing_that_was_finished(tmp_path:
     process.communicate()
     root = tmp_path / ROOT
     (first,) = root.glob("base-s0-*")
-    modified = (first / "result.json").stat().st_mtime_ns
+    mtime = (first / "result.json").stat().st_mtime_ns
     assert not (root / "study.json").exists()
     time.sleep(1.0)  # the run that was going on ends with its parent
     process = subprocess.run(start, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stdout + process.stderr
     assert "2 runs, 1 of them to do" in process.stdout
-    assert (first / "result.json").stat().st_mtime_ns == modified
+    assert (first / "result.json").stat().st_mtime_ns == mtime
     assert len(list((root / "logs").glob("*.txt"))) == 2
 
 

@@ -215,12 +215,12 @@ def test_a_contrast_takes_its_noise_from_all_conditions() -> None:
     assert difference.differences == (1.0, 1.5, 0.5)
     from scipy.stats import t, ttest_rel
 
-    paired = ttest_rel(values["a"], values["b"], alternative="greater")
-    assert difference.mean / difference.bound == pytest.approx(paired.statistic / t.ppf(0.95, 2))
-    assert difference.above == (paired.pvalue < 0.05)
+    t_test = ttest_rel(values["a"], values["b"], alternative="greater")
+    assert difference.mean / difference.bound == pytest.approx(t_test.statistic / t.ppf(0.95, 2))
+    assert difference.above == (t_test.pvalue < 0.05)
     assert not difference.below
     seven = contrast(trials, "x", "a", "b", factor=1, tests=7)
-    assert seven.above == (paired.pvalue < 0.05 / 7)
+    assert seven.above == (t_test.pvalue < 0.05 / 7)
 
 
 def test_a_row_gives_n_mean_and_spread() -> None:
@@ -320,7 +320,7 @@ def test_the_exact_claims_hold(name: str, trial: str, tmp_path: Path, monkeypatc
     if name == "dropout_expectation":
         monkeypatch.setattr("regulo.analysis.claims.dropout_expectation.MASKS", 2000)
         monkeypatch.setattr("regulo.analysis.claims.dropout_expectation.STEPS", 20)
-    (selected,) = [t for t in claim.trials(True) if t.name == trial]
-    numbers = {trial: claim.measure(selected, tmp_path)}
+    (claim_trial,) = [t for t in claim.trials(True) if t.name == trial]
+    numbers = {trial: claim.measure(claim_trial, tmp_path)}
     trials = [ClaimTrial(t.name, t.settings, numbers.get(t.name, GOOD[name](t))) for t in claim.trials(True)]
     assert claim.judge(trials).verdict != "fails"

@@ -25,7 +25,7 @@ def test_the_shipped_data_are_balanced_disjoint_and_small() -> None:
     train = {np.asarray(i).tobytes() for i in splits.train.images}  # type: ignore[attr-defined]
     assert not train & {np.asarray(i).tobytes() for i in splits.val.images}  # type: ignore[attr-defined]
     assert fashion_mnist_mini.FILE.stat().st_size < 6_000_000
-    assert splits.facts.num_classes == 10
+    assert splits.dataset_info.num_classes == 10
 
 
 def test_damaged_shipped_data_are_refused(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_the_whole_data_set_is_found_in_debians_folder(tmp_path: Path) -> None:
     splits = FashionMnist(root=str(tmp_path / "none")).splits()
     assert [len(s.labels) for s in (splits.train, splits.val, splits.test)] == [54_000, 6_000, 10_000]
     assert np.bincount(splits.val.labels).tolist() == [600] * 10
-    assert splits.facts.mean[0] == pytest.approx(0.2860, abs=1e-3)
+    assert splits.dataset_info.mean[0] == pytest.approx(0.2860, abs=1e-3)
 
 
 def write_idx_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,5 +112,5 @@ def test_cifar_is_read_by_torchvision(cls: type[Cifar10], classes: int, tmp_path
     monkeypatch.setattr(dataset_class, "meta", dataset_class.meta | {"filename": meta[0], "md5": meta[1]})
     splits = cls(root=str(tmp_path), val_fraction=0.4).splits()
     assert np.asarray(splits.train.images).shape == (classes, 32, 32, 3)
-    assert splits.facts.classes[:2] == ("class 0", "class 1")
+    assert splits.dataset_info.classes[:2] == ("class 0", "class 1")
     assert len(splits.val.labels) == classes

@@ -46,7 +46,7 @@ def open_folder(root: Path, **fields: Any) -> Splits:
 
 def sizes(splits: Splits) -> list[list[int]]:
     """Images of each class in train, val and test."""
-    return [np.bincount(split.labels, minlength=splits.facts.num_classes).tolist() for _, split in splits.items()]
+    return [np.bincount(split.labels, minlength=splits.dataset_info.num_classes).tolist() for _, split in splits.items()]
 
 
 def names(splits: Splits) -> list[set[str]]:
@@ -76,7 +76,7 @@ def test_split_folders_are_known_by_their_usual_names(
     for folder in folders:
         image_folder(tmp_path / folder)
     splits = open_folder(tmp_path)
-    assert splits.facts.classes == ("a", "b")
+    assert splits.dataset_info.classes == ("a", "b")
     assert sizes(splits) == expected
 
 
@@ -131,7 +131,7 @@ def test_a_class_may_have_the_name_of_a_split_inside_of_train(tmp_path: Path) ->
     for name in ("bus", "car", "train"):
         for i in range(3):
             save(tmp_path / "train" / name / f"{i}.png", photo(i))
-    assert open_folder(tmp_path).facts.classes == ("bus", "car", "train")
+    assert open_folder(tmp_path).dataset_info.classes == ("bus", "car", "train")
 
 
 def test_folders_without_images_beside_train_are_no_splits(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_one_folder_is_split_by_class_and_the_same_in_every_run(tmp_path: Path) 
     assert len(set.union(*names(splits))) == 40
     assert names(open_folder(tmp_path, val_fraction=0.2, test_fraction=0.1)) == names(splits)
     assert names(open_folder(tmp_path, val_fraction=0.2, test_fraction=0.1, split_seed=1)) != names(splits)
-    assert splits.facts.classes == ("a", "b")
+    assert splits.dataset_info.classes == ("a", "b")
     assert splits.notes == ("held out: of each class 10% for test and 20% for val, as there is no test/ and no val/",)
 
 
@@ -325,7 +325,7 @@ def test_every_image_reaches_the_network_at_one_size(tmp_path: Path) -> None:
             save(tmp_path / c / f"{i}.png", photo(i, *size))
     spec = ImageFolder(root=str(tmp_path), image_size=24, batch_size=4, num_workers=0)
     splits = spec.splits()
-    data = ImageDataModule(spec, splits, 0, train_transforms=Augment().transform(spec.resize_transforms(), splits.facts))
+    data = ImageDataModule(spec, splits, 0, train_transforms=Augment().transform(spec.resize_transforms(), splits.dataset_info))
     for loader in (data.train_dataloader(), data.evaluation_loader("val"), data.evaluation_loader("test")):
         assert {tuple(b.images.shape[1:]) for b in loader} == {(3, 24, 24)}
 
@@ -425,7 +425,7 @@ def test_deep_pixels_have_one_scale_for_all_files(kind: str, verify: str, tmp_pa
         for i in range(3):
             write(folder / f"{i}.{ending}", (ramp if i else dark).astype(dtype))
     splits = open_folder(tmp_path, channels=1, verify_images=verify)
-    assert splits.facts.pixel_range == (low, high)
+    assert splits.dataset_info.pixel_range == (low, high)
     exact = (ramp - low) / (high - low) * 255
     for _, split in splits.items():
         assert abs(split.images[1][..., 0] - exact).max() <= 0.5 + 1e-9
@@ -456,7 +456,7 @@ def test_the_range_is_measured_on_training_files_only_and_clips_the_others(tmp_p
             for i in range(3):
                 save_deep(tmp_path / part / c / f"{i}.png", np.linspace(0, high, 600).reshape(20, 30).astype("uint16"))
     splits = open_folder(tmp_path)
-    assert splits.facts.pixel_range == (0, 1000)
+    assert splits.dataset_info.pixel_range == (0, 1000)
     assert splits.val.images[0].max() == 255
     assert splits.test.images[0].max() == 128
 

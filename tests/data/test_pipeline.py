@@ -12,7 +12,7 @@ from regulo.data.components.subsets import fixed_subset, stratified_split, subsa
 from regulo.regularizers.augment import Augment
 from tests.conftest import rng
 
-FACTS = DatasetInfo(3, 16, 16, ("a", "b"), (0.5,) * 3, (0.2,) * 3)
+DATASET_INFOS = DatasetInfo(3, 16, 16, ("a", "b"), (0.5,) * 3, (0.2,) * 3)
 
 
 def split(n: int, seed: int = 0) -> Split:
@@ -20,8 +20,8 @@ def split(n: int, seed: int = 0) -> Split:
 
 
 def data_module(workers: int, batch_size: int = 8, seed: int = 0, n: int = 50) -> ImageDataModule:
-    splits = Splits(split(n), split(20, 1), split(30, 2), FACTS)
-    transforms = Augment(padding=0.2).transform([], FACTS)
+    splits = Splits(split(n), split(20, 1), split(30, 2), DATASET_INFOS)
+    transforms = Augment(padding=0.2).transform([], DATASET_INFOS)
     return ImageDataModule(DatasetConfig(batch_size=batch_size, num_workers=workers), splits, seed, train_transforms=transforms)
 
 
@@ -105,11 +105,11 @@ def test_fewer_images_than_a_batch_make_one_batch() -> None:
 
 def test_every_epoch_leaves_out_other_images() -> None:
     batches = TrainBatchSampler(10, 8, 0, 0, 1)
-    left_out = []
+    missing = []
     for number in range(20):
         batches.sampler.set_epoch(number)
-        left_out.append(frozenset(range(10)) - {i for keys in batches for _, i, _ in keys})
-    assert len(set(left_out)) > 10
+        missing.append(frozenset(range(10)) - {i for keys in batches for _, i, _ in keys})
+    assert len(set(missing)) > 10
 
 
 def test_splits_are_stratified_and_repeat() -> None:
@@ -155,8 +155,8 @@ def test_label_noise_changes_a_share_of_the_training_labels_only_and_fewer_image
     fewer = subsample_train(train, DatasetConfig(max_train_images=500), 10, seed=3)
     assert np.bincount(fewer.labels).tolist() == [50] * 10
     noisy = subsample_train(train, spec, 10, seed=3)
-    changed = (noisy.labels != fewer.labels).mean()
-    assert abs(changed - 0.4 * 0.9) < 0.07, "one of ten new labels equals the old one"
+    share = (noisy.labels != fewer.labels).mean()
+    assert abs(share - 0.4 * 0.9) < 0.07, "one of ten new labels equals the old one"
     assert (subsample_train(train, spec, 10, seed=3).labels == noisy.labels).all()
     assert not (subsample_train(train, spec, 10, seed=4).labels == noisy.labels).all()
     assert subsample_train(train, DatasetConfig(), 10, seed=3) is train

@@ -35,7 +35,7 @@ def training(folder: Path, *overrides: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Ended:
+class ProcessResult:
     """How a command ended."""
 
     code: int
@@ -51,10 +51,10 @@ class Ended:
         return lines[0]
 
 
-def execute(command: Sequence[str], seconds: float = 600, **env: str) -> Ended:
+def execute(command: Sequence[str], seconds: float = 600, **env: str) -> ProcessResult:
     """Run a command to its end."""
-    done = subprocess.run(command, env=environment(**env), capture_output=True, text=True, timeout=seconds, check=False)
-    return Ended(done.returncode, done.stdout, done.stderr, time.time())
+    process = subprocess.run(command, env=environment(**env), capture_output=True, text=True, timeout=seconds, check=False)
+    return ProcessResult(process.returncode, process.stdout, process.stderr, time.time())
 
 
 def result(folder: Path) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def result(folder: Path) -> dict[str, Any]:
 
 def alive(text: str) -> list[str]:
     """Command lines of living processes that contain a text."""
-    found = []
+    lines = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             state = (file.parent / "stat").read_text().rpartition(")")[2].split()[0]
@@ -72,8 +72,8 @@ def alive(text: str) -> list[str]:
         except OSError:
             continue
         if text in line and state not in "ZX" and file.parent.name != str(os.getpid()):
-            found.append(line)
-    return found
+            lines.append(line)
+    return lines
 
 
 @pytest.fixture

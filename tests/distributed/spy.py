@@ -14,7 +14,7 @@ from regulo.__main__ import main
 from regulo.regularizers.components.replay import is_replay
 from regulo.training import module, train
 
-seen: dict[str, list[Any]] = {"images": [], "losses": [], "gradients": [], "measured": [], "weights": []}
+records: dict[str, list[Any]] = {"images": [], "losses": [], "gradients": [], "measured": [], "weights": []}
 Task: Any = module.ClassificationModule
 plain_step, plain_clip, plain_end = Task.training_step, Task.configure_gradient_clipping, Task.on_validation_epoch_end
 
@@ -22,9 +22,9 @@ plain_step, plain_clip, plain_end = Task.training_step, Task.configure_gradient_
 def over_ranks(value: Any) -> list[Any]:
     if not torch.distributed.is_initialized():
         return [value]
-    gathered: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(gathered, value)
-    return gathered
+    values: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def flat(tensors: Any) -> Tensor:
@@ -34,30 +34,30 @@ def flat(tensors: Any) -> Tensor:
 
 
 def note_step(self: Any, batch: Any, batch_idx: int) -> Any:
-    done = plain_step(self, batch, batch_idx)
+    output = plain_step(self, batch, batch_idx)
     if is_replay():
-        return done
-    seen["images"].append(sorted(i for rank in over_ranks(batch.indices.tolist()) for i in rank))
-    losses = over_ranks(done["loss"].item())
-    seen["losses"].append(sum(losses) / len(losses))
-    return done
+        return output
+    records["images"].append(sorted(i for rank in over_ranks(batch.indices.tolist()) for i in rank))
+    losses = over_ranks(output["loss"].item())
+    records["losses"].append(sum(losses) / len(losses))
+    return output
 
 
 def note_gradient(self: Any, optimizer: Any, *a: Any, **k: Any) -> None:
-    seen["gradients"].append(flat(p.grad for p in self.parameters()))
+    records["gradients"].append(flat(p.grad for p in self.parameters()))
     plain_clip(self, optimizer, *a, **k)
 
 
 def note_validation(self: Any) -> None:
     plain_end(self)
     names = ("val/acc", "val/loss", "train_clean/acc", "train_clean/loss")
-    seen["measured"].append([float(self.trainer.callback_metrics[name]) for name in names])
+    records["measured"].append([float(self.trainer.callback_metrics[name]) for name in names])
 
 
 def note_end(self: Any) -> None:
-    seen["weights"].append(flat(self.parameters()))
+    records["weights"].append(flat(self.parameters()))
     if self.global_rank == 0:
-        torch.save(seen, sys.argv[1])
+        torch.save(records, sys.argv[1])
 
 
 Task.training_step, Task.configure_gradient_clipping = note_step, note_gradient

@@ -37,15 +37,15 @@ COMMON = ["debug=fast", "data.num_workers=0", "logger=csv", "callbacks=none"]
 BATCH, SPLITS = 12, ["data.max_train_images=60", "data.clean_subset=47", "trainer.limit_batches=null", "trainer.max_epochs=2"]
 
 
-def seen(folder: Path, plan: str, ranks: int) -> dict[str, Any]:
+def run_spy(folder: Path, plan: str, ranks: int) -> dict[str, Any]:
     """What `ranks` ranks did."""
     note = folder / f"seen{ranks}.pt"
     how = [f"trainer={'ddp_cpu' if ranks > 1 else 'cpu'}", f"trainer.devices={ranks}", f"data.batch_size={BATCH // ranks}"]
     if ranks > 1 and "fsdp" in plan:
         how.append("trainer.strategy=fsdp")
     run = ["train", *COMMON, *PLANS[plan], *SPLITS, *how]
-    done = execute(script("spy.py", note, *run, f"run_dir={folder / f'run{ranks}'}"))
-    assert done.code == 0, done.errors[-3000:]
+    process = execute(script("spy.py", note, *run, f"run_dir={folder / f'run{ranks}'}"))
+    assert process.code == 0, process.errors[-3000:]
     return dict(torch.load(note))
 
 
@@ -54,8 +54,8 @@ def furthest(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
 
     def apart(kind: str) -> float:
         pairs = [(torch.as_tensor(x), torch.as_tensor(y)) for x, y in zip(one[kind], other[kind], strict=True)]
-        found = [((x - y).norm() / x.norm()).item() for x, y in pairs]
-        return statistics.median(found) if kind == "gradients" else max(found)
+        differences = [((x - y).norm() / x.norm()).item() for x, y in pairs]
+        return statistics.median(differences) if kind == "gradients" else max(differences)
 
     return {kind: apart(kind) for kind in ("losses", "gradients", "measured", "weights")}
 
@@ -63,10 +63,10 @@ def furthest(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
 @pytest.mark.long
 @pytest.mark.parametrize("plan", PLANS)
 def test_two_and_three_ranks_do_what_one_does(plan: str, tmp_path: Path) -> None:
-    alone = seen(tmp_path, plan, 1)
+    alone = run_spy(tmp_path, plan, 1)
     assert len(alone["losses"]) == len(alone["measured"]) * 5 == 10
     for ranks in (2, 3):
-        together = seen(tmp_path, plan, ranks)
+        together = run_spy(tmp_path, plan, ranks)
         assert together["images"] == alone["images"], "the same images in the same step"
         apart = furthest(alone, together)
         print(f"| {plan} | {ranks} | " + " | ".join(f"{apart[k]:.1e}" for k in apart) + " |")
@@ -83,11 +83,11 @@ def test_sharded_ranks_begin_with_the_same_pretrained_weights(tmp_path: Path) ->
     from torchvision.models import shufflenet_v2_x0_5
 
     file, folder = tmp_path / "weights.pt", tmp_path / "run"
-    known = shufflenet_v2_x0_5(weights=None).state_dict()
-    torch.save(known, file)
+    weights = shufflenet_v2_x0_5(weights=None).state_dict()
+    torch.save(weights, file)
     model = ["model=torchvision", "model.architecture=shufflenet_v2_x0_5", f"model.weights={file}", "regularizer=none"]
     how = ["optim.lr=1e-12", "trainer=ddp_cpu", "trainer.strategy=fsdp", f"run_dir={folder}"]
-    done = execute([sys.executable, "-m", "regulo", "train", *COMMON, *model, *how])
-    assert done.code == 0, done.errors[-3000:]
-    learned = checkpoint_io.read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
-    torch.testing.assert_close(learned["classifier.model.conv5.0.weight"], known["conv5.0.weight"], atol=1e-5, rtol=0)
+    process = execute([sys.executable, "-m", "regulo", "train", *COMMON, *model, *how])
+    assert process.code == 0, process.errors[-3000:]
+    trained_weights = checkpoint_io.read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
+    torch.testing.assert_close(trained_weights["classifier.model.conv5.0.weight"], weights["conv5.0.weight"], atol=1e-5, rtol=0)

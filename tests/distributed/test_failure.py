@@ -63,12 +63,14 @@ def test_a_report_says_what_others_need_to_know() -> None:
     assert (bug.message, bug.kind) == ("rank 1: ValueError: a (its traceback is in the run folder: rank1.txt)", "ValueError")
     failure = RunError("disk full")
     failure.__cause__ = OSError()
-    known = FailureReport.of(failure, 0)
-    assert (known.message, known.kind) == ("rank 0: disk full (its traceback is in the run folder: rank0.txt)", "OSError")
+    report = FailureReport.of(failure, 0)
+    assert (report.message, report.kind) == ("rank 0: disk full (its traceback is in the run folder: rank0.txt)", "OSError")
     assert FailureReport.of(RuntimeError("[gloo/pair.cc:1] Connection closed by peer"), 1).is_echo
     assert not FailureReport.of(RuntimeError("shapes differ"), 1).is_echo
-    diverged = FailureReport.of(NonFiniteLossError("the loss is nan"), 3)
-    assert (diverged.message, diverged.kind, diverged.is_final) == ("the loss is nan", "NonFiniteLossError", True), "on all ranks"
+    final_report = FailureReport.of(NonFiniteLossError("the loss is nan"), 3)
+    assert (final_report.message, final_report.kind, final_report.is_final) == ("the loss is nan", "NonFiniteLossError", True), (
+        "on all ranks"
+    )
     assert FailureReport.of(PeerFailedError("rank 2: it is late"), 0).message == "rank 2: it is late"
     assert FailureReport.of(InputError(), 1).is_final
 
@@ -84,11 +86,11 @@ def test_a_real_stack_is_read(tmp_path: Path) -> None:
         hang()
     faulthandler.cancel_dump_traceback_later()
     other.join()
-    found = read_hang(tmp_path / "rank0.txt")
-    assert found
+    hang_report = read_hang(tmp_path / "rank0.txt")
+    assert hang_report
     line = sys._getframe().f_code.co_firstlineno + 3
-    assert found.location == f"test_failure.py:{line} in hang"
-    assert not found.in_collective
+    assert hang_report.location == f"test_failure.py:{line} in hang"
+    assert not hang_report.in_collective
     assert read_hang(tmp_path / "rank1.txt") is None
 
 

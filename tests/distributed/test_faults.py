@@ -6,37 +6,37 @@ from pathlib import Path
 import pytest
 
 from regulo.tracking import checkpoint_io
-from tests.distributed.conftest import Ended, execute, result, script, training
+from tests.distributed.conftest import ProcessResult, execute, result, script, training
 
 SECONDS = 60
 """within which a run ends after one of its ranks has, or hangs"""
 
 
-def spoilt(folder: Path, what: str, rank: int, *overrides: str) -> tuple[Ended, float]:
+def run_with_fault(folder: Path, what: str, rank: int, *overrides: str) -> tuple[ProcessResult, float]:
     """A run in which something happens to a rank in the third epoch, and the seconds from there to its end."""
     command = training(folder / "run", "trainer.max_epochs=4", *overrides)
-    ended = execute(script("fault.py", f"4:{what}:{rank}", folder, *command))
-    return ended, ended.at - float((folder / "step4").read_text())
+    process = execute(script("fault.py", f"4:{what}:{rank}", folder, *command))
+    return process, process.at - float((folder / "step4").read_text())
 
 
-def is_resumable(run: Path, ended: Ended) -> None:
+def is_resumable(run: Path, process: ProcessResult) -> None:
     """The last checkpoint is whole, that of the second epoch; and the run says how to go on."""
-    kept = checkpoint_io.read_checkpoint(run / "checkpoints" / "last.ckpt")
-    assert kept["epoch"] == 1
-    assert kept["global_step"] == 4
-    assert ended.errors.count(f"regulo: when that is fixed, go on with: regulo train --resume {run}") == 1
+    record = checkpoint_io.read_checkpoint(run / "checkpoints" / "last.ckpt")
+    assert record["epoch"] == 1
+    assert record["global_step"] == 4
+    assert process.errors.count(f"regulo: when that is fixed, go on with: regulo train --resume {run}") == 1
 
 
 @pytest.mark.usefixtures("no_orphans")
 def test_a_killed_rank_ends_the_run_which_names_it(tmp_path: Path) -> None:
-    ended, seconds = spoilt(tmp_path, "is_killed", 1)
-    assert ended.code == 1
-    assert "rank 1 was killed (SIGKILL" in ended.line
+    process, seconds = run_with_fault(tmp_path, "is_killed", 1)
+    assert process.code == 1
+    assert "rank 1 was killed (SIGKILL" in process.line
     assert seconds < 20
     print(f"a killed rank: {seconds:.1f} s")
     assert result(tmp_path / "run")["status"] == "failed"
     assert "rank 1 was killed" in result(tmp_path / "run")["error"]
-    is_resumable(tmp_path / "run", ended)
+    is_resumable(tmp_path / "run", process)
     again = execute([sys.executable, "-m", "regulo", "train", "--resume", str(tmp_path / "run")])
     assert again.code == 0, again.errors
     assert result(tmp_path / "run")["epochs"] == 4
@@ -61,15 +61,15 @@ WAYS = {
 @pytest.mark.usefixtures("no_orphans")
 @pytest.mark.parametrize(("what", "rank"), WAYS)
 def test_a_rank_that_ends_or_hangs_ends_the_run_which_names_it(what: str, rank: int, tmp_path: Path) -> None:
-    ended, seconds = spoilt(tmp_path, what, rank, "trainer.hang_timeout=6", f"trainer.devices={max(rank + 1, 2)}")
-    assert ended.code == 1
-    assert WAYS[what, rank] in ended.line
+    process, seconds = run_with_fault(tmp_path, what, rank, "trainer.hang_timeout=6", f"trainer.devices={max(rank + 1, 2)}")
+    assert process.code == 1
+    assert WAYS[what, rank] in process.line
     assert seconds < 30
     print(f"| {what} | {rank} | {seconds:.1f} s |")
-    kept = result(tmp_path / "run")
-    assert kept["status"] == "failed"
-    assert WAYS[what, rank] in kept["error"]
-    is_resumable(tmp_path / "run", ended)
+    record = result(tmp_path / "run")
+    assert record["status"] == "failed"
+    assert WAYS[what, rank] in record["error"]
+    is_resumable(tmp_path / "run", process)
     traces = {file.name for file in (tmp_path / "run").glob("rank*.txt")}
     if what == "raises":
         assert "in raises" in (tmp_path / "run" / f"rank{rank}.txt").read_text()
@@ -80,8 +80,8 @@ def test_a_rank_that_ends_or_hangs_ends_the_run_which_names_it(what: str, rank: 
 @pytest.mark.usefixtures("no_orphans")
 @pytest.mark.parametrize("what", ["hangs", "is_stopped"])
 def test_a_hang_ends_within_a_minute_by_default(what: str, tmp_path: Path) -> None:
-    ended, seconds = spoilt(tmp_path, what, 1)
-    assert ended.code == 1
+    process, seconds = run_with_fault(tmp_path, what, 1)
+    assert process.code == 1
     print(f"| {what}, trainer.hang_timeout as it is | 1 | {seconds:.1f} s |")
     assert seconds < SECONDS
 
@@ -101,12 +101,12 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 )
 def test_under_torchrun_too(what: str, message: str, tmp_path: Path) -> None:
     python, *fault = script("fault.py", f"4:{what}:1", tmp_path, *training(tmp_path / "run", "trainer.max_epochs=4"))
-    ended = execute([python, *TORCHRUN, *fault, "trainer.hang_timeout=6"])
-    seconds = ended.at - float((tmp_path / "step4").read_text())
+    process = execute([python, *TORCHRUN, *fault, "trainer.hang_timeout=6"])
+    seconds = process.at - float((tmp_path / "step4").read_text())
     print(f"| torchrun, {what} | 1 | {seconds:.1f} s |")
-    assert ended.code == 1
+    assert process.code == 1
     assert seconds < SECONDS
-    assert message in ended.errors
+    assert message in process.errors
     assert result(tmp_path / "run")["status"] == "failed"
     assert message in result(tmp_path / "run")["error"]
-    is_resumable(tmp_path / "run", ended)
+    is_resumable(tmp_path / "run", process)

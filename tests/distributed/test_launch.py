@@ -16,7 +16,7 @@ from tests.distributed.conftest import alive, environment, execute, result, trai
 PRINT = "import os, sys; print(os.environ['RANK'], os.environ['WORLD_SIZE'], sys.argv[1:], flush=True)"
 
 
-def started(monkeypatch: pytest.MonkeyPatch, script: str, processes: int, *arguments: str, max_restarts: int = 0) -> int:
+def launch_script(monkeypatch: pytest.MonkeyPatch, script: str, processes: int, *arguments: str, max_restarts: int = 0) -> int:
     """The exit code of processes that run a script, started from a process whose command line ends with `train`."""
     words = ["train", *arguments]
     monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", script, *words])
@@ -29,11 +29,11 @@ def test_our_launcher_repeats_the_command_line_and_leaves_no_trace(
 ) -> None:
     monkeypatch.setenv("RANK", "old")
     before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
-    assert started(monkeypatch, PRINT, 2, "run_dir=a$$b${local_rank}") == 0
-    said = capfd.readouterr()
+    assert launch_script(monkeypatch, PRINT, 2, "run_dir=a$$b${local_rank}") == 0
+    output = capfd.readouterr()
     expected = "['train', 'run_dir=a$$b${local_rank}']"
-    assert sorted(said.out.splitlines()) == [f"0 2 {expected}", f"1 2 {expected}"]
-    assert not said.err
+    assert sorted(output.out.splitlines()) == [f"0 2 {expected}", f"1 2 {expected}"]
+    assert not output.err
     assert dict(os.environ) == before
     assert signal.getsignal(signal.SIGTERM) == handler
 
@@ -50,7 +50,7 @@ def test_the_exit_code_of_what_is_not_started_again(
     script: str, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     count = f"open({str(tmp_path / 'count')!r}, 'a').write('x'); "
-    assert started(monkeypatch, count + script, 2, max_restarts=3) == code
+    assert launch_script(monkeypatch, count + script, 2, max_restarts=3) == code
     assert (tmp_path / "count").read_text() == "xx"
 
 
@@ -61,10 +61,10 @@ def test_processes_are_started_again_so_often_and_each_restart_is_reported(
         "import os, signal; print(os.environ['TORCHELASTIC_RESTART_COUNT'], flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     with pytest.raises(launch.RunError, match=r"^rank 0 was killed \(SIGKILL: the system does that when memory runs out\)$"):
-        started(monkeypatch, script, 1, max_restarts=2)
-    said = capfd.readouterr()
-    assert said.out.split() == ["0", "1", "2"]
-    lines = said.err.splitlines()
+        launch_script(monkeypatch, script, 1, max_restarts=2)
+    output = capfd.readouterr()
+    assert output.out.split() == ["0", "1", "2"]
+    lines = output.err.splitlines()
     assert [line.rpartition("; ")[2] for line in lines] == ["restart 1 of 2", "restart 2 of 2"]
     assert all(line.startswith("regulo: rank 0 was killed (SIGKILL") for line in lines)
 
@@ -74,7 +74,7 @@ def test_the_others_have_seconds_to_end_after_one_has_failed(monkeypatch: pytest
     script = "import os, sys, time; time.sleep(0 if os.environ['RANK'] == '1' else 100); sys.exit(7)"
     since = time.monotonic()
     with pytest.raises(launch.RunError, match=r"^rank 0 does not respond; rank 1 ended with exit code 7$"):
-        started(monkeypatch, script, 2)
+        launch_script(monkeypatch, script, 2)
     assert 1 < time.monotonic() - since < 20
 
 
@@ -82,7 +82,7 @@ def test_the_first_process_has_the_time_it_needs_to_save(monkeypatch: pytest.Mon
     monkeypatch.setattr(launch, "GRACE_SECONDS", 0.5)
     script = "import os, sys, time; time.sleep(0 if os.environ['RANK'] == '1' else 4); sys.exit(143)"
     since = time.monotonic()
-    assert started(monkeypatch, script, 2) == 143
+    assert launch_script(monkeypatch, script, 2) == 143
     assert time.monotonic() - since > 4
 
 
@@ -111,9 +111,9 @@ def test_a_process_whose_launcher_has_gone_ends_at_once() -> None:
 @pytest.mark.usefixtures("no_orphans")
 def test_torchrun_starts_a_run(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "regulo"]
-    ended = execute([*command, *training(tmp_path / "run")])
-    assert ended.code == 0, ended.errors[-3000:]
-    assert ended.out.count("global batch 2 × 64 = 128; lr 0.2 as written (not scaled)") == 1, "one process speaks"
+    process = execute([*command, *training(tmp_path / "run")])
+    assert process.code == 0, process.errors[-3000:]
+    assert process.out.count("global batch 2 × 64 = 128; lr 0.2 as written (not scaled)") == 1, "one process speaks"
     assert result(tmp_path / "run")["status"] == "done"
 
 
@@ -131,16 +131,18 @@ def srun(folder: Path, *overrides: str, second: tuple[str, ...] = ()) -> list[tu
         )
         for rank in (0, 1)
     ]
-    said = [process.communicate(timeout=150)[0] for process in both]
-    return [(process.returncode, text) for process, text in zip(both, said, strict=True)]
+    output = [process.communicate(timeout=150)[0] for process in both]
+    return [(process.returncode, text) for process, text in zip(both, output, strict=True)]
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("no_orphans")
 def test_srun_starts_a_run_and_scales_the_rate_if_asked_to(tmp_path: Path) -> None:
-    (code, said), (other, silence) = srun(tmp_path / "run", "optim.lr_base_batch=64", "optim.lr=0.05", "optim.schedule=constant")
-    assert (code, other) == (0, 0), said
-    assert "lr 0.1: 0.05 for 64 images, scaled linearly" in said
+    (code, output), (other, silence) = srun(
+        tmp_path / "run", "optim.lr_base_batch=64", "optim.lr=0.05", "optim.schedule=constant"
+    )
+    assert (code, other) == (0, 0), output
+    assert "lr 0.1: 0.05 for 64 images, scaled linearly" in output
     assert not silence
     header, *rows = [line.split(",") for line in (tmp_path / "run" / "metrics.csv").read_text().splitlines()]
     assert max(float(row[header.index("lr")] or 0) for row in rows) == pytest.approx(0.1)
@@ -151,9 +153,9 @@ def test_srun_starts_a_run_and_scales_the_rate_if_asked_to(tmp_path: Path) -> No
 @pytest.mark.usefixtures("no_orphans")
 @pytest.mark.parametrize("overrides", [["optim.lrr=3"], ["trainer.devices=3"], ["data=image_folder", "data.root=/nowhere"]])
 def test_what_is_refused_is_told_once_and_ends_all_processes(overrides: list[str], tmp_path: Path) -> None:
-    (code, said), (other, silence) = srun(tmp_path / "run", *overrides)
+    (code, output), (other, silence) = srun(tmp_path / "run", *overrides)
     assert (code, other) == (2, 2)
-    assert said.count("nothing was started") == 1
+    assert output.count("nothing was started") == 1
     assert not silence
     assert not (tmp_path / "run").exists()
 
@@ -162,7 +164,7 @@ def test_what_is_refused_is_told_once_and_ends_all_processes(overrides: list[str
 @pytest.mark.usefixtures("no_orphans")
 def test_a_process_that_sees_other_files_ends_the_run_and_is_named(tmp_path: Path) -> None:
     since = time.monotonic()
-    (code, said), (other, _) = srun(tmp_path / "run", second=("experiment=of_the_first_node_only",))
+    (code, output), (other, _) = srun(tmp_path / "run", second=("experiment=of_the_first_node_only",))
     assert time.monotonic() - since < 60
     assert (code, other) == (1, 2)
-    assert said.count("regulo: the run failed: rank 1: experiment: has no option 'of_the_first_node_only'") == 1, said
+    assert output.count("regulo: the run failed: rank 1: experiment: has no option 'of_the_first_node_only'") == 1, output

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from regulo.tracking import checkpoint_io
-from tests.distributed.conftest import TRY, Ended, environment, execute, result, script, training
+from tests.distributed.conftest import TRY, ProcessResult, environment, execute, result, script, training
 from tests.distributed.test_faults import TORCHRUN
-from tests.sittings import differences
+from tests.interruptions import differences
 
 STEPS = ["trainer.max_epochs=3", "trainer.limit_batches=5", "trainer.log_every_n_steps=2", "trainer.save_every_n_steps=3"]
 """15 steps"""
 PLAN = "regularizer=[augment,dropout,mixup,ema,weight_decay,early_stopping]"
 
 
-def killed_again_and_again(folder: Path, faults: dict[int, tuple[str, int]], command: list[str]) -> Ended:
+def run_with_faults(folder: Path, faults: dict[int, tuple[str, int]], command: list[str]) -> ProcessResult:
     """Run a command in which a rank suffers something in a step; each happens once."""
     python, *fault = script("fault.py", ",".join(f"{step}:{what}:{rank}" for step, (what, rank) in faults.items()), folder)
     launcher = command[: command.index("train")]
@@ -33,8 +33,8 @@ def words(folder: Path, *overrides: str) -> list[str]:
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken") / "run"
-    ended = execute([sys.executable, "-m", "regulo", *words(folder)])
-    assert ended.code == 0, ended.errors
+    process = execute([sys.executable, "-m", "regulo", *words(folder)])
+    assert process.code == 0, process.errors
     return folder
 
 
@@ -45,9 +45,9 @@ def test_a_run_that_is_killed_three_times_ends_as_the_unbroken_one(unbroken: Pat
     steps = sorted(draw.sample(range(15), 3))
     faults = {step: ("is_killed", draw.randrange(2)) for step in steps}
     print("killed:", faults)
-    ended = killed_again_and_again(tmp_path, faults, words(tmp_path / "run", "trainer.max_restarts=3"))
-    assert ended.code == 0, ended.errors
-    lines = [line for line in ended.errors.splitlines() if "; restart " in line]
+    process = run_with_faults(tmp_path, faults, words(tmp_path / "run", "trainer.max_restarts=3"))
+    assert process.code == 0, process.errors
+    lines = [line for line in process.errors.splitlines() if "; restart " in line]
     expected = [f"restart {i} of 3" for i in (1, 2, 3)]
     assert [line.rpartition("; ")[2] for line in lines] == expected
     assert all(f"rank {rank} was killed (SIGKILL" in line for line, (_, rank) in zip(lines, faults.values(), strict=True))
@@ -60,10 +60,10 @@ def test_a_run_that_is_killed_three_times_ends_as_the_unbroken_one(unbroken: Pat
 @pytest.mark.usefixtures("no_orphans")
 def test_a_rank_that_raises_or_hangs_is_a_reason_to_start_again(unbroken: Path, tmp_path: Path) -> None:
     overrides = ["trainer.max_restarts=2", "trainer.hang_timeout=6"]
-    ended = killed_again_and_again(tmp_path, {4: ("hangs", 1), 11: ("raises", 0)}, words(tmp_path / "run", *overrides))
-    assert ended.code == 0, ended.errors
-    assert "regulo: rank 1 hangs at fault.py:" in ended.errors
-    assert "regulo: rank 0: ValueError: this rank has had enough" in ended.errors
+    process = run_with_faults(tmp_path, {4: ("hangs", 1), 11: ("raises", 0)}, words(tmp_path / "run", *overrides))
+    assert process.code == 0, process.errors
+    assert "regulo: rank 1 hangs at fault.py:" in process.errors
+    assert "regulo: rank 0: ValueError: this rank has had enough" in process.errors
     assert differences(unbroken, tmp_path / "run") == []
     assert result(tmp_path / "run")["restarts"] == 2
 
@@ -76,9 +76,9 @@ def test_a_single_process_is_started_again_in_a_folder_that_it_has_named_itself(
     run = ["train", *TRY, *STEPS, PLAN, "trainer=cpu"]
     plain = execute([sys.executable, "-m", "regulo", *run, "run_dir=unbroken"])
     assert plain.code == 0, plain.errors
-    ended = killed_again_and_again(tmp_path, {7: ("is_killed", 0)}, [*run, "trainer.max_restarts=1", f"name={tmp_path.name}"])
-    assert ended.code == 0, ended.errors
-    assert ended.errors.count("regulo: rank 0 was killed") == 1
+    process = run_with_faults(tmp_path, {7: ("is_killed", 0)}, [*run, "trainer.max_restarts=1", f"name={tmp_path.name}"])
+    assert process.code == 0, process.errors
+    assert process.errors.count("regulo: rank 0 was killed") == 1
     (folder,) = (tmp_path / "runs").iterdir()
     assert differences(tmp_path / "unbroken", folder) == []
     assert result(folder)["restarts"] == 1
@@ -88,9 +88,9 @@ def test_a_single_process_is_started_again_in_a_folder_that_it_has_named_itself(
 @pytest.mark.usefixtures("no_orphans")
 def test_after_the_last_restart_the_run_fails_and_can_be_resumed(unbroken: Path, tmp_path: Path) -> None:
     run = words(tmp_path / "run", "trainer.max_restarts=1")
-    ended = killed_again_and_again(tmp_path, {4: ("is_killed", 1), 8: ("is_killed", 0)}, run)
-    assert ended.code == 1
-    assert "rank 0 was killed (SIGKILL" in ended.line
+    process = run_with_faults(tmp_path, {4: ("is_killed", 1), 8: ("is_killed", 0)}, run)
+    assert process.code == 1
+    assert "rank 0 was killed (SIGKILL" in process.line
     assert result(tmp_path / "run")["restarts"] == 1
     again = execute([sys.executable, "-m", "regulo", "train", "--resume", str(tmp_path / "run")])
     assert again.code == 0, again.errors
@@ -102,10 +102,10 @@ def test_after_the_last_restart_the_run_fails_and_can_be_resumed(unbroken: Path,
 @pytest.mark.usefixtures("no_orphans")
 def test_a_loss_that_is_no_number_would_come_again(tmp_path: Path) -> None:
     run = training(tmp_path / "run", "optim.lr=1e30", "regularizer=none", "trainer.max_restarts=3", "trainer.max_epochs=4")
-    ended = execute([sys.executable, "-m", "regulo", *run])
-    assert ended.code == 1
-    assert "loss is nan" in ended.line or "loss is inf" in ended.line
-    assert "restart" not in ended.errors
+    process = execute([sys.executable, "-m", "regulo", *run])
+    assert process.code == 1
+    assert "loss is nan" in process.line or "loss is inf" in process.line
+    assert "restart" not in process.errors
     assert result(tmp_path / "run")["error_type"] == "NonFiniteLossError"
 
 
@@ -113,8 +113,8 @@ def test_a_loss_that_is_no_number_would_come_again(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_orphans")
 def test_torchrun_starts_it_again(unbroken: Path, tmp_path: Path) -> None:
     run = [*TORCHRUN, "--max-restarts=2", *words(tmp_path / "run")]
-    ended = killed_again_and_again(tmp_path, {5: ("is_killed", 1), 9: ("raises", 0)}, run)
-    assert ended.code == 0, ended.errors[-3000:]
+    process = run_with_faults(tmp_path, {5: ("is_killed", 1), 9: ("raises", 0)}, run)
+    assert process.code == 0, process.errors[-3000:]
     assert differences(unbroken, tmp_path / "run") == []
     assert result(tmp_path / "run")["restarts"] == 2
 
@@ -136,9 +136,9 @@ def test_who_stops_the_launcher_stops_the_run_which_can_go_on(number: int, unbro
         process.send_signal(number)
         assert process.wait(300) == 128 + number, log.read_text()
     assert file.is_file()
-    said = log.read_text()
-    assert said.count(f"go on with: regulo train --resume {tmp_path / 'run'}") == 1, said
-    assert "restart 1" not in said
+    text = log.read_text()
+    assert text.count(f"go on with: regulo train --resume {tmp_path / 'run'}") == 1, text
+    assert "restart 1" not in text
     assert result(tmp_path / "run")["status"] == "interrupted"
     assert checkpoint_io.read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 6, "the next log point"
     again = execute([sys.executable, "-m", "regulo", "train", "--resume", str(tmp_path / "run")])

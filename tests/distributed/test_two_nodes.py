@@ -20,18 +20,18 @@ def namespaces() -> None:
     if not shutil.which("ip"):
         pytest.skip("there is no ip (iproute2)")
     name = f"regulo-try-{os.getpid()}"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"network namespaces are not allowed here: {made.stderr.strip()}")
+    namespace = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    if namespace.returncode:
+        pytest.skip(f"network namespaces are not allowed here: {namespace.stderr.strip()}")
     subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("no_orphans")
 def test_two_nodes_train_together(tmp_path: Path) -> None:
-    ended = execute([str(SCRIPT), sys.executable, "-m", "regulo", *training(tmp_path / "run", *TWO)])
-    assert ended.code == 0, ended.errors[-3000:]
-    assert ended.out.count("global batch 2 × 64 = 128") == 1, "one process speaks"
+    process = execute([str(SCRIPT), sys.executable, "-m", "regulo", *training(tmp_path / "run", *TWO)])
+    assert process.code == 0, process.errors[-3000:]
+    assert process.out.count("global batch 2 × 64 = 128") == 1, "one process speaks"
     assert result(tmp_path / "run")["status"] == "done"
 
 
@@ -39,10 +39,10 @@ def test_two_nodes_train_together(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_orphans")
 def test_a_killed_node_ends_the_run_which_names_its_rank(tmp_path: Path) -> None:
     fault = [str(HERE / "fault.py"), "4:is_killed:1", str(tmp_path)]
-    ended = execute([str(SCRIPT), sys.executable, *fault, *training(tmp_path / "run", "trainer.max_epochs=4", *TWO)])
-    seconds = ended.at - float((tmp_path / "step4").read_text())
+    process = execute([str(SCRIPT), sys.executable, *fault, *training(tmp_path / "run", "trainer.max_epochs=4", *TWO)])
+    seconds = process.at - float((tmp_path / "step4").read_text())
     print(f"| two nodes, is_killed | 1 | {seconds:.1f} s |")
-    assert ended.code == 1
-    assert "rank 1 ended without a word: it was killed, or its machine is gone" in ended.errors
+    assert process.code == 1
+    assert "rank 1 ended without a word: it was killed, or its machine is gone" in process.errors
     assert result(tmp_path / "run")["status"] == "failed"
     assert seconds < 60

@@ -49,7 +49,7 @@ def own_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy
 
 
-BROKEN = [
+BAD_OVERRIDES = [
     ["strength=5", "optim.lr=9"],
     ["model=vit_tiny", "optim=sgd", "optim.schedule=cosine", "optim.warmup=0.0", "optim.lr=30"],
     ["+regularizer=[swa,mc_dropout]", "~regularizer.dropout", "regularizer.weight_decay.skip=[]"],
@@ -57,7 +57,7 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("overrides", BROKEN, ids=map(" ".join, BROKEN))
+@pytest.mark.parametrize("overrides", BAD_OVERRIDES, ids=map(" ".join, BAD_OVERRIDES))
 def test_fix_writes_a_run_without_warnings(overrides: list[str], own_configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", *overrides, "--fix"]) == 0
     output = capsys.readouterr().out

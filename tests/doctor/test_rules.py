@@ -108,11 +108,11 @@ def test_a_shipped_recipe_has_no_warning(name: str) -> None:
     config = compose.load_config([f"experiment={name}"])
     if config.data.name == "image_folder":
         side = config.data.image_size  # type: ignore[attr-defined]
-        facts = DatasetInfo(3, side, side, tuple(f"class {k}" for k in range(1000)), (0.5,) * 3, (0.2,) * 3)
+        dataset_info = DatasetInfo(3, side, side, tuple(f"class {k}" for k in range(1000)), (0.5,) * 3, (0.2,) * 3)
         plan = Plan(config.regularizer.values())
         with torch.device("meta"):
-            model = config.model.build(facts)
-        case = RunCase(config, plan, plan.surgery(model, facts), facts, **IMAGENET)
+            model = config.model.build(dataset_info)
+        case = RunCase(config, plan, plan.surgery(model, dataset_info), dataset_info, **IMAGENET)
     else:
         case = RunCase.of(config)
     assert [f for f in run_rules(case) if f.severity != "note"] == []
@@ -152,7 +152,7 @@ def test_the_strength_of_the_run_counts_in_the_finding_and_in_its_fix() -> None:
 
 def test_digits_are_a_note_and_a_requested_difference_can_be_a_warning() -> None:
     case = RunCase.of(compose.load_config([]))
-    digits = dataclasses.replace(case, facts=dataclasses.replace(case.facts, classes=tuple("0123456789")))
+    digits = dataclasses.replace(case, dataset_info=dataclasses.replace(case.dataset_info, classes=tuple("0123456789")))
     (finding,) = run_rules(digits)
     assert (finding.severity, finding.key) == ("note", "regularizer.augment.flip")
     (small,) = run_rules(dataclasses.replace(case, difference=0.01))

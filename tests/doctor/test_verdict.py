@@ -142,11 +142,11 @@ def test_a_run_without_a_finished_epoch_is_not_judged_unless_its_loss_was_not_fi
     assert "optim.lr=0.067" in verdict.next[0]
 
 
-COMMITTED = Path(__file__).parent / "regimes.json"
+REGIMES_FILE = Path(__file__).parent / "regimes.json"
 
 
 def test_nine_of_ten_held_out_runs_are_classified_correctly() -> None:
-    runs = json.loads(COMMITTED.read_text())["runs"]
+    runs = json.loads(REGIMES_FILE.read_text())["runs"]
     held_out = [r for r in runs if r["part"] == "held out"]
     assert len(held_out) >= 24
     assert {r["regime"] for r in held_out} == set(REGIMES)

@@ -196,8 +196,8 @@ def test_strange_run_dir(name: str, fault: Fault, tmp_path: Path) -> None:
     from regulo.__main__ import main
 
     fault.folder = tmp_path / name
-    quoted = '"' + str(fault.folder) + '"'
-    code = main(["train", "debug=fast", "model.width=4", "data.num_workers=0", "trainer=cpu", f"run_dir={quoted}"])
+    argument = '"' + str(fault.folder) + '"'
+    code = main(["train", "debug=fast", "model.width=4", "data.num_workers=0", "trainer=cpu", f"run_dir={argument}"])
     fault.check(code, "")
     assert main(["evaluate", str(fault.folder), "val"]) == 0
 

@@ -34,9 +34,9 @@ def write_bomb(path: Path) -> None:
 
     side = 30_000
     rows = zlib.compressobj()
-    packed = b"".join(rows.compress(bytes(side + 1)) for _ in range(side)) + rows.flush()
+    pixels = b"".join(rows.compress(bytes(side + 1)) for _ in range(side)) + rows.flush()
     header = side.to_bytes(4) + side.to_bytes(4) + bytes([8, 0, 0, 0, 0])
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
 
 
 DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
@@ -75,14 +75,14 @@ def test_damaged_during_training(
     damage: Callable[[Path], object], workers: int, fault: Fault, tmp_path: Path, in_epoch_1: Any
 ) -> None:
     root = make_images(tmp_path / "images")
-    damaged = tmp_path / "images" / "a" / "07.jpg"
+    bad_image = tmp_path / "images" / "a" / "07.jpg"
 
     def inject(task: Any) -> None:
-        damage(damaged)
-        for path in set(root.rglob("*.jpg")) - {damaged}:  # so that any image that is read next is damaged
+        damage(bad_image)
+        for path in set(root.rglob("*.jpg")) - {bad_image}:  # so that any image that is read next is damaged
             path.unlink()
-            if damaged.exists():
-                path.hardlink_to(damaged)
+            if bad_image.exists():
+                path.hardlink_to(bad_image)
 
     in_epoch_1(inject)
     fault.train(*train_on(root), f"data.num_workers={workers}")

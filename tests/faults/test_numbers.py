@@ -97,8 +97,8 @@ def test_pretrained_nan(fault: Fault, tmp_path: Path) -> None:
     code=2,
     keeps=NOTHING,
 )
-@pytest.mark.parametrize("left", [0, 1000])
-def test_pretrained_torn(left: int, fault: Fault, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 1000])
+def test_pretrained_torn(size: int, fault: Fault, tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1000)}, tmp_path / "weights.pth")
-    (tmp_path / "weights.pth").write_bytes((tmp_path / "weights.pth").read_bytes()[:left])
+    (tmp_path / "weights.pth").write_bytes((tmp_path / "weights.pth").read_bytes()[:size])
     fault.train(*MOBILENET, f"model.weights={tmp_path / 'weights.pth'}")

@@ -17,7 +17,9 @@ from regulo.tracking import wandb_logger
 from tests.faults.conftest import NOTHING, RUN, SETTINGS, Fault
 from tests.faults.wandb_server import Server, serve
 
-LOST = "wandb: WARNING Fatal error while uploading data. Some run data will not be synced, but it will still be written to disk."
+UPLOAD_WARNING = (
+    "wandb: WARNING Fatal error while uploading data. Some run data will not be synced, but it will still be written to disk."
+)
 
 
 @pytest.fixture
@@ -125,7 +127,7 @@ def test_its_process_is_killed(fault: Fault, in_epoch_1: Any) -> None:
     assert count_rows(fault.folder) == 4
 
 
-@pytest.mark.fault("W&B's server dies during the run", says=LOST, code=0, keeps=RUN)
+@pytest.mark.fault("W&B's server dies during the run", says=UPLOAD_WARNING, code=0, keeps=RUN)
 def test_dies(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epoch_1: Any) -> None:
     monkeypatch.setattr(wandb_logger, "FINISH_TIMEOUT", 8.0)
     with server("well") as wandb_server:
@@ -138,7 +140,7 @@ def test_dies(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epo
 
 
 @pytest.mark.long
-@pytest.mark.fault("W&B's server hangs during the run", says=LOST, code=0, keeps=RUN)
+@pytest.mark.fault("W&B's server hangs during the run", says=UPLOAD_WARNING, code=0, keeps=RUN)
 def test_hangs_during(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epoch_1: Any) -> None:
     monkeypatch.setattr(wandb_logger, "FINISH_TIMEOUT", 8.0)
     with server("well") as wandb_server:

@@ -12,15 +12,15 @@ from regulo.models.components.sites import find_sites
 from regulo.models.resnet_small import ResNetSmall
 from regulo.models.torchvision import Torchvision
 from regulo.models.vit_tiny import ViTTiny
-from tests.conftest import COLOUR, GREY, SMALL, build_model, images_of
+from tests.conftest import COLOR, GRAY, SMALL, build_model, images_of
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (28, 28), (32, 48), (65, 65), (96, 130), (224, 224)])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("name", ["resnet_small", "vit_tiny"])
 def test_any_image_size_and_channel_count(name: str, channels: int, height: int, width: int) -> None:
-    facts = DatasetInfo(channels, height, width, ("a", "b", "c"), (0.5,) * channels, (0.2,) * channels)
-    logits = build_model(name, facts)(images_of(facts, 2))
+    dataset_info = DatasetInfo(channels, height, width, ("a", "b", "c"), (0.5,) * channels, (0.2,) * channels)
+    logits = build_model(name, dataset_info)(images_of(dataset_info, 2))
     assert logits.shape == (2, 3)
     assert logits.isfinite().all()
 
@@ -30,7 +30,7 @@ def test_the_seed_decides_the_weights(name: str) -> None:
     models = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        models.append(registry.get_plugin("model", name)(**SMALL.get(name, {})).build(GREY))
+        models.append(registry.get_plugin("model", name)(**SMALL.get(name, {})).build(GRAY))
     one, same, other = (list(model.parameters()) for model in models)
     assert all(a.equal(b) for a, b in zip(one, same, strict=True))
     assert any(not a.equal(b) for a, b in zip(one, other, strict=True))
@@ -46,7 +46,7 @@ def test_the_default_resnet_has_its_published_shape() -> None:
 
 def test_the_vit_attends_as_torchs_own_layer_does() -> None:
     """The encoder block against nn.TransformerEncoderLayer, with the same weights."""
-    model = ViTTiny(width=16, heads=4, depth=1, mlp_ratio=2.0).build(GREY).eval()
+    model = ViTTiny(width=16, heads=4, depth=1, mlp_ratio=2.0).build(GRAY).eval()
     ours = model.blocks[0]  # type: ignore[index]
     theirs = nn.TransformerEncoderLayer(16, 4, 32, 0.0, "gelu", norm_first=True, batch_first=True).eval()
     theirs.self_attn.in_proj_weight.data = ours.attention.qkv.weight.data
@@ -59,7 +59,7 @@ def test_the_vit_attends_as_torchs_own_layer_does() -> None:
 
 
 def test_the_vit_pools_by_class_token_or_mean() -> None:
-    by_class, by_mean = (ViTTiny(width=16, depth=1, pool=p).build(GREY) for p in ("class", "mean"))  # type: ignore[arg-type]
+    by_class, by_mean = (ViTTiny(width=16, depth=1, pool=p).build(GRAY) for p in ("class", "mean"))  # type: ignore[arg-type]
     assert by_class.position.shape[1] == by_mean.position.shape[1] + 1 == 17  # type: ignore[union-attr, index]
     assert by_class.class_token is not None
     assert by_mean.class_token is None
@@ -86,9 +86,9 @@ FAMILIES = {
 
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_torchvisions_families_get_a_head_a_stem_and_sites(architecture: str) -> None:
-    facts = DatasetInfo(1, 64, 64, ("a", "b", "c"), (0.5,), (0.2,))
-    model = Torchvision(architecture=architecture).build(facts)
-    assert model.eval()(images_of(facts, 2)).shape == (2, 3)
+    dataset_info = DatasetInfo(1, 64, 64, ("a", "b", "c"), (0.5,), (0.2,))
+    model = Torchvision(architecture=architecture).build(dataset_info)
+    assert model.eval()(images_of(dataset_info, 2)).shape == (2, 3)
     assert tuple(k for k in ("conv", "fc", "attention") if find_sites(model, k)) == FAMILIES[architecture]  # type: ignore[arg-type]
     assert not any(m.p for m in model.modules() if isinstance(m, nn.Dropout)), "the plan alone regularizes"
 
@@ -97,18 +97,18 @@ def test_sites_leave_torchvisions_state_dict_keys_and_outputs_alone() -> None:
     from torchvision.models import resnet18
 
     plain = resnet18(num_classes=5)
-    ours = Torchvision(architecture="resnet18", small_stem=False).build(COLOUR)
+    ours = Torchvision(architecture="resnet18", small_stem=False).build(COLOR)
     ours.load_state_dict(plain.state_dict())
-    x = images_of(COLOUR)
+    x = images_of(COLOR)
     torch.testing.assert_close(ours.eval()(x), plain.eval()(x), rtol=0, atol=0)
 
 
 def test_a_copied_model_acts_on_its_own_sites() -> None:
-    model = Torchvision(small_stem=False).build(COLOUR)
+    model = Torchvision(small_stem=False).build(COLOR)
     twin = copy.deepcopy(model)
     for site in find_sites(twin, "fc"):
         site.insert(nn.Dropout(0.99))
-    x = images_of(COLOUR, 2)
+    x = images_of(COLOR, 2)
     model.train()
     twin.train()
     for norm in (m for net in (model, twin) for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
@@ -118,23 +118,23 @@ def test_a_copied_model_acts_on_its_own_sites() -> None:
 
 
 def test_small_images_keep_their_resolution_up_to_the_first_stage() -> None:
-    small, plain = (Torchvision(small_stem=s).build(COLOUR) for s in (None, False))
-    seen = []
+    small, plain = (Torchvision(small_stem=s).build(COLOR) for s in (None, False))
+    sizes = []
     for model in (small, plain):
-        model.layer1.register_forward_hook(lambda m, i, o: seen.append(o.shape[-1]))  # type: ignore[union-attr]
-        model(images_of(COLOUR, 2))
-    assert seen == [32, 8]
+        model.layer1.register_forward_hook(lambda m, i, o: sizes.append(o.shape[-1]))  # type: ignore[union-attr]
+        model(images_of(COLOR, 2))
+    assert sizes == [32, 8]
 
 
 def test_a_wrong_architecture_names_the_nearest() -> None:
     with pytest.raises(InputError, match=r"model\.architecture.*resnet50"):
-        Torchvision(architecture="resnet5O").build(COLOUR)
+        Torchvision(architecture="resnet5O").build(COLOR)
     with pytest.raises(InputError, match=r"model\.weights.*IMAGENET1K_V1"):
-        Torchvision(architecture="resnet18", weights="IMAGENET1K_V9").build(COLOUR)
+        Torchvision(architecture="resnet18", weights="IMAGENET1K_V9").build(COLOR)
 
 
 def test_pretrained_weights_come_from_a_file_or_from_torchvisions_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real loading code on a file made here: grey images see the colour filters' sum."""
+    """The real loading code on a file made here: gray images see the color filters' sum."""
     from torchvision.models import ResNet18_Weights, resnet18
 
     torch.manual_seed(3)
@@ -146,7 +146,7 @@ def test_pretrained_weights_come_from_a_file_or_from_torchvisions_cache(tmp_path
     (hub / name).write_bytes((tmp_path / "mine.pth").read_bytes())
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for weights in (str(tmp_path / "mine.pth"), "IMAGENET1K_V1", "DEFAULT"):
-        model = Torchvision(weights=weights).build(GREY)
+        model = Torchvision(weights=weights).build(GRAY)
         assert model.layer1[0].conv1.weight.equal(source.layer1[0].conv1.weight)  # type: ignore[index, union-attr, operator]
         torch.testing.assert_close(model.conv1.weight, source.conv1.weight.sum(1, keepdim=True))  # type: ignore[union-attr]
         assert model.fc.out_features == 10  # type: ignore[union-attr]
@@ -163,7 +163,7 @@ def test_a_failed_download_of_weights_says_what_to_do(tmp_path: Path, monkeypatc
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(InputError, match=r"no network.*TORCH_HOME"):
-        Torchvision(weights="DEFAULT").build(COLOUR)
+        Torchvision(weights="DEFAULT").build(COLOR)
 
 
 def test_a_hostile_weights_file_is_not_run(tmp_path: Path) -> None:
@@ -175,5 +175,5 @@ def test_a_hostile_weights_file_is_not_run(tmp_path: Path) -> None:
 
     torch.save({"fc.weight": Payload()}, tmp_path / "bad.pth")
     with pytest.raises((InputError, pickle.UnpicklingError)):
-        Torchvision(weights=str(tmp_path / "bad.pth")).build(COLOUR)
+        Torchvision(weights=str(tmp_path / "bad.pth")).build(COLOR)
     assert not (tmp_path / "owned").exists()

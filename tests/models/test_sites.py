@@ -14,7 +14,7 @@ from torchvision.models import maxvit, swin_transformer, vision_transformer
 from regulo.models import torchvision
 from regulo.models.components.sites import RateSite, Site, find_sites
 from regulo.models.torchvision import Torchvision
-from tests.conftest import COLOUR, SMALL, build_model, images_of
+from tests.conftest import COLOR, SMALL, build_model, images_of
 
 
 def small(make: Callable[..., nn.Module], **fields: Any) -> Callable[[], nn.Module]:
@@ -23,14 +23,14 @@ def small(make: Callable[..., nn.Module], **fields: Any) -> Callable[[], nn.Modu
     def build() -> nn.Module:
         model = make(num_classes=5, **fields)
         head = [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
-        torchvision._add_sites(model, head, COLOUR)
+        torchvision._add_sites(model, head, COLOR)
         return model
 
     return build
 
 
 def named(architecture: str) -> Callable[[], nn.Module]:
-    return lambda: Torchvision(architecture=architecture, small_stem=False).build(COLOUR)
+    return lambda: Torchvision(architecture=architecture, small_stem=False).build(COLOR)
 
 
 SWIN = {"patch_size": [4, 4], "embed_dim": 8, "depths": [1, 2], "num_heads": [2, 2], "window_size": [4, 4]}
@@ -41,8 +41,8 @@ VIT = {"image_size": 32, "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidd
 RELU, PLAIN = torch.relu, lambda x: x
 
 BLOCKS: dict[str, tuple[Callable[[], nn.Module], int, str, Callable[[Tensor], Tensor]]] = {
-    "resnet_small": (lambda: build_model("resnet_small", COLOUR), 3, "shortcut", RELU),
-    "vit_tiny": (lambda: build_model("vit_tiny", COLOUR), 4, "", PLAIN),
+    "resnet_small": (lambda: build_model("resnet_small", COLOR), 3, "shortcut", RELU),
+    "vit_tiny": (lambda: build_model("vit_tiny", COLOR), 4, "", PLAIN),
     "resnet18": (named("resnet18"), 8, "downsample", RELU),
     "bottleneck": (small(models.ResNet, block=models.resnet.Bottleneck, layers=[1, 2, 1, 1]), 5, "downsample", RELU),
     "regnet_y_400mf": (named("regnet_y_400mf"), 16, "proj", RELU),
@@ -70,22 +70,22 @@ def test_a_block_without_its_branches_is_its_shortcut(name: str) -> None:
     model = build().eval()
     branches = find_sites(model, "residual")
     assert len(branches) == count
-    met: list[nn.Module] = []
+    modules: list[nn.Module] = []
     for site in branches:
         site.insert(Zero())
-        site.inner[0].register_forward_hook(lambda m, i, o: met.append(m))
-    seen = []
+        site.inner[0].register_forward_hook(lambda m, i, o: modules.append(m))
+    calls = []
     blocks = [m for m in model.modules() if any(isinstance(c, Site) and c.kind == "trunk" for c in m.children())]
     for block in blocks:
-        block.register_forward_hook(lambda m, i, o: seen.append((m, i[0].clone(), o.clone())))
-    x = images_of(COLOUR, 2)
+        block.register_forward_hook(lambda m, i, o: calls.append((m, i[0].clone(), o.clone())))
+    x = images_of(COLOR, 2)
     with torch.no_grad():
         model(x)
-        assert len(seen) == len(blocks)
-        assert met == [s.inner[0] for s in branches], "each branch passes its site once, from input to output"
-        for block, given, out in seen:
+        assert len(calls) == len(blocks)
+        assert modules == [s.inner[0] for s in branches], "each branch passes its site once, from input to output"
+        for block, inputs, out in calls:
             shortcut = getattr(block, projection, None) if projection else None
-            expected = after(shortcut(given) if shortcut is not None else given)
+            expected = after(shortcut(inputs) if shortcut is not None else inputs)
             torch.testing.assert_close(out, expected, rtol=0, atol=0)
 
 
@@ -102,21 +102,21 @@ def test_the_tokens_site_sees_every_patch_with_its_position_behind_the_prefix(na
         position, prefix, patches = model.encoder.pos_embedding, 1, 16  # type: ignore[union-attr]
         embed, class_token = model.conv_proj, model.class_token
     else:
-        model = build_model(name, COLOUR, pool=pool)
+        model = build_model(name, COLOR, pool=pool)
         position, prefix, patches = model.position, int(pool == "class"), 16
         embed, class_token = model.embed, model.class_token
     (site,) = find_sites(model, "tokens")
-    seen: list[Tensor] = []
-    site.register_forward_hook(lambda m, i, o: seen.append(o))
-    x = images_of(COLOUR, 2)
+    calls: list[Tensor] = []
+    site.register_forward_hook(lambda m, i, o: calls.append(o))
+    x = images_of(COLOR, 2)
     with torch.no_grad():
         model.eval()(x)
         expected = embed(x).flatten(2).transpose(1, 2)  # type: ignore[operator]
         if prefix:
             expected = torch.cat([class_token.expand(2, -1, -1), expected], 1)  # type: ignore[operator, union-attr]
     assert site.prefix == prefix
-    torch.testing.assert_close(seen[0], expected + position)
-    assert seen[0].shape[1] == prefix + patches
+    torch.testing.assert_close(calls[0], expected + position)
+    assert calls[0].shape[1] == prefix + patches
 
 
 def test_the_small_models_are_the_discovered_ones() -> None:
@@ -129,12 +129,12 @@ def test_sites_survive_the_conversion_to_synchronized_norms() -> None:
     from regulo.regularizers.stochastic_depth import StochasticDepth
     from regulo.training.trainer import HookedSyncBatchNorm
 
-    model = Torchvision(architecture="resnet18").build(COLOUR)
-    StochasticDepth(p=0.9).surgery(model, COLOUR)
-    hooked = {name for name, m in model.named_modules() if m._forward_hooks}
-    synchronized = HookedSyncBatchNorm().apply(model)
-    assert any(isinstance(m, torch.nn.SyncBatchNorm) for m in synchronized.modules())
-    assert {name for name, m in synchronized.named_modules() if m._forward_hooks} == hooked
+    model = Torchvision(architecture="resnet18").build(COLOR)
+    StochasticDepth(p=0.9).surgery(model, COLOR)
+    names_with_hooks = {name for name, m in model.named_modules() if m._forward_hooks}
+    sync_model = HookedSyncBatchNorm().apply(model)
+    assert any(isinstance(m, torch.nn.SyncBatchNorm) for m in sync_model.modules())
+    assert {name for name, m in sync_model.named_modules() if m._forward_hooks} == names_with_hooks
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copied", "pickled"])

@@ -25,7 +25,7 @@ from tests.conftest import build_model, rng
 
 
 @functools.cache
-def written(name: str) -> dict[str, Any]:
+def configured_values(name: str) -> dict[str, Any]:
     """What configs/regularizer/<name>.yaml says."""
     content: Any = OmegaConf.to_container(OmegaConf.load(yaml_files.config_dir() / "regularizer" / f"{name}.yaml"))
     assert set(content) == {name}
@@ -34,36 +34,32 @@ def written(name: str) -> dict[str, Any]:
 
 def technique(name: str, **fields: Any) -> Regularizer:
     """As its YAML has it."""
-    return registry.get_plugin("regularizer", name).model_validate(written(name) | fields)
+    return registry.get_plugin("regularizer", name).model_validate(configured_values(name) | fields)
 
 
 def rampable(name: str) -> list[str]:
     """Its fields that may be ramps."""
-    return [
-        f
-        for f, described in registry.get_plugin("regularizer", name).model_fields.items()
-        if "Ramp[" in str(described.annotation)
-    ]
+    return [f for f, info in registry.get_plugin("regularizer", name).model_fields.items() if "Ramp[" in str(info.annotation)]
 
 
 @functools.cache
-def needed(name: str) -> list[str]:
+def list_required(name: str) -> list[str]:
     """What it needs beside it, and what that needs."""
     if not registry.get_plugin("regularizer", name).requires:
         return []
-    return [n for need in compose.required_techniques(name) for n in (*needed(need), need)]
+    return [n for need in compose.required_techniques(name) for n in (*list_required(need), need)]
 
 
 def company(*names: str, **fields: Any) -> list[Regularizer]:
     """Techniques with what they need; the fields are those of the last one."""
-    whole = dict.fromkeys(n for name in names for n in (*needed(name), name))
+    whole = dict.fromkeys(n for name in names for n in (*list_required(name), name))
     return [technique(n, **(fields if n == names[-1] else {})) for n in whole]
 
 
-def operated(plan: Plan, model: nn.Module, facts: DatasetInfo) -> nn.Module | None:
+def try_surgery(plan: Plan, model: nn.Module, dataset_info: DatasetInfo) -> nn.Module | None:
     """The model after surgery, or nothing if a technique of the plan refuses it by its own name."""
     try:
-        plan.surgery(model, facts)
+        plan.surgery(model, dataset_info)
         plan.param_groups(model)
         return model
     except InputError as refusal:
@@ -76,21 +72,21 @@ def dials_of(model: nn.Module) -> list[Any]:
     return [m for m in model.modules() if isinstance(m, RampBuffer | RateSite)]
 
 
-def images_and_labels(facts: DatasetInfo, n: int) -> Split:
-    images = rng().integers(0, 256, (n, facts.height, facts.width, facts.channels), dtype="uint8")
-    return Split(images, np.arange(n) % facts.num_classes)
+def images_and_labels(dataset_info: DatasetInfo, n: int) -> Split:
+    images = rng().integers(0, 256, (n, dataset_info.height, dataset_info.width, dataset_info.channels), dtype="uint8")
+    return Split(images, np.arange(n) % dataset_info.num_classes)
 
 
-def train(plan: Plan, model: nn.Module, facts: DatasetInfo, steps: int = 2, size: int = 8) -> list[Tensor]:
+def train(plan: Plan, model: nn.Module, dataset_info: DatasetInfo, steps: int = 2, size: int = 8) -> list[Tensor]:
     """A few steps with SGD on a model after surgery. Returns all that a technique could change, in flow order."""
-    classifier = Classifier(model, facts, "contiguous").train()
-    split, at = images_and_labels(facts, size), [StepContext(0)]
+    classifier = Classifier(model, dataset_info, "contiguous").train()
+    split, at = images_and_labels(dataset_info, size), [StepContext(0)]
     base = SGD(lr=0.05)
     optimizer = plan.wrap_optimizer(base.build(plan.param_groups(model), fused=False), model, lambda: at[0])
-    seen: list[Tensor] = []
+    tensors: list[Tensor] = []
     for step in range(steps):
         now = at[0] = StepContext(0, step=step, progress=step / steps)
-        data = BatchedImages(split, plan.transforms([], facts, now.progress), seed=0)
+        data = BatchedImages(split, plan.transforms([], dataset_info, now.progress), seed=0)
         batch = data.__getitems__([(step, int(i), copy) for copy, i in enumerate(plan.sequence(np.arange(size)))])
         for dial in dials_of(model):
             dial.update(now.progress)
@@ -100,19 +96,19 @@ def train(plan: Plan, model: nn.Module, facts: DatasetInfo, steps: int = 2, size
 
         def closure(batch: Any = batch, now: StepContext = now) -> Tensor:
             optimizer.zero_grad()
-            done = compute_loss(classifier, plan, batch, facts.num_classes, now)
-            done.loss.backward()
-            seen.extend(t.detach().clone() for t in (done.images, done.targets, done.logits, done.loss))
-            return done.loss
+            output = compute_loss(classifier, plan, batch, dataset_info.num_classes, now)
+            output.loss.backward()
+            tensors.extend(t.detach().clone() for t in (output.images, output.targets, output.logits, output.loss))
+            return output.loss
 
         optimizer.step(closure)
-    return [*seen, *(v.detach().clone() for v in model.state_dict().values())]
+    return [*tensors, *(v.detach().clone() for v in model.state_dict().values())]
 
 
-def family(plan: Plan, facts: DatasetInfo) -> tuple[str, nn.Module]:
+def family(plan: Plan, dataset_info: DatasetInfo) -> tuple[str, nn.Module]:
     """The first small model that all techniques of the plan accept, by name and after surgery."""
     for name in ("resnet_small", "vit_tiny"):
-        model = operated(plan, build_model(name, facts), facts)
+        model = try_surgery(plan, build_model(name, dataset_info), dataset_info)
         if model is not None:
             return name, model
     raise AssertionError(f"no model accepts {', '.join(r.name for r in plan.regularizers)}")

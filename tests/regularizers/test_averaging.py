@@ -1,4 +1,4 @@
-"""Averaged weights: closed forms, and that what is validated, kept, tested and handed on is the average."""
+"""Averaged weights: closed forms, and that the average is validated, saved, tested and final."""
 
 import copy
 import itertools
@@ -23,7 +23,7 @@ from regulo.regularizers.swa import SWA
 from regulo.tracking.checkpoint_io import load_final_checkpoint, load_weights, read_checkpoint
 from regulo.training.checkpointing import checkpoint_callbacks
 from regulo.training.module import ClassificationModule
-from tests.conftest import GREY, build_model, images_of
+from tests.conftest import GRAY, build_model, images_of
 from tests.test_module import fit, make_batches, make_module
 
 State = dict[str, torch.Tensor]
@@ -48,20 +48,20 @@ class Run:
 
         run = self
         self.steps: list[State] = []  # raw, after each step
-        self.validated: list[State] = []  # as the validation batches met it
+        self.validation_states: list[State] = []  # as the validation batches met it
         self.began: list[bool] = []  # whether there was an average by then
         self.raw_after: list[State] = []  # after each validation
-        self.seen: list[torch.Tensor] = []  # normalised training images
+        self.images: list[torch.Tensor] = []  # normalized training images
         self.losses: list[float] = []
 
         class Look(Callback):
             def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, *_: Any) -> None:
                 run.steps.append(snapshot(pl_module.classifier))
-                run.seen.append(pl_module.classifier.normalize(batch.images))
+                run.images.append(pl_module.classifier.normalize(batch.images))
 
             def on_validation_batch_start(self, t: Any, pl_module: Any, b: Any, i: int, dataloader_idx: int = 0) -> None:
                 if dataloader_idx == 0:
-                    run.validated.append(snapshot(pl_module.classifier))
+                    run.validation_states.append(snapshot(pl_module.classifier))
                     run.began.append(bool(run.averaging.average))
 
             def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
@@ -123,10 +123,10 @@ def test_after_the_warm_up_a_state_counts_half_after_the_half_life() -> None:
 
 
 def test_at_strength_0_the_average_is_the_last_state_bit_for_bit() -> None:
-    ema, model = EMA().with_strength(0), build_model("resnet_small", GREY).train()
+    ema, model = EMA().with_strength(0), build_model("resnet_small", GRAY).train()
     averaging = WeightAveragingCallback(ema.weight)  # type: ignore[union-attr]
     for _ in range(3):
-        model(images_of(GREY))
+        model(images_of(GRAY))
         nn.init.normal_(model.head.weight)  # type: ignore[union-attr, arg-type]
         averaging.update_average(model, ema.weight(averaging.count, 0.1, 10))  # type: ignore[union-attr]
     assert all(t.equal(averaging.average[n]) for n, t in model.state_dict().items())
@@ -135,10 +135,10 @@ def test_at_strength_0_the_average_is_the_last_state_bit_for_bit() -> None:
 
 
 def test_counters_are_copied_and_not_averaged() -> None:
-    model = build_model("resnet_small", GREY).train()
+    model = build_model("resnet_small", GRAY).train()
     averaging = WeightAveragingCallback(EMA(half_life=1.0).weight)
     for t in range(20):
-        model(images_of(GREY))
+        model(images_of(GRAY))
         averaging.update_average(model, EMA(half_life=1.0).weight(t, 0.5, 100))
     assert averaging.average["norm.num_batches_tracked"] == 20
     assert averaging.average["norm.num_batches_tracked"].dtype == torch.int64
@@ -157,15 +157,15 @@ def test_what_ema_validates_keeps_and_hands_on_is_the_average_and_training_goes_
     assert len(ema.steps) == 9
     for epoch in range(3):
         past = ema.steps[: 3 * (epoch + 1)]
-        for name, tensor in ema.validated[epoch].items():
+        for name, tensor in ema.validation_states[epoch].items():
             expected = ema_by_hand([s[name] for s in past], 0.3 * 9) if tensor.is_floating_point() else past[-1][name]
             torch.testing.assert_close(tensor.double(), expected.double(), rtol=1e-5, atol=1e-6, msg=name)
         same(ema.raw_after[epoch], past[-1], rtol=0, atol=0)  # the raw weights come back exactly
-        assert not ema.validated[epoch]["model.head.weight"].allclose(past[-1]["model.head.weight"])
+        assert not ema.validation_states[epoch]["model.head.weight"].allclose(past[-1]["model.head.weight"])
     best = min(range(3), key=ema.losses.__getitem__)
     for checkpoint, epoch in ((ema.last, 2), (ema.best, best)):
         assert checkpoint["epoch"] == epoch
-        same(of(checkpoint), ema.validated[epoch], rtol=0, atol=0)
+        same(of(checkpoint), ema.validation_states[epoch], rtol=0, atol=0)
         same(of(checkpoint, "raw_state_dict"), ema.steps[3 * epoch + 2], rtol=0, atol=0)
         assert checkpoint["averaged_states"] == 3 * (epoch + 1)
 
@@ -174,22 +174,22 @@ def test_the_final_test_is_of_the_averaged_weights(run: Any, monkeypatch: pytest
     from regulo.evaluation import inference, restore
     from regulo.tracking import run_dir
 
-    tested: list[State] = []
+    test_states: list[State] = []
     plain = inference.run_inference
 
     def spy(classifier: Any, *arguments: Any, **options: Any) -> Any:
-        tested.append(snapshot(classifier))
+        test_states.append(snapshot(classifier))
         return plain(classifier, *arguments, **options)
 
     monkeypatch.setattr(inference, "run_inference", spy)
     folder, _ = run("regularizer=[ema]", "regularizer.ema.half_life=1.0", "optim.lr=0.5")
-    kept = read_checkpoint(folder / "checkpoints" / "last.ckpt")
-    assert len(tested) == 3
-    for state in tested:
-        same(state, of(kept), rtol=0, atol=0)
-        assert not state["model.head.weight"].equal(of(kept, "raw_state_dict")["model.head.weight"])
-    restored = restore.load_run(run_dir.RunFolder.open(folder))
-    same(snapshot(restored.classifier), of(kept), rtol=0, atol=0)
+    checkpoint = read_checkpoint(folder / "checkpoints" / "last.ckpt")
+    assert len(test_states) == 3
+    for state in test_states:
+        same(state, of(checkpoint), rtol=0, atol=0)
+        assert not state["model.head.weight"].equal(of(checkpoint, "raw_state_dict")["model.head.weight"])
+    run_model = restore.load_run(run_dir.RunFolder.open(folder))
+    same(snapshot(run_model.classifier), of(checkpoint), rtol=0, atol=0)
 
 
 # ---- SWA in a run
@@ -208,7 +208,7 @@ def is_statistic(name: str) -> bool:
 def test_swa_is_the_mean_of_the_states_at_the_ends_of_the_last_epochs(swa: Run) -> None:
     ends = swa.steps[2::3]
     for epoch, members in ((2, ends[2:3]), (3, ends[2:4])):
-        for name, tensor in swa.validated[epoch].items():
+        for name, tensor in swa.validation_states[epoch].items():
             if not is_statistic(name):
                 mean = torch.stack([s[name].double() for s in members]).mean(0)
                 torch.testing.assert_close(tensor.double(), mean, rtol=1e-6, atol=1e-7, msg=name)
@@ -218,7 +218,7 @@ def test_swa_is_the_mean_of_the_states_at_the_ends_of_the_last_epochs(swa: Run) 
 def test_nothing_is_averaged_before_the_share(swa: Run) -> None:
     assert swa.began == [False, False, True, True]
     for epoch in (0, 1):
-        same(swa.validated[epoch], swa.steps[3 * epoch + 2], rtol=0, atol=0)
+        same(swa.validation_states[epoch], swa.steps[3 * epoch + 2], rtol=0, atol=0)
     assert [SWA(share=0.25).weight(0, p, 100) is None for p in (0.1, 0.5, 0.75, 0.76, 1.0)] == [True, True, True, False, False]
     assert SWA(share=1.0).weight(0, 0.01, 100) == 1.0
 
@@ -227,22 +227,22 @@ def test_nothing_is_averaged_before_the_share(swa: Run) -> None:
 def test_the_averages_statistics_are_torchs_update_bn_on_the_last_batches(swa: Run) -> None:
     for epoch in (2, 3):
         model = copy.deepcopy(swa.task.classifier)
-        model.load_state_dict(swa.validated[epoch])
+        model.load_state_dict(swa.validation_states[epoch])
         for m in model.modules():
             if isinstance(m, nn.BatchNorm2d):
                 m.reset_running_stats()
-        last_two = swa.seen[3 * epoch + 1 : 3 * epoch + 3]
+        last_two = swa.images[3 * epoch + 1 : 3 * epoch + 3]
         torch.optim.swa_utils.update_bn(last_two, model.model)
-        same(swa.validated[epoch], snapshot(model), rtol=1e-5, atol=1e-6)
+        same(swa.validation_states[epoch], snapshot(model), rtol=1e-5, atol=1e-6)
 
 
 def test_swas_checkpoints_hold_the_average_once_it_has_begun(swa: Run) -> None:
-    same(of(swa.last), swa.validated[3], rtol=0, atol=0)
+    same(of(swa.last), swa.validation_states[3], rtol=0, atol=0)
     same(of(swa.last, "raw_state_dict"), swa.steps[-1], rtol=0, atol=0)
     assert swa.last["averaged_states"] == 2
     best = min(range(4), key=swa.losses.__getitem__)
     assert swa.best["epoch"] == best
-    same(of(swa.best), swa.validated[best], rtol=0, atol=0)
+    same(of(swa.best), swa.validation_states[best], rtol=0, atol=0)
 
 
 def test_a_run_hands_on_the_mean_and_it_scores_as_it_was_validated(swa: Run, tmp_path: Path) -> None:
@@ -259,10 +259,10 @@ def test_a_run_hands_on_the_mean_and_it_scores_as_it_was_validated(swa: Run, tmp
 
 
 def test_estimating_statistics_changes_nothing_else() -> None:
-    model = build_model("resnet_small", GREY).eval()
+    model = build_model("resnet_small", GRAY).eval()
     frozen = {n: m.momentum for n, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)}
     before = snapshot(model)
-    update_bn(model, [images_of(GREY, 8, seed=s) for s in range(3)])
+    update_bn(model, [images_of(GRAY, 8, seed=s) for s in range(3)])
     after = snapshot(model)
     assert [n for n in before if not before[n].equal(after[n])] == [n for n in before if is_statistic(n)]
     assert not any(m.training for m in model.modules())
@@ -270,10 +270,10 @@ def test_estimating_statistics_changes_nothing_else() -> None:
 
 
 def test_a_model_without_batch_norm_needs_no_statistics() -> None:
-    model = build_model("vit_tiny", GREY)
+    model = build_model("vit_tiny", GRAY)
     before = snapshot(model)
     model.register_forward_hook(lambda *_: pytest.fail("no forward pass is needed"))
-    update_bn(model, [images_of(GREY)])
+    update_bn(model, [images_of(GRAY)])
     same(snapshot(model), before, rtol=0, atol=0)
 
 
@@ -302,7 +302,7 @@ def test_averaging_does_not_touch_training(ema: Run, swa: Run) -> None:
 def test_averaging_waits_for_nothing() -> None:
     from tests.test_module import SyncCounter
 
-    model = build_model("resnet_small", GREY)
+    model = build_model("resnet_small", GRAY)
     averaging = WeightAveragingCallback(EMA().weight)
     with SyncCounter() as waits:
         for t in range(3):

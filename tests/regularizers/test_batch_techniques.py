@@ -20,23 +20,23 @@ from regulo.regularizers.ghost_batch_norm import GhostBatchNorm
 from regulo.regularizers.manifold_mixup import ManifoldMixup, Mixer
 from regulo.regularizers.random_erasing import RandomErasing, first_fit, rectangles, squares
 from regulo.regularizers.resizemix import ResizeMix
-from tests.conftest import COLOUR, GREY, build_model, images_of, rng
+from tests.conftest import COLOR, GRAY, build_model, images_of, rng
 
 # ---- random erasing
 
 
-def erased_boxes(images: Tensor, erased: Tensor) -> list[tuple[int, int, int, int] | None]:
+def erased_boxes(images: Tensor, images_after: Tensor) -> list[tuple[int, int, int, int] | None]:
     """Where images without zeros became zero; checks that this is a rectangle, the same in all channels, and all that changed."""
     boxes: list[tuple[int, int, int, int] | None] = []
-    for before, after in zip(images, erased, strict=True):
-        gone = (after == 0).all(0)
-        assert after[:, ~gone].equal(before[:, ~gone])
-        if not gone.any():
+    for before, after in zip(images, images_after, strict=True):
+        mask = (after == 0).all(0)
+        assert after[:, ~mask].equal(before[:, ~mask])
+        if not mask.any():
             boxes.append(None)
             continue
-        y, x = torch.where(gone)
+        y, x = torch.where(mask)
         top, bottom, left, right = int(y.min()), int(y.max()) + 1, int(x.min()), int(x.max()) + 1
-        assert gone[top:bottom, left:right].all()
+        assert mask[top:bottom, left:right].all()
         boxes.append((top, bottom, left, right))
     return boxes
 
@@ -57,17 +57,17 @@ def test_the_erased_rectangle_is_torchvisions(area: tuple[float, float], ratio: 
         for t in range(10):  # they draw each try when the one before did not fit
             tries[t] = torch.empty(1).uniform_(*area).item(), torch.exp(torch.empty(1).uniform_(lowest, highest)).item()
             sides = rectangles(tries[: t + 1, 0], tries[: t + 1, 1], size)
-            found = first_fit(sides[None], size)
-            if found.any():
+            sizes_that_fit = first_fit(sides[None], size)
+            if sizes_that_fit.any():
                 break
         if params["v"] is None:
-            assert not found.any()
+            assert not sizes_that_fit.any()
             continue
-        assert found.tolist() == [[params["h"], params["w"]]]
-        possible = np.array([size]) - found + 1
+        assert sizes_that_fit.tolist() == [[params["h"], params["w"]]]
+        possible = np.array([size]) - sizes_that_fit + 1
         places = (np.array([[params["i"], params["j"]]]) + 0.5) / possible
         box = [params["i"], params["i"] + params["h"], params["j"], params["j"] + params["w"]]
-        assert boxes_within(places, found, size).tolist() == [box]
+        assert boxes_within(places, sizes_that_fit, size).tolist() == [box]
 
 
 def test_erasing_zeroes_one_rectangle_of_a_share_p_of_the_images_with_torchvisions_areas() -> None:
@@ -76,9 +76,9 @@ def test_erasing_zeroes_one_rectangle_of_a_share_p_of_the_images_with_torchvisio
     n, size = 2000, (20, 24)
     images = torch.rand(n, 2, *size) + 0.5
     targets = soft_targets(torch.arange(n) % 5, 5)
-    erased, same = RandomErasing(p=0.4).mix(images, targets, rng())
+    images_after, same = RandomErasing(p=0.4).mix(images, targets, rng())
     assert same is targets
-    boxes = [b for b in erased_boxes(images, erased) if b]
+    boxes = [b for b in erased_boxes(images, images_after) if b]
     assert abs(len(boxes) / n - 0.4) < 5 * (0.24 / n) ** 0.5
     ours = np.array([[b[1] - b[0], b[3] - b[2], b[0] / (size[0] - b[1] + b[0]), b[2] / (size[1] - b[3] + b[2])] for b in boxes])
     torch.manual_seed(0)
@@ -96,12 +96,12 @@ def test_noise_fills_exactly_what_zero_would_and_is_standard_normal() -> None:
     targets = torch.ones(64, 1)
     zeros, _ = RandomErasing(p=0.7).mix(images, targets, rng(3))
     noise, _ = RandomErasing(p=0.7, value="noise").mix(images, targets, rng(3))
-    gone = zeros == 0
-    assert noise[~gone].equal(images[~gone])
-    drawn = noise[gone].double()
-    assert len(drawn) > 10_000
-    assert abs(drawn.mean()) < 5 / len(drawn) ** 0.5
-    assert abs(drawn.var() - 1) < 5 * (2 / len(drawn)) ** 0.5
+    mask = zeros == 0
+    assert noise[~mask].equal(images[~mask])
+    draws = noise[mask].double()
+    assert len(draws) > 10_000
+    assert abs(draws.mean()) < 5 / len(draws) ** 0.5
+    assert abs(draws.var() - 1) < 5 * (2 / len(draws)) ** 0.5
     assert noise.equal(RandomErasing(p=0.7, value="noise").mix(images, targets, rng(3))[0])
 
 
@@ -150,16 +150,16 @@ def test_resizemix_pastes_the_whole_partner_as_torchvision_resizes_it() -> None:
     targets = soft_targets(torch.arange(5), 5)
     shares = []
     for seed in range(300):
-        mixed, t = ResizeMix().mix(images, targets, rng(seed))
+        mixture, t = ResizeMix().mix(images, targets, rng(seed))
         partner = int((t[0] * torch.tensor([0.0, 1, 1, 1, 1])).argmax())
-        changed = (mixed != images).all(0).all(0)
-        y, x = torch.where(changed)
+        mask = (mixture != images).all(0).all(0)
+        y, x = torch.where(mask)
         top, bottom, left, right = int(y.min()), int(y.max()) + 1, int(x.min()), int(x.max()) + 1
-        assert changed[top:bottom, left:right].all()
-        assert changed.sum() == (bottom - top) * (right - left)
+        assert mask[top:bottom, left:right].all()
+        assert mask.sum() == (bottom - top) * (right - left)
         small = resize(images[partner], [bottom - top, right - left], antialias=True)
-        torch.testing.assert_close(mixed[0, :, top:bottom, left:right], small)
-        share = int(changed.sum()) / (size[0] * size[1])
+        torch.testing.assert_close(mixture[0, :, top:bottom, left:right], small)
+        share = int(mask.sum()) / (size[0] * size[1])
         assert t[0].tolist() == pytest.approx([1 - share if k == 0 else share if k == partner else 0 for k in range(5)])
         shares.append((bottom - top) / size[0])
         assert abs((bottom - top) / size[0] - (right - left) / size[1]) < 0.5 / 24 + 0.5 / 32 + 1e-9, "the shape is kept"
@@ -192,20 +192,20 @@ def shares(model: nn.Module) -> list[float]:
     return [m.partner_weight.value.item() for m in model.modules() if isinstance(m, Mixer)]
 
 
-def bound(technique: ManifoldMixup, model: nn.Module, facts: DatasetInfo) -> ManifoldMixup:
+def operate_on(technique: ManifoldMixup, model: nn.Module, dataset_info: DatasetInfo) -> ManifoldMixup:
     """The technique that knows its mixers in the model."""
-    result = technique.surgery(model, facts)
+    result = technique.surgery(model, dataset_info)
     assert result is not None
     return result
 
 
 def test_plans_of_one_technique_act_each_on_its_own_model_and_a_technique_without_a_bound_copy_stays_itself() -> None:
     technique, ghosts = ManifoldMixup(alpha=1.0), GhostBatchNorm()
-    plans, models = [Plan([technique, ghosts]) for _ in range(2)], [build_model("resnet_small", GREY) for _ in range(2)]
+    plans, models = [Plan([technique, ghosts]) for _ in range(2)], [build_model("resnet_small", GRAY) for _ in range(2)]
     for plan, model in zip(plans, models, strict=True):
-        plan.surgery(model, GREY)
+        plan.surgery(model, GRAY)
     for seed in range(20):
-        plans[0].mix(images_of(GREY), torch.eye(4), StepContext(seed))
+        plans[0].mix(images_of(GRAY), torch.eye(4), StepContext(seed))
     assert any(shares(models[0]))
     assert not any(shares(models[1]))
     assert all(ghosts in plan.regularizers for plan in plans)
@@ -216,46 +216,46 @@ def test_plans_of_one_technique_act_each_on_its_own_model_and_a_technique_withou
 @pytest.mark.formula("manifold_mixup")
 def test_manifold_mixup_mixes_one_hidden_state_as_by_hand_and_the_targets_alike() -> None:
     plain, model = network(), network()
-    technique = bound(ManifoldMixup(alpha=1.0), model, GREY)
+    technique = operate_on(ManifoldMixup(alpha=1.0), model, GRAY)
     images, targets = torch.randn(5, 1, 2, 3, dtype=torch.float64), torch.eye(5, dtype=torch.float64)
     layers = []
     for seed in range(60):
-        mixed, t = technique.resolve(0.5).mix(images, targets, rng(seed))
+        mixture, t = technique.resolve(0.5).mix(images, targets, rng(seed))
         lam = t[0, 0].item()
         assert sorted(t[0].tolist()) == pytest.approx(sorted([lam, 1 - lam, 0, 0, 0])), "an image and one partner"
         layer = next((k for k, share in enumerate(shares(model), start=1) if share), 0)
-        assert mixed.equal(images) is (layer > 0)
+        assert mixture.equal(images) is (layer > 0)
         h = images.flatten(1)
         for k in range(5):  # with a class for each image, the targets are the matrix that mixes
             h = plain[k](h)
             h = t @ h if k == layer else h
-        torch.testing.assert_close(model.train()(mixed), h, rtol=1e-6, atol=1e-7)  # λ is kept in float32
+        torch.testing.assert_close(model.train()(mixture), h, rtol=1e-6, atol=1e-7)  # λ is kept in float32
         layers.append(layer)
     assert set(layers) == {0, 1, 2, 3}
 
 
 def test_every_layer_is_drawn_as_often_and_lambda_from_its_beta() -> None:
     model = network()
-    technique = bound(ManifoldMixup(alpha=0.5), model, GREY)
+    technique = operate_on(ManifoldMixup(alpha=0.5), model, GRAY)
     images, targets = torch.randn(3, 1, 2, 3), soft_targets(torch.arange(3), 4)
-    counts, drawn = np.zeros(4), []
+    counts, draws = np.zeros(4), []
     for seed in range(1200):
         _, t = technique.mix(images, targets, rng(seed))
-        given = shares(model)
-        counts[next((k for k, share in enumerate(given, start=1) if share), 0)] += 1
-        drawn.append(t[0, 0].item())
-        if any(given):
-            assert sum(given) == pytest.approx(1 - t[0, 0].item(), abs=1e-6)
+        layer_shares = shares(model)
+        counts[next((k for k, share in enumerate(layer_shares, start=1) if share), 0)] += 1
+        draws.append(t[0, 0].item())
+        if any(layer_shares):
+            assert sum(layer_shares) == pytest.approx(1 - t[0, 0].item(), abs=1e-6)
     assert ((counts - 300) ** 2 / 300).sum() < 16.3, "χ² with 3 degrees of freedom, at 1 in 1000"
-    assert abs(np.mean(drawn) - 0.5) < 4 * (0.125 / 1200) ** 0.5
-    assert abs(np.var(drawn) - 0.125) < 0.015
+    assert abs(np.mean(draws) - 0.5) < 4 * (0.125 / 1200) ** 0.5
+    assert abs(np.var(draws) - 0.125) < 0.015
 
 
 @pytest.mark.parametrize("name", ["resnet_small", "vit_tiny"])
 def test_a_mixer_rests_until_it_is_its_turn_in_a_step(name: str) -> None:
-    model, plain = build_model(name, COLOUR), build_model(name, COLOUR)
-    technique = bound(ManifoldMixup(alpha=1.0), model, COLOUR)
-    x, targets = images_of(COLOUR), torch.eye(4)
+    model, plain = build_model(name, COLOR), build_model(name, COLOR)
+    technique = operate_on(ManifoldMixup(alpha=1.0), model, COLOR)
+    x, targets = images_of(COLOR), torch.eye(4)
     assert model.train()(x).equal(plain.train()(x)), "bit for bit"
     seed = next(s for s in range(20) if technique.mix(x, targets, rng(s))[0] is x and any(shares(model)))
     twin = copy.deepcopy(model)
@@ -286,26 +286,26 @@ def test_a_mixed_hidden_state_keeps_its_type() -> None:
 def test_a_model_without_blocks_is_refused_and_at_strength_zero_left_alone() -> None:
     plain = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
     with pytest.raises(InputError, match="manifold_mixup"):
-        ManifoldMixup().surgery(plain, GREY)
-    Plan([ManifoldMixup()], strength=0.0).surgery(plain, GREY)
+        ManifoldMixup().surgery(plain, GRAY)
+    Plan([ManifoldMixup()], strength=0.0).surgery(plain, GRAY)
 
 
 def test_both_passes_of_sam_mix_alike_and_another_techniques_turn_finds_the_mixers_at_rest(
     run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[int, float, float]] = []
+    rows: list[tuple[int, float, float]] = []
     loss = Plan.loss
 
     def spy(self: Plan, model: nn.Module, images: Tensor, targets: Tensor, logits: Tensor, now: StepContext) -> Any:
         own = targets.max(1).values.min().item()
-        seen.append((now.step, sum(shares(model)), own))
+        rows.append((now.step, sum(shares(model)), own))
         return loss(self, model, images, targets, logits, now)
 
     monkeypatch.setattr(Plan, "loss", spy)
     run("regularizer=[manifold_mixup,cutmix,sam]", "regularizer.manifold_mixup.p=1", "data.batch_size=16")
-    assert len(seen) == 8
-    for first, second in zip(seen[::2], seen[1::2], strict=True):
+    assert len(rows) == 8
+    for first, second in zip(rows[::2], rows[1::2], strict=True):
         assert first == second
         share, own = first[1:]
         assert share == 0 or own == pytest.approx(max(share, 1 - share), abs=1e-5)
-    assert {share > 0 for _, share, _ in seen} == {True, False}
+    assert {share > 0 for _, share, _ in rows} == {True, False}

@@ -31,7 +31,7 @@ from regulo.regularizers.mc_dropout import MCDropout, summarize_passes
 from regulo.regularizers.temperature_scaling import TemperatureScaling, temperature
 from regulo.tracking import checkpoint_io
 from regulo.tracking.run_dir import RunFolder
-from tests.conftest import COLOUR, GREY, build_model, images_of, rng
+from tests.conftest import COLOR, GRAY, build_model, images_of, rng
 from tests.regularizers.flow import family, rampable, technique, train
 
 # ---- MC dropout
@@ -48,7 +48,7 @@ def tiny_net() -> nn.Sequential:
     return net
 
 
-def enumerated(net: nn.Sequential, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def enumerate_masks(net: nn.Sequential, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Mean prediction, its entropy and the mutual information over all 2^6 masks with their probabilities, in float64."""
     one, two = (net[i].double() for i in (1, 4))
     h = one(x.double().flatten(1)).relu()
@@ -68,7 +68,7 @@ def enumerated(net: nn.Sequential, x: torch.Tensor) -> tuple[torch.Tensor, torch
 def test_mc_dropout_converges_to_the_mean_over_all_masks() -> None:
     net, x = tiny_net(), torch.randn(5, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        mean, total, mutual = enumerated(net, x)
+        mean, total, mutual = enumerate_masks(net, x)
         torch.manual_seed(0)
         samples = 3000
         outputs = MCDropout.model_construct(samples=samples).infer(net, x)
@@ -104,7 +104,7 @@ def test_the_mutual_information_is_never_negative_and_no_answer_is_infinite() ->
 
 @pytest.mark.parametrize("name", ["resnet_small", "vit_tiny", "torchvision"])
 def test_layers_that_do_not_draw_give_the_plain_answer_and_no_mutual_information(name: str) -> None:
-    model, x = build_model(name, COLOUR).eval(), images_of(COLOUR)
+    model, x = build_model(name, COLOR).eval(), images_of(COLOR)
     with torch.inference_mode():
         outputs = MCDropout(samples=3).infer(model, x)
         torch.testing.assert_close(outputs["logits"], model(x).log_softmax(1))
@@ -113,18 +113,18 @@ def test_layers_that_do_not_draw_give_the_plain_answer_and_no_mutual_information
 
 @pytest.mark.parametrize("training", [False, True])
 def test_only_what_draws_is_in_training_mode_and_the_modes_come_back(training: bool) -> None:
-    model = build_model("resnet_small", COLOUR)
-    Dropout(fc=0.5, conv=Ramp(start=0.2, end=0.2)).surgery(model, COLOUR)  # type: ignore[arg-type]
+    model = build_model("resnet_small", COLOR)
+    Dropout(fc=0.5, conv=Ramp(start=0.2, end=0.2)).surgery(model, COLOR)  # type: ignore[arg-type]
     model.train(training)
     state = {k: v.clone() for k, v in model.state_dict().items()}
     modes = [m.training for m in model.modules()]
     with torch.no_grad():
-        outputs = MCDropout(samples=4).infer(model, images_of(COLOUR, 8))
+        outputs = MCDropout(samples=4).infer(model, images_of(COLOR, 8))
     assert [m.training for m in model.modules()] == modes
     assert all(v.equal(state[k]) for k, v in model.state_dict().items()), "BatchNorm keeps its statistics"
     assert (outputs["mutual_information"] > 0).all()
     model.eval()
-    alone = [MCDropout(samples=1).infer(model, images_of(COLOUR, n))["logits"][0] for n in (1, 8)]
+    alone = [MCDropout(samples=1).infer(model, images_of(COLOR, n))["logits"][0] for n in (1, 8)]
     assert all(a.isfinite().all() for a in alone), "BatchNorm in training mode refuses a batch of one"
 
 
@@ -149,16 +149,16 @@ def test_every_place_of_dropout_draws(name: str, fields: dict[str, Any]) -> None
 
         model: nn.Module = Attends()
     else:
-        model = build_model(name, COLOUR)
-        Dropout(**({"fc": 0.0} | fields)).surgery(model, COLOUR)
+        model = build_model(name, COLOR)
+        Dropout(**({"fc": 0.0} | fields)).surgery(model, COLOR)
     with torch.inference_mode():
-        outputs = MCDropout(samples=5).infer(model.eval(), images_of(COLOUR))
+        outputs = MCDropout(samples=5).infer(model.eval(), images_of(COLOR))
     assert (outputs["mutual_information"] > 1e-6).all()
 
 
 def test_repeated_answers_are_equal_to_the_last_digit_whatever_was_drawn_before() -> None:
     plan = Plan([Dropout(fc=0.5), MCDropout(samples=3)])
-    classifier = Classifier(plan.surgery(build_model("resnet_small", GREY), GREY), GREY, "contiguous")
+    classifier = Classifier(plan.surgery(build_model("resnet_small", GRAY), GRAY), GRAY, "contiguous")
     whole = Batch(torch.from_numpy(rng().integers(0, 256, (6, 1, 28, 28), dtype="uint8")), torch.arange(6), torch.arange(6))
     loader: Any = DataLoader([Batch(*(t[:4] for t in whole)), Batch(*(t[4:] for t in whole))], batch_size=None)  # type: ignore[arg-type]
     outputs = []
@@ -182,15 +182,15 @@ def test_a_model_that_has_trained_draws_the_answers_of_the_one_rebuilt_from_its_
     if find_conflicts(both):
         pytest.skip("the plan refuses it")
     plan = Plan(both)
-    model_name, trained = family(plan, GREY)
-    train(plan, trained, GREY)
-    rebuilt = plan.surgery(build_model(model_name, GREY), GREY)
-    rebuilt.load_state_dict(trained.state_dict())
+    model_name, trained_model = family(plan, GRAY)
+    train(plan, trained_model, GRAY)
+    rebuilt = plan.surgery(build_model(model_name, GRAY), GRAY)
+    rebuilt.load_state_dict(trained_model.state_dict())
     batch = Batch(torch.from_numpy(rng().integers(0, 256, (6, 1, 28, 28), dtype="uint8")), torch.arange(6), torch.arange(6))
     loader: Any = DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
     outputs = []
-    for model in (trained, rebuilt):
-        classifier = Classifier(model, GREY, "contiguous")
+    for model in (trained_model, rebuilt):
+        classifier = Classifier(model, GRAY, "contiguous")
         restore_ramps(classifier, checkpoint)
         outputs.append(run_inference(classifier, loader, torch.device("cpu"), "32-true", plan))
     assert outputs[0].logits.equal(outputs[1].logits)
@@ -205,7 +205,7 @@ def test_mc_dropout_without_dropout_is_refused() -> None:
 # ---- temperature
 
 
-def planted(t: float, n: int = 40_000, k: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_calibrated_logits(t: float, n: int = 40_000, k: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (n, k) and labels that softmax(z / t) has drawn."""
     z = 3 * torch.randn(n, k, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     p = (z / t).softmax(1)
@@ -216,7 +216,7 @@ def planted(t: float, n: int = 40_000, k: int = 5) -> tuple[torch.Tensor, torch.
 @pytest.mark.formula("temperature_scaling")
 @pytest.mark.parametrize("t", [0.3, 1.0, 2.5])
 def test_the_temperature_is_the_argmin_of_a_fine_grid(t: float) -> None:
-    z, labels = planted(t, n=1000)
+    z, labels = draw_calibrated_logits(t, n=1000)
     grid = np.geomspace(0.05, 20, 10_000)
     best = min(grid[::50], key=lambda g: float(cross_entropy(z / g, labels)))
     near = grid[(grid > best / 1.03) & (grid < best * 1.03)]
@@ -227,19 +227,19 @@ def test_the_temperature_is_the_argmin_of_a_fine_grid(t: float) -> None:
 @pytest.mark.formula("temperature_scaling")
 def test_a_planted_temperature_is_found_and_follows_the_scale_of_the_logits() -> None:
     for t in (0.5, 1.0, 4.0):
-        z, labels = planted(t)
-        found = temperature(z, labels)
-        assert found == pytest.approx(t, rel=0.03)
-        assert temperature(3 * z, labels) == pytest.approx(3 * found, rel=1e-9)
-        assert temperature(z + 100 * torch.randn(len(z), 1, dtype=torch.float64), labels) == pytest.approx(found, rel=1e-9)
+        z, labels = draw_calibrated_logits(t)
+        fit = temperature(z, labels)
+        assert fit == pytest.approx(t, rel=0.03)
+        assert temperature(3 * z, labels) == pytest.approx(3 * fit, rel=1e-9)
+        assert temperature(z + 100 * torch.randn(len(z), 1, dtype=torch.float64), labels) == pytest.approx(fit, rel=1e-9)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 6.0, 15.0])
 def test_the_minimum_is_stationary_where_newtons_method_alone_would_leave_the_range(scale: float) -> None:
-    z, labels = planted(1.0, n=500)
-    found = temperature(scale * z, labels)
-    assert 0.06 < found < 19
-    beta = torch.tensor(1 / found, dtype=torch.float64, requires_grad=True)
+    z, labels = draw_calibrated_logits(1.0, n=500)
+    fit = temperature(scale * z, labels)
+    assert 0.06 < fit < 19
+    beta = torch.tensor(1 / fit, dtype=torch.float64, requires_grad=True)
     cross_entropy(beta * scale * z, labels).backward()
     assert abs(float(beta.grad)) < 1e-8 * scale  # type: ignore[arg-type]
 
@@ -255,7 +255,7 @@ def test_the_temperature_stays_finite_where_there_is_no_minimum() -> None:
 
 
 def test_the_temperature_changes_no_answer() -> None:
-    z, labels = planted(2.0, n=1000)
+    z, labels = draw_calibrated_logits(2.0, n=1000)
     t = TemperatureScaling().calibrate(z, labels)
     assert (z / t).argmax(1).equal(z.argmax(1))
     assert cross_entropy(z / t, labels) < cross_entropy(z, labels)
@@ -275,7 +275,7 @@ def test_a_run_stops_when_the_argmin_lies_patience_epochs_back(patience: int) ->
             (callback,) = EarlyStopping(patience=patience).callbacks(Goal("val/x", mode))  # type: ignore[arg-type]
             stops = [bool(callback._evaluate_stopping_criteria(torch.tensor(loss))[0]) for loss in losses[: first + 1]]  # type: ignore[attr-defined]
             assert stops.index(True) == first
-    assert Plan([EarlyStopping()]).keeps_best, "and the weights of the argmin are handed on"
+    assert Plan([EarlyStopping()]).keeps_best, "and the final weights are those of the argmin"
 
 
 # ---- end to end
@@ -310,27 +310,27 @@ def test_a_run_with_both_is_scored_again_to_the_last_digit_and_predicts_as_it_sc
 
     run_again = load_run(RunFolder.open(folder))
     site = find_sites(run_again.classifier.model, "fc")[0]
-    assert float(site.inner[0].rate.value) == pytest.approx(0.6), "the ramp stands where the handed-on weights were trained"
+    assert float(site.inner[0].rate.value) == pytest.approx(0.6), "the ramp stands where the final weights were trained"
     images = rng().integers(0, 256, (2, 28, 28), dtype="uint8")
     for i, image in enumerate(images):
         cv2.imwrite(str(tmp_path / f"{i}.png"), image)
     assert main(["predict", str(folder), *(str(tmp_path / f"{i}.png") for i in range(2))]) == 0
-    printed = [float(row["probability"]) for row in csv.DictReader(capsys.readouterr().out.splitlines())]
+    probabilities = [float(row["probability"]) for row in csv.DictReader(capsys.readouterr().out.splitlines())]
     torch.manual_seed(0)
     with torch.inference_mode():
         outputs = run_again.plan.infer(
             run_again.classifier.model, run_again.classifier.normalize(torch.from_numpy(images)[:, None])
         )
     expected = (outputs["logits"] / t).softmax(1).amax(1).tolist()
-    assert printed == pytest.approx(expected, abs=1e-4)
+    assert probabilities == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_temperature_is_fitted_on_validation_lowers_its_nll_and_touches_no_weight(run: Any) -> None:
     plain_folder, plain = run("regularizer=none", name="plain")
-    folder, scaled = run("regularizer=temperature_scaling", name="scaled")
-    assert scaled["val/loss"] < plain["val/loss"]
+    folder, result = run("regularizer=temperature_scaling", name="scaled")
+    assert result["val/loss"] < plain["val/loss"]
     for split in ("train_clean", "val", "test"):
-        assert scaled[f"{split}/acc"] == plain[f"{split}/acc"]
+        assert result[f"{split}/acc"] == plain[f"{split}/acc"]
     states = [checkpoint_io.read_checkpoint(f / "checkpoints" / "last.ckpt")["state_dict"] for f in (plain_folder, folder)]
     assert all(v.equal(states[1][k]) for k, v in states[0].items())
     assert not (plain_folder / "calibration.json").exists()

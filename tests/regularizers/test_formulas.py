@@ -21,29 +21,29 @@ from regulo.regularizers.mixup import Mixup
 from regulo.regularizers.norm import Norm
 from regulo.regularizers.rand_augment import RandAugment
 from regulo.regularizers.weight_decay import WeightDecay
-from tests.conftest import COLOUR, GREY, build_model, images_of, rng
+from tests.conftest import COLOR, GRAY, build_model, images_of, rng
 
 # ---- dropout
 
 
 @pytest.mark.formula("dropout")
 def test_dropout_keeps_the_expectation_and_is_the_identity_in_inference() -> None:
-    model = build_model("resnet_small", GREY)
-    Dropout(fc=0.3).surgery(model, GREY)
+    model = build_model("resnet_small", GRAY)
+    Dropout(fc=0.3).surgery(model, GRAY)
     (site,) = find_sites(model, "fc")
     x = torch.rand(200_000) + 0.5
-    dropped = site.train()(x)
-    kept = dropped != 0
-    torch.testing.assert_close(dropped[kept], x[kept] / 0.7)
-    assert abs(kept.double().mean().item() - 0.7) < 5 * (0.3 * 0.7 / len(x)) ** 0.5
-    assert abs((dropped.double().mean() / x.double().mean()).item() - 1) < 0.01
+    output = site.train()(x)
+    mask = output != 0
+    torch.testing.assert_close(output[mask], x[mask] / 0.7)
+    assert abs(mask.double().mean().item() - 0.7) < 5 * (0.3 * 0.7 / len(x)) ** 0.5
+    assert abs((output.double().mean() / x.double().mean()).item() - 1) < 0.01
     assert site.eval()(x).equal(x)
 
 
 @pytest.mark.formula("dropout")
 def test_convolutional_maps_lose_whole_channels() -> None:
-    model = build_model("resnet_small", GREY)
-    Dropout(fc=0, conv=0.5).surgery(model, GREY)
+    model = build_model("resnet_small", GRAY)
+    Dropout(fc=0, conv=0.5).surgery(model, GRAY)
     assert len(find_sites(model, "conv")) == 3
     y = find_sites(model, "conv")[0].train()(torch.ones(64, 8, 5, 5))
     per_channel = y.flatten(2)
@@ -52,26 +52,26 @@ def test_convolutional_maps_lose_whole_channels() -> None:
 
 
 def test_attention_weights_are_dropped_after_the_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = build_model("vit_tiny", GREY)
-    Dropout(fc=0, attention=0.25).surgery(model, GREY)
-    seen = []
+    model = build_model("vit_tiny", GRAY)
+    Dropout(fc=0, attention=0.25).surgery(model, GRAY)
+    rates = []
     plain = nn.functional.scaled_dot_product_attention
 
     def spy(*a: torch.Tensor, dropout_p: float = 0.0) -> torch.Tensor:
-        seen.append(dropout_p)
+        rates.append(dropout_p)
         return plain(*a, dropout_p=dropout_p)
 
     monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", spy)
-    model.train()(images_of(GREY))
-    model.eval()(images_of(GREY))
-    assert seen == [0.25, 0.25, 0.0, 0.0]
+    model.train()(images_of(GRAY))
+    model.eval()(images_of(GRAY))
+    assert rates == [0.25, 0.25, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("name", ["resnet_small", "vit_tiny", "torchvision"])
 def test_the_logits_are_never_dropped(name: str) -> None:
-    model = build_model(name, COLOUR)
-    Dropout(fc=0.9).surgery(model, COLOUR)
-    logits = model.train()(images_of(COLOUR, 64))
+    model = build_model(name, COLOR)
+    Dropout(fc=0.9).surgery(model, COLOR)
+    logits = model.train()(images_of(COLOR, 64))
     assert (logits == 0).sum() == 0, "a dropped logit is exactly zero"
     assert any(isinstance(m, nn.Dropout) and m.p == 0.9 for m in model.modules())
 
@@ -85,18 +85,18 @@ def test_mixup_is_its_formula_in_float64_and_draws_lambda_from_a_beta() -> None:
     expected = torch.stack([lam * x[i] + (1 - lam) * x[i - 2] for i in range(5)])
     torch.testing.assert_close(blend(x, np.array([lam])), expected, rtol=1e-15, atol=1e-15)
     targets = soft_targets(torch.arange(5), 10)
-    drawn = np.array([Mixup(alpha=0.4).mix(x.float(), targets, rng(s))[1][0, 0].item() for s in range(4000)])
+    lambdas = np.array([Mixup(alpha=0.4).mix(x.float(), targets, rng(s))[1][0, 0].item() for s in range(4000)])
     a = 0.4
     variance = a * a / ((2 * a) ** 2 * (2 * a + 1))
-    assert abs(drawn.mean() - 0.5) < 4 * (variance / 4000) ** 0.5
-    assert abs(drawn.var() - variance) < 0.01
+    assert abs(lambdas.mean() - 0.5) < 4 * (variance / 4000) ** 0.5
+    assert abs(lambdas.var() - variance) < 0.01
 
 
 def test_mixing_acts_on_a_share_p_of_the_batches() -> None:
-    x, t = images_of(GREY, 4), soft_targets(torch.arange(4), 10)
+    x, t = images_of(GRAY, 4), soft_targets(torch.arange(4), 10)
     for technique in (Mixup(alpha=1.0, p=0.3), CutMix(p=0.3)):
-        mixed = sum(not technique.mix(x, t, rng(s))[1].equal(t) for s in range(1000))
-        assert 0.22 < mixed / 1000 < 0.38
+        count = sum(not technique.mix(x, t, rng(s))[1].equal(t) for s in range(1000))
+        assert 0.22 < count / 1000 < 0.38
 
 
 @pytest.mark.formula("cutmix")
@@ -142,7 +142,7 @@ def test_smoothing_commutes_with_mixing() -> None:
     torch.testing.assert_close(smooth(blend(t, lam)), blend(smooth(t), lam))
 
 
-# ---- normalisation
+# ---- normalization
 
 
 @pytest.mark.formula("norm")
@@ -150,31 +150,31 @@ def test_token_norms_are_their_formulas_in_float64() -> None:
     x = torch.randn(6, 7, 8, dtype=torch.float64)
     model = nn.Sequential(nn.LayerNorm(8))
     for kind, dims in (("batch", (0, 1)), ("layer", (2,))):
-        swapped = nn.Sequential(nn.LayerNorm(8))
-        Norm(kind=kind).surgery(swapped, GREY)  # type: ignore[arg-type]
+        norm_model = nn.Sequential(nn.LayerNorm(8))
+        Norm(kind=kind).surgery(norm_model, GRAY)  # type: ignore[arg-type]
         mean, var = x.mean(dims, keepdim=True), x.var(dims, keepdim=True, correction=0)
-        torch.testing.assert_close(swapped.double().train()(x), (x - mean) / (var + 1e-5).sqrt())
-    Norm(kind="group", groups=4).surgery(model, GREY)
-    grouped = x.view(6, 7, 4, 2)
-    mean, var = grouped.mean((1, 3), keepdim=True), grouped.var((1, 3), keepdim=True, correction=0)
-    torch.testing.assert_close(model.double()(x), ((grouped - mean) / (var + 1e-5).sqrt()).view_as(x))
+        torch.testing.assert_close(norm_model.double().train()(x), (x - mean) / (var + 1e-5).sqrt())
+    Norm(kind="group", groups=4).surgery(model, GRAY)
+    groups_of_channels = x.view(6, 7, 4, 2)
+    mean, var = groups_of_channels.mean((1, 3), keepdim=True), groups_of_channels.var((1, 3), keepdim=True, correction=0)
+    torch.testing.assert_close(model.double()(x), ((groups_of_channels - mean) / (var + 1e-5).sqrt()).view_as(x))
 
 
 @pytest.mark.formula("norm")
 def test_map_norms_are_their_formulas_in_float64() -> None:
     x = torch.randn(6, 8, 5, 5, dtype=torch.float64)
     for kind, dims in (("batch", (0, 2, 3)), ("layer", (1, 2, 3))):
-        swapped = nn.Sequential(nn.BatchNorm2d(8))
-        Norm(kind=kind).surgery(swapped, GREY)  # type: ignore[arg-type]
+        norm_model = nn.Sequential(nn.BatchNorm2d(8))
+        Norm(kind=kind).surgery(norm_model, GRAY)  # type: ignore[arg-type]
         mean, var = x.mean(dims, keepdim=True), x.var(dims, keepdim=True, correction=0)
-        torch.testing.assert_close(swapped.double().train()(x), (x - mean) / (var + 1e-5).sqrt())
+        torch.testing.assert_close(norm_model.double().train()(x), (x - mean) / (var + 1e-5).sqrt())
 
 
 def test_batch_norm_depends_on_the_batch_in_training_only_and_layer_norm_never() -> None:
-    x = images_of(GREY, 8)
+    x = images_of(GRAY, 8)
     for kind, depends in (("batch", True), ("layer", False), ("group", False)):
-        model = build_model("resnet_small", GREY)
-        Norm(kind=kind).surgery(model, GREY)  # type: ignore[arg-type]
+        model = build_model("resnet_small", GRAY)
+        Norm(kind=kind).surgery(model, GRAY)  # type: ignore[arg-type]
         model.train()
         assert torch.allclose(model(x)[:2], model(x[:2]), atol=1e-5) is not depends
         model.eval()
@@ -184,18 +184,18 @@ def test_batch_norm_depends_on_the_batch_in_training_only_and_layer_norm_never()
 @pytest.mark.parametrize("kind", ["batch", "layer", "group", "none"])
 @pytest.mark.parametrize("name", ["resnet_small", "vit_tiny", "torchvision"])
 def test_every_norm_layer_is_swapped(name: str, kind: str) -> None:
-    model = build_model(name, COLOUR)
-    Norm(kind=kind).surgery(model, COLOUR)  # type: ignore[arg-type]
-    wanted = {
+    model = build_model(name, COLOR)
+    Norm(kind=kind).surgery(model, COLOR)  # type: ignore[arg-type]
+    expected_types = {
         "batch": ("BatchNorm2d", "TokenBatchNorm", "BatchNorm1d"),
         "layer": ("GroupNorm", "LayerNorm"),
         "group": ("GroupNorm", "TokenGroupNorm"),
         "none": (),
     }
     norms = {type(m).__name__ for m in model.modules() if "Norm" in type(m).__name__}
-    assert norms <= set(wanted[kind])
+    assert norms <= set(expected_types[kind])
     assert bool(norms) is (kind != "none")
-    assert model(images_of(COLOUR)).isfinite().all()
+    assert model(images_of(COLOR)).isfinite().all()
 
 
 # ---- weight decay: two steps in float64 against the equations
@@ -278,18 +278,18 @@ def test_adamw_is_torchs_adamw() -> None:
 
 @pytest.mark.parametrize("name", ["resnet_small", "vit_tiny", "torchvision"])
 def test_bias_norm_and_embedding_do_not_decay_by_default(name: str) -> None:
-    groups = Plan([WeightDecay()]).param_groups(build_model(name, COLOUR, **({"pool": "class"} if name == "vit_tiny" else {})))
-    decayed = {m.name for g in groups for m in g.members if g.weight_decay}
-    skipped = {m.name for g in groups for m in g.members if not g.weight_decay}
+    groups = Plan([WeightDecay()]).param_groups(build_model(name, COLOR, **({"pool": "class"} if name == "vit_tiny" else {})))
+    with_decay = {m.name for g in groups for m in g.members if g.weight_decay}
+    without_decay = {m.name for g in groups for m in g.members if not g.weight_decay}
     assert all(m.parameter.ndim > 1 for g in groups if g.weight_decay for m in g.members)
-    assert skipped
-    assert not any("position" in n or "class_token" in n or n.endswith("bias") for n in decayed)
+    assert without_decay
+    assert not any("position" in n or "class_token" in n or n.endswith("bias") for n in with_decay)
 
 
 def test_skip_takes_patterns_and_refuses_one_that_matches_nothing() -> None:
     from regulo.core.errors import InputError
 
-    model = build_model("resnet_small", GREY)
+    model = build_model("resnet_small", GRAY)
     groups = Plan([WeightDecay(skip=["head.*"])]).param_groups(model)
     assert {m.name for g in groups for m in g.members if not g.weight_decay} == {"head.weight", "head.bias"}
     with pytest.raises(InputError, match="haed"):
@@ -298,14 +298,14 @@ def test_skip_takes_patterns_and_refuses_one_that_matches_nothing() -> None:
 
 def test_layer_scales_do_not_decay() -> None:
     """Below LAMB's trust ratio they could otherwise not move: 1e-4 in a vector of length 64."""
-    model = build_model("vit_tiny", GREY, layer_scale=1e-4)
-    decayed = {m.name for g in Plan([WeightDecay()]).param_groups(model) for m in g.members if g.weight_decay}
-    assert not any("scale" in name for name in decayed)
+    model = build_model("vit_tiny", GRAY, layer_scale=1e-4)
+    with_decay = {m.name for g in Plan([WeightDecay()]).param_groups(model) for m in g.members if g.weight_decay}
+    assert not any("scale" in name for name in with_decay)
 
 
 def test_a_role_is_told_by_the_owner_and_not_by_the_name() -> None:
-    hidden = NamedParameter("down.1.weight", nn.Parameter(torch.ones(3)), nn.BatchNorm2d(3))
-    assert WeightDecay(skip=["norm"])._skips(hidden)
+    parameter = NamedParameter("down.1.weight", nn.Parameter(torch.ones(3)), nn.BatchNorm2d(3))
+    assert WeightDecay(skip=["norm"])._skips(parameter)
 
 
 # ---- sample transforms
@@ -316,18 +316,18 @@ def test_crop_and_flip_only_move_pixels() -> None:
     import albumentations as A
 
     image = (rng().integers(1, 256, (28, 28, 1))).astype("uint8")
-    pipeline = A.Compose(Augment(padding=0.1, flip=0.5).transform([], GREY))
+    pipeline = A.Compose(Augment(padding=0.1, flip=0.5).transform([], GRAY))
     places = set()
     for seed in range(60):
         pipeline.set_random_seed(seed)
         out = pipeline(image=image)["image"].reshape(28, 28)
-        padded = np.pad(image[..., 0], 3)
+        padded_image = np.pad(image[..., 0], 3)
         views = {
             (dy, dx, f): (np.fliplr(v) if f else v)
             for dy in range(7)
             for dx in range(7)
             for f in (0, 1)
-            for v in (padded[dy : dy + 28, dx : dx + 28],)
+            for v in (padded_image[dy : dy + 28, dx : dx + 28],)
         }
         match = [k for k, v in views.items() if (v == out).all()]
         assert match
@@ -340,9 +340,9 @@ def test_jitter_and_rotation_change_the_image_and_zero_strength_is_the_identity(
     import albumentations as A
 
     image = rng().integers(0, 256, (32, 32, 3)).astype("uint8")
-    assert not Augment(crop=None, flip=0).transform([], COLOUR)
+    assert not Augment(crop=None, flip=0).transform([], COLOR)
     for fields in ({"jitter": 0.4}, {"rotate": 30.0}):
-        pipeline = A.Compose(Augment(crop=None, flip=0, **fields).transform([], COLOUR), seed=0)  # type: ignore[arg-type]
+        pipeline = A.Compose(Augment(crop=None, flip=0, **fields).transform([], COLOR), seed=0)  # type: ignore[arg-type]
         assert not (pipeline(image=image)["image"] == image).all()
 
 
@@ -351,7 +351,7 @@ def test_rand_augment_is_torchvisions_and_leaves_the_global_generator_alone() ->
     from torchvision.transforms import v2
 
     image = rng().integers(0, 256, (32, 32, 3)).astype("uint8")
-    (transform,) = RandAugment(ops=2, magnitude=9).transform([], COLOUR)
+    (transform,) = RandAugment(ops=2, magnitude=9).transform([], COLOR)
     state = torch.random.get_rng_state()
     for seed in range(20):
         ours = transform.apply(image, seed=seed)

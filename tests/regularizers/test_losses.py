@@ -23,7 +23,7 @@ from regulo.regularizers.label_smoothing import LabelSmoothing
 from regulo.regularizers.mixup import Mixup
 from regulo.regularizers.orthogonality import Orthogonality, soft_orthogonality
 from regulo.regularizers.r_drop import RDrop, symmetric_kl
-from tests.conftest import COLOUR, GREY, build_model, images_of, rng
+from tests.conftest import COLOR, GRAY, build_model, images_of, rng
 
 
 def soft(n: int, k: int, seed: int = 0) -> torch.Tensor:
@@ -146,15 +146,15 @@ def test_disagreement_is_half_the_sum_of_torchs_divergences() -> None:
 @pytest.mark.formula("r_drop")
 @pytest.mark.parametrize("views", [1, 2])
 def test_r_drop_adds_the_second_loss_and_the_disagreement(views: int) -> None:
-    model = build_model("resnet_small", GREY)
-    Dropout(fc=0.5).surgery(model, GREY)
+    model = build_model("resnet_small", GRAY)
+    Dropout(fc=0.5).surgery(model, GRAY)
     model.train()
-    images, targets = images_of(GREY, 4 * views), soft_targets(torch.arange(4), 10)
+    images, targets = images_of(GRAY, 4 * views), soft_targets(torch.arange(4), 10)
     torch.manual_seed(1)
     step = step_of(model, images, targets)
-    drawn = torch.random.get_rng_state()
+    rng_state = torch.random.get_rng_state()
     penalty = RDrop(alpha=0.7).penalty(step)
-    torch.random.set_rng_state(drawn)
+    torch.random.set_rng_state(rng_state)
     second = model(images[:4])  # the same masks again
     p, q = (torch.distributions.Categorical(logits=v) for v in (step.logits[:4], second))
     kl = torch.distributions.kl_divergence
@@ -164,20 +164,20 @@ def test_r_drop_adds_the_second_loss_and_the_disagreement(views: int) -> None:
 
 
 def test_the_second_pass_leaves_the_running_statistics_alone_and_reaches_the_gradient() -> None:
-    model = build_model("resnet_small", GREY).train()
-    Dropout(fc=0.5).surgery(model, GREY)
-    step = step_of(model, images_of(GREY), soft_targets(torch.arange(4), 10))
-    kept = {name: b.clone() for name, b in model.named_buffers()}
+    model = build_model("resnet_small", GRAY).train()
+    Dropout(fc=0.5).surgery(model, GRAY)
+    step = step_of(model, images_of(GRAY), soft_targets(torch.arange(4), 10))
+    buffers = {name: b.clone() for name, b in model.named_buffers()}
     penalty = RDrop().penalty(step)
-    assert all(b.equal(kept[name]) for name, b in model.named_buffers())
+    assert all(b.equal(buffers[name]) for name, b in model.named_buffers())
     assert all(m.track_running_stats for m in model.modules() if isinstance(m, nn.BatchNorm2d))
     penalty.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for n, p in model.named_parameters() if n.endswith("weight"))
 
 
 def test_r_drop_follows_the_runs_loss_and_needs_a_layer_that_draws() -> None:
-    model = build_model("vit_tiny", GREY).train()
-    step = step_of(model, images_of(GREY), soft_targets(torch.arange(4), 10), BCE().criterion)
+    model = build_model("vit_tiny", GRAY).train()
+    step = step_of(model, images_of(GRAY), soft_targets(torch.arange(4), 10), BCE().criterion)
     torch.testing.assert_close(RDrop().penalty(step), BCE().criterion(step.logits, step.targets).mean())
 
 
@@ -198,7 +198,7 @@ def test_at_strength_0_there_is_no_second_pass() -> None:
 @pytest.mark.formula("l1")
 @pytest.mark.parametrize("name", ["resnet_small", "vit_tiny", "torchvision"])
 def test_l1_is_the_sum_over_matrices_and_kernels(name: str) -> None:
-    model = build_model(name, COLOUR)
+    model = build_model(name, COLOR)
     step = LossInputs(model, *[torch.zeros(0)] * 3, soft_cross_entropy)
     penalty = L1(rate=0.01).penalty(step)
     penalty.backward()
@@ -222,12 +222,12 @@ def test_l1_at_a_zero_weight_is_finite_and_leaves_it_there() -> None:
     assert model.weight.grad.equal(torch.zeros(2, 2))
 
 
-def test_frozen_and_shared_weights_are_not_penalised_twice() -> None:
-    shared, frozen = nn.Linear(2, 2, bias=False), nn.Linear(2, 2).requires_grad_(False)
-    model = nn.Sequential(shared, frozen, shared)
+def test_frozen_and_shared_weights_are_not_penalized_twice() -> None:
+    shared_layer, frozen_layer = nn.Linear(2, 2, bias=False), nn.Linear(2, 2).requires_grad_(False)
+    model = nn.Sequential(shared_layer, frozen_layer, shared_layer)
     step = LossInputs(model, *[torch.zeros(0)] * 3, soft_cross_entropy)
-    assert L1(rate=1.0).penalty(step).item() == pytest.approx(shared.weight.abs().sum().item())
-    torch.testing.assert_close(Orthogonality(rate=1.0).penalty(step), soft_orthogonality(shared.weight[None]))
+    assert L1(rate=1.0).penalty(step).item() == pytest.approx(shared_layer.weight.abs().sum().item())
+    torch.testing.assert_close(Orthogonality(rate=1.0).penalty(step), soft_orthogonality(shared_layer.weight[None]))
 
 
 @pytest.mark.formula("orthogonality")
@@ -264,8 +264,8 @@ def test_orthogonality_of_a_network_goes_over_all_its_layers_and_groups() -> Non
 def test_the_gram_matrix_is_not_rounded_under_autocast() -> None:
     w = nn.init.orthogonal_(torch.empty(1, 16, 64)[0])[None] * 1.001
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = soft_orthogonality(w)
-    torch.testing.assert_close(rounded, soft_orthogonality(w), rtol=0, atol=0)
+        reference = soft_orthogonality(w)
+    torch.testing.assert_close(reference, soft_orthogonality(w), rtol=0, atol=0)
 
 
 # ---- all of them
@@ -275,10 +275,10 @@ PENALTIES = [ConfidencePenalty(), L1(), Orthogonality(), RDrop(), FocalLoss()]
 
 @pytest.mark.parametrize("r", PENALTIES, ids=lambda r: r.name)
 def test_strength_0_is_absence_bit_for_bit(r: Any) -> None:
-    images, targets = images_of(GREY, 5), soft_targets(torch.arange(5), 10)
+    images, targets = images_of(GRAY, 5), soft_targets(torch.arange(5), 10)
     gradients = []
     for plan in (Plan([]), Plan([r], strength=0.0), Plan([r])):
-        model = build_model("resnet_small", GREY).train()
+        model = build_model("resnet_small", GRAY).train()
         loss, _ = plan.loss(model, images, targets, model(images), StepContext(0))
         loss.backward()
         gradients.append([p.grad for p in model.parameters()])
@@ -288,8 +288,8 @@ def test_strength_0_is_absence_bit_for_bit(r: Any) -> None:
 
 @pytest.mark.parametrize("r", PENALTIES, ids=lambda r: r.name)
 def test_a_single_image_in_bf16_has_a_finite_loss_in_float32(r: Any) -> None:
-    model = build_model("vit_tiny", COLOUR).train()
-    images, targets = images_of(COLOUR, 1), soft_targets(torch.tensor([2]), 5)
+    model = build_model("vit_tiny", COLOR).train()
+    images, targets = images_of(COLOR, 1), soft_targets(torch.tensor([2]), 5)
     with torch.autocast("cpu", torch.bfloat16):
         loss, parts = Plan([r]).loss(model, images, targets, model(images), StepContext(0))
     assert loss.dtype == torch.float32
@@ -300,6 +300,6 @@ def test_a_single_image_in_bf16_has_a_finite_loss_in_float32(r: Any) -> None:
 @pytest.mark.parametrize("r", PENALTIES, ids=lambda r: r.name)
 def test_each_strength_may_be_a_ramp(r: Any) -> None:
     (name,) = r.strength_fields
-    ramped = type(r).model_validate({name: Ramp[float](start=0.0, end=getattr(r, name))})
-    assert getattr(ramped.resolve(0.5), name) == pytest.approx(getattr(r, name) / 2)
-    assert ramped.resolve(1.0) == r
+    with_ramp = type(r).model_validate({name: Ramp[float](start=0.0, end=getattr(r, name))})
+    assert getattr(with_ramp.resolve(0.5), name) == pytest.approx(getattr(r, name) / 2)
+    assert with_ramp.resolve(1.0) == r

@@ -1,4 +1,4 @@
-"""No mixed image is mislabelled: image k shows class k in a channel of its own, so that pixels can be compared with targets."""
+"""No mixed image is mislabeled: image k shows class k in a channel of its own, so that pixels can be compared with targets."""
 
 import itertools
 
@@ -86,11 +86,11 @@ def test_mixing_ends_where_its_ramp_says_although_loader_workers_persist() -> No
     p = Ramp[float](start=0.5, end=0.0, shape="steps", until=0.9)
     plan = Plan([Mixup(alpha=1.0, p=p), CutMix(p=p)])  # type: ignore[arg-type]
     images, targets = batch(4)
-    mixed = np.array(
+    is_mixed = np.array(
         [not plan.mix(images, targets, StepContext(0, step=s, progress=s / 1000))[1].equal(targets) for s in range(1000)]
     )
-    assert abs(mixed[:900].mean() - 0.5) < 5 * (0.25 / 900) ** 0.5
-    assert not mixed[900:].any()
+    assert abs(is_mixed[:900].mean() - 0.5) < 5 * (0.25 / 900) ** 0.5
+    assert not is_mixed[900:].any()
 
 
 # ---- every pair of techniques
@@ -104,11 +104,11 @@ def technique(name: str) -> Regularizer:
 def spread(r: Regularizer) -> float:
     """ε of a technique that gives every class ε / K of the mass and leaves images alone, else 0."""
     images, targets = batch(6)
-    drawn = [r.mix(images, targets, rng(s)) for s in range(400)]
-    if any(not x.equal(images) for x, _ in drawn):
+    draws = [r.mix(images, targets, rng(s)) for s in range(400)]
+    if any(not x.equal(images) for x, _ in draws):
         return 0.0
-    kept = torch.stack([t for _, t in drawn]).diagonal(dim1=1, dim2=2).mean().item()
-    return (1 - kept) * 6 / 5
+    share = torch.stack([t for _, t in draws]).diagonal(dim1=1, dim2=2).mean().item()
+    return (1 - share) * 6 / 5
 
 
 @pytest.mark.parametrize(("one", "two"), list(itertools.combinations(MIXING, 2)))
@@ -119,19 +119,19 @@ def test_no_pair_of_techniques_mislabels(one: str, two: str) -> None:
         pytest.skip("refused")
     plan, (images, targets) = Plan(pair), batch(6)
     epsilon = 1 - float(np.prod([1 - spread(r) for r in pair]))
-    off, seen = [], []
+    off, sums = [], []
     for step in range(200):
         x, t = plan.mix(images, targets, StepContext(1, step=step))
-        shown = content(x)
-        seen.append(shown.sum(1, keepdim=True))
-        off.append(t - (1 - epsilon) * shown / seen[-1] - epsilon / 6)
-    error, whole = torch.stack(off), (torch.stack(seen) - 1).abs() < 3e-6
+        shares = content(x)
+        sums.append(shares.sum(1, keepdim=True))
+        off.append(t - (1 - epsilon) * shares / sums[-1] - epsilon / 6)
+    error, whole = torch.stack(off), (torch.stack(sums) - 1).abs() < 3e-6
     assert (error * whole).abs().max() < 1e-5
     assert error.mean(0).abs().max() < 0.01
 
 
 def test_the_partner_of_an_image_is_not_its_copy_under_repeated_augmentation() -> None:
-    """The neighbour in the batch would be: two of three images would be mixed with themselves."""
+    """The neighbor in the batch would be: two of three images would be mixed with themselves."""
     from regulo.regularizers.repeated_augmentation import RepeatedAugmentation
 
     for size in (8, 64, 128):

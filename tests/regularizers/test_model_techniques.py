@@ -26,10 +26,10 @@ from regulo.regularizers.sam import SAM
 from regulo.regularizers.shake_drop import ShakeBranch, ShakeDrop
 from regulo.regularizers.stochastic_depth import DropPath, StochasticDepth
 from regulo.regularizers.weight_standardization import StandardizedConv2d, WeightStandardization, standardize
-from tests.conftest import COLOUR, GREY, build_model, images_of
+from tests.conftest import COLOR, GRAY, build_model, images_of
 
 
-def seeded(seed: int, call: Callable[[], Any]) -> Any:
+def call_with_seed(seed: int, call: Callable[[], Any]) -> Any:
     torch.manual_seed(seed)
     return call()
 
@@ -49,36 +49,36 @@ LAYERS: list[tuple[type[Regularizer], str]] = [
 
 @pytest.mark.parametrize(("technique", "name"), LAYERS)
 def test_strength_zero_is_a_no_op_bit_for_bit(technique: type[Regularizer], name: str) -> None:
-    plain = build_model(name, COLOUR).train()
-    changed = Plan([technique()], strength=0.0).surgery(build_model(name, COLOUR), COLOUR).train()
-    x = images_of(COLOUR, 3)
-    outputs = [model(x) for model in (plain, changed)]
+    plain = build_model(name, COLOR).train()
+    model_at_0 = Plan([technique()], strength=0.0).surgery(build_model(name, COLOR), COLOR).train()
+    x = images_of(COLOR, 3)
+    outputs = [model(x) for model in (plain, model_at_0)]
     assert outputs[0].equal(outputs[1])
     for logits in outputs:
         logits.square().sum().backward()
-    assert all(a.grad.equal(b.grad) for a, b in zip(plain.parameters(), changed.parameters(), strict=True))
+    assert all(a.grad.equal(b.grad) for a, b in zip(plain.parameters(), model_at_0.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(("technique", "name"), LAYERS)
 @pytest.mark.parametrize("n", [1, 5])
 def test_any_batch_in_bf16_keeps_its_type(technique: type[Regularizer], name: str, n: int) -> None:
-    facts = DatasetInfo(4, 19, 30, ("a", "b", "c"), (0.5,) * 4, (0.2,) * 4)
-    model = Plan([technique()]).surgery(build_model(name, facts), facts).train()
-    seen = []
+    dataset_info = DatasetInfo(4, 19, 30, ("a", "b", "c"), (0.5,) * 4, (0.2,) * 4)
+    model = Plan([technique()]).surgery(build_model(name, dataset_info), dataset_info).train()
+    records = []
     for kind in ("residual", "conv", "tokens"):
         for site in find_sites(model, kind):
-            site.register_forward_hook(lambda m, i, o: seen.append((i[0].dtype, o.dtype)))
+            site.register_forward_hook(lambda m, i, o: records.append((i[0].dtype, o.dtype)))
     with torch.autocast("cpu", torch.bfloat16):
-        logits = model(images_of(facts, n))
+        logits = model(images_of(dataset_info, n))
     logits.float().sum().backward()
     assert logits.isfinite().all()
-    assert all(before == after for before, after in seen)
+    assert all(before == after for before, after in records)
 
 
 @pytest.mark.parametrize("technique", [StochasticDepth, ShakeDrop, DropBlock])
 def test_a_ramp_turns_the_dials(technique: Any) -> None:
-    model = build_model("resnet_small", GREY)
-    technique(p=Ramp[float](start=0.0, end=0.4)).surgery(model, GREY)
+    model = build_model("resnet_small", GRAY)
+    technique(p=Ramp[float](start=0.0, end=0.4)).surgery(model, GRAY)
     dials = [m for m in model.modules() if isinstance(m, RampBuffer)]
     assert len(dials) == 3
     for progress in (0.0, 0.5, 1.0):
@@ -92,7 +92,7 @@ def test_a_ramp_turns_the_dials(technique: Any) -> None:
 )
 def test_a_model_without_the_place_is_refused_by_name(technique: type[Regularizer], name: str) -> None:
     with pytest.raises(InputError, match=rf"regularizer\.{technique().name}: .*~regularizer"):
-        technique().surgery(build_model(name, GREY), GREY)
+        technique().surgery(build_model(name, GRAY), GRAY)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_model_without_the_place_is_refused_by_name(technique: type[Regularize
 )
 def test_a_plain_network_is_refused_by_name(technique: type[Regularizer]) -> None:
     with pytest.raises(InputError, match=rf"regularizer\.{technique().name}: "):
-        technique().surgery(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), GREY)
+        technique().surgery(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), GRAY)
 
 
 # ---- stochastic depth
@@ -113,15 +113,15 @@ def test_stochastic_depth_is_torchvisions_with_the_same_draws(monkeypatch: pytes
     monkeypatch.setattr(Tensor, "bernoulli_", lambda self, p: self.copy_(torch.rand(self.shape) < p))
     x = torch.randn(64, 3, 5, 4)
     for p in (0.0, 0.3, 0.9):
-        ours = seeded(1, lambda p=p: DropPath(p, 1.0).train()(x))
-        theirs = seeded(1, lambda p=p: stochastic_depth(x, p, "row", training=True))
+        ours = call_with_seed(1, lambda p=p: DropPath(p, 1.0).train()(x))
+        theirs = call_with_seed(1, lambda p=p: stochastic_depth(x, p, "row", training=True))
         torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.formula("stochastic_depth")
 def test_the_rate_is_linear_over_depth_and_the_expectation_is_kept() -> None:
-    model = build_model("resnet_small", GREY)
-    model = Plan([StochasticDepth(p=0.6)]).surgery(model, GREY)
+    model = build_model("resnet_small", GRAY)
+    model = Plan([StochasticDepth(p=0.6)]).surgery(model, GRAY)
     x = torch.ones(100_000, 1, 1, 1)
     for place, site in enumerate(find_sites(model, "residual"), start=1):
         y = site.train()(x)
@@ -152,8 +152,8 @@ def test_drop_block_is_torchvisions_with_the_same_draws(
     monkeypatch.setattr(Tensor, "bernoulli_", lambda self, gamma: self.copy_(torch.rand(self.shape) < gamma))
     x = torch.randn(shape)
     for seed in range(5):
-        ours = seeded(seed, lambda: drop_blocks(x, torch.tensor(p), 7))
-        theirs = seeded(seed, lambda: drop_block2d(x, p, 7))
+        ours = call_with_seed(seed, lambda: drop_blocks(x, torch.tensor(p), 7))
+        theirs = call_with_seed(seed, lambda: drop_block2d(x, p, 7))
         torch.testing.assert_close(ours, theirs)
 
 
@@ -164,9 +164,9 @@ def test_blocks_fit_maps_of_even_side_at_which_torchvisions_fails() -> None:
     with pytest.raises(ValueError, match="odd"):
         drop_block2d(x, 0.3, 7)
     y = drop_blocks(x, torch.tensor(0.3), 7)  # 3 × 3 in 4 × 4: every block covers the four in the middle
-    hit = (y == 0).flatten(2).any(2)
-    assert hit.any()
-    assert (y[hit][:, 1:3, 1:3] == 0).all()
+    mask = (y == 0).flatten(2).any(2)
+    assert mask.any()
+    assert (y[mask][:, 1:3, 1:3] == 0).all()
 
 
 def test_what_drop_block_leaves_is_scaled_to_the_same_mean() -> None:
@@ -182,7 +182,7 @@ def test_drop_block_keeps_the_memory_format() -> None:
     assert DropBlock2d(0.3, 3).train()(x).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_an_even_block_is_refused_with_its_neighbours() -> None:
+def test_an_even_block_is_refused_with_its_neighbors() -> None:
     with pytest.raises(ValueError, match="5 or 7"):
         DropBlock(block_size=6)
 
@@ -215,8 +215,8 @@ def test_shake_drop_draws_what_its_equation_says() -> None:
 
 
 def test_shake_drop_is_linear_over_depth_and_each_image_has_its_own_factor() -> None:
-    model = build_model("vit_tiny", GREY)
-    Plan([ShakeDrop(p=0.8)]).surgery(model, GREY)
+    model = build_model("vit_tiny", GRAY)
+    Plan([ShakeDrop(p=0.8)]).surgery(model, GRAY)
     for place, site in enumerate(find_sites(model, "residual"), start=1):
         p = 0.8 * place / 4
         y = site.train()(torch.ones(4000, 2, 3)) * (1 - p)
@@ -238,12 +238,12 @@ def test_stochastic_layers_compile_into_one_graph_that_turning_the_dial_keeps() 
         graphs.append(graph)
         return graph.forward
 
-    compiled = torch.compile(layers, backend=backend, fullgraph=True)
+    compiled_layers = torch.compile(layers, backend=backend, fullgraph=True)
     x = torch.randn(2, 3, 6, 6)
     for p in (0.2, 0.0, 0.7):
         for dial in (m for m in layers.modules() if isinstance(m, RampBuffer)):
             dial.value.fill_(p)
-        torch.testing.assert_close(seeded(3, lambda: compiled(x)), seeded(3, lambda: layers(x)))
+        torch.testing.assert_close(call_with_seed(3, lambda: compiled_layers(x)), call_with_seed(3, lambda: layers(x)))
     assert len(graphs) == 1
 
 
@@ -251,7 +251,7 @@ def test_stochastic_layers_compile_into_one_graph_that_turning_the_dial_keeps() 
 
 
 @pytest.mark.formula("weight_standardization")
-def test_weights_are_standardised_in_float64_and_ws_of_a_standardised_weight_is_itself() -> None:
+def test_weights_are_standardized_in_float64_and_ws_of_a_standardized_weight_is_itself() -> None:
     w = torch.randn(6, 4, 3, 3, dtype=torch.float64) * 3 + 1
     expected = torch.stack([(f - f.mean()) / ((f - f.mean()).square().mean() + 1e-5).sqrt() for f in w])
     torch.testing.assert_close(standardize(w, 1e-5), expected, rtol=1e-12, atol=1e-12)
@@ -274,7 +274,7 @@ def test_the_gradient_goes_through_the_standardization() -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"stride": 2, "padding": 1, "bias": False}, {"groups": 2, "padding_mode": "reflect", "padding": 2}]
 )
-def test_a_standardised_convolution_is_torchs_with_standardised_weights(options: dict[str, Any]) -> None:
+def test_a_standardized_convolution_is_torchs_with_standardized_weights(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(4, 6, 3, **options)
     ours = StandardizedConv2d(conv, 1e-5)
@@ -287,20 +287,20 @@ def test_a_standardised_convolution_is_torchs_with_standardised_weights(options:
     torch.testing.assert_close(y, conv(x), rtol=1e-4, atol=1e-5)
 
 
-def test_every_convolution_is_standardised_but_single_weights() -> None:
-    model = build_model("resnet_small", COLOUR)
+def test_every_convolution_is_standardized_but_single_weights() -> None:
+    model = build_model("resnet_small", COLOR)
     before = dict(model.named_parameters())
-    WeightStandardization().surgery(model, COLOUR)
+    WeightStandardization().surgery(model, COLOR)
     assert all(isinstance(m, StandardizedConv2d) for m in model.modules() if isinstance(m, nn.Conv2d))
     assert all(p is before[name] for name, p in model.named_parameters())
     net = nn.Sequential(nn.Conv2d(4, 4, 1, groups=4), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1))
-    WeightStandardization().surgery(net, COLOUR)
+    WeightStandardization().surgery(net, COLOR)
     assert [type(m) is StandardizedConv2d for m in net] == [False, True, True]
     with pytest.raises(InputError, match="weight_standardization"):
-        WeightStandardization().surgery(nn.Sequential(nn.Conv2d(4, 4, 1, groups=4)), COLOUR)
+        WeightStandardization().surgery(nn.Sequential(nn.Conv2d(4, 4, 1, groups=4)), COLOR)
 
 
-# ---- ghost batch normalisation
+# ---- ghost batch normalization
 
 
 def ghost(channels: int, size: int, **options: Any) -> tuple[nn.BatchNorm2d, GhostBatchNorm2d]:
@@ -317,7 +317,7 @@ def ghost(channels: int, size: int, **options: Any) -> tuple[nn.BatchNorm2d, Gho
 @pytest.mark.parametrize(
     ("n", "size", "chunks"), [(12, 4, [4, 4, 4]), (11, 4, [6, 5]), (7, 4, [7]), (3, 4, [3]), (9, 4, [5, 4]), (1, 4, [1])]
 )
-def test_each_chunk_is_normalised_by_itself_and_the_statistics_follow_the_paper(n: int, size: int, chunks: list[int]) -> None:
+def test_each_chunk_is_normalized_by_itself_and_the_statistics_follow_the_paper(n: int, size: int, chunks: list[int]) -> None:
     plain, ours = ghost(3, size, momentum=0.2)
     x = torch.randn(n, 3, 4, 5, dtype=torch.float64)
     y = ours.train()(x)
@@ -339,44 +339,44 @@ def test_each_chunk_is_normalised_by_itself_and_the_statistics_follow_the_paper(
 def test_ghost_statistics_rest_in_a_replay_and_can_be_estimated_anew() -> None:
     from regulo.regularizers.components.weight_averaging import update_bn
 
-    model = build_model("resnet_small", GREY)
+    model = build_model("resnet_small", GRAY)
     names, parameters = list(model.state_dict()), [id(p) for p in model.parameters()]
-    GhostBatchNorm(size=2).surgery(model, GREY)
+    GhostBatchNorm(size=2).surgery(model, GRAY)
     assert list(model.state_dict()) == names
     assert [id(p) for p in model.parameters()] == parameters
-    kept = {k: v.clone() for k, v in model.state_dict().items()}
-    x = images_of(GREY, 8)
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    x = images_of(GRAY, 8)
     model.train()
     with frozen_bn_stats(model):
-        replayed = model(x)
-    assert all(v.equal(kept[k]) for k, v in model.state_dict().items())
-    assert model(x).equal(replayed)
+        output = model(x)
+    assert all(v.equal(state[k]) for k, v in model.state_dict().items())
+    assert model(x).equal(output)
     update_bn(model, [x, x])
     stem = model.conv(x)  # type: ignore[operator]
     torch.testing.assert_close(model.norm.running_mean, stem.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)  # type: ignore[union-attr]
 
 
 def test_ghosts_come_after_the_norm_that_was_chosen_and_leave_tokens_alone() -> None:
-    model = build_model("resnet_small", GREY)
-    Plan([GhostBatchNorm(), Norm(kind="batch")]).surgery(model, GREY)
+    model = build_model("resnet_small", GRAY)
+    Plan([GhostBatchNorm(), Norm(kind="batch")]).surgery(model, GRAY)
     assert all(type(m) is GhostBatchNorm2d for m in model.modules() if isinstance(m, nn.BatchNorm2d))
     for kind in ("group", "none"):
         with pytest.raises(InputError, match="ghost_batch_norm"):
-            Plan([GhostBatchNorm(), Norm(kind=kind)]).surgery(build_model("resnet_small", GREY), GREY)  # type: ignore[arg-type]
+            Plan([GhostBatchNorm(), Norm(kind=kind)]).surgery(build_model("resnet_small", GRAY), GRAY)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="ghost_batch_norm"):
-        Plan([GhostBatchNorm(), Norm(kind="batch")]).surgery(build_model("vit_tiny", GREY), GREY)
+        Plan([GhostBatchNorm(), Norm(kind="batch")]).surgery(build_model("vit_tiny", GRAY), GRAY)
 
 
 def test_norms_that_carry_sites_keep_them() -> None:
-    model = build_model("torchvision", COLOUR)
+    model = build_model("torchvision", COLOR)
     count = len(find_sites(model, "residual"))
-    Plan([GhostBatchNorm(size=2), StochasticDepth(p=0.99)]).surgery(model, COLOUR)
+    Plan([GhostBatchNorm(size=2), StochasticDepth(p=0.99)]).surgery(model, COLOR)
     block = model.layer1[1].train()  # type: ignore[index, union-attr]
-    seen = []
-    block.bn2.residual.register_forward_hook(lambda m, i, o: seen.append(o))
+    records = []
+    block.bn2.residual.register_forward_hook(lambda m, i, o: records.append(o))
     block(torch.randn(4, 64, 4, 4))
     assert len(find_sites(model, "residual")) == count
-    assert len(seen) == 1
+    assert len(records) == 1
 
 
 # ---- max-norm
@@ -401,17 +401,17 @@ def test_the_projection_is_torchs_renorm(shape: tuple[int, ...]) -> None:
 
 def test_only_weights_are_bounded() -> None:
     for name, free in (("resnet_small", {"norm", "bias"}), ("vit_tiny", {"norm", "bias", "position"})):
-        model = build_model(name, COLOUR)
-        bounded = {id(p) for p in weight_matrices(model)}
+        model = build_model(name, COLOR)
+        with_max_norm = {id(p) for p in weight_matrices(model)}
         for key, p in model.named_parameters():
-            assert (id(p) in bounded) == (p.ndim > 1 and not any(word in key for word in free)), key
+            assert (id(p) in with_max_norm) == (p.ndim > 1 and not any(word in key for word in free)), key
     attention = nn.MultiheadAttention(8, 2, add_bias_kv=True)
     assert {id(p) for p in weight_matrices(attention)} == {id(attention.in_proj_weight), id(attention.out_proj.weight)}
     layer = nn.Linear(2, 2)
     assert len(weight_matrices(nn.Sequential(layer, layer))) == 1
 
 
-def stepped(plan: Plan, progress: float = 0.0) -> nn.Linear:
+def step_once(plan: Plan, progress: float = 0.0) -> nn.Linear:
     torch.manual_seed(0)
     layer = nn.Linear(3, 2)
     optimizer = plan.wrap_optimizer(torch.optim.SGD(layer.parameters(), lr=1.0), layer, lambda: StepContext(0, progress=progress))
@@ -428,9 +428,9 @@ def stepped(plan: Plan, progress: float = 0.0) -> nn.Linear:
 
 @pytest.mark.parametrize("others", [[], [SAM()]])
 def test_weights_are_in_the_ball_after_each_step_and_biases_are_free(others: list[Regularizer]) -> None:
-    plain, bounded = stepped(Plan(others)), stepped(Plan([MaxNorm(c=0.5), *others]))
-    torch.testing.assert_close(bounded.weight, torch.renorm(plain.weight.detach(), 2, 0, 0.5), rtol=1e-5, atol=1e-6)
-    assert bounded.bias.equal(plain.bias)
+    plain, with_max_norm = step_once(Plan(others)), step_once(Plan([MaxNorm(c=0.5), *others]))
+    torch.testing.assert_close(with_max_norm.weight, torch.renorm(plain.weight.detach(), 2, 0, 0.5), rtol=1e-5, atol=1e-6)
+    assert with_max_norm.bias.equal(plain.bias)
 
 
 def test_a_stronger_max_norm_has_a_smaller_ball() -> None:
@@ -440,7 +440,7 @@ def test_a_stronger_max_norm_has_a_smaller_ball() -> None:
     half = MaxNorm(c=ramp).with_strength(0.5)
     assert half is not None
     assert half.c == Ramp[float](start=8.0, end=4.0)
-    weight = stepped(Plan([MaxNorm(c=ramp)]), progress=0.5).weight
+    weight = step_once(Plan([MaxNorm(c=ramp)]), progress=0.5).weight
     torch.testing.assert_close(weight.norm(dim=1), torch.full((2,), 3.0))
 
 
@@ -449,16 +449,16 @@ def test_a_stronger_max_norm_has_a_smaller_ball() -> None:
 
 @pytest.mark.formula("patch_dropout")
 @pytest.mark.parametrize("prefix", [0, 1])
-@pytest.mark.parametrize(("n", "p", "kept"), [(16, 0.25, 12), (16, 0.0, 16), (49, 0.5, 24), (4, 0.99, 1), (1, 0.5, 1)])
-def test_each_image_keeps_its_own_patches_once_and_all_leading_tokens(prefix: int, n: int, p: float, kept: int) -> None:
+@pytest.mark.parametrize(("n", "p", "num_patches"), [(16, 0.25, 12), (16, 0.0, 16), (49, 0.5, 24), (4, 0.99, 1), (1, 0.5, 1)])
+def test_each_image_keeps_its_own_patches_once_and_all_leading_tokens(prefix: int, n: int, p: float, num_patches: int) -> None:
     tokens = torch.arange(prefix + n).float().view(1, -1, 1).expand(50, -1, 3)
     out = DropPatches(p, prefix).train()(tokens)
-    assert out.shape == (50, prefix + kept, 3)
+    assert out.shape == (50, prefix + num_patches, 3)
     assert (out[:, :prefix] == tokens[:, :prefix]).all()
     assert (out[..., :1] == out).all(), "a token stays in one piece"
     assert (out[:, 1:, 0] > out[:, :-1, 0]).all(), "in order, hence none twice"
     assert out.max() <= prefix + n - 1
-    if 1 < kept < n:
+    if 1 < num_patches < n:
         assert len({tuple(row.tolist()) for row in out[..., 0]}) > 10
     assert DropPatches(p, prefix).eval()(tokens) is tokens
 
@@ -472,12 +472,12 @@ def test_every_patch_is_kept_equally_often() -> None:
 
 @pytest.mark.parametrize("pool", ["mean", "class"])
 def test_a_vit_trains_on_some_patches_and_answers_from_all(pool: str) -> None:
-    model = build_model("vit_tiny", GREY, pool=pool)
-    plain = build_model("vit_tiny", GREY, pool=pool)
-    PatchDropout(p=0.5).surgery(model, GREY)
-    seen = []
-    model.blocks[0].register_forward_hook(lambda m, i, o: seen.append(i[0].shape[1]))  # type: ignore[index, union-attr]
-    x = images_of(GREY)
+    model = build_model("vit_tiny", GRAY, pool=pool)
+    plain = build_model("vit_tiny", GRAY, pool=pool)
+    PatchDropout(p=0.5).surgery(model, GRAY)
+    records = []
+    model.blocks[0].register_forward_hook(lambda m, i, o: records.append(i[0].shape[1]))  # type: ignore[index, union-attr]
+    x = images_of(GRAY)
     model.train()(x)
     assert model.eval()(x).equal(plain.eval()(x))
-    assert seen == [8 + (pool == "class"), 16 + (pool == "class")]
+    assert records == [8 + (pool == "class"), 16 + (pool == "class")]

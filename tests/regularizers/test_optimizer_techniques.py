@@ -24,7 +24,7 @@ from regulo.regularizers.layer_decay import LayerDecay
 from regulo.regularizers.lookahead import Lookahead
 from regulo.regularizers.sam import SAM, perturbations
 from regulo.regularizers.weight_decay import WeightDecay
-from tests.conftest import COLOUR, GREY, SMALL, build_model
+from tests.conftest import COLOR, GRAY, SMALL, build_model
 from tests.test_module import SyncCounter, fit, make_batches, make_module
 
 A = torch.tensor([[3.0, 0.5, 0.0], [0.5, 1.0, 0.2], [0.0, 0.2, 2.0]], dtype=torch.float64)
@@ -106,8 +106,8 @@ def test_a_step_of_the_trainer_is_sgdws_equation() -> None:
     for name, p in twin.named_parameters():
         after, theta, g = t.classifier.get_parameter(name).detach(), p.detach().double(), p.grad.double()  # type: ignore[union-attr]
         torch.testing.assert_close(after.double(), (1 - 0.5 * 0.2) * theta - 0.5 * g, rtol=1e-5, atol=1e-6)
-    moved = (t.classifier.get_parameter("model.conv.weight") - twin.get_parameter("model.conv.weight")).abs().max()
-    assert moved > 1e-3, "a wrong order of decay and gradient would show"
+    distance = (t.classifier.get_parameter("model.conv.weight") - twin.get_parameter("model.conv.weight")).abs().max()
+    assert distance > 1e-3, "a wrong order of decay and gradient would show"
 
 
 # ---- SAM
@@ -153,18 +153,18 @@ def test_sam_puts_the_parameters_back_exactly() -> None:
         before = [p.detach().clone() for p in model.parameters()]
         base = torch.optim.SGD(model.parameters(), lr=0.0)
         sharp = SAM(rho=3.0).wrap_optimizer(base, model, lambda: (SAM(rho=3.0), StepContext(0)))
-        seen = []
+        weights = []
 
-        def closure(model: Any = model, seen: Any = seen, dtype: Any = dtype) -> torch.Tensor:
+        def closure(model: Any = model, weights: Any = weights, dtype: Any = dtype) -> torch.Tensor:
             model.zero_grad()
-            seen.append(model.weight.detach().clone())
+            weights.append(model.weight.detach().clone())
             loss = model(torch.ones(2, 50, dtype=dtype)).square().sum()
             loss.backward()
             return loss
 
         sharp.step(closure)
-        assert len(seen) == 2
-        assert not seen[0].equal(seen[1])
+        assert len(weights) == 2
+        assert not weights[0].equal(weights[1])
         assert all(p.equal(b) for p, b in zip(model.parameters(), before, strict=True))
 
 
@@ -175,7 +175,7 @@ def test_in_a_run_sam_logs_the_clean_loss_and_updates_statistics_once_per_step(o
     t = make_module("[sam,weight_decay]", optim, log_every=1)
     t.plan = Plan([SAM(rho=0.5), WeightDecay(rate=0.1)])
     twin = copy.deepcopy(t.classifier)
-    logged: list[float] = []
+    losses: list[float] = []
     norms: list[float] = []
 
     class Look(Callback):
@@ -190,11 +190,11 @@ def test_in_a_run_sam_logs_the_clean_loss_and_updates_statistics_once_per_step(o
             norms.extend([float(torch.nn.utils.get_total_norm(grads))] if grads else [])
 
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-            logged.append(float(trainer.callback_metrics["train/loss"]))
-            assert logged[-1] == pytest.approx(self.clean, rel=1e-5)
+            losses.append(float(trainer.callback_metrics["train/loss"]))
+            assert losses[-1] == pytest.approx(self.clean, rel=1e-5)
 
     fit(t, make_batches(4), callbacks=[Look()], log_every_n_steps=1)
-    assert len(logged) == 4
+    assert len(losses) == 4
     assert not optim.grad_clip_norm or max(norms) <= optim.grad_clip_norm * 1.001
     for name, b in twin.named_buffers():
         torch.testing.assert_close(t.classifier.get_buffer(name), b, msg=name)
@@ -220,11 +220,11 @@ MODELS = [("resnet_small", 3), ("vit_tiny", 2), ("torchvision", 12)]
 
 def model_of(name: str) -> nn.Module:
     if name != "torchvision":
-        return build_model(name, COLOUR)
+        return build_model(name, COLOR)
     from regulo.models.torchvision import Torchvision
 
     with torch.device("meta"):  # parameters without numbers: 88 million of them
-        return Torchvision(architecture="vit_b_32").build(COLOUR)
+        return Torchvision(architecture="vit_b_32").build(COLOR)
 
 
 @pytest.mark.formula("layer_decay")
@@ -234,8 +234,8 @@ def test_layer_decay_is_beits(name: str, blocks: int) -> None:
     for regularizers in ([LayerDecay(decay=0.5)], [LayerDecay(decay=0.5), WeightDecay(rate=0.1)]):
         plan = Plan(regularizers)
         groups = plan.param_groups(model)
-        placed = [m.name for g in groups for m in g.members]
-        assert sorted(placed) == sorted(n for n, _ in model.named_parameters())
+        names = [m.name for g in groups for m in g.members]
+        assert sorted(names) == sorted(n for n, _ in model.named_parameters())
         for group in groups:
             for m in group.members:
                 assert group.lr_scale == 0.5 ** (blocks + 1 - beits_layer(m.name, blocks)), m.name
@@ -249,7 +249,7 @@ def test_layer_decay_is_beits(name: str, blocks: int) -> None:
 
 
 def test_a_schedule_keeps_the_ratios_of_the_layers() -> None:
-    groups = Plan([LayerDecay(decay=0.7), WeightDecay()]).param_groups(build_model("vit_tiny", GREY))
+    groups = Plan([LayerDecay(decay=0.7), WeightDecay()]).param_groups(build_model("vit_tiny", GRAY))
     optim = AdamW(lr=0.1, schedule="cosine", warmup=0.3)
     optimizer, rates = optim.build(groups, fused=False), optim.lr_factors(10)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(rates[step]))
@@ -266,8 +266,12 @@ def test_strength_is_an_exponent_and_a_model_without_blocks_is_refused() -> None
     layer = nn.Linear(2, 2)
     with pytest.raises(InputError, match=r"layer_decay: .*blocks"):
         Plan([LayerDecay()]).param_groups(layer)
-    scaled = [ParamGroup((NamedParameter("a", layer.weight, layer, 0), NamedParameter("b", layer.bias, layer, 2)), lr_scale=0.1)]
-    assert [g.lr_scale for g in LayerDecay(decay=0.5).param_groups(scaled)] == [0.1, 0.025], "it multiplies what is there"
+    groups_with_scale = [
+        ParamGroup((NamedParameter("a", layer.weight, layer, 0), NamedParameter("b", layer.bias, layer, 2)), lr_scale=0.1)
+    ]
+    assert [g.lr_scale for g in LayerDecay(decay=0.5).param_groups(groups_with_scale)] == [0.1, 0.025], (
+        "it multiplies what is there"
+    )
 
 
 # ---- gradient noise
@@ -287,11 +291,11 @@ def test_gradient_noise_has_the_papers_variance_and_comes_after_the_gradient() -
         p.grad = torch.full((n,), 2.0)
 
     noisy.step(closure)
-    drawn = (-p.detach() - 2).double()
+    draws = (-p.detach() - 2).double()
     sigma = (0.3 / 8**0.55) ** 0.5
-    assert abs(drawn.mean().item()) < 5 * sigma / n**0.5
-    assert abs(drawn.std().item() / sigma - 1) < 5 / (2 * n) ** 0.5
-    assert abs((drawn / sigma).pow(4).mean().item() - 3) < 5 * (96 / n) ** 0.5, "the fourth moment of a normal"
+    assert abs(draws.mean().item()) < 5 * sigma / n**0.5
+    assert abs(draws.std().item() / sigma - 1) < 5 / (2 * n) ** 0.5
+    assert abs((draws / sigma).pow(4).mean().item() - 3) < 5 * (96 / n) ** 0.5, "the fourth moment of a normal"
 
 
 def test_the_noise_is_that_of_the_step_on_every_rank() -> None:
@@ -359,10 +363,10 @@ def test_a_resumed_run_goes_on_as_the_unbroken_one(optim: Any) -> None:
     file = io.BytesIO()
     torch.save({"theta": first.model.state_dict(), "optimizer": first.optimizer.state_dict()}, file)
     file.seek(0)
-    kept = torch.load(file, weights_only=True)
+    state = torch.load(file, weights_only=True)
     second = Descent(optim, Lookahead(k=4, alpha=0.5))
-    second.model.load_state_dict(kept["theta"])
-    second.optimizer.load_state_dict(kept["optimizer"])
+    second.model.load_state_dict(state["theta"])
+    second.optimizer.load_state_dict(state["optimizer"])
     second.step_number = 6
     assert second.go(7).equal(unbroken.go(13))
 

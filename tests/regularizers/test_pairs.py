@@ -13,53 +13,53 @@ from regulo.core.types import DatasetInfo
 from regulo.models.components.sites import RateSite, Site
 from regulo.regularizers.base import Goal, Regularizer
 from regulo.regularizers.components.plan import Plan, find_conflicts
-from tests.conftest import GREY, build_model, images_of
-from tests.regularizers.flow import company, operated, train
+from tests.conftest import GRAY, build_model, images_of
+from tests.regularizers.flow import company, train, try_surgery
 
 TECHNIQUES = registry.list_plugins("regularizer")
 CIRCUMSTANCES = ["auto", "32-true", "bf16-mixed", "16-mixed", "sync_batchnorm", "fsdp"]
 USUAL = TrainerConfig(precision="32-true").run_conditions()
 PAIRS = list(itertools.combinations(TECHNIQUES, 2))
-ALLOWED = [pair for pair in PAIRS if not find_conflicts(company(*pair), USUAL)]
+VALID_PAIRS = [pair for pair in PAIRS if not find_conflicts(company(*pair), USUAL)]
 
 
-def covering(names: list[str], allowed: list[tuple[str, str]], size: int) -> list[tuple[str, ...]]:
+def covering(names: list[str], pairs: list[tuple[str, str]], size: int) -> list[tuple[str, ...]]:
     """Plans of at most `size` techniques, so that each allowed pair is in one of them: greedy, and the same each time."""
-    left = dict.fromkeys(map(frozenset, allowed))
-    together = set(left)
+    remaining = dict.fromkeys(map(frozenset, pairs))
+    together = set(remaining)
     plans = []
-    while left:
-        plan = sorted(next(iter(left)))
+    while remaining:
+        plan = sorted(next(iter(remaining)))
         while len(plan) < size:
             fitting = [n for n in names if n not in plan and all(frozenset((n, other)) in together for other in plan)]
-            gain = {n: sum(frozenset((n, other)) in left for other in plan) for n in fitting}
+            gain = {n: sum(frozenset((n, other)) in remaining for other in plan) for n in fitting}
             best = max(fitting, key=gain.__getitem__, default=None)
             if best is None or not gain[best]:
                 break
             plan.append(best)
         for pair in itertools.combinations(plan, 2):
-            left.pop(frozenset(pair), None)
+            remaining.pop(frozenset(pair), None)
         plans.append(tuple(plan))
     return plans
 
 
-PLANS = covering(TECHNIQUES, ALLOWED, size=8)
+PLANS = covering(TECHNIQUES, VALID_PAIRS, size=8)
 
 
 class Hybrid(nn.Module):
     """Convolutions and attention in one network, with a site of every kind: for pairs of which each needs another family."""
 
-    def __init__(self, facts: DatasetInfo) -> None:
+    def __init__(self, dataset_info: DatasetInfo) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.conv1, self.norm1 = nn.Conv2d(facts.channels, 8, 7, 7, bias=False), nn.BatchNorm2d(8)
+        self.conv1, self.norm1 = nn.Conv2d(dataset_info.channels, 8, 7, 7, bias=False), nn.BatchNorm2d(8)
         self.conv_site, self.conv2, self.map_branch = Site("conv"), nn.Conv2d(8, 8, 3, 1, 1), Site("residual")
         self.block = nn.Module()
         self.block.site = Site("trunk")
         self.position, self.tokens = nn.Parameter(0.02 * torch.randn(1, 16, 8)), Site("tokens")
         self.norm2, self.attention = nn.LayerNorm(8), nn.MultiheadAttention(8, 2, batch_first=True)
         self.attention.add_module("site", RateSite("attention", self.attention, "dropout"))
-        self.token_branch, self.fc_site, self.head = Site("residual"), Site("fc"), nn.Linear(8, facts.num_classes)
+        self.token_branch, self.fc_site, self.head = Site("residual"), Site("fc"), nn.Linear(8, dataset_info.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.conv_site(F.relu(self.norm1(self.conv1(images))))
@@ -72,8 +72,8 @@ class Hybrid(nn.Module):
 
 def accepting(plan: Plan) -> nn.Module:
     """The first model that takes all techniques of the plan."""
-    for build in (lambda: build_model("resnet_small", GREY), lambda: build_model("vit_tiny", GREY), lambda: Hybrid(GREY)):
-        model = operated(plan, build(), GREY)
+    for build in (lambda: build_model("resnet_small", GRAY), lambda: build_model("vit_tiny", GRAY), lambda: Hybrid(GRAY)):
+        model = try_surgery(plan, build(), GRAY)
         if model is not None:
             return model
     raise AssertionError("no model takes them all")
@@ -82,7 +82,7 @@ def accepting(plan: Plan) -> nn.Module:
 # ---- the rules
 
 
-def refused(regularizers: list[Regularizer]) -> bool:
+def has_conflict(regularizers: list[Regularizer]) -> bool:
     """Whether the plan refuses them; it then names two of them and says why."""
     problems = find_conflicts(regularizers, USUAL)
     for problem in problems:
@@ -96,8 +96,8 @@ def refused(regularizers: list[Regularizer]) -> bool:
 def test_every_pair_is_refused_or_allowed_in_whichever_order_it_is_written() -> None:
     for pair in PAIRS:
         both = company(*pair)
-        assert refused(both) is refused(both[::-1]) is (pair not in ALLOWED), pair
-    assert len(PAIRS) > len(ALLOWED) > 0.9 * len(PAIRS), "most of them compose, and not all"
+        assert has_conflict(both) is has_conflict(both[::-1]) is (pair not in VALID_PAIRS), pair
+    assert len(PAIRS) > len(VALID_PAIRS) > 0.9 * len(PAIRS), "most of them compose, and not all"
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
@@ -127,9 +127,9 @@ def test_what_one_hook_can_hold_only_once_is_refused() -> None:
 def test_the_hybrid_has_a_site_of_every_kind() -> None:
     from regulo.models.components.sites import KINDS, find_sites
 
-    model = Hybrid(GREY)
+    model = Hybrid(GRAY)
     assert all(find_sites(model, kind) for kind in KINDS)
-    assert model(images_of(GREY)).shape == (4, 10)
+    assert model(images_of(GRAY)).shape == (4, 10)
 
 
 # ---- trained
@@ -139,20 +139,20 @@ def check_training(names: tuple[str, ...]) -> None:
     """A plan of these techniques trains, infers and calibrates."""
     plan = Plan(company(*names))
     model = accepting(plan)
-    assert all(t.isfinite().all() for t in train(plan, model, GREY))
+    assert all(t.isfinite().all() for t in train(plan, model, GRAY))
     plan.callbacks(Goal("val/loss", "min"))
     with torch.inference_mode():
-        logits = plan.infer(model.eval(), images_of(GREY, 8))["logits"]
+        logits = plan.infer(model.eval(), images_of(GRAY, 8))["logits"]
     assert logits.shape == (8, 10)
     assert logits.isfinite().all()
     assert plan.calibrate(logits, torch.arange(8)) > 0
 
 
 def test_the_plans_cover_every_allowed_pair_and_are_not_refused() -> None:
-    covered = {frozenset(pair) for plan in PLANS for pair in itertools.combinations(plan, 2)}
-    assert covered == set(map(frozenset, ALLOWED))
+    pairs_in_plans = {frozenset(pair) for plan in PLANS for pair in itertools.combinations(plan, 2)}
+    assert pairs_in_plans == set(map(frozenset, VALID_PAIRS))
     assert not any(find_conflicts(company(*plan), USUAL) for plan in PLANS)
-    assert len(PLANS) < len(ALLOWED) / 10
+    assert len(PLANS) < len(VALID_PAIRS) / 10
 
 
 @pytest.mark.parametrize("names", PLANS, ids="+".join)
@@ -161,6 +161,6 @@ def test_a_plan_of_many_techniques_trains(names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pair", ALLOWED, ids="+".join)
+@pytest.mark.parametrize("pair", VALID_PAIRS, ids="+".join)
 def test_every_two_techniques_train_together(pair: tuple[str, str]) -> None:
     check_training(pair)

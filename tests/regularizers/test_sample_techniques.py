@@ -24,25 +24,25 @@ from regulo.regularizers.resizemix import ResizeMix
 from regulo.regularizers.three_augment import ThreeAugment
 from regulo.regularizers.trivial_augment import TrivialAugment
 from regulo.training import autotune
-from tests.conftest import COLOUR, GREY, rng
+from tests.conftest import COLOR, GRAY, rng
 
-FACTS = pytest.mark.parametrize("facts", [GREY, COLOUR], ids=["grey", "colour"])
+DATASET_INFOS = pytest.mark.parametrize("dataset_info", [GRAY, COLOR], ids=["gray", "color"])
 
 
-def photograph(facts: DatasetInfo, seed: int = 0) -> np.ndarray:
-    return rng(seed).integers(0, 256, (facts.height, facts.width, facts.channels), dtype="uint8")
+def photograph(dataset_info: DatasetInfo, seed: int = 0) -> np.ndarray:
+    return rng(seed).integers(0, 256, (dataset_info.height, dataset_info.width, dataset_info.channels), dtype="uint8")
 
 
 # ---- TrivialAugment
 
 
 @pytest.mark.formula("trivial_augment")
-@FACTS
-def test_trivial_augment_is_torchvisions(facts: DatasetInfo) -> None:
+@DATASET_INFOS
+def test_trivial_augment_is_torchvisions(dataset_info: DatasetInfo) -> None:
     from torchvision.transforms import v2
 
-    image = photograph(facts)
-    (transform,) = TrivialAugment().transform([], facts)
+    image = photograph(dataset_info)
+    (transform,) = TrivialAugment().transform([], dataset_info)
     for seed in range(30):
         ours = transform.apply(image, seed=seed)
         with torch.random.fork_rng():
@@ -53,28 +53,28 @@ def test_trivial_augment_is_torchvisions(facts: DatasetInfo) -> None:
 
 
 def test_trivial_augment_acts_on_a_share_p_and_not_at_all_at_strength_zero() -> None:
-    image = photograph(COLOUR)
-    changed = {}
+    image = photograph(COLOR)
+    shares = {}
     for p in (0.0, 0.5, 1.0):
         none = TrivialAugment().with_strength(p)
         assert none
-        (transform,) = none.transform([], COLOUR)
-        changed[p] = np.mean([not (transform.apply(image, seed=s) == image).all() for s in range(300)])
-    assert changed[0.0] == 0
-    assert abs(changed[0.5] - changed[1.0] / 2) < 0.12
+        (transform,) = none.transform([], COLOR)
+        shares[p] = np.mean([not (transform.apply(image, seed=s) == image).all() for s in range(300)])
+    assert shares[0.0] == 0
+    assert abs(shares[0.5] - shares[1.0] / 2) < 0.12
 
 
 # ---- AugMix
 
 
 @pytest.mark.formula("aug_mix")
-@FACTS
-def test_augmix_stacks_the_clean_image_and_two_draws_of_torchvisions_augmix(facts: DatasetInfo) -> None:
+@DATASET_INFOS
+def test_augmix_stacks_the_clean_image_and_two_draws_of_torchvisions_augmix(dataset_info: DatasetInfo) -> None:
     from torchvision.transforms import v2
 
-    image, c = photograph(facts), facts.channels
-    (transform,) = AugMix(severity=4, width=2, depth=3, alpha=0.7).transform([], facts)
-    (single,) = AugMix(severity=4, width=2, depth=3, alpha=0.7, views=False).transform([], facts)
+    image, c = photograph(dataset_info), dataset_info.channels
+    (transform,) = AugMix(severity=4, width=2, depth=3, alpha=0.7).transform([], dataset_info)
+    (single,) = AugMix(severity=4, width=2, depth=3, alpha=0.7, views=False).transform([], dataset_info)
     theirs = v2.AugMix(4, 2, 3, 0.7, all_ops=False)
     plain = torch.from_numpy(image).permute(2, 0, 1)
     for seed in range(10):
@@ -88,17 +88,17 @@ def test_augmix_stacks_the_clean_image_and_two_draws_of_torchvisions_augmix(fact
         assert (single.apply(image, seed=seed) == one).all()
 
 
-@FACTS
-def test_the_views_come_out_normalised_one_after_the_other(facts: DatasetInfo) -> None:
-    images = np.stack([photograph(facts, s) for s in range(3)])
-    data = BatchedImages(Split(images, np.arange(3)), AugMix().transform([], facts), seed=0)
+@DATASET_INFOS
+def test_the_views_come_out_normalized_one_after_the_other(dataset_info: DatasetInfo) -> None:
+    images = np.stack([photograph(dataset_info, s) for s in range(3)])
+    data = BatchedImages(Split(images, np.arange(3)), AugMix().transform([], dataset_info), seed=0)
     batch = data.__getitems__([(0, i, 0) for i in range(3)])
-    assert batch.images.shape == (3, 3 * facts.channels, facts.height, facts.width)
-    views = Classifier(nn.Identity(), facts, "contiguous").normalize(batch.images)
-    assert views.shape == (9, facts.channels, facts.height, facts.width)
+    assert batch.images.shape == (3, 3 * dataset_info.channels, dataset_info.height, dataset_info.width)
+    views = Classifier(nn.Identity(), dataset_info, "contiguous").normalize(batch.images)
+    assert views.shape == (9, dataset_info.channels, dataset_info.height, dataset_info.width)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
-    shape = (1, facts.channels, 1, 1)
-    expected = (pixels - torch.tensor(facts.mean).view(shape)) / torch.tensor(facts.std).view(shape)
+    shape = (1, dataset_info.channels, 1, 1)
+    expected = (pixels - torch.tensor(dataset_info.mean).view(shape)) / torch.tensor(dataset_info.std).view(shape)
     torch.testing.assert_close(views[:3], expected, rtol=1e-5, atol=1e-5)
     assert not views[3:6].equal(views[6:])
 
@@ -139,10 +139,10 @@ def test_augmix_scales_its_severity_and_its_weight_and_is_absent_at_zero() -> No
     assert half
     assert (half.severity, half.jsd) == (3, 6.0)
     assert none is None
-    ramped = AugMix(jsd=Ramp[float](start=0.0, end=12.0)).with_strength(2)  # type: ignore[arg-type]
-    assert ramped
-    assert ramped.resolve(1.0).jsd == 24.0
-    assert ramped.severity == 6
+    with_ramp = AugMix(jsd=Ramp[float](start=0.0, end=12.0)).with_strength(2)  # type: ignore[arg-type]
+    assert with_ramp
+    assert with_ramp.resolve(1.0).jsd == 24.0
+    assert with_ramp.severity == 6
 
 
 def test_augmix_stands_last_and_refuses_what_mixes_one_of_its_views() -> None:
@@ -155,56 +155,56 @@ def test_augmix_stands_last_and_refuses_what_mixes_one_of_its_views() -> None:
 
 
 def test_a_run_with_three_views_trains_and_is_measured_on_them(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
 
-    def measured(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *_: Any) -> autotune.AutotuneResult:
-        seen["measured"] = (*images.shape, len(targets))
+    def record_autotune(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *_: Any) -> autotune.AutotuneResult:
+        shapes["measured"] = (*images.shape, len(targets))
         return autotune.AutotuneResult("32-true", "contiguous")
 
     loss = Plan.loss
 
     def spy(self: Plan, model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *rest: Any) -> Any:
-        seen["trained"] = (*images.shape, len(targets))
+        shapes["trained"] = (*images.shape, len(targets))
         total, parts = loss(self, model, images, targets, *rest)
         assert set(parts) == {"data", "aug_mix"}
         assert 0 < parts["aug_mix"].item() < 12 * np.log(3)
         return total, parts
 
-    monkeypatch.setattr(autotune, "choose_fastest", measured)
+    monkeypatch.setattr(autotune, "choose_fastest", record_autotune)
     monkeypatch.setattr(Plan, "loss", spy)
     _, result = run("regularizer=[augment,aug_mix,label_smoothing]", "trainer.precision=auto", "data.batch_size=16")
     assert result["status"] == "done"
-    assert seen == {"measured": (48, 1, 28, 28, 48), "trained": (48, 1, 28, 28, 16)}
+    assert shapes == {"measured": (48, 1, 28, 28, 48), "trained": (48, 1, 28, 28, 16)}
 
 
 # ---- 3-Augment
 
 
 def variants(image: np.ndarray, n: int = 300) -> list[np.ndarray]:
-    facts = DatasetInfo(image.shape[2], *image.shape[:2], ("a", "b"), (0.5,) * image.shape[2], (0.5,) * image.shape[2])
-    data = BatchedImages(Split(image[None], np.zeros(1, int)), ThreeAugment().transform([], facts), seed=0)
+    dataset_info = DatasetInfo(image.shape[2], *image.shape[:2], ("a", "b"), (0.5,) * image.shape[2], (0.5,) * image.shape[2])
+    data = BatchedImages(Split(image[None], np.zeros(1, int)), ThreeAugment().transform([], dataset_info), seed=0)
     batch = data.__getitems__([(0, 0, copy) for copy in range(n)])
     return list(batch.images.permute(0, 2, 3, 1).numpy())
 
 
 @pytest.mark.formula("three_augment")
-def test_three_augment_is_grey_solarized_or_blurred_each_as_often() -> None:
+def test_three_augment_is_gray_solarized_or_blurred_each_as_often() -> None:
     from PIL import Image, ImageOps
 
-    image = photograph(COLOUR)
-    grey = np.repeat(np.asarray(Image.fromarray(image).convert("L"))[..., None], 3, axis=2)
-    solarized = np.asarray(ImageOps.solarize(Image.fromarray(image), 128))
+    image = photograph(COLOR)
+    gray = np.repeat(np.asarray(Image.fromarray(image).convert("L"))[..., None], 3, axis=2)
+    solarized_image = np.asarray(ImageOps.solarize(Image.fromarray(image), 128))
     kinds: Counter[str] = Counter()
     for v in variants(image):
-        if (abs(v.astype(int) - grey) <= 1).all():
-            kinds["grey"] += 1
-        elif (v == solarized).all():
+        if (abs(v.astype(int) - gray) <= 1).all():
+            kinds["gray"] += 1
+        elif (v == solarized_image).all():
             kinds["solarized"] += 1
         else:
             assert abs(v.mean((0, 1)) - image.mean((0, 1))).max() < 4
             assert v.std() <= image.std()
             kinds["blurred"] += 1
-    assert all(70 < kinds[k] < 130 for k in ("grey", "solarized", "blurred")), kinds
+    assert all(70 < kinds[k] < 130 for k in ("gray", "solarized", "blurred")), kinds
 
 
 def test_the_blur_is_gaussian_with_a_deviation_from_a_tenth_of_a_pixel_to_two() -> None:
@@ -213,7 +213,7 @@ def test_the_blur_is_gaussian_with_a_deviation_from_a_tenth_of_a_pixel_to_two() 
     x = np.arange(29) - 14
     deviations = []
     for v in variants(image):
-        if (v == image).all() or not v.any():  # grey already; solarized; or too little blur to see
+        if (v == image).all() or not v.any():  # gray already; solarized; or too little blur to see
             continue
         row = v[14, :, 0].astype(float)
         deviations.append(((row * x**2).sum() / row.sum()) ** 0.5)
@@ -247,6 +247,6 @@ def test_copies_are_numbered_dealt_out_over_ranks_and_augmented_differently() ->
         assert len({index for _, index, _ in together}) == 1, "each rank has one copy of the same image"
         assert {copy for *_, copy in together} == {0, 1, 2}
     assert len({index for _, index, _ in ranks[0]}) == 12
-    split = Split(np.stack([photograph(COLOUR, s) for s in range(36)]), np.zeros(36, int))
-    batch = BatchedImages(split, plan.transforms([], COLOUR), 0).__getitems__([r[0] for r in ranks])
+    split = Split(np.stack([photograph(COLOR, s) for s in range(36)]), np.zeros(36, int))
+    batch = BatchedImages(split, plan.transforms([], COLOR), 0).__getitems__([r[0] for r in ranks])
     assert len({image.numpy().tobytes() for image in batch.images}) > 1

@@ -29,11 +29,11 @@ def make(folder: Path, design: str = "add_one", seeds: int = 3, labels: tuple[st
     cells = []
     for index, label in enumerate(labels):
         effect = EFFECTS.get(label, 0.3 * index)
-        failed = seeds > 2 and index == len(labels) - 1
+        has_failed = seeds > 2 and index == len(labels) - 1
         runs, values = [], {key: [] for key, *_ in COLUMNS}
         for seed in range(seeds):
             run = f"{''.join(c if c.isalnum() else '_' for c in label)}-s{seed}-{index:08x}"
-            missing = failed and seed == seeds - 1
+            missing = has_failed and seed == seeds - 1
             status, error = ("failed", "non-finite loss at step 12") if missing else ("done", "")
             runs.append({"seed": seed, "folder": run, "status": status, "error": error})
             acc = (87.5 + effect + noise[index, seed]) / 100

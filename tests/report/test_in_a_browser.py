@@ -112,7 +112,7 @@ def test_it_prints_light_and_without_cutting_tables_off(open_page: OpenPage) -> 
     assert page.evaluate("getComputedStyle(document.querySelector('.wide')).overflowX") == "visible"
 
 
-def test_grey_on_black_would_fail_the_contrast_test(open_page: OpenPage) -> None:
+def test_gray_on_black_would_fail_the_contrast_test(open_page: OpenPage) -> None:
     page = open_page("study", 1280, "dark")
     page.evaluate("document.documentElement.style.setProperty('--muted', '#444444')")
     assert any(ratio < 4.5 for ratio, _ in page.evaluate(CONTRAST))

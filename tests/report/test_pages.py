@@ -21,7 +21,7 @@ from regulo.analysis.study_record import Column, Difference
 from regulo.callbacks.mistakes import worst
 from regulo.config import compose
 from regulo.core.errors import InputError
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 from regulo.tracking.run_dir import RunFolder
 from tests.report import studies
 
@@ -117,11 +117,11 @@ RUNS = (
 @pytest.mark.parametrize("overrides", RUNS, ids=" ".join)
 def test_the_command_makes_the_same_configuration_after_make_and_the_shell(overrides: list[str], tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text('train:\n\t@python3 -c "import json, sys; print(json.dumps(sys.argv[1:]))" $(ARGS)\n')
-    saved = compose.load_config([*overrides, "run_dir=somewhere"]).as_dict()
-    command = repeat.command(saved)
+    config = compose.load_config([*overrides, "run_dir=somewhere"]).as_dict()
+    command = repeat.command(config)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}  # make may run the tests, too
     output = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    assert compose.load_config(json.loads(output.stdout)).as_dict() == saved | {"run_dir": None}
+    assert compose.load_config(json.loads(output.stdout)).as_dict() == config | {"run_dir": None}
     assert overrides or command == "make train"
 
 
@@ -137,8 +137,8 @@ def test_the_page_of_a_study_names_what_helped_what_failed_and_what_is_stale(tmp
     d = next(row for row in study.rows if row.label == "augment").difference["test/acc"]
     assert f"augment {100 * d.mean:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}]" in better.replace("−", "-")  # type: ignore[operator]
     assert "n = 2 to 3 seeds" in explanation.text
-    left_out = [item for block in blocks(page, "Left out") for item in getattr(block, "items", ())]
-    assert left_out == ["cutmix-s2-00000006: non-finite loss at step 12", "mixup-s0-0badcafe"]
+    items = [item for block in blocks(page, "Left out") for item in getattr(block, "items", ())]
+    assert items == ["cutmix-s2-00000006: non-finite loss at step 12", "mixup-s0-0badcafe"]
     pictures = [p for s in page.sections for b in s.blocks if isinstance(b, Figures) for p in b.pictures]
     assert {"effect-test-acc", "runs", "gap-accuracy", "benefit", "corruptions"} <= {p.name for p in pictures}
     assert all("n = " in p.text for p in pictures)

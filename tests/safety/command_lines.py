@@ -39,13 +39,13 @@ number = st.one_of(st.integers(), st.floats(), st.integers(-3, 3)).map(str)
 
 
 def _keys() -> list[str]:
-    found = [*schema.RunConfig.model_fields, *yaml_files.list_groups(), *schema.MULTI]
+    result = [*schema.RunConfig.model_fields, *yaml_files.list_groups(), *schema.MULTI]
     for group in (*schema.SINGLE, *schema.MULTI):
         for name in registry.list_plugins(group):
             prefix = f"{group}.{name}" if group in schema.MULTI else group
-            found += [prefix, *(f"{prefix}.{field}" for field in registry.get_plugin(group, name).model_fields)]
-    found += [f"{group}.{field}" for group, cls in schema.SECTIONS.items() for field in cls.model_fields]
-    return sorted(set(found))
+            result += [prefix, *(f"{prefix}.{field}" for field in registry.get_plugin(group, name).model_fields)]
+    result += [f"{group}.{field}" for group, cls in schema.SECTIONS.items() for field in cls.model_fields]
+    return sorted(set(result))
 
 
 def _bounds() -> dict[str, list[str]]:
@@ -54,16 +54,16 @@ def _bounds() -> dict[str, list[str]]:
         *schema.SECTIONS.values(),
         schema.RunConfig,
     ]
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for cls in classes:
-        for name, described in field_schemas(cls).items():
-            for branch in described.get("anyOf", [described]):
+        for name, field_schema in field_schemas(cls).items():
+            for branch in field_schema.get("anyOf", [field_schema]):
                 step = 1 if branch.get("type") == "integer" else 1e-6
                 for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
                     if key in branch:
-                        found.setdefault(name, []).extend(str(branch[key] + d) for d in (-step, 0, step))
-                found.setdefault(name, []).extend(map(str, branch.get("enum", [])))
-    return {name: values for name, values in found.items() if values}
+                        result.setdefault(name, []).extend(str(branch[key] + d) for d in (-step, 0, step))
+                result.setdefault(name, []).extend(map(str, branch.get("enum", [])))
+    return {name: values for name, values in result.items() if values}
 
 
 KEYS, BOUNDS, OPTIONS = _keys(), _bounds(), yaml_files.list_groups()
@@ -86,8 +86,8 @@ def overrides(draw: st.DrawFn) -> str:
     if kind == 3 and key:  # misspelt
         place = draw(st.integers(0, len(key) - 1))
         key = key[:place] + draw(st.sampled_from(["", "x", ".", key[place] * 2])) + key[place + 1 :]
-    known = st.sampled_from(BOUNDS.get(key.rpartition(".")[2], ["1"]))
-    value = draw(st.one_of(known, known, number, st.sampled_from(JUNK), st.sampled_from(NAMES), text))
+    near_bounds = st.sampled_from(BOUNDS.get(key.rpartition(".")[2], ["1"]))
+    value = draw(st.one_of(near_bounds, near_bounds, number, st.sampled_from(JUNK), st.sampled_from(NAMES), text))
     sign = draw(st.sampled_from(["", "", "", "", "+", "++", "~"]))
     return f"{sign}{key}" if kind == 4 else f"{sign}{key}={value}"
 
@@ -163,22 +163,22 @@ anything: st.SearchStrategy[Any] = st.one_of(leaf, leaf, st.lists(inner, max_siz
 
 
 @st.composite
-def mutated(draw: st.DrawFn, content: Any) -> Any:
+def mutate(draw: st.DrawFn, content: Any) -> Any:
     """Plain data with one to three places changed, taken away or added."""
     for _ in range(draw(st.integers(1, 3))):
-        content = _changed(draw, content)
+        content = _change(draw, content)
     return content
 
 
-def _changed(draw: st.DrawFn, node: Any) -> Any:
+def _change(draw: st.DrawFn, node: Any) -> Any:
     if isinstance(node, dict) and node and draw(st.integers(0, 7)):
         key = draw(st.sampled_from(sorted(node, key=str)))
-        return node | {key: _changed(draw, node[key])}
+        return node | {key: _change(draw, node[key])}
     if isinstance(node, list) and node and draw(st.integers(0, 7)):
         place = draw(st.integers(0, len(node) - 1))
-        return [*node[:place], _changed(draw, node[place]), *node[place + 1 :]]
+        return [*node[:place], _change(draw, node[place]), *node[place + 1 :]]
     if isinstance(node, dict) and draw(st.booleans()):
-        kept = dict(list(node.items())[draw(st.integers(0, 1)) :])
-        return kept | {draw(st.one_of(text, st.sampled_from(["name", "_target_", "defaults"]))): draw(anything)}
+        rest = dict(list(node.items())[draw(st.integers(0, 1)) :])
+        return rest | {draw(st.one_of(text, st.sampled_from(["name", "_target_", "defaults"]))): draw(anything)}
     kinds = {str: st.sampled_from([*NAMES, *JUNK]), int: st.integers(0, 10**6), float: st.floats()}
     return draw(kinds[type(node)] if type(node) in kinds and draw(st.integers(0, 2)) else anything)

@@ -15,7 +15,7 @@ from regulo.core import registry, yaml_files
 from tests.conftest import FinishedRun
 
 
-class WorkStarted(BaseException):
+class WorkStartedError(BaseException):
     """A command has passed all checks, and would now start its work."""
 
 
@@ -66,8 +66,8 @@ def stop_before_work(cached_listings: None, monkeypatch: pytest.MonkeyPatch, tmp
     import regulo.evaluation.evaluate
     import regulo.training.build
 
-    def raise_started(*_: Any, **__: Any) -> Any:
-        raise WorkStarted
+    def raise_error(*_: Any, **__: Any) -> Any:
+        raise WorkStartedError
 
     work = (tmp_path / "a" / "b" / "c").resolve()
     work.mkdir(parents=True)
@@ -76,12 +76,12 @@ def stop_before_work(cached_listings: None, monkeypatch: pytest.MonkeyPatch, tmp
         monkeypatch.setenv(name, str(tmp_path))
     for name in ("WANDB_API_KEY", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(regulo.training.build, "build_components", raise_started)
-    monkeypatch.setattr(regulo.analysis.ablation.cells, "dry_run_cells", raise_started)
-    monkeypatch.setattr(regulo.analysis.ablation.runner, "run_all", raise_started)
-    monkeypatch.setattr(regulo.analysis.doctor.autofix, "apply_fixes", raise_started)
-    monkeypatch.setattr(regulo.analysis.claims.lab.command, "run_trials", raise_started)
-    monkeypatch.setattr(regulo.evaluation.evaluate, "open_run_data", raise_started)
-    monkeypatch.setattr(regulo.config.catalog, "rows", raise_started)
-    monkeypatch.setattr(regulo.config.json_schema, "atomic_write", raise_started)
-    monkeypatch.setattr(subprocess, "run", raise_started)
+    monkeypatch.setattr(regulo.training.build, "build_components", raise_error)
+    monkeypatch.setattr(regulo.analysis.ablation.cells, "dry_run_cells", raise_error)
+    monkeypatch.setattr(regulo.analysis.ablation.runner, "run_all", raise_error)
+    monkeypatch.setattr(regulo.analysis.doctor.autofix, "apply_fixes", raise_error)
+    monkeypatch.setattr(regulo.analysis.claims.lab.command, "run_trials", raise_error)
+    monkeypatch.setattr(regulo.evaluation.evaluate, "open_run_data", raise_error)
+    monkeypatch.setattr(regulo.config.catalog, "rows", raise_error)
+    monkeypatch.setattr(regulo.config.json_schema, "atomic_write", raise_error)
+    monkeypatch.setattr(subprocess, "run", raise_error)

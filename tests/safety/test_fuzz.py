@@ -12,8 +12,8 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.safety.command_lines import commands, mild, mutated
-from tests.safety.conftest import WorkStarted, run_command
+from tests.safety.command_lines import commands, mild, mutate
+from tests.safety.conftest import WorkStartedError, run_command
 
 SHORT, LONG = 0, 1
 COUNTS = {"commands": (200, 20_000), "configs": (250, 4_000), "files": (40, 1000), "trained": (5, 100)}
@@ -44,7 +44,7 @@ class OutcomeCounter:
         """Run a command and count its outcome: it is done, is refused with the name of each problem, or would start its work."""
         try:
             code, _, err = run_command(arguments)
-        except WorkStarted:
+        except WorkStartedError:
             outcome = "accepted"
         else:
             outcome = {0: "done", 1: "done", 2: "refused"}[code]
@@ -85,10 +85,10 @@ def test_every_saved_configuration_is_accepted_or_refused_by_name(
     size: int, run_copy: Path, stop_before_work: None, capsys: Any
 ) -> None:
     counter = OutcomeCounter()
-    saved = yaml.safe_load((run_copy / "config.yaml").read_text())
+    config = yaml.safe_load((run_copy / "config.yaml").read_text())
 
     @fuzz_settings("configs", size)
-    @given(mutated(saved), st.sampled_from([["evaluate"], ["predict"], ["doctor"]]))
+    @given(mutate(config), st.sampled_from([["evaluate"], ["predict"], ["doctor"]]))
     def each(content: Any, command: list[str]) -> None:
         try:
             text = yaml.safe_dump(content, allow_unicode=True)
@@ -142,9 +142,9 @@ def test_every_study_is_shown_or_refused_by_name(size: int, tmp_path: Path, caps
     counter = OutcomeCounter()
 
     @fuzz_settings("files", size)
-    @given(mutated(content))
-    def each(changed: Any) -> None:
-        (tmp_path / "study.json").write_text(json.dumps(changed), errors="replace")
+    @given(mutate(content))
+    def each(record: Any) -> None:
+        (tmp_path / "study.json").write_text(json.dumps(record), errors="replace")
         counter.run(["report", str(tmp_path)])
 
     each()
@@ -161,13 +161,13 @@ def _mutate_text(data: st.DataObject, name: str, text: str) -> str:
         )
         return text[:position] + junk + text[position + data.draw(st.integers(0, 9)) :]
     if name == "metrics.csv":
-        rows = data.draw(mutated([list(row) for row in csv.reader(io.StringIO(text))]))
+        rows = data.draw(mutate([list(row) for row in csv.reader(io.StringIO(text))]))
         file = io.StringIO()
         for row in rows if isinstance(rows, list) else [rows]:
             print(",".join(map(str, row)) if isinstance(row, list) else row, file=file)
         return file.getvalue()
-    loaded = yaml.safe_load(text) if name.endswith("yaml") else json.loads(text)
-    content = data.draw(mutated(loaded))
+    original = yaml.safe_load(text) if name.endswith("yaml") else json.loads(text)
+    content = data.draw(mutate(original))
     try:
         return yaml.safe_dump(content) if name.endswith("yaml") else json.dumps(content)
     except (yaml.YAMLError, ValueError):

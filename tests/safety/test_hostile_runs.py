@@ -41,25 +41,25 @@ def rewrite_archive(source: Path, target: Path, compression: int = zipfile.ZIP_S
             new.writestr(name, members.get(name.rpartition("/")[2].replace(".", "_"), old.read(name)))
 
 
-def write_hostile_checkpoint(kind: str, file: Path, owned: Path) -> None:
+def write_hostile_checkpoint(kind: str, file: Path, trap: Path) -> None:
     """Replace a valid checkpoint by a hostile one."""
     valid = file.with_name("valid.ckpt")
     file.replace(valid)
     content = torch.load(valid, weights_only=True)
     if kind == "payload":
-        torch.save(content | {"state_dict": Payload(owned)}, file)
+        torch.save(content | {"state_dict": Payload(trap)}, file)
     elif kind == "nested payload":
-        torch.save(content | {"callbacks": {"a": [{"b": (1, Payload(owned))}]}}, file)
+        torch.save(content | {"callbacks": {"a": [{"b": (1, Payload(trap))}]}}, file)
     elif kind == "bare pickle":
         import pickle
 
-        file.write_bytes(pickle.dumps(Payload(owned)))
+        file.write_bytes(pickle.dumps(Payload(trap)))
     elif kind == "old format":
-        torch.save(content | {"callbacks": Payload(owned)}, file, _use_new_zipfile_serialization=False)
+        torch.save(content | {"callbacks": Payload(trap)}, file, _use_new_zipfile_serialization=False)
     elif kind == "pickle in a zip":
         import pickle
 
-        rewrite_archive(valid, file, data_pkl=pickle.dumps(Payload(owned)))
+        rewrite_archive(valid, file, data_pkl=pickle.dumps(Payload(trap)))
     elif kind == "compressed":
         rewrite_archive(valid, file, zipfile.ZIP_DEFLATED)
     elif kind == "10 GB claimed":
@@ -96,11 +96,11 @@ CHECKPOINTS += ["empty", "not of Regulo", "other types", "huge image", "other we
 
 @pytest.mark.parametrize("kind", CHECKPOINTS)
 def test_a_hostile_checkpoint_is_refused_and_runs_nothing(kind: str, run_copy: Path, tmp_path: Path) -> None:
-    owned = tmp_path / "owned"
+    trap = tmp_path / "owned"
     for name in ("best", "last"):
-        write_hostile_checkpoint(kind, run_copy / "checkpoints" / f"{name}.ckpt", owned)
+        write_hostile_checkpoint(kind, run_copy / "checkpoints" / f"{name}.ckpt", trap)
     assert_refused(["evaluate", str(run_copy)], "RUN")
-    assert not owned.exists()
+    assert not trap.exists()
 
 
 def test_the_payload_of_these_tests_does_run_where_code_is_allowed(tmp_path: Path) -> None:
@@ -154,9 +154,9 @@ def test_no_configuration_reads_the_environment(
     (tmp_path / "configs" / "experiment" / "theirs.yaml").write_text(text)
     stderr += assert_refused(["train", "experiment=theirs"], "logger.tags")
     assert "planted" not in stderr
-    saved = yaml.safe_load((run_copy / "config.yaml").read_text())
-    saved["logger"]["project"] = value
-    (run_copy / "config.yaml").write_text(yaml.safe_dump(saved))
+    config = yaml.safe_load((run_copy / "config.yaml").read_text())
+    config["logger"]["project"] = value
+    (run_copy / "config.yaml").write_text(yaml.safe_dump(config))
     code, out, err = run_command(
         ["doctor", str(run_copy)]
     )  # a saved configuration is plain data: the value is only a strange name
@@ -173,14 +173,14 @@ def test_no_configuration_names_code(run_copy: Path, tmp_path: Path, monkeypatch
         "model.name=os",
     ):
         assert_refused(["train", word])
-    saved = yaml.safe_load((run_copy / "config.yaml").read_text())
+    config = yaml.safe_load((run_copy / "config.yaml").read_text())
     for change in (
         {"model": {"_target_": "os.system"}},
         {"data": {"name": "../../x"}},
         {"optim": {"name": "os"}},
         {"_target_": "x"},
     ):
-        (run_copy / "config.yaml").write_text(yaml.safe_dump(saved | change))
+        (run_copy / "config.yaml").write_text(yaml.safe_dump(config | change))
         assert_refused(["evaluate", str(run_copy)])
     assert not (tmp_path / "owned").exists()
 
@@ -241,18 +241,18 @@ def test_nothing_is_written_to_the_folders_that_a_run_names(
     """`run_dir` of a saved run is not used. `data.root` is read and reported; nothing is downloaded into it."""
     import regulo.data.base
 
-    saved = yaml.safe_load((run_copy / "config.yaml").read_text())
-    saved["run_dir"] = str(tmp_path / "theirs")
-    (run_copy / "config.yaml").write_text(yaml.safe_dump(saved))
+    config = yaml.safe_load((run_copy / "config.yaml").read_text())
+    config["run_dir"] = str(tmp_path / "theirs")
+    (run_copy / "config.yaml").write_text(yaml.safe_dump(config))
     assert run_command(["evaluate", str(run_copy)])[0] == 0
     assert not (tmp_path / "theirs").exists()
     target = tmp_path / "bashrc.d"
     target.mkdir()
-    saved["data"] = {"name": "cifar10", "root": str(target)}
-    (run_copy / "config.yaml").write_text(yaml.safe_dump(saved))
+    config["data"] = {"name": "cifar10", "root": str(target)}
+    (run_copy / "config.yaml").write_text(yaml.safe_dump(config))
     permissions: list[bool] = []
-    original = regulo.data.base.downloads_allowed
-    monkeypatch.setattr("regulo.data.cifar10.downloads_allowed", lambda: permissions.append(original()) or permissions[-1])
+    original = regulo.data.base.may_download
+    monkeypatch.setattr("regulo.data.cifar10.may_download", lambda: permissions.append(original()) or permissions[-1])
     assert_refused(["evaluate", str(run_copy)], "data.root")
     assert permissions == [False]
     assert not list(target.iterdir())
@@ -266,10 +266,10 @@ TAGS = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</style>
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_a_page_escapes_all_text_of_a_run(tag: str, run_copy: Path) -> None:
-    saved = yaml.safe_load((run_copy / "config.yaml").read_text())
-    saved["logger"] |= {"project": tag, "tags": [tag]}
-    saved["name"] = tag  # not valid: the page reports it, and is made anyway
-    (run_copy / "config.yaml").write_text(yaml.safe_dump(saved))
+    config = yaml.safe_load((run_copy / "config.yaml").read_text())
+    config["logger"] |= {"project": tag, "tags": [tag]}
+    config["name"] = tag  # not valid: the page reports it, and is made anyway
+    (run_copy / "config.yaml").write_text(yaml.safe_dump(config))
     plan = json.loads((run_copy / "plan.json").read_text())
     plan["regularizers"] = [dict.fromkeys(row, tag) for row in plan["regularizers"]]
     (run_copy / "plan.json").write_text(json.dumps(plan))
@@ -311,12 +311,12 @@ def test_a_command_that_is_shown_runs_nothing_else_when_it_is_copied(
     from regulo.analysis.doctor.verdict import give_verdict
     from regulo.analysis.report import repeat
 
-    saved = yaml.safe_load((run_copy / "config.yaml").read_text())
-    saved["data"]["root"] = root
-    (run_copy / "config.yaml").write_text(yaml.safe_dump(saved))
+    config = yaml.safe_load((run_copy / "config.yaml").read_text())
+    config["data"]["root"] = root
+    (run_copy / "config.yaml").write_text(yaml.safe_dump(config))
     from regulo.tracking.run_dir import RunFolder
 
-    commands = [repeat.command(saved), *give_verdict(RunFolder.open(run_copy)).next]
+    commands = [repeat.command(config), *give_verdict(RunFolder.open(run_copy)).next]
     work = tmp_path / "work"
     work.mkdir()
     (work / "Makefile").write_text("train:\n\t@printf '%s\\n' $(ARGS)\n")

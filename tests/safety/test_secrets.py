@@ -91,8 +91,8 @@ def test_the_machine_is_not_named(run_with_secrets: Path) -> None:
 
 
 def test_a_data_folder_in_the_home_is_saved_with_a_tilde(run_with_secrets: Path) -> None:
-    saved = (run_with_secrets / "config.yaml").read_text()
-    assert "root: ~/images" in saved
+    text = (run_with_secrets / "config.yaml").read_text()
+    assert "root: ~/images" in text
 
 
 def test_a_path_in_the_home_is_shown_with_a_tilde_and_expanded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

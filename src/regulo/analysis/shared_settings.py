@@ -10,10 +10,10 @@ from regulo.core.files import atomic_write, file_lock
 
 def pinned_overrides(config: Config, root: Path) -> list[str]:
     """Overrides that fix what a run would otherwise measure for itself; saved in `root`/speed.json, for all runs there."""
-    requested = [config.trainer.precision, config.trainer.memory_format]
+    settings = [config.trainer.precision, config.trainer.memory_format]
     model = {"name": config.model.name, **config.model.model_dump()}
     key = json.dumps(
-        [model, config.data.name, config.data.batch_size, *(setting for setting in requested if setting != "auto")],
+        [model, config.data.name, config.data.batch_size, *(setting for setting in settings if setting != "auto")],
         sort_keys=True,
     )
     file = root / "speed.json"

@@ -1,1 +1,1 @@
-"""Observers: they show a run and do not change what it learns. One file each."""
+"""Callbacks: they show a run and do not change what it learns. One file each."""

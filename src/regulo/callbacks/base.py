@@ -1,4 +1,4 @@
-"""The base class of all observers."""
+"""The base class of all callbacks."""
 
 import warnings
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 from regulo.core.registry import PluginConfig
 from regulo.core.types import DatasetInfo, Split
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FigureContext:
-    """What an observer needs: facts about the data, the folder of the figures, and the dashboards."""
+    """What a callback needs: the dataset info, the folder of the figures, and the dashboards."""
 
-    facts: DatasetInfo
+    dataset_info: DatasetInfo
     figures: Path
     publish: Callable[[str, Path], None]
     """show a saved figure on the dashboards: (name, path)"""
@@ -38,7 +38,7 @@ class FigureContext:
 
 
 class CallbackConfig(PluginConfig):
-    """The config of an observer. It overrides one or both of the methods."""
+    """The config of a callback. It overrides one or both of the methods."""
 
     def callbacks(self, context: FigureContext) -> "list[Callback]":
         """Lightning callbacks that run during training."""

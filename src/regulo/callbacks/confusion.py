@@ -2,7 +2,7 @@
 
 from regulo.callbacks.base import CallbackConfig, FigureContext
 from regulo.core.figures import new_figure, shorten
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 from regulo.core.types import Split
 
 
@@ -12,7 +12,7 @@ class Confusion(CallbackConfig):
     def after_evaluation(self, context: FigureContext, test: EvalOutput, split: Split) -> None:
         counts = test.confusion_matrix().double()
         share = 100 * counts / counts.sum(1, keepdim=True).clamp(min=1)
-        names, k = [shorten(name) for name in context.facts.classes], len(context.facts.classes)
+        names, k = [shorten(name) for name in context.dataset_info.classes], len(context.dataset_info.classes)
         size = min(14.0, 2.5 + 0.45 * k)
         figure = new_figure(size, size)
         ax = figure.subplots()

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from regulo.callbacks.base import CallbackConfig, FigureContext
 from regulo.core.figures import new_figure
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 from regulo.core.types import Split
 
 
@@ -25,7 +25,7 @@ class Mistakes(CallbackConfig):
         columns = min(8, len(indices))
         rows = -(-len(indices) // columns)
         figure = new_figure(1.5 * columns, 2.0 * rows)
-        names = context.facts.classes
+        names = context.dataset_info.classes
         for ax, i in zip(figure.subplots(rows, columns, squeeze=False).flat, indices, strict=False):
             image = split.images[i]
             ax.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=255)

@@ -48,17 +48,17 @@ BATCHES = 4
 def draw_samples(context: FigureContext, image_batches: list[Tensor], target_batches: list[Tensor]) -> None:
     """Save a figure of normalized images (n, C, H, W) and their soft targets (n, K), both as lists of batches."""
     images, targets = torch.cat(image_batches), torch.cat(target_batches)
-    facts = context.facts
-    shape = (1, facts.channels, 1, 1)
-    pictures = (images * torch.tensor(facts.std).view(shape) + torch.tensor(facts.mean).view(shape)).clamp(0, 1)
+    dataset_info = context.dataset_info
+    shape = (1, dataset_info.channels, 1, 1)
+    pictures = (images * torch.tensor(dataset_info.std).view(shape) + torch.tensor(dataset_info.mean).view(shape)).clamp(0, 1)
     columns = min(8, len(pictures))
     rows = -(-len(pictures) // columns)
     figure = new_figure(1.5 * columns, 1.9 * rows)
     for ax, picture, target in zip(figure.subplots(rows, columns, squeeze=False).flat, pictures, targets, strict=False):
-        pixels = picture.permute(1, 2, 0) if facts.channels == 3 else picture[0]
+        pixels = picture.permute(1, 2, 0) if dataset_info.channels == 3 else picture[0]
         ax.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1)
         top = target.topk(min(2, len(target)))
-        parts = [f"{facts.classes[int(k)]} {float(p):.2f}" for p, k in zip(*top, strict=True) if p > 1.5 / len(target)]
+        parts = [f"{dataset_info.classes[int(k)]} {float(p):.2f}" for p, k in zip(*top, strict=True) if p > 1.5 / len(target)]
         ax.set_title("\n".join(parts), fontsize=7)
     for ax in figure.axes:
         ax.axis("off")

@@ -70,10 +70,10 @@ def print_candidates(parsers: Mapping[str, ArgumentParser], request: Sequence[st
     `request`: the name of the shell, the line up to the cursor, and for bash the characters at which it breaks words.
     """
     shell, line, breaks = [*request, ""][:3]
-    words, quoted = split_line(line)
+    words, in_quotes = split_line(line)
     candidates = list_candidates(parsers, words[1:-1], words[-1])
     prefix = 0  # length of the part of the word that bash does not replace
-    if shell == "bash" and not quoted:
+    if shell == "bash" and not in_quotes:
         prefix = max(words[-1].rfind(letter) for letter in breaks) + 1 if breaks else 0
     for candidate in candidates:
         print(candidate[prefix:] if shell != "fish" else candidate.rstrip())
@@ -82,13 +82,13 @@ def print_candidates(parsers: Mapping[str, ArgumentParser], request: Sequence[st
 
 def split_line(line: str) -> tuple[list[str], bool]:
     """The words of a line up to the cursor, and whether the last word, the current one, is in open quotes."""
-    words, quote, escaped = [""], "", False
+    words, quote, is_escaped = [""], "", False
     for letter in line:
-        if escaped:
+        if is_escaped:
             words[-1] += letter
-            escaped = False
+            is_escaped = False
         elif letter == "\\" and quote != "'":
-            escaped = True
+            is_escaped = True
         elif letter == quote:
             quote = ""
         elif quote or (letter not in "'\"" and not letter.isspace()):
@@ -158,8 +158,8 @@ def _list_options(group: str, value: str, groups: Mapping[str, list[str]]) -> li
         return [*(f"{option} " for option in groups[group]), *["["] * (group in MULTIPLE)]
     previous, _, _ = value.rpartition("," if "," in value else "[")
     start = f"{previous}," if "," in value else "["
-    used = start.strip("[,").split(",")
-    return [start + option for option in groups[group] if option not in used]
+    entries = start.strip("[,").split(",")
+    return [start + option for option in groups[group] if option not in entries]
 
 
 def _list_keys(key: str, sign: str, groups: Mapping[str, list[str]], before: Sequence[str]) -> list[str]:

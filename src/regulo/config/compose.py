@@ -1,5 +1,6 @@
 """YAML files and overrides → nested dict → Config."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,15 @@ MANY_RUNS = "regulo ablate makes many: study=quick"
 
 def required_techniques(technique: str) -> list[str]:
     """One technique for each requirement of a technique, from the default plan where possible."""
-    default = load_config([]).regularizer
+    default = _default_techniques(yaml_files.config_dir())
     providers = [find_providers(need) for need in registry.get_plugin("regularizer", technique).requires]
     return [next((name for name in names if name in default), names[0]) for names in providers]
+
+
+@functools.cache
+def _default_techniques(folder: Path) -> frozenset[str]:
+    """The names of the techniques in the default plan, which a process reads once from each folder of YAML files."""
+    return frozenset(load_config([]).regularizer)
 
 
 def load_config(arguments: Sequence[str]) -> Config:
@@ -87,9 +94,9 @@ class ParsedOverrides:
     def _add_choice(self, override: Any, options: list[str]) -> None:
         """Store group=option, group=[option,…] or +group=option, and a problem for each option that does not exist."""
         group, value = override.key_or_group, override.value()
-        requested = value if isinstance(value, list) else [] if value is None else [value]
-        valid = [o for o in requested if o in options]
-        self.problems += [Problem(group, f"has no option {o!r}", nearest(str(o), options)) for o in requested if o not in options]
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        valid = [o for o in values if o in options]
+        self.problems += [Problem(group, f"has no option {o!r}", nearest(str(o), options)) for o in values if o not in options]
         if group in MULTI and override.is_add():
             self.additions += [(group, yaml_files.config_dir() / group / f"{o}.yaml") for o in valid]
         elif group in MULTI:
@@ -113,9 +120,9 @@ def _parse(argument: str) -> Any:
         return None
 
 
-def override_saved(saved: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
-    """A saved tree with `key=value` overrides applied. Raises InputError with a problem for each argument of another kind."""
-    tree, problems, options = OmegaConf.create(dict(saved)), [], yaml_files.list_groups()
+def override_config(config: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """The tree of a saved config with `key=value` overrides. Raises InputError with a problem for each other argument."""
+    tree, problems, options = OmegaConf.create(dict(config)), [], yaml_files.list_groups()
     for argument in arguments:
         override = _parse(argument)
         if override is None or override.is_sweep_override() or override.is_delete() or override.key_or_group in options:

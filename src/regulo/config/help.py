@@ -97,34 +97,36 @@ def _explain_group(sections: Sequence[Section]) -> list[str]:
     """The fields that all options share, once; then the own fields and defaults of each option."""
     if len(sections) == 1:
         return [sections[0].text()]
-    shared = _shared_fields(sections)
+    common_fields = _find_common_fields(sections)
     group = sections[0].group
-    parts = ["\n".join([f"{group}: of every option", *(field.text() for field in shared.values())])] if shared else []
+    parts = (
+        ["\n".join([f"{group}: of every option", *(field.text() for field in common_fields.values())])] if common_fields else []
+    )
     for section in sections:
-        own = [field.text() for name, field in section.fields.items() if name not in shared]
-        differing = [field.text(brief=True) for name, field in section.fields.items() if _differs(field, shared.get(name))]
+        own = [field.text() for name, field in section.fields.items() if name not in common_fields]
+        differing = [field.text(brief=True) for name, field in section.fields.items() if _differs(field, common_fields.get(name))]
         parts.append("\n".join([f"{section.title}: {section.summary}", *own, *differing]))
     return parts
 
 
-def _shared_fields(sections: Sequence[Section]) -> dict[str, Field]:
+def _find_common_fields(sections: Sequence[Section]) -> dict[str, Field]:
     """The fields that have the same meaning and range in all sections, each with its most frequent default."""
     first, *others = sections
-    shared = {}
+    result = {}
     for name, field in first.fields.items():
         if all(name in s.fields and _meaning(s.fields[name]) == _meaning(field) for s in others):
             values = Counter(repr(s.fields[name].value) for s in sections)
             most_frequent = values.most_common(1)[0][0]
-            shared[name] = next(s.fields[name] for s in sections if repr(s.fields[name].value) == most_frequent)
-    return shared
+            result[name] = next(s.fields[name] for s in sections if repr(s.fields[name].value) == most_frequent)
+    return result
 
 
 def _meaning(field: Field) -> tuple[str, dict[str, Any]]:
     return field.key, {key: value for key, value in field.schema.items() if key != "default"}
 
 
-def _differs(field: Field, shared: Field | None) -> bool:
-    return shared is not None and repr(field.value) != repr(shared.value)
+def _differs(field: Field, common_field: Field | None) -> bool:
+    return common_field is not None and repr(field.value) != repr(common_field.value)
 
 
 def list_sections() -> Iterator[Section]:

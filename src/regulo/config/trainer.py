@@ -113,10 +113,10 @@ class TrainerConfig(StrictConfig):
         launcher, problems = process.launcher, []
         counts = {"devices": (self.processes_per_node(), process.per_node, "processes on every node")}
         counts["num_nodes"] = (self.node_count(), process.nodes, "nodes")
-        for key, (configured, started, what) in counts.items():
-            if configured != started:
-                text = f"is {configured}, and {launcher} has started {started} {what}"
-                problems.append(Problem(f"trainer.{key}", text, f"trainer.{key}={started}"))
+        for key, (value, count, what) in counts.items():
+            if value != count:
+                text = f"is {value}, and {launcher} has started {count} {what}"
+                problems.append(Problem(f"trainer.{key}", text, f"trainer.{key}={count}"))
         if self.max_restarts:
             hint = {"torchrun": "torchrun --max-restarts", "srun": "sbatch --requeue"}[launcher]
             problems.append(Problem("trainer.max_restarts", f"{launcher} starts the processes, and must restart them", hint))

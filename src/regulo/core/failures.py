@@ -86,10 +86,10 @@ def summary(error: BaseException) -> str:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The exception and its causes, newest first."""
-    seen: set[int] = set()
+    link_ids: set[int] = set()
     link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
+    while link is not None and id(link) not in link_ids:
+        link_ids.add(id(link))
         yield link
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 

@@ -19,17 +19,17 @@ def redact_home(text: str) -> str:
 def expand_path(path: str) -> Path:
     """The path with `~` expanded to the home of the current user. Raises InputError if the text cannot be a path."""
     try:
-        expanded = Path(path).expanduser()
+        result = Path(path).expanduser()
     except (RuntimeError, ValueError):  # ~nobody
-        expanded = Path(path)
+        result = Path(path)
     try:
-        expanded.lstat()
+        result.lstat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass
     except (OSError, ValueError) as error:  # too long, a loop of links, a null character
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(Problem("PATH", f"{path[:60]!r} cannot be a path: {why}")) from error
-    return expanded
+    return result
 
 
 PathStr = Annotated[str, AfterValidator(redact_home)]

@@ -37,21 +37,21 @@ def read_text(file: Path, limit: int = TEXT_LIMIT, key: str = "RUN") -> str:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # without it, opening a pipe waits
         with open(descriptor, "rb") as stream:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _unreadable(key, file, "it is not a regular file")
+                raise _unreadable_error(key, file, "it is not a regular file")
             raw = stream.read(limit + 1)
     except OSError as error:
-        raise _unreadable(key, file, error.strerror or str(error)) from error
+        raise _unreadable_error(key, file, error.strerror or str(error)) from error
     if len(raw) > limit:
-        raise _unreadable(key, file, f"it has more than {limit:,} bytes")
+        raise _unreadable_error(key, file, f"it has more than {limit:,} bytes")
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise _unreadable(key, file, str(error)) from error
+        raise _unreadable_error(key, file, str(error)) from error
 
 
 def read_yaml(file: Path, key: str = "RUN") -> Any:
     """The content of a YAML file. Raises InputError."""
-    return parse_yaml(read_text(file, YAML_LIMIT, key), lambda why: _unreadable(key, file, why))
+    return parse_yaml(read_text(file, YAML_LIMIT, key), lambda why: _unreadable_error(key, file, why))
 
 
 def parse_yaml(text: str, refuse: Callable[[str], InputError]) -> Any:
@@ -69,11 +69,11 @@ def read_json(file: Path, key: str = "RUN") -> dict[str, Any]:
     try:
         content = json.loads(read_text(file, key=key))
     except RecursionError:
-        raise _unreadable(key, file, "it is nested too deeply") from None
+        raise _unreadable_error(key, file, "it is nested too deeply") from None
     except ValueError as error:
-        raise _unreadable(key, file, str(error)) from error
+        raise _unreadable_error(key, file, str(error)) from error
     if not isinstance(content, dict):
-        raise _unreadable(key, file, "it is not an object of names and values")
+        raise _unreadable_error(key, file, "it is not an object of names and values")
     return content
 
 
@@ -96,15 +96,15 @@ def check_archive(file: Path) -> None:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, UnicodeDecodeError, OverflowError) as error:
-        raise _torn_checkpoint(file, f"{error}") from error
-    packed = [m for m in members if m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size]
-    if packed or sum(m.file_size for m in members) > file.stat().st_size:
-        raise _torn_checkpoint(file, "it claims more bytes than it has")
+        raise _torn_checkpoint_error(file, f"{error}") from error
+    compressed_members = [m for m in members if m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size]
+    if compressed_members or sum(m.file_size for m in members) > file.stat().st_size:
+        raise _torn_checkpoint_error(file, "it claims more bytes than it has")
 
 
-def _torn_checkpoint(file: Path, why: str) -> InputError:
+def _torn_checkpoint_error(file: Path, why: str) -> InputError:
     return InputError(Problem("RUN", f"{file} is not a whole checkpoint of plain data: {why}"))
 
 
-def _unreadable(key: str, file: Path, why: str) -> InputError:
+def _unreadable_error(key: str, file: Path, why: str) -> InputError:
     return InputError(Problem(key, f"{file} cannot be read: {' '.join(why.split())[:300]}"))

@@ -1,4 +1,4 @@
-"""What every data set provides: three splits of images, their labels, and the facts that the model needs."""
+"""What every data set provides: three splits of images, their labels, and what the model needs to know of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ class Splits:
     train: Split
     val: Split
     test: Split
-    facts: DatasetInfo
+    dataset_info: DatasetInfo
     notes: tuple[str, ...] = ()
     """what was left out, converted or held out, one line each, for people"""
     files: dict[str, dict[str, list[str]]] | None = None
@@ -46,11 +46,11 @@ def check_splits(splits: Splits) -> Splits:
         if len(split.images) != len(split.labels):
             what = f"the {name} split has {len(split.images)} images and {len(split.labels)} labels"
             raise data_error("data", what, "each image needs its label")
-        out_of_range = np.flatnonzero((split.labels < 0) | (split.labels >= splits.facts.num_classes))
+        out_of_range = np.flatnonzero((split.labels < 0) | (split.labels >= splits.dataset_info.num_classes))
         if len(out_of_range):
             what = f"image {out_of_range[0]} of the {name} split has the label {split.labels[out_of_range[0]]}"
             more = f", and {len(out_of_range) - 1} more are wrong" if len(out_of_range) > 1 else ""
-            hint = f"there are {splits.facts.num_classes} classes: labels are 0 to {splits.facts.num_classes - 1}"
+            hint = f"there are {splits.dataset_info.num_classes} classes: labels are 0 to {splits.dataset_info.num_classes - 1}"
             raise data_error("data", what + more, hint)
     return splits
 
@@ -85,7 +85,7 @@ class DatasetConfig(PluginConfig):
         return self.splits()
 
     def resize_transforms(self) -> list[Any]:
-        """Albumentations transforms that resize any image to the size in the facts, in evaluation and before augmentation.
+        """Albumentations transforms that resize any image to the size in the dataset info, in evaluation and before augmentation.
 
         The list is empty if all images have this size.
         """
@@ -105,7 +105,7 @@ def allow_downloads(enabled: bool) -> Iterator[None]:
         _DOWNLOADS.reset(token)
 
 
-def downloads_allowed() -> bool:
+def may_download() -> bool:
     """Whether a data set that is not on this machine may be downloaded now."""
     return _DOWNLOADS.get()
 

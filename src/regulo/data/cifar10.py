@@ -7,7 +7,7 @@ from pydantic import Field
 
 from regulo.core.paths import PathStr, expand_path
 from regulo.core.types import DatasetInfo, Split
-from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error, downloads_allowed
+from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error, may_download
 from regulo.data.components.subsets import stratified_split
 
 
@@ -37,7 +37,7 @@ class Cifar10(DatasetConfig):
 
         try:
             return getattr(datasets, self.torchvision_name)(
-                expand_path(self.root or "data"), train=train, download=downloads_allowed()
+                expand_path(self.root or "data"), train=train, download=may_download()
             )
         except (OSError, RuntimeError) as error:
             what = f"{self.torchvision_name} is not in {self.root} and cannot be downloaded: {error}"

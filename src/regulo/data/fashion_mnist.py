@@ -10,7 +10,7 @@ from pydantic import Field
 
 from regulo.core.paths import PathStr, expand_path
 from regulo.core.types import DatasetInfo, Split
-from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error, downloads_allowed
+from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error, may_download
 from regulo.data.components.subsets import stratified_split
 
 SHA256 = {  # of the decompressed files, because packages compress them in different ways
@@ -44,18 +44,18 @@ class FashionMnist(DatasetConfig):
 
     def _folder(self) -> Path:
         root = expand_path(self.root or "data")
-        downloaded = root / "FashionMNIST" / "raw"
-        for folder in (root, downloaded, DEBIAN):
+        download_folder = root / "FashionMNIST" / "raw"
+        for folder in (root, download_folder, DEBIAN):
             if all((folder / f"{name}.gz").is_file() for name in SHA256):
                 return folder
         from torchvision.datasets import FashionMNIST
 
         try:
-            FashionMNIST(str(root), download=downloads_allowed())
+            FashionMNIST(str(root), download=may_download())
         except (OSError, RuntimeError) as error:
             what = f"Fashion-MNIST is neither in {root} nor in {DEBIAN} and cannot be downloaded: {error}"
             raise data_error("data.root", what, "apt install dataset-fashion-mnist, or use data=fashion_mnist_mini") from error
-        return downloaded
+        return download_folder
 
 
 def read_images(folder: Path, part: str) -> np.ndarray:

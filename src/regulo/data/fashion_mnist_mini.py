@@ -31,12 +31,12 @@ class FashionMnistMini(DatasetConfig):
             raise data_error(
                 "data.root", f"there is no {FILE.name} in {path.parent}", "leave data.root out: it is in the package"
             )
-        packed = path.read_bytes()
-        if hashlib.sha256(packed).hexdigest() != SHA256:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != SHA256:
             raise data_error(
                 "data.root", f"{path} is damaged: its checksum differs", "python scripts/build_fashion_mnist_mini.py"
             )
-        parts = unpack(packed)
+        parts = unpack(content)
         mean, std = channel_mean_std(np.asarray(parts["train"].images))
         return Splits(parts["train"], parts["val"], parts["test"], DatasetInfo(1, 28, 28, CLASSES, mean, std))
 
@@ -47,9 +47,9 @@ def pack(splits: dict[str, Split]) -> bytes:
     return bz2.compress(b"".join(np.asarray(a).tobytes() for a in arrays), 9)
 
 
-def unpack(packed: bytes) -> dict[str, Split]:
+def unpack(content: bytes) -> dict[str, Split]:
     """The splits by name: images (N, 28, 28, 1) uint8 and labels (N,) int64."""
-    raw = np.frombuffer(bz2.decompress(packed), np.uint8)
+    raw = np.frombuffer(bz2.decompress(content), np.uint8)
     total = sum(SIZES.values())
     images, labels = raw[: total * 784].reshape(total, 28, 28, 1), raw[total * 784 :].astype(np.int64)
     ends = np.cumsum(list(SIZES.values()))

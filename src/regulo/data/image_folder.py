@@ -103,9 +103,9 @@ class ImageFolder(DatasetConfig):
             if absent := [name for name in classes if not files[part].get(name)]:
                 notes.append(f"{part} has no image of {', '.join(absent[:10])}{', …' if len(absent) > 10 else ''}")
         mean, std = self._channel_mean_std(splits["train"])
-        facts = DatasetInfo(self.channels, self.image_size, self.image_size, tuple(classes), mean, std, pixel_range)
+        dataset_info = DatasetInfo(self.channels, self.image_size, self.image_size, tuple(classes), mean, std, pixel_range)
         digests = {part: digest_files(root, files[part]) for part in files}
-        return Splits(splits["train"], splits["val"], splits["test"], facts, tuple(notes), files, digests)
+        return Splits(splits["train"], splits["val"], splits["test"], dataset_info, tuple(notes), files, digests)
 
     def _note_new_files(self, root: Path, paths: set[str]) -> list[str]:
         """What is in the folder now and was not when the run began, for people."""

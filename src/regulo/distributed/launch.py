@@ -33,7 +33,7 @@ from regulo.tracking.run_dir import RunFolder
 
 SAVE_SECONDS = 600.0
 """that processes have to save and end once they were asked to stop"""
-REFUSED = 2
+EXIT_REFUSAL = 2
 """exit code of a process that has refused the run and said why"""
 
 
@@ -53,7 +53,7 @@ def launch(arguments: Sequence[str], processes: int, max_restarts: int) -> int:
         max_restarts=max_restarts,
     )
     agent = Agent(spec)
-    with _launcher_variables(), _silent_logs(), agent.forwarded_signals():
+    with _launcher_variables(), _silent_logs(), agent.forward_signals():
         agent.run()
     return agent.exit_code()
 
@@ -165,13 +165,13 @@ class Agent(LocalElasticAgent):
 
     def _grace_seconds(self, running: dict[int, Any]) -> float:
         """How long the others may still run after one has ended: the first process saves and reports what all were asked for."""
-        if self.exit_codes.get(0) == REFUSED or all(_is_stopped(process.pid) for process in running.values()):
+        if self.exit_codes.get(0) == EXIT_REFUSAL or all(_is_stopped(process.pid) for process in running.values()):
             return 0.0
         stopping = all(code in EXIT_CODES or not code for code in self.exit_codes.values())
         return SAVE_SECONDS if stopping and 0 in running else GRACE_SECONDS
 
     @contextmanager
-    def forwarded_signals(self) -> Iterator[None]:
+    def forward_signals(self) -> Iterator[None]:
         """Inside, whoever asks this process to stop asks its processes. They have sessions of their own."""
 
         def note(number: int, frame: FrameType | None) -> None:
@@ -197,7 +197,7 @@ class Agent(LocalElasticAgent):
     def _is_final(self) -> bool:
         """Whether the run would end in the same way again, or was asked to stop."""
         codes = set(self.exit_codes.values())
-        return bool(self.signal or codes & {*EXIT_CODES, REFUSED} or (self.cause and self.cause.is_final))
+        return bool(self.signal or codes & {*EXIT_CODES, EXIT_REFUSAL} or (self.cause and self.cause.is_final))
 
     def _find_cause(self) -> FailureReport:
         store = attempt_store(self._rdzv_handler.store, self._worker_group.spec.max_restarts - self._remaining_restarts)
@@ -222,7 +222,7 @@ class Agent(LocalElasticAgent):
             return 0
         codes = [self.exit_codes[rank] for rank in sorted(self.exit_codes)]
         for code in codes:
-            if code in EXIT_CODES or code == REFUSED == codes[0]:
+            if code in EXIT_CODES or code == EXIT_REFUSAL == codes[0]:
                 return code
         if self.signal and {*codes} <= {0, -self.signal}:  # it came before they listened
             return 128 + self.signal

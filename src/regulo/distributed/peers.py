@@ -52,7 +52,7 @@ class Peers:
 
     # ---- before training
 
-    def restarted_run(self) -> Path | None:
+    def restart_folder(self) -> Path | None:
         """The folder of the run, if its processes are started again."""
         has_folder = self.process.restarts and self.shared_store.check([RUN_DIR])
         return Path(self.shared_store.get(RUN_DIR).decode()) if has_folder else None
@@ -128,5 +128,5 @@ class Peers:
             if len(reports) == len(ranks) or not all(report.is_echo for report in reports.values()):
                 break
             time.sleep(0.1)
-        killed = "ended without a word: it was killed, or its machine is gone"
-        return find_cause(reports, dict.fromkeys(sorted(ranks - reports.keys()), killed), self.folder)
+        message = "ended without a word: it was killed, or its machine is gone"
+        return find_cause(reports, dict.fromkeys(sorted(ranks - reports.keys()), message), self.folder)

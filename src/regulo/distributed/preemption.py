@@ -40,8 +40,8 @@ class StopRequest:
     """Whether the run is asked to stop. Inside `with`, a signal ends it at once; while it trains, at the end of a step."""
 
     def __init__(self, max_seconds: float | None) -> None:
-        started_at = float(os.environ.get(STARTED_AT, time.monotonic()))  # a restart does not begin the time anew
-        self.deadline = None if max_seconds is None else started_at + max_seconds
+        start_time = float(os.environ.get(STARTED_AT, time.monotonic()))  # a restart does not begin the time anew
+        self.deadline = None if max_seconds is None else start_time + max_seconds
         self.signal: int | None = None
         self.training = False
         self.previous_handlers: dict[int, Any] = {}
@@ -102,7 +102,7 @@ def requeue_slurm_job() -> str:
         return ""
     if not shutil.which("scontrol"):
         return f"SLURM job {job} was not queued again: there is no scontrol here"
-    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
-    if done.returncode:
-        return f"SLURM job {job} was not queued again: {done.stderr.strip()}"
+    process = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+    if process.returncode:
+        return f"SLURM job {job} was not queued again: {process.stderr.strip()}"
     return f"SLURM job {job} is queued again"

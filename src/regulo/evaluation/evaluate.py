@@ -15,13 +15,13 @@ def evaluate(run: str, split: str | None) -> int:
     from regulo.evaluation import summary
     from regulo.evaluation.restore import load_run
 
-    loaded_run = load_run(folder)
-    data = open_run_data(loaded_run)
+    run_model = load_run(folder)
+    data = open_run_data(run_model)
     scores: dict[str, float] = {}
-    with failures.as_input_error(loaded_run.config.data.batch_size):
+    with failures.as_input_error(run_model.config.data.batch_size):
         for name in [split] if split else SPLITS:
-            split_scores = loaded_run.predict(data.evaluation_loader(name)).scores()
+            split_scores = run_model.predict(data.evaluation_loader(name)).scores()
             scores |= {f"{name}/{key}": value for key, value in split_scores.items()}
-    summary.print_scores(scores, title=f"{folder.path.name}, weights of epoch {loaded_run.epoch}")
+    summary.print_scores(scores, title=f"{folder.path.name}, weights of epoch {run_model.epoch}")
     print(json.dumps(scores))
     return 0

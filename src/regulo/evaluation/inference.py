@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 from regulo.core.precision import autocast
 from regulo.core.schedule import RampBuffer
 from regulo.core.types import Batch

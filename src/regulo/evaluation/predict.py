@@ -25,10 +25,10 @@ def predict(run: str, paths: Sequence[str]) -> int:
 
     from regulo.evaluation.restore import load_run
 
-    loaded_run = load_run(folder)
-    facts = loaded_run.facts
+    run_model = load_run(folder)
+    dataset_info = run_model.dataset_info
     A = import_albumentations()
-    resize = A.Compose(loaded_run.config.data.resize_transforms() or [A.Resize(facts.height, facts.width)])
+    resize = A.Compose(run_model.config.data.resize_transforms() or [A.Resize(dataset_info.height, dataset_info.width)])
     writer = csv.writer(sys.stdout)
     writer.writerow(["path", "class", "probability"])
     errors = []
@@ -36,16 +36,18 @@ def predict(run: str, paths: Sequence[str]) -> int:
         readable, images = [], []
         for path in files[start : start + BATCH]:
             try:
-                image = resize(image=read_image(os.fsencode(path), facts.channels, facts.pixel_range))["image"]
+                image = resize(image=read_image(os.fsencode(path), dataset_info.channels, dataset_info.pixel_range))["image"]
             except Exception as error:  # a decoder may raise anything on a damaged file
                 errors.append(one_line(f"{path}: {error}"))
                 continue
             readable.append(path)
-            images.append(image.reshape(facts.height, facts.width, facts.channels).transpose(2, 0, 1))
+            images.append(image.reshape(dataset_info.height, dataset_info.width, dataset_info.channels).transpose(2, 0, 1))
         if readable:
-            logits = loaded_run.predict_logits(torch.from_numpy(np.stack(images)))
+            logits = run_model.predict_logits(torch.from_numpy(np.stack(images)))
             for path, probability, k in zip(readable, *logits.softmax(1).max(1), strict=True):
-                writer.writerow([path_for_spreadsheet(path), for_spreadsheet(facts.classes[int(k)]), f"{float(probability):.4f}"])
+                writer.writerow(
+                    [path_for_spreadsheet(path), for_spreadsheet(dataset_info.classes[int(k)]), f"{float(probability):.4f}"]
+                )
     for message in errors:
         print(f"regulo: unreadable image {message}", file=sys.stderr)
     return 1 if errors else 0

@@ -12,7 +12,7 @@ import torch
 from regulo.config.schema import Config
 from regulo.config.validate import validate_config
 from regulo.core.errors import InputError, Problem
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 from regulo.core.paths import expand_path
 from regulo.core.types import Batch, DatasetInfo
 from regulo.data.base import allow_downloads
@@ -32,7 +32,7 @@ class LoadedRun:
 
     folder: RunFolder
     config: Config
-    facts: DatasetInfo
+    dataset_info: DatasetInfo
     classifier: Classifier
     device: torch.device
     epoch: int
@@ -72,9 +72,9 @@ def load_run(folder: RunFolder) -> LoadedRun:
     plan = Plan(config.regularizer.values(), config.run.strength)
     name = f"the checkpoint of {folder.path.name}"
     checkpoint = records.check_weights(checkpoint_io.load_final_checkpoint(folder, plan.keeps_best), name)
-    facts = records.read_dataset_info(checkpoint, name)
-    model = plan.surgery(config.model.build(facts), facts)
-    classifier = Classifier(model, facts, config.trainer.memory_format)
+    dataset_info = records.read_dataset_info(checkpoint, name)
+    model = plan.surgery(config.model.build(dataset_info), dataset_info)
+    classifier = Classifier(model, dataset_info, config.trainer.memory_format)
     try:
         checkpoint_io.load_weights(classifier, checkpoint)
     except RuntimeError as error:
@@ -83,7 +83,7 @@ def load_run(folder: RunFolder) -> LoadedRun:
     restore_ramps(classifier, checkpoint)
     device = config.trainer.device()
     epoch, temperature = checkpoint["epoch"] + 1, records.read_temperature(folder)
-    return LoadedRun(folder, config, facts, classifier.to(device).eval(), device, epoch, plan, temperature)
+    return LoadedRun(folder, config, dataset_info, classifier.to(device).eval(), device, epoch, plan, temperature)
 
 
 def open_run_data(run: "LoadedRun") -> "ImageDataModule":

@@ -30,7 +30,7 @@ def measure_robustness(folder: RunFolder, corruptions: bool = True) -> dict[str,
     corrupted/acc                       mean accuracy on corrupted test images, over kinds and severities
     corrupted/<kind>/<severity>/acc     each of them
     """
-    from regulo.core.metrics import EvalOutput
+    from regulo.core.metrics.base import EvalOutput
     from regulo.evaluation.restore import load_run, open_run_data
     from regulo.regularizers.temperature_scaling import temperature
 
@@ -39,8 +39,8 @@ def measure_robustness(folder: RunFolder, corruptions: bool = True) -> dict[str,
     val, test = (run.predict(data.evaluation_loader(split)) for split in ("val", "test"))
     # a run with temperature_scaling has divided its logits already: this is undone first
     best_temperature = temperature(val.logits * run.temperature, val.labels)
-    scaled = EvalOutput(test.logits * run.temperature / best_temperature, test.labels)
-    measures = {"temperature": best_temperature, "test/ece_scaled": scaled.scores()["ece"]}
+    calibrated_output = EvalOutput(test.logits * run.temperature / best_temperature, test.labels)
+    measures = {"temperature": best_temperature, "test/ece_scaled": calibrated_output.scores()["ece"]}
     if corruptions:
         measures |= _measure_corruptions(run, data)
     folder.save_json("measures.json", measures)
@@ -73,5 +73,5 @@ def corrupt_batches(batches: "Iterable[Batch]", kind: str, severity: int) -> "It
 
     for batch in batches:
         images = batch.images.permute(0, 2, 3, 1).numpy()
-        corrupted = [corrupt(image, kind, severity, int(i)) for image, i in zip(images, batch.indices, strict=True)]
-        yield batch._replace(images=torch.from_numpy(np.stack(corrupted)).permute(0, 3, 1, 2).contiguous())
+        corrupt_images = [corrupt(image, kind, severity, int(i)) for image, i in zip(images, batch.indices, strict=True)]
+        yield batch._replace(images=torch.from_numpy(np.stack(corrupt_images)).permute(0, 3, 1, 2).contiguous())

@@ -7,17 +7,19 @@ from typing import Any
 from rich.table import Table
 
 from regulo.core.console import CONSOLE, STYLE
+from regulo.core.metrics.base import list_metrics
 
 
 def print_scores(result: Mapping[str, Any], title: str) -> None:
-    """Print a table: accuracy, NLL, ECE and Brier score by split, and the gap."""
+    """Print a table: every metric by split, and the gap. A score that the result does not have is left empty."""
     CONSOLE.print(title, style="bold", soft_wrap=True)
-    table = Table("", "accuracy", "NLL", "ECE", "Brier", **STYLE)
+    metrics = list_metrics()
+    table = Table("", *(metric.title for metric in metrics), **STYLE)
     for column in table.columns[1:]:
         column.justify = "right"
     names = {"train_clean": "clean train", "val": "validation", "test": "test", "gap": "gap (train, validation)"}
     for split, label in names.items():
-        cells = [result.get(f"{split}/{key}") for key in ("acc", "loss", "ece", "brier")]
+        cells = [result.get(f"{split}/{metric.name}") for metric in metrics]
         if any(c is not None for c in cells):
             table.add_row(label, *("" if c is None else f"{c:.4f}" for c in cells))
     CONSOLE.print(table)

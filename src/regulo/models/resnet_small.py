@@ -28,8 +28,8 @@ class ResNetSmall(ModelConfig):
     width: Annotated[int, Field(ge=1, le=1024)] = 32
     """w, the channels of the first stage"""
 
-    def build(self, facts: DatasetInfo) -> nn.Module:
-        return ResNet(facts, blocks=(self.depth - 2) // 6, width=self.width)
+    def build(self, dataset_info: DatasetInfo) -> nn.Module:
+        return ResNet(dataset_info, blocks=(self.depth - 2) // 6, width=self.width)
 
 
 class Block(nn.Module):
@@ -56,11 +56,11 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """Images (B, C, H, W) to logits (B, K)."""
 
-    def __init__(self, facts: DatasetInfo, blocks: int, width: int) -> None:
+    def __init__(self, dataset_info: DatasetInfo, blocks: int, width: int) -> None:
         super().__init__()
-        side = max(facts.height, facts.width)
+        side = max(dataset_info.height, dataset_info.width)
         stride = 1 if side <= 64 else 2 if side <= 128 else 4  # the stages are made for at most 64 pixels
-        self.conv = nn.Conv2d(facts.channels, width, max(3, 2 * stride - 1), stride, max(1, stride - 1), bias=False)
+        self.conv = nn.Conv2d(dataset_info.channels, width, max(3, 2 * stride - 1), stride, max(1, stride - 1), bias=False)
         self.norm = nn.BatchNorm2d(width)
         stages, c_in = [], width
         for stage in range(3):
@@ -70,7 +70,7 @@ class ResNet(nn.Module):
                 c_in = c_out
         self.blocks = nn.Sequential(*stages)
         self.site = Site("fc")
-        self.head = nn.Linear(c_in, facts.num_classes)
+        self.head = nn.Linear(c_in, dataset_info.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.blocks(F.relu(self.norm(self.conv(images)))).mean(dim=(2, 3))

@@ -31,7 +31,7 @@ class Torchvision(ModelConfig):
     small_stem: bool | None = None
     """no down-sampling before the first stage, as in networks for CIFAR; null: for images of at most 64 pixels"""
 
-    def build(self, facts: DatasetInfo) -> nn.Module:
+    def build(self, dataset_info: DatasetInfo) -> nn.Module:
         from torchvision import models
 
         names = models.list_models(module=models)
@@ -39,22 +39,22 @@ class Torchvision(ModelConfig):
             what = f"torchvision has no classification model {self.architecture!r}"
             raise InputError(Problem("model.architecture", what, nearest(self.architecture, names)))
         try:
-            return self._build_adapted(facts)
+            return self._build_model(dataset_info)
         except (AssertionError, IndexError, KeyError, RuntimeError, ValueError) as error:
-            size = f"{facts.channels} × {facts.height} × {facts.width}"
+            size = f"{dataset_info.channels} × {dataset_info.height} × {dataset_info.width}"
             what = f"torchvision cannot build {self.architecture} for {size} images: {str(error).splitlines()[0]}"
             raise InputError(Problem("model.architecture", what, "convolutional architectures accept any size")) from error
 
-    def _build_adapted(self, facts: DatasetInfo) -> nn.Module:
-        model = self._build_original(facts)
+    def _build_model(self, dataset_info: DatasetInfo) -> nn.Module:
+        model = self._build_torchvision_model(dataset_info)
         _disable_regularization(model)
-        small = max(facts.height, facts.width) <= 64 if self.small_stem is None else self.small_stem
-        _adapt_stem(model, facts.channels, small)
-        head = _adapt_head(model, facts.num_classes)
-        _add_sites(model, head, facts)
+        small = max(dataset_info.height, dataset_info.width) <= 64 if self.small_stem is None else self.small_stem
+        _adapt_stem(model, dataset_info.channels, small)
+        head = _adapt_head(model, dataset_info.num_classes)
+        _add_sites(model, head, dataset_info)
         return model
 
-    def _build_original(self, facts: DatasetInfo) -> nn.Module:
+    def _build_torchvision_model(self, dataset_info: DatasetInfo) -> nn.Module:
         """The model as torchvision builds it, with its weights."""
         from torchvision import models
 
@@ -63,9 +63,9 @@ class Torchvision(ModelConfig):
         if self.architecture in ("googlenet", "inception_v3"):
             options |= {"aux_logits": False, "init_weights": True}  # one vector of logits per image
         if self.architecture.startswith("vit_") and self.weights is None:
-            options["image_size"] = max(facts.height, facts.width)
+            options["image_size"] = max(dataset_info.height, dataset_info.width)
         if self.architecture.startswith("maxvit"):
-            options["input_size"] = (facts.height, facts.width)
+            options["input_size"] = (dataset_info.height, dataset_info.width)
         model = self._load(builder, options)
         if hasattr(model, "transform_input"):
             model.transform_input = False  # type: ignore[assignment]  # images are already normalized with the mean and std of the data
@@ -123,14 +123,14 @@ def _adapt_stem(model: nn.Module, channels: int, small: bool) -> None:
     """Give the first convolution `channels` inputs; keep the resolution of small images up to the first stage."""
     name, conv = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
     if conv.in_channels != channels:
-        adapted = nn.Conv2d(channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)  # type: ignore[arg-type]
+        new_conv = nn.Conv2d(channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)  # type: ignore[arg-type]
         with torch.no_grad():  # gray: the sum over colors has the output of the color filter on a gray image
             kernel = conv.weight.sum(1, keepdim=True) if channels == 1 else conv.weight.mean(1, keepdim=True) * 3 / channels
-            adapted.weight.copy_(kernel.expand_as(adapted.weight))
-            if conv.bias is not None and adapted.bias is not None:
-                adapted.bias.copy_(conv.bias)
-        model.set_submodule(name, adapted)
-        conv = adapted
+            new_conv.weight.copy_(kernel.expand_as(new_conv.weight))
+            if conv.bias is not None and new_conv.bias is not None:
+                new_conv.bias.copy_(conv.bias)
+        model.set_submodule(name, new_conv)
+        conv = new_conv
     if small and conv.kernel_size[0] > conv.stride[0] > 1:  # patch embeddings, which do not overlap, do not change
         conv.stride = (1, 1)
         pool = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.MaxPool2d)), None)
@@ -151,9 +151,9 @@ def _adapt_head(model: nn.Module, num_classes: int) -> nn.Module:
     return new
 
 
-def _add_sites(model: nn.Module, head: nn.Module, facts: DatasetInfo) -> None:
+def _add_sites(model: nn.Module, head: nn.Module, dataset_info: DatasetInfo) -> None:
     """Add sites as children without parameters, called by forward hooks, so that state-dict keys stay those of torchvision."""
-    for name, kind in _activation_sites(model, facts).items():
+    for name, kind in _activation_sites(model, dataset_info).items():
         module = model.get_submodule(name)
         module.add_module("site", Site(kind))  # type: ignore[arg-type]
         module.register_forward_hook(_site_after)
@@ -223,12 +223,12 @@ def _site_before(module: nn.Module, args: Any) -> tuple[Tensor]:
     return (module.site(args[0]),)  # type: ignore[operator]
 
 
-def _activation_sites(model: nn.Module, facts: DatasetInfo) -> dict[str, str]:
+def _activation_sites(model: nn.Module, dataset_info: DatasetInfo) -> dict[str, str]:
     """Names of the activation modules, with the kind of layer before them: from a forward pass without data."""
     meta_model = copy.deepcopy(model).to("meta").eval()
     probe = ActivationProbe(meta_model)
     with torch.no_grad():
-        meta_model(torch.empty(1, facts.channels, facts.height, facts.width, device="meta"))
+        meta_model(torch.empty(1, dataset_info.channels, dataset_info.height, dataset_info.width, device="meta"))
     return probe.kinds
 
 
@@ -249,6 +249,6 @@ class ActivationProbe:
         self._last_layer = kind
 
     def _record_activation(self, name: str, module: nn.Module, args: Any, output: Tensor) -> None:
-        squeezed = output.ndim == 4 and output.shape[2:].numel() == 1  # in squeeze-and-excitation
-        if self._last_layer == "fc" or (output.ndim == 4 and not squeezed):
+        is_squeeze = output.ndim == 4 and output.shape[2:].numel() == 1  # in squeeze-and-excitation
+        if self._last_layer == "fc" or (output.ndim == 4 and not is_squeeze):
             self.kinds[name] = self._last_layer

@@ -41,8 +41,8 @@ class ViTTiny(ModelConfig):
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}; the nearest is {nearest}")
         return self
 
-    def build(self, facts: DatasetInfo) -> nn.Module:
-        return ViT(facts, self)
+    def build(self, dataset_info: DatasetInfo) -> nn.Module:
+        return ViT(dataset_info, self)
 
 
 class Attention(nn.Module):
@@ -69,14 +69,14 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """x ← x + γ₁ attention(norm(x)); x ← x + γ₂ mlp(norm(x)), with γ = 1 if there is no layer scale."""
 
-    def __init__(self, width: int, heads: int, hidden: int, scale: float | None) -> None:
+    def __init__(self, width: int, heads: int, hidden_width: int, scale: float | None) -> None:
         super().__init__()
         self.scale1 = nn.Parameter(torch.full((width,), scale)) if scale else 1.0
         self.scale2 = nn.Parameter(torch.full((width,), scale)) if scale else 1.0
         self.norm1 = nn.LayerNorm(width)
         self.attention = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), Site("fc"), nn.Linear(hidden, width))
+        self.mlp = nn.Sequential(nn.Linear(width, hidden_width), nn.GELU(), Site("fc"), nn.Linear(hidden_width, width))
         self.residual1, self.residual2 = Site("residual"), Site("residual")
         self.out_site = Site("trunk")
 
@@ -88,21 +88,23 @@ class Block(nn.Module):
 class ViT(nn.Module):
     """Images (B, C, H, W) to logits (B, K)."""
 
-    def __init__(self, facts: DatasetInfo, config: ViTTiny) -> None:
+    def __init__(self, dataset_info: DatasetInfo, config: ViTTiny) -> None:
         super().__init__()
-        side = max(facts.height, facts.width)
+        side = max(dataset_info.height, dataset_info.width)
         patch = config.patch_size or (-(-side // 4) if side <= 64 else 16)
-        self.pad = (0, -facts.width % patch, 0, -facts.height % patch)
-        tokens = -(-facts.height // patch) * -(-facts.width // patch)
-        self.embed = nn.Conv2d(facts.channels, config.width, patch, patch)
+        self.pad = (0, -dataset_info.width % patch, 0, -dataset_info.height % patch)
+        tokens = -(-dataset_info.height // patch) * -(-dataset_info.width // patch)
+        self.embed = nn.Conv2d(dataset_info.channels, config.width, patch, patch)
         self.class_token = nn.Parameter(torch.zeros(1, 1, config.width)) if config.pool == "class" else None
         self.position = nn.Parameter(0.02 * torch.randn(1, tokens + (config.pool == "class"), config.width))
         self.tokens = Site("tokens", prefix=int(config.pool == "class"))
-        hidden = round(config.width * config.mlp_ratio)
-        self.blocks = nn.Sequential(*(Block(config.width, config.heads, hidden, config.layer_scale) for _ in range(config.depth)))
+        hidden_width = round(config.width * config.mlp_ratio)
+        self.blocks = nn.Sequential(
+            *(Block(config.width, config.heads, hidden_width, config.layer_scale) for _ in range(config.depth))
+        )
         self.norm = nn.LayerNorm(config.width)
         self.site = Site("fc")
-        self.head = nn.Linear(config.width, facts.num_classes)
+        self.head = nn.Linear(config.width, dataset_info.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.embed(F.pad(images, self.pad)).flatten(2).transpose(1, 2)

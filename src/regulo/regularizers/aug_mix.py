@@ -62,7 +62,7 @@ class AugMix(Regularizer):
         severity = min(max(round(self.severity * strength), 1), 10)
         return self.model_copy(update={"severity": severity, "jsd": jsd})
 
-    def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
+    def transform(self, pipeline: list[Any], dataset_info: DatasetInfo) -> list[Any]:
         from torchvision.transforms import v2
 
         from regulo.data.components.torchvision_adapter import TorchvisionTransform

@@ -46,9 +46,9 @@ class Augment(Regularizer):
         }
         return self.model_copy(update=update)
 
-    def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
+    def transform(self, pipeline: list[Any], dataset_info: DatasetInfo) -> list[Any]:
         A = import_albumentations()
-        height, width = facts.height, facts.width
+        height, width = dataset_info.height, dataset_info.width
         with strict_arguments():
             crop = self.crop if self.crop != "auto" else "resized" if pipeline else "pad"
             if crop == "resized":  # it starts from the whole image and resizes by itself

@@ -45,7 +45,7 @@ class Regularizer(PluginConfig):
     tags: ClassVar[frozenset[str]] = frozenset()
     """properties that other techniques refer to: `draws` (predictions differ from pass to pass), `augments`, `average`"""
     incompatible: ClassVar[dict[str, str]] = {}
-    """techniques, tags and circumstances of the trainer with which it must not run, with the reasons"""
+    """techniques, tags and run conditions of the trainer with which it must not run, with the reasons"""
     requires: ClassVar[dict[str, str]] = {}
     """techniques or tags without which it has no effect, with the reasons"""
 
@@ -53,16 +53,16 @@ class Regularizer(PluginConfig):
         """The order in which an epoch visits the training images: shuffled indices (n,) → indices (n,)."""
         raise NotImplementedError
 
-    def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
+    def transform(self, pipeline: list[Any], dataset_info: DatasetInfo) -> list[Any]:
         """Extend the albumentations transforms of a training image (H, W, C) uint8; they run in a loader worker.
 
-        `pipeline` begins with the transforms that resize the files of the data set to the size in `facts`. The last transform
-        may stack V views of the image in its channels, (H, W, V·C): the data loss is that of the first view, and a `penalty` may
-        compare them.
+        `pipeline` begins with the transforms that resize the files of the data set to the size in `dataset_info`. The last
+        transform may stack V views of the image in its channels, (H, W, V·C): the data loss is that of the first view, and a
+        `penalty` may compare them.
         """
         raise NotImplementedError
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> "Self | None":
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> "Self | None":
         """Change the model in place, before its parameters are grouped. Raises InputError if the model lacks the site.
 
         If later hooks need the modules that were inserted, return a copy of the technique that refers to them; the plan then uses

@@ -63,6 +63,6 @@ class DropBlock(Regularizer):
     block_size: Annotated[int, Field(ge=1), AfterValidator(_odd)] = 7
     """s, the odd side of a block in pixels; a smaller map gets the largest odd side that fits. 1 is dropout of single units"""
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> None:
         for site in require_sites(model, "conv", "regularizer.drop_block"):
             site.insert(DropBlock2d(self.p, self.block_size))

@@ -6,6 +6,9 @@
 The site matters more than the rate. Convolutional maps lose whole channels (Tompson et al., 2015, arXiv:1411.4280), because
 neighboring pixels carry the information of a dropped one. Attention loses weights after the softmax. Logits are never dropped,
 because that makes calibration worse. The formula itself is `regulo.core.schedule.inverted_dropout`.
+
+A ramp of `attention` sets a Python number in the attention layers of torchvision's models, as their kernels take no tensor. If
+such a model is compiled (torch.compile), each new value compiles these layers again.
 """
 
 from typing import ClassVar
@@ -46,7 +49,7 @@ class Dropout(Regularizer):
     attention: Rampable[ProperShare] = 0.0
     """p of an attention weight; .1, and 0 in modern recipes"""
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> None:
         rates: dict[Kind, Rampable[ProperShare]] = {"fc": self.fc, "conv": self.conv, "attention": self.attention}
         for kind, p in rates.items():
             if p:

@@ -47,7 +47,7 @@ class GhostBatchNorm(Regularizer):
     size: Annotated[int, Field(ge=2)] = 32
     """images per chunk, 16 to 128; other batch sizes are cut into nearly equal chunks of at least this size"""
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> None:
         norms = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)]
         if not norms:
             what = "this model has no BatchNorm over maps"

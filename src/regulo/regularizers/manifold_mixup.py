@@ -53,15 +53,15 @@ class ManifoldMixup(BetaMixing):
 
     _mixers: tuple[Mixer, ...] = PrivateAttr(default=())  # modules of the model, from input to output
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> "ManifoldMixup | None":
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> "ManifoldMixup | None":
         if not self.p:
             return None
         trunk = require_sites(model, "trunk", "regularizer.manifold_mixup")
-        bound = self.model_copy()
-        bound._mixers = tuple(Mixer() for _ in trunk)
-        for site, mixer in zip(trunk, bound._mixers, strict=True):
+        technique = self.model_copy()
+        technique._mixers = tuple(Mixer() for _ in trunk)
+        for site, mixer in zip(trunk, technique._mixers, strict=True):
             site.insert(mixer)
-        return bound
+        return technique
 
     def mix(self, images: Tensor, targets: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         lam = self.draw_lambda(generator)

@@ -49,7 +49,7 @@ class Norm(Regularizer):
     groups: Annotated[int, Field(ge=1)] = 8
     """number of channel groups for `group`; if it does not divide the channels, the greatest common divisor of both is used"""
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> None:
         layers = [(name, m) for name, m in model.named_modules() if isinstance(m, NORMS)]
         if not layers:
             raise InputError(Problem("regularizer.norm", "this model has no normalization layer to replace", "~regularizer.norm"))

@@ -40,7 +40,7 @@ class PatchDropout(Regularizer):
     p: ProperShare = 0.25
     """p, the share of the patches that is dropped: .25 to .5. It cannot be a ramp, which would change shapes during the run"""
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> None:
         for site in require_sites(model, "tokens", "regularizer.patch_dropout"):
             site.insert(DropPatches(self.p, site.prefix))
 

@@ -27,7 +27,7 @@ class RandAugment(Regularizer):
         """The magnitude is multiplied; strength 0 is absence, because at magnitude 0 some operations still change the image."""
         return self.model_copy(update={"magnitude": min(round(self.magnitude * strength), 30)}) if strength else None
 
-    def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
+    def transform(self, pipeline: list[Any], dataset_info: DatasetInfo) -> list[Any]:
         from torchvision.transforms import v2
 
         from regulo.data.components.torchvision_adapter import TorchvisionTransform

@@ -65,7 +65,7 @@ class ShakeDrop(Regularizer):
     p: Rampable[ProperShare] = 0.5
     """p, the probability that the last branch gets noise; the paper's P_L = 1 − p is .5, for long runs of deep networks"""
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> None:
         branches = require_sites(model, "residual", "regularizer.shake_drop")
         for number, site in enumerate(branches, start=1):
             site.insert(ShakeBranch(self.p, number / len(branches)))

@@ -42,7 +42,7 @@ class StochasticDepth(Regularizer):
     shape: Literal["linear", "uniform"] = "linear"
     """linear: p_l = p · l / L; uniform: p everywhere, as in DeiT-III"""
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> None:
         branches = require_sites(model, "residual", "regularizer.stochastic_depth")
         for number, site in enumerate(branches, start=1):
             site.insert(DropPath(self.p, number / len(branches) if self.shape == "linear" else 1.0))

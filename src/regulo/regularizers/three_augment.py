@@ -23,13 +23,13 @@ class ThreeAugment(Regularizer):
     p: Rampable[Share] = 1.0
     """probability that an image is changed; 1 in the paper"""
 
-    def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
+    def transform(self, pipeline: list[Any], dataset_info: DatasetInfo) -> list[Any]:
         A = import_albumentations()
         with strict_arguments():
             gray = A.NoOp(p=1.0)  # gray images stay as they are
-            if facts.channels > 1:
-                method = "weighted_average" if facts.channels == 3 else "average"
-                gray = A.ToGray(num_output_channels=facts.channels, method=method, p=1.0)
+            if dataset_info.channels > 1:
+                method = "weighted_average" if dataset_info.channels == 3 else "average"
+                gray = A.ToGray(num_output_channels=dataset_info.channels, method=method, p=1.0)
             solarize = A.Solarize(threshold_range=(0.5, 0.5), p=1.0)
             blur = A.GaussianBlur(sigma_limit=(0.1, 2.0), p=1.0)
             return [*pipeline, A.OneOf([gray, solarize, blur], p=self.p)]

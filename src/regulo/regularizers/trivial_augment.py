@@ -23,7 +23,7 @@ class TrivialAugment(Regularizer):
     p: Rampable[Share] = 1.0
     """probability that an image is augmented; 1 in the paper"""
 
-    def transform(self, pipeline: list[Any], facts: DatasetInfo) -> list[Any]:
+    def transform(self, pipeline: list[Any], dataset_info: DatasetInfo) -> list[Any]:
         from torchvision.transforms import v2
 
         from regulo.data.components.torchvision_adapter import TorchvisionTransform

@@ -51,7 +51,7 @@ class WeightStandardization(Regularizer):
     eps: Positive = 1e-5
     """ε, for filters that hardly vary"""
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> None:
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> None:
         convs = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and m.weight[0].numel() > 1]
         if not convs:
             what = "this model has no convolution with filters to standardize"

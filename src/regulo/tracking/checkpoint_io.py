@@ -45,8 +45,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     safe_io.check_archive(path)
     try:
         with zipfile.ZipFile(path) as archive:  # torch writes a checksum (CRC-32) of each record, and reads without looking
-            if damaged := archive.testzip():
-                raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
+            if record := archive.testzip():
+                raise zipfile.BadZipFile(f"the checksum of {record} is wrong")
         return upgrade_checkpoint(torch.load(path, map_location="cpu", weights_only=True))
     except OSError:
         raise

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from regulo.core.errors import InputError, Problem
 from regulo.core.ranges import Share
+from regulo.core.registry import list_modules
 from regulo.core.safe_io import read_json, read_text
 from regulo.core.types import DatasetInfo
 from regulo.tracking.run_dir import SPLITS, RunFolder
@@ -23,7 +24,8 @@ Count = Annotated[int, Field(ge=0, le=10**15)]
 Number = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=True)]
 """NaN is allowed"""
 Text = Annotated[str, Field(max_length=10_000)]
-SCORES: dict[str, Any] = {"acc": Share, "loss": Number, "ece": Number, "brier": Number}
+_SCORES: dict[str, Any] = {"acc": Share, "loss": Number, "ece": Number, "brier": Number}
+"""the metrics that every finished run has"""
 
 _FINISHED_FIELDS: dict[str, Any] = {
     "weights": Literal["best", "last"],
@@ -37,8 +39,10 @@ _FINISHED_FIELDS: dict[str, Any] = {
     "epoch_seconds": Number,
     "gap/acc": Number,
     "gap/loss": Number,
-    **{f"{split}/{key}": kind for split in SPLITS for key, kind in SCORES.items()},
+    **{f"{split}/{key}": kind for split in SPLITS for key, kind in _SCORES.items()},
 }
+_OPTIONAL_SCORES = {f"{split}/{name}": Number for split in SPLITS for name in list_modules("regulo.core.metrics")}
+"""all metrics of today: a run that is older than a metric does not have it"""
 _STATUS_FIELDS: dict[str, Any] = {
     "status": Required[Literal["running", "done", "failed", "interrupted"]],
     "seed": Count,
@@ -55,7 +59,8 @@ def _make_typed_dict(name: str, fields: dict[str, Any]) -> Any:
     return TypedDict(name, fields, total=False)  # type: ignore[operator]
 
 
-Result: Any = with_config(ConfigDict(extra="allow"))(_make_typed_dict("Result", _STATUS_FIELDS | _FINISHED_FIELDS))
+_RESULT_FIELDS = _OPTIONAL_SCORES | _STATUS_FIELDS | _FINISHED_FIELDS
+Result: Any = with_config(ConfigDict(extra="allow"))(_make_typed_dict("Result", _RESULT_FIELDS))
 PlanRow: Any = _make_typed_dict("PlanRow", dict.fromkeys(("order", "technique", "hook", "strength", "source"), Required[Text]))
 
 

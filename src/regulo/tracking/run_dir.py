@@ -47,30 +47,30 @@ class RunFolder:
         self.figures = path / "figures"
 
     @staticmethod
-    def check_available(requested: str | None) -> None:
+    def check_available(run_dir: str | None) -> None:
         """Raise InputError if the requested folder (default: runs/) is in use, or cannot be made or written to."""
-        path = Path(os.path.expanduser(requested or "runs")).absolute()
+        path = Path(os.path.expanduser(run_dir or "runs")).absolute()
         try:
             exists = _path_exists(path)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             text = str(path) if len(str(path)) < 80 else f"{str(path)[:60]}… ({len(str(path))} characters)"
             raise InputError(Problem("run_dir", f"{text!r} cannot be a folder: {reason}", "name another one")) from error
-        if exists and requested and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(Problem("run_dir", f"{requested} is not an empty folder", NAME_ANOTHER))
+        if exists and run_dir and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(Problem("run_dir", f"{run_dir} is not an empty folder", NAME_ANOTHER))
         nearest = next(p for p in (path, *path.parents) if p.exists())
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise InputError(Problem("run_dir", f"{nearest} cannot be written to", "name a folder that can"))
 
     @classmethod
-    def create(cls, requested: str | None, name: str) -> "RunFolder":
+    def create(cls, run_dir: str | None, name: str) -> "RunFolder":
         """Make the requested folder, which must be empty or absent, or runs/<date>-<time>-<name>. Raises InputError."""
         default = Path("runs") / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{name}"
-        numbered = [default.with_name(f"{default.name}-{i}") for i in range(2, 100)]
-        candidates = [expand_path(requested)] if requested else [default, *numbered]
+        alternatives = [default.with_name(f"{default.name}-{i}") for i in range(2, 100)]
+        candidates = [expand_path(run_dir)] if run_dir else [default, *alternatives]
         for path in candidates:
             try:
-                path.mkdir(parents=True, exist_ok=requested is not None)
+                path.mkdir(parents=True, exist_ok=run_dir is not None)
                 if not any(path.iterdir()):
                     (path / "figures").mkdir()
                     return cls(path.resolve())

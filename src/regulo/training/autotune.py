@@ -40,7 +40,7 @@ class AutotuneResult:
 def choose_fastest(
     model: nn.Module, images: Tensor, targets: Tensor, precision: str, memory_format: str, budget: float = 8.0
 ) -> AutotuneResult:
-    """Time training steps on normalised images (B, C, H, W) on their device; "auto" leaves a setting open.
+    """Time training steps on normalized images (B, C, H, W) on their device; "auto" leaves a setting open.
 
     The candidates take turns, so that a drift of the machine's speed meets all of them. Neither the model nor any random
     generator changes. Takes about `budget` seconds, or one round if that takes longer.
@@ -63,8 +63,8 @@ def choose_fastest(
                 best[trial] = min(best[trial], _step(models[trial.memory_format], images, targets, trial))
             rounds += 1
     evidence = tuple(Candidate(t.precision, t.memory_format, round(s, 5)) for t, s in best.items())
-    chosen = next(t for t in trials if best[t] <= min(best.values()) * MARGIN)
-    return AutotuneResult(chosen.precision, chosen.memory_format, evidence)
+    choice = next(t for t in trials if best[t] <= min(best.values()) * MARGIN)
+    return AutotuneResult(choice.precision, choice.memory_format, evidence)
 
 
 def _step(model: nn.Module, images: Tensor, targets: Tensor, trial: Candidate) -> float:

@@ -40,12 +40,12 @@ class RunComponents:
         return images_per_step(self.config.data.batch_size, len(self.data.train_dataset), self.config.trainer.world_size())
 
     def classifier(self) -> Classifier:
-        """The model with its normalisation, in the memory format of the config."""
-        return Classifier(self.model, self.data.facts, self.config.trainer.memory_format)
+        """The model with its normalization, in the memory format of the config."""
+        return Classifier(self.model, self.data.dataset_info, self.config.trainer.memory_format)
 
 
 def build_components(config: Config, run: RunFolder | None = None) -> RunComponents:
-    """Open the data, initialise the model from the seed, and let the plan change both. Raises InputError.
+    """Open the data, initialize the model from the seed, and let the plan change both. Raises InputError.
 
     `run`: the folder of a run that goes on, with the same images.
     """
@@ -55,10 +55,12 @@ def build_components(config: Config, run: RunFolder | None = None) -> RunCompone
     seed_everything(config.run.seed, verbose=False)
     plan = Plan(config.regularizer.values(), config.run.strength)
     splits, data_record = open_splits(config.data, run)
-    shipped = plan.with_hook("transform")  # loader workers need nothing else of the plan
-    transforms = functools.partial(_transforms, shipped, config.data.resize_transforms(), config.trainer.max_epochs, splits.facts)
+    transform_plan = plan.with_hook("transform")  # loader workers need nothing else of the plan
+    transforms = functools.partial(
+        _transforms, transform_plan, config.data.resize_transforms(), config.trainer.max_epochs, splits.dataset_info
+    )
     data = ImageDataModule(config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence)
-    model = plan.surgery(config.model.build(splits.facts), splits.facts)
+    model = plan.surgery(config.model.build(splits.dataset_info), splits.dataset_info)
     plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap
     _refuse_non_finite(model)
     smallest, devices = min(len(s) for s in (data.train_dataset, *data.eval_datasets.values())), config.trainer.world_size()
@@ -80,8 +82,8 @@ def _refuse_non_finite(model: nn.Module) -> None:
             raise InputError(Problem("model", what, "look at the file of the pretrained weights"))
 
 
-def _transforms(plan: Plan, resize: list[Any], epochs: int, facts: DatasetInfo, epoch: int) -> list[Any]:
-    return plan.transforms(resize, facts, epoch / epochs)
+def _transforms(plan: Plan, resize: list[Any], epochs: int, dataset_info: DatasetInfo, epoch: int) -> list[Any]:
+    return plan.transforms(resize, dataset_info, epoch / epochs)
 
 
 def apply_autotune(config: Config, choice: AutotuneResult) -> Config:

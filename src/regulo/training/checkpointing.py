@@ -53,13 +53,13 @@ class ResumeCheckpoint(Checkpoint):
         self.every_steps = config.save_every_n_steps or float("inf")
         self.every_seconds = 60 * (config.save_every_minutes or float("inf"))
         self.saved_step, self.saved_at = 0, time.monotonic()
-        self.finished = False
+        self.is_finished = False
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         trainer.should_stop = checkpoint["finished"]  # by early stopping, perhaps: Lightning would forget
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["finished"] = self.finished
+        checkpoint["finished"] = self.is_finished
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
@@ -69,7 +69,7 @@ class ResumeCheckpoint(Checkpoint):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.finished = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        self.is_finished = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
@@ -83,7 +83,10 @@ class ResumeCheckpoint(Checkpoint):
 
 
 class StopCallback(Checkpoint):
-    """Ends the run when it is asked to stop, with a checkpoint. Lightning calls what is a `Checkpoint` last: it saves before."""
+    """Ends the run when it is asked to stop: after the step, with a checkpoint; during validation at once, without a new one.
+
+    Lightning calls what is a `Checkpoint` last: it saves before.
+    """
 
     def __init__(self, request: StopRequest, checkpoint: ResumeCheckpoint) -> None:
         self.request, self.checkpoint = request, checkpoint
@@ -106,7 +109,7 @@ class StopCallback(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         stop = self._agreed_stop(trainer)
-        if stop and not self.checkpoint.finished:  # else the run stops after the training
+        if stop and not self.checkpoint.is_finished:  # else the run stops after the training
             raise stop
 
     def _agreed_stop(self, trainer: Trainer) -> RunStoppedError | None:

@@ -8,7 +8,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from regulo.core.errors import NonFiniteLossError
-from regulo.core.metrics import EvalMetrics, Throughput, TrainMetrics, generalization_gaps
+from regulo.core.metrics.components.running import EvalMetrics, Throughput, TrainMetrics, generalization_gaps
 from regulo.core.rng import StepContext, torch_seed
 from regulo.core.schedule import RampBuffer
 from regulo.core.types import Batch, DatasetInfo, soft_targets
@@ -48,11 +48,11 @@ class ClassificationModule(LightningModule):
     """whether the optimizer's one kernel for all parameters takes those of this task"""
 
     def __init__(
-        self, classifier: Classifier, facts: DatasetInfo, plan: Plan, optim: OptimizerConfig, seed: int, log_every: int
+        self, classifier: Classifier, dataset_info: DatasetInfo, plan: Plan, optim: OptimizerConfig, seed: int, log_every: int
     ) -> None:
         super().__init__()
         self.classifier = classifier
-        self.facts, self.plan, self.optim, self.seed, self.log_every = facts, plan, optim, seed, log_every
+        self.dataset_info, self.plan, self.optim, self.seed, self.log_every = dataset_info, plan, optim, seed, log_every
         self.checkpoint_extra: dict[str, Any] = {}  # plain data that travels in the checkpoint
         self.resume_state: dict[str, Any] = {}  # that of the checkpoint from which the run goes on
 
@@ -81,11 +81,11 @@ class ClassificationModule(LightningModule):
             self.optim.update_groups(optimizer, self.plan.param_groups(self.classifier.model, context.progress))  # type: ignore[arg-type]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        done = compute_loss(self.classifier, self.plan, batch, self.facts.num_classes, self.step_context())
+        output = compute_loss(self.classifier, self.plan, batch, self.dataset_info.num_classes, self.step_context())
         if not is_replay():
-            self.train_metrics.update(done.parts, done.logits[: len(done.targets)], done.targets)
-            self.throughput.images += len(done.targets) * self.trainer.world_size
-        return {"loss": done.loss, "images": done.images, "targets": done.targets}
+            self.train_metrics.update(output.parts, output.logits[: len(output.targets)], output.targets)
+            self.throughput.images += len(output.targets) * self.trainer.world_size
+        return {"loss": output.loss, "images": output.images, "targets": output.targets}
 
     def step_context(self) -> StepContext:
         """Where the run is."""
@@ -126,14 +126,14 @@ class ClassificationModule(LightningModule):
         """Raise NonFiniteLossError if a loss is no number, and say what is left and what may help."""
         if math.isfinite(loss):
             return
-        left = f"the weights of epoch {self.current_epoch - 1} are kept" if self.current_epoch else "no epoch was finished"
+        weights = f"the weights of epoch {self.current_epoch - 1} are kept" if self.current_epoch else "no epoch was finished"
         remedy = f"Try a lower optim.lr (it is {self.optim.lr:g}) or optim.grad_clip_norm=1"
-        raise NonFiniteLossError(f"the {split} loss is {loss} in epoch {self.current_epoch}{step}; {left}. {remedy}")
+        raise NonFiniteLossError(f"the {split} loss is {loss} in epoch {self.current_epoch}{step}; {weights}. {remedy}")
 
     # ---- validation: dataloader 0 is val, 1 is the clean part of train
 
     def on_validation_epoch_start(self) -> None:
-        self.eval_metrics = {name: EvalMetrics(self.facts.num_classes, self.device) for name in ("val", "train_clean")}
+        self.eval_metrics = {name: EvalMetrics(self.dataset_info.num_classes, self.device) for name in ("val", "train_clean")}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         list(self.eval_metrics.values())[dataloader_idx].update(self(batch.images), batch.labels)
@@ -158,9 +158,9 @@ class ClassificationModule(LightningModule):
     # ---- stopping and going on
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        done = 0 if self.trainer.is_last_batch else self.trainer.fit_loop.batch_idx + 1
+        num_batches = 0 if self.trainer.is_last_batch else self.trainer.fit_loop.batch_idx + 1
         state = {
-            "place": [self.current_epoch + (done == 0), done],  # the epoch, and how many of its batches are done
+            "place": [self.current_epoch + (num_batches == 0), num_batches],  # the epoch, and how many of its batches are done
             "meter": self.train_metrics.state_dict(),
             "rate": self.throughput.state_dict(),
             "rows": sum(logger.rows for logger in self.loggers if isinstance(logger, CSVLogger)),

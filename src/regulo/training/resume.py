@@ -25,7 +25,7 @@ OVERRIDABLE_ON_RESUME = (
     *(f"trainer.{key}" for key in ("max_time", "save_every_n_steps", "save_every_minutes", "hang_timeout", "max_restarts")),
 )
 """keys, and groups of keys, on which nothing depends that is learned"""
-MEASURED = ("trainer.precision", "trainer.memory_format")
+AUTOTUNE_KEYS = ("trainer.precision", "trainer.memory_format")
 """what may have been asked for as auto"""
 
 
@@ -73,7 +73,7 @@ class ResumableRun:
         position = records.read_resume_record(self.state, str(self.checkpoint))
         if (
             position.images != data.split_sizes()
-            or records.read_dataset_info(self.state, str(self.checkpoint)).classes != data.facts.classes
+            or records.read_dataset_info(self.state, str(self.checkpoint)).classes != data.dataset_info.classes
         ):
             raise InputError(Problem("data", f"{self.folder.path} was trained on other images", "go on with the same ones"))
         data.start_position = position.place
@@ -100,18 +100,18 @@ class ResumePoint:
         return "\n".join([f"going on {where}", *(f"changed: {change}" for change in self.changes)])
 
 
-def parse_resume(arguments: Sequence[str], restarted: Path | None = None) -> ResumableRun | None:
+def parse_resume(arguments: Sequence[str], restart_folder: Path | None = None) -> ResumableRun | None:
     """The run that these arguments say should go on; None if they describe a new one. Raises InputError.
 
     `--resume RUN` says so; or a cluster that starts the job of `run_dir=RUN` again with the same arguments; or a launcher that
-    has started the processes of the run in the folder `restarted` again.
+    has started the processes of the run in `restart_folder` again.
     """
     if "--resume" in arguments:
         return _parse_explicit(arguments)
-    if not (restarted or restart_count()):
+    if not (restart_folder or restart_count()):
         return None
     config = compose.load_config(arguments)
-    folder = restarted or (Path(config.run.run_dir) if config.run.run_dir else None)
+    folder = restart_folder or (Path(config.run.run_dir) if config.run.run_dir else None)
     if not folder or not (folder / "config.yaml").is_file():
         return None
     run = RunFolder.open(folder)
@@ -126,15 +126,15 @@ def _parse_explicit(arguments: Sequence[str]) -> ResumableRun:
     if not value or ("=" in value[0] and not Path(value[0]).is_dir()):
         raise InputError(Problem("--resume", "needs the folder of a run", "regulo train --resume runs/…"))
     folder = RunFolder.open(value[0])
-    saved = folder.read_config()
-    tree = compose.override_saved(saved, [*arguments[:index], *arguments[index + 2 :]])
-    if tree.get("run_dir") != saved.get("run_dir"):
+    saved_config = folder.read_config()
+    tree = compose.override_config(saved_config, [*arguments[:index], *arguments[index + 2 :]])
+    if tree.get("run_dir") != saved_config.get("run_dir"):
         raise InputError(Problem("run_dir", f"{folder.path} goes on where it is", "leave run_dir out, or move the folder"))
-    return _resumable_run(folder, saved, tree)
+    return _resumable_run(folder, saved_config, tree)
 
 
-def _resumable_run(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[str, Any]) -> ResumableRun:
-    """The run of a folder, whose configuration was `saved` and is to be `tree` from now on. Raises InputError."""
+def _resumable_run(folder: RunFolder, saved_config: Mapping[str, Any], tree: Mapping[str, Any]) -> ResumableRun:
+    """The run of a folder, whose configuration was `saved_config` and is to be `tree` from now on. Raises InputError."""
     from regulo.tracking import checkpoint_io
 
     if records.read_result(folder).get("status") == "done":
@@ -142,33 +142,39 @@ def _resumable_run(folder: RunFolder, saved: Mapping[str, Any], tree: Mapping[st
         raise InputError(Problem("RUN", f"{folder.path} is done: there is nothing to go on with", hint))
     file_id = checkpoint_io.file_id(folder.checkpoints / LAST)
     checkpoint, state = checkpoint_io.latest_checkpoint(folder) or (None, {})
-    before, after = flatten(saved), flatten(tree)
-    trained = flatten(records.check_weights(dict(state), str(checkpoint))["regulo"]["config"]) if checkpoint else before
-    problems = [*_edited_keys(before, trained, checkpoint), *_sharded(before), *_forbidden_changes(before, after)]
+    before, after = flatten(saved_config), flatten(tree)
+    checkpoint_config = flatten(records.check_weights(dict(state), str(checkpoint))["regulo"]["config"]) if checkpoint else before
+    problems = [
+        *_edit_problems(before, checkpoint_config, checkpoint),
+        *_sharding_problems(before),
+        *_forbidden_changes(before, after),
+    ]
     if problems:
         raise InputError(*problems)
     changes = (*_allowed_changes(before, after), *_changed_environment(folder))
-    autotune_values = {key.removeprefix("trainer."): before[key] for key in MEASURED if key in before}
-    merged = {**tree, "run_dir": saved.get("run_dir"), "trainer": {**tree["trainer"], **autotune_values}}
-    return ResumableRun(folder, validate.validate_config(merged), changes, checkpoint, state, file_id)
+    autotune_values = {key.removeprefix("trainer."): before[key] for key in AUTOTUNE_KEYS if key in before}
+    new_tree = {**tree, "run_dir": saved_config.get("run_dir"), "trainer": {**tree["trainer"], **autotune_values}}
+    return ResumableRun(folder, validate.validate_config(new_tree), changes, checkpoint, state, file_id)
 
 
 # ---- what may be different, and what may not
 
 
-def _edited_keys(before: Mapping[str, Any], trained: Mapping[str, Any], checkpoint: Path | None) -> list[Problem]:
+def _edit_problems(before: Mapping[str, Any], checkpoint_config: Mapping[str, Any], checkpoint: Path | None) -> list[Problem]:
     """Where config.yaml is not what the checkpoint was trained with."""
-    keys = [k for k in sorted(trained.keys() | before.keys()) if trained.get(k) != before.get(k)]
+    keys = [k for k in sorted(checkpoint_config.keys() | before.keys()) if checkpoint_config.get(k) != before.get(k)]
     return [
         Problem(
-            key, f"config.yaml has {before.get(key)!r}, and {checkpoint} was trained with {trained.get(key)!r}", "put it back"
+            key,
+            f"config.yaml has {before.get(key)!r}, and {checkpoint} was trained with {checkpoint_config.get(key)!r}",
+            "put it back",
         )
         for key in keys
         if not _is_overridable(key) and key != "run_dir"
     ]
 
 
-def _sharded(before: Mapping[str, Any]) -> list[Problem]:
+def _sharding_problems(before: Mapping[str, Any]) -> list[Problem]:
     """Lightning reads a sharded run's checkpoint past our checks."""
     if before.get("trainer.strategy") != "fsdp":
         return []
@@ -190,20 +196,20 @@ def _forbidden_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> l
 
 def _allowed_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """The other changed keys, for people."""
-    changed = [key for key in _changed_keys(before, after) if _is_overridable(key)]
-    return [f"{key}: {after.get(key)!r} instead of {before.get(key)!r}" for key in changed]
+    keys = [key for key in _changed_keys(before, after) if _is_overridable(key)]
+    return [f"{key}: {after.get(key)!r} instead of {before.get(key)!r}" for key in keys]
 
 
 def _changed_environment(folder: RunFolder) -> list[str]:
     """Other versions and hardware than when the run began, for people."""
     now, then = describe_environment(), records.read_environment(folder)
-    changed = {key: old for key, old in then.items() if now.get(key, old) != old}
-    return [one_line(f"{key}: {now[key]} instead of {old}, so that digits may differ") for key, old in changed.items()]
+    old_values = {key: old for key, old in then.items() if now.get(key, old) != old}
+    return [one_line(f"{key}: {now[key]} instead of {old}, so that digits may differ") for key, old in old_values.items()]
 
 
 def _changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     keys = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key) and key != "run_dir"]
-    return [key for key in keys if not (key in MEASURED and after.get(key) == "auto")]
+    return [key for key in keys if not (key in AUTOTUNE_KEYS and after.get(key) == "auto")]
 
 
 def _is_overridable(key: str) -> bool:

@@ -40,9 +40,9 @@ class RunRequest:
     resumable: ResumableRun | None
 
     @classmethod
-    def parse(cls, arguments: Sequence[str], restarted: Path | None = None) -> "RunRequest":
-        """Raises InputError. `restarted`: the run's folder, if its processes are started again."""
-        resumable = resume.parse_resume(arguments, restarted)
+    def parse(cls, arguments: Sequence[str], restart_folder: Path | None = None) -> "RunRequest":
+        """Raises InputError. `restart_folder`: the run's folder, if its processes are started again."""
+        resumable = resume.parse_resume(arguments, restart_folder)
         return cls(resumable.config if resumable else compose.load_config(arguments), resumable)
 
     def check(self) -> None:
@@ -90,7 +90,7 @@ def _run_process(arguments: Sequence[str], process: ProcessEnvironment) -> int:
     if process.rank:
         return _run_worker(arguments, peers)
     try:
-        return _run_main(RunRequest.parse(arguments, peers.restarted_run()), peers)
+        return _run_main(RunRequest.parse(arguments, peers.restart_folder()), peers)
     except InputError:
         peers.refuse()
         raise
@@ -114,14 +114,14 @@ def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
             with record_status(run, peers) as result:
                 save_description(run, autotune_result)
                 classifier = run.components.classifier()
-                unsharded = copy.deepcopy(classifier) if run.config.trainer.strategy == "fsdp" else classifier
+                unsharded_classifier = copy.deepcopy(classifier) if run.config.trainer.strategy == "fsdp" else classifier
                 with open_loggers(run) as loggers:
                     if peers:
                         peers.publish(
                             {"step": run.resume_point.step if run.resume_point else 0, **_speed_settings(autotune_result)}
                         )
                     result |= fit(run, classifier, loggers, stop)
-                    result |= final_evaluation(run, unsharded, loggers)
+                    result |= final_evaluation(run, unsharded_classifier, loggers)
     summary.print_scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
     summary.print_run_folder(folder.path)
     return 0
@@ -132,7 +132,7 @@ def _run_worker(arguments: Sequence[str], peers: "Peers") -> int:
     from regulo.core import failures
 
     try:
-        request = RunRequest.parse(arguments, peers.restarted_run())
+        request = RunRequest.parse(arguments, peers.restart_folder())
     except InputError as refusal:  # the first process refuses too, unless it sees other files
         peers.join(str(refusal))
         return 2
@@ -177,8 +177,8 @@ def autotune(components: "RunComponents") -> "AutotuneResult":
     if "auto" not in (trainer.precision, trainer.memory_format):
         return autotune.AutotuneResult(trainer.precision, trainer.memory_format)
     device = trainer.device()
-    images = Classifier(components.model, data.facts, "contiguous").to(device).normalize(batch.images.to(device))
-    targets = soft_targets(batch.labels.to(device), data.facts.num_classes).repeat(len(images) // len(batch.labels), 1)
+    images = Classifier(components.model, data.dataset_info, "contiguous").to(device).normalize(batch.images.to(device))
+    targets = soft_targets(batch.labels.to(device), data.dataset_info.num_classes).repeat(len(images) // len(batch.labels), 1)
     return autotune.choose_fastest(components.model, images, targets, trainer.precision, trainer.memory_format)
 
 
@@ -257,16 +257,16 @@ def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: S
     from regulo.training.trainer import build_trainer
 
     config, components = run.config, run.components
-    facts, goal = components.data.facts, config.run.goal
-    context = FigureContext(facts, run.folder.figures, loggers_module.image_publisher(loggers))
+    dataset_info, goal = components.data.dataset_info, config.run.goal
+    context = FigureContext(dataset_info, run.folder.figures, loggers_module.image_publisher(loggers))
     callback_plugins = [callback for plugin in config.callbacks.values() for callback in plugin.callbacks(context)]
     savers = checkpoint_callbacks(run.folder.checkpoints, goal, config.trainer, stop)
     task_class = FSDPClassificationModule if config.trainer.strategy == "fsdp" else ClassificationModule
     optim = config.optim.for_batch_size(components.batch)
-    task = task_class(classifier, facts, components.plan, optim, config.run.seed, config.trainer.log_every_n_steps)
+    task = task_class(classifier, dataset_info, components.plan, optim, config.run.seed, config.trainer.log_every_n_steps)
     task.checkpoint_extra = {
         "config": config.as_dict(),
-        "facts": dataclasses.asdict(facts),
+        "facts": dataclasses.asdict(dataset_info),
         "images": components.data.split_sizes(),
     }
     checkpoint = run.resume_point.checkpoint if run.resume_point else None
@@ -315,7 +315,7 @@ def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logg
     """Restore the final weights, and score them on one device."""
     from regulo.callbacks.base import FigureContext
     from regulo.core import affinity
-    from regulo.core.metrics import generalization_gaps
+    from regulo.core.metrics.components.running import generalization_gaps
     from regulo.evaluation import inference
     from regulo.tracking import checkpoint_io, records
     from regulo.tracking import loggers as loggers_module
@@ -341,7 +341,7 @@ def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logg
         outputs = predict(data.evaluation_loader(split), temperature=records.read_temperature(folder))
         result |= {f"{split}/{key}": value for key, value in outputs.scores().items()}
     result |= generalization_gaps(result)
-    context = FigureContext(data.facts, folder.figures, loggers_module.image_publisher(loggers))
+    context = FigureContext(data.dataset_info, folder.figures, loggers_module.image_publisher(loggers))
     for plugin in run.config.callbacks.values():
         plugin.after_evaluation(context, outputs, data.eval_datasets["test"].split)
     for logger in loggers:
@@ -372,9 +372,9 @@ def record_status(run: Run, peers: "Peers | None" = None) -> Iterator[dict[str, 
         failure = failures.as_run_error(error, run.config.data.batch_size, folder.path)
         if peers and isinstance(failure, Exception):
             failure = peers.diagnose(failure)
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        is_stop = isinstance(error, KeyboardInterrupt | SystemExit)
         cause = failure.__cause__ if isinstance(failure, RunError) and failure.__cause__ else failure
-        status = {"status": "interrupted" if stopped else "failed", "error": redact_home(failures.summary(failure))}
+        status = {"status": "interrupted" if is_stop else "failed", "error": redact_home(failures.summary(failure))}
         with contextlib.suppress(OSError):  # a disk that is full must not hide the error
             folder.save_json("result.json", result | status | {"error_type": type(cause).__name__})
         if isinstance(error, RunStoppedError):

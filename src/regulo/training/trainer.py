@@ -40,7 +40,7 @@ def build_trainer(config: TrainerConfig, folder: Path, loggers: Sequence[Logger]
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the sampler knows its rank
         enable_model_summary=False,
-        enable_progress_bar=False,  # the progress observer is the one bar
+        enable_progress_bar=False,  # the progress callback is the one bar
     )
 
 

@@ -118,8 +118,8 @@ def _base_overrides(study: StudyConfig) -> list[str]:
 
 def _technique_overrides(study: StudyConfig, techniques: Sequence[str]) -> list[str]:
     """The overrides of the base and of these techniques."""
-    added = (o for name in techniques for o in (study.techniques[name] or [f"+regularizer={name}"]))
-    return [*_base_overrides(study), *added]
+    technique_overrides = (o for name in techniques for o in (study.techniques[name] or [f"+regularizer={name}"]))
+    return [*_base_overrides(study), *technique_overrides]
 
 
 def _companions(study: StudyConfig, techniques: Sequence[str]) -> list[str]:
@@ -159,5 +159,5 @@ def _unknown_technique_problems(study: StudyConfig) -> list[Problem]:
 def _reserved_key_problems(study: StudyConfig) -> list[Problem]:
     """A problem for each override whose key belongs to the study and not to its runs."""
     reserved = RESERVED | ({"strength": "study.strengths=[0,1,2]"} if study.design == "strengths" else {})
-    overrides = [*study.base, *(o for added in study.techniques.values() for o in added)]
+    overrides = [*study.base, *(o for technique_overrides in study.techniques.values() for o in technique_overrides)]
     return [Problem(o, "belongs to the study", reserved[_override_key(o)]) for o in overrides if _override_key(o) in reserved]

@@ -7,16 +7,15 @@ from typing import Any
 from regulo.analysis.ablation.runs import StudyRun
 from regulo.analysis.ablation.study import StudyConfig
 from regulo.analysis.study_record import Column
+from regulo.core.metrics.base import Metric, list_metrics
 
-OUTCOMES = (
+ACCURACIES = (
     Column("train_clean/acc", "clean train accuracy", "%", "none", 100, 2),
     Column("val/acc", "validation accuracy", "%", "high", 100, 2),
     Column("test/acc", "test accuracy", "%", "high", 100, 2),
     Column("gap/acc", "gap train − validation", "points", "low", 100, 2),
-    Column("test/loss", "test NLL", "nats", "low", 1, 3),
-    Column("test/ece", "test ECE", "%", "low", 100, 2),
-    Column("test/ece_scaled", "test ECE after temperature", "%", "low", 100, 2),
 )
+ECE_SCALED = Column("test/ece_scaled", "test ECE after temperature", "%", "low", 100, 2)
 CORRUPTED = Column("corrupted/acc", "accuracy on corrupted images", "%", "high", 100, 2)
 NOISY = "noisy/acc"
 TIME, TIME_KEY = "relative_seconds", "epoch_seconds"
@@ -30,10 +29,19 @@ def list_outcomes(study: StudyConfig) -> list[Column]:
     """The columns whose differences to the base have intervals and marks."""
     noisy = f"test accuracy, {100 * (study.label_noise or 0):g}% of the labels wrong"
     return [
-        *OUTCOMES,
+        *ACCURACIES,
+        *(_test_column(metric) for metric in list_metrics() if metric.in_studies and metric.name != "acc"),
+        ECE_SCALED,
         *([CORRUPTED] if study.corruptions else []),
         *([Column(NOISY, noisy, "%", "high", 100, 2)] if study.label_noise is not None else []),
     ]
+
+
+def _test_column(metric: Metric) -> Column:
+    key, label = f"test/{metric.name}", f"test {metric.title}"
+    if metric.percent:
+        return Column(key, label, "%", metric.better, 100, 2)
+    return Column(key, label, metric.unit, metric.better, 1, 3)
 
 
 def values_by_cell(columns: Sequence[Column], runs: Sequence[StudyRun]) -> dict[str, dict[str, list[float | None]]]:

@@ -101,9 +101,9 @@ def _run_record(run: StudyRun, errors: Mapping[str, str]) -> dict[str, Any]:
     status, error = "done", ""
     if run.state() != "done":
         result = run.result()
-        failed = run.name in errors or result.get("status") == "failed"
-        status = "failed" if failed else "missing"
-        error = errors.get(run.name) or str(result.get("error", "")) if failed else ""
+        is_failed = run.name in errors or result.get("status") == "failed"
+        status = "failed" if is_failed else "missing"
+        error = errors.get(run.name) or str(result.get("error", "")) if is_failed else ""
     return {"seed": run.seed, "folder": run.name, "status": status, "error": error}
 
 
@@ -149,8 +149,8 @@ def _all_runs(study: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def complete_seeds(study: Mapping[str, Any]) -> list[int]:
     """The seeds of which every run is done."""
-    unfinished = {run["seed"] for run in _all_runs(study) if run["status"] != "done"}
-    return [seed for seed in range(study["seeds"]) if seed not in unfinished]
+    unfinished_seeds = {run["seed"] for run in _all_runs(study) if run["status"] != "done"}
+    return [seed for seed in range(study["seeds"]) if seed not in unfinished_seeds]
 
 
 def runs_with_status(study: Mapping[str, Any], status: str) -> list[dict[str, Any]]:

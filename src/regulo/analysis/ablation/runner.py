@@ -27,7 +27,7 @@ class StudyProgress:
         self.durations: list[float] = []  # seconds of the runs that have ended
 
     @property
-    def ended(self) -> int:
+    def num_ended(self) -> int:
         """The number of runs that have ended, in this start of the study or before."""
         return len(self.runs) - self.remaining
 
@@ -69,8 +69,8 @@ class StudyProgress:
     def __str__(self) -> str:
         running = len(self.start_times)
         seconds = self.seconds_left()
-        left = "" if seconds is None or not self.remaining else f", about {format_duration(seconds)} left"
-        counts = f"{self.ended} of {len(self.runs)} runs ended, {running} running, {self.remaining - running} waiting{left}"
+        rest = "" if seconds is None or not self.remaining else f", about {format_duration(seconds)} left"
+        counts = f"{self.num_ended} of {len(self.runs)} runs ended, {running} running, {self.remaining - running} waiting{rest}"
         return "; ".join(filter(None, [counts, self.best()]))
 
 
@@ -126,7 +126,7 @@ def progress_display(progress: StudyProgress) -> Iterator[Callable[[local.JobEve
     live = CONSOLE.is_terminal
     text = TextColumn("{task.description}", markup=False, table_column=Column(ratio=1))  # may take several lines
     with Progress(BarColumn(20), TimeElapsedColumn(), text, console=CONSOLE, expand=True, disable=not live) as bars:
-        bar = bars.add_task(str(progress), total=len(progress.runs), completed=progress.ended)
+        bar = bars.add_task(str(progress), total=len(progress.runs), completed=progress.num_ended)
 
         def show(event: local.JobEvent) -> None:
             if event.seconds is not None:
@@ -134,6 +134,6 @@ def progress_display(progress: StudyProgress) -> Iterator[Callable[[local.JobEve
                 CONSOLE.print(f"{event.name}: {end} after {format_duration(event.seconds)}", soft_wrap=True)
                 if not live:
                     CONSOLE.print(f"  {progress}", soft_wrap=True)
-            bars.update(bar, description=str(progress), completed=progress.ended)
+            bars.update(bar, description=str(progress), completed=progress.num_ended)
 
         yield show

@@ -28,8 +28,8 @@ def differences(table: np.ndarray, error: float) -> list[Difference | None]:
 
     With probability 1 − `error` all intervals cover their true difference.
     """
-    paired = table[1:] - table[:1]
-    present = ~np.isnan(paired)
+    row_differences = table[1:] - table[:1]
+    present = ~np.isnan(row_differences)
     counts = present.sum(1)
     nonempty = counts > 0
     variance, freedom = residual_variance(table[np.r_[True, nonempty]])
@@ -38,7 +38,7 @@ def differences(table: np.ndarray, error: float) -> list[Difference | None]:
         t = dunnett(int(nonempty.sum()), freedom, error, _min_correlation(present[nonempty]))
     return [
         _difference(row[mask], t * math.sqrt(2 * variance / n)) if n else None
-        for row, mask, n in zip(paired, present, counts.tolist(), strict=True)
+        for row, mask, n in zip(row_differences, present, counts.tolist(), strict=True)
     ]
 
 
@@ -70,8 +70,8 @@ def _min_correlation(present: np.ndarray) -> float:
 
     The least gives the widest intervals, so that none is too narrow.
     """
-    shared = [(i & j).sum() / (2 * math.sqrt(i.sum() * j.sum())) for i, j in itertools.combinations(present, 2)]
-    return float(min(shared, default=0.5))
+    correlations = [(i & j).sum() / (2 * math.sqrt(i.sum() * j.sum())) for i, j in itertools.combinations(present, 2)]
+    return float(min(correlations, default=0.5))
 
 
 @cache

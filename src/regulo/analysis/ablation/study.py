@@ -127,10 +127,10 @@ def _study_file(name: str) -> Path:
         raise InputError(
             Problem("study", f"there is no file {name} whose name could be a folder's", "study=path/to/my_study.yaml")
         )
-    shipped = {file.stem: file for file in studies_dir().glob("*.yaml")}
-    if name not in shipped:
-        raise InputError(Problem("study", f"there is no study {name!r}", nearest(name, shipped)))
-    return shipped[name]
+    files = {file.stem: file for file in studies_dir().glob("*.yaml")}
+    if name not in files:
+        raise InputError(Problem("study", f"there is no study {name!r}", nearest(name, files)))
+    return files[name]
 
 
 def _read_study(file: Path) -> dict[str, Any]:

@@ -57,10 +57,10 @@ def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Mapping[st
 
 def _row_label(row: Mapping[str, Any]) -> str:
     runs = [*row["runs"], *row["noisy_runs"]]
-    failed = sum(run["status"] == "failed" for run in runs)
-    done = sum(run["status"] == "done" for run in row["runs"])
-    count = f"\nn = {done}" if runs else ""
-    return f"{row['label']}{count}" + (f", {failed} FAILED" if failed else "")
+    num_failed = sum(run["status"] == "failed" for run in runs)
+    num_done = sum(run["status"] == "done" for run in row["runs"])
+    count = f"\nn = {num_done}" if runs else ""
+    return f"{row['label']}{count}" + (f", {num_failed} FAILED" if num_failed else "")
 
 
 def _entry(row: Mapping[str, Any], column: Mapping[str, Any]) -> str:

@@ -74,7 +74,7 @@ class BatchAndLayerNorm(Claim):
         parts = group_by(trials, "part")
         norms = group_by(parts["dependence"], "norm")
         changes = {(n, mode): [t[mode] for t in ts] for n, ts in norms.items() for mode in ("training", "inference")}
-        as_claimed = all((min(v) > 1e-9) if k == ("batch", "training") else (max(v) < 1e-9) for k, v in changes.items())
+        is_as_claimed = all((min(v) > 1e-9) if k == ("batch", "training") else (max(v) < 1e-9) for k, v in changes.items())
         rows = [ClaimRow(f"{n}, {mode}: change of a logit", v, ".2g") for (n, mode), v in changes.items()]
         advantage = differences(parts["accuracy"])
         rows += [
@@ -86,7 +86,7 @@ class BatchAndLayerNorm(Claim):
             f"by {max(changes['layer', 'training']):.1g}; in inference neither; accuracy of BatchNorm − LayerNorm: "
             f"{per_size} points"
         )
-        return ClaimResult("holds" if as_claimed else "fails", evidence, rows)
+        return ClaimResult("holds" if is_as_claimed else "fails", evidence, rows)
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         axis = figure.subplots()

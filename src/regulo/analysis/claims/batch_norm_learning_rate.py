@@ -142,8 +142,8 @@ def plot_curves(trials: Sequence[ClaimTrial], grid: Sequence[float], label: str,
                 x = grid[: len(t["losses"])]
                 name = arm if t["seed"] == 0 else None
                 axis.semilogx(x, [min(v, 3) for v in t["losses"]], "-", base=base, color=color, label=name, alpha=0.7)
-                diverged = [rate for rate, v in zip(x, t["losses"], strict=True) if v > 3]
-                axis.plot(diverged, [3] * len(diverged), "x", color=color)
+                diverging_rates = [rate for rate, v in zip(x, t["losses"], strict=True) if v > 3]
+                axis.plot(diverging_rates, [3] * len(diverging_rates), "x", color=color)
         axis.axhline(TRAINED, color="gray", linewidth=1)
         axis.set(title=f"depth {depth}; below the line: trains", xlabel=label)
     axes[0].set_ylabel("loss at the end (× above 3)")

@@ -61,15 +61,15 @@ class DropoutExpectation(Claim):
             site.train()
             total, softmax = torch.zeros_like(h), torch.zeros(IMAGES, 10, dtype=torch.float64)
             for _ in range(MASKS):
-                dropped = site(h)
-                total += dropped
-                softmax += head(dropped).softmax(1)
+                output = site(h)
+                total += output
+                softmax += head(output).softmax(1)
             error = (total / MASKS - h).abs() / (h.abs() * (p / (1 - p) / MASKS) ** 0.5).clamp(min=1e-12)
             shift = (softmax / MASKS - head(h).softmax(1)).abs().sum(1).mean() / 2
         return {"largest_error": error[h != 0].max().item(), "inference_difference": difference, "softmax_shift": shift.item()}
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
-        as_claimed = all(t["inference_difference"] == 0 and t["largest_error"] < 6 for t in trials)
+        is_as_claimed = all(t["inference_difference"] == 0 and t["largest_error"] < 6 for t in trials)
         rates = group_by(trials, "p").items()
         table = [
             ClaimRow(f"p = {p}: largest error of a mean (standard errors)", [t["largest_error"] for t in ts], ".2f")
@@ -84,7 +84,7 @@ class DropoutExpectation(Claim):
             f"errors, and inference differs by {max(t['inference_difference'] for t in trials):g}; not kept: the mean "
             f"softmax over masks moves up to {100 * max(t['softmax_shift'] for t in trials):.1f}% of the probability"
         )
-        return ClaimResult("holds" if as_claimed else "fails", evidence, table)
+        return ClaimResult("holds" if is_as_claimed else "fails", evidence, table)
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         left, right = figure.subplots(1, 2)

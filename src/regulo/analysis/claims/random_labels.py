@@ -43,13 +43,13 @@ class RandomLabels(Comparison):
         return {name: [*common, f"regularizer={KINDS[name]}"] for name in names}
 
     def judge(self, trials: Sequence[ClaimTrial]) -> ClaimResult:
-        fitted, test = values(trials, "train_clean/acc"), means(trials, "test/acc")
+        train_accuracies, test = values(trials, "train_clean/acc"), means(trials, "test/acc")
         average = means(trials, "train_clean/acc")
-        as_claimed = min(fitted["none"]) >= 99 and 7 <= test["none"] <= 13
+        is_as_claimed = min(train_accuracies["none"]) >= 99 and 7 <= test["none"] <= 13
         table = [*rows(trials, "train_clean/acc", ": random labels fitted (%)"), *rows(trials, "test/acc", ": test accuracy (%)")]
         table += rows(trials, "test/loss", ": test NLL", 1, ".2f")
         others = ", ".join(f"{k} {m:.0f}%" for k, m in average.items() if k != "none")
         fitting = [k for k, m in average.items() if k != "none" and m >= 99]
         evidence = f"{average['none']:.1f}% of random labels fitted at a test accuracy of {test['none']:.1f}%; with {others}"
         evidence += f": {' and '.join(fitting)} alone do{'es' * (len(fitting) == 1)} not prevent it" if fitting else ""
-        return ClaimResult("holds" if as_claimed else "fails", evidence + divergence_note(trials), table)
+        return ClaimResult("holds" if is_as_claimed else "fails", evidence + divergence_note(trials), table)

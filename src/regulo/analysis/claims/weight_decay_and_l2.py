@@ -69,13 +69,15 @@ class WeightDecayAndL2(Claim):
         best = {mode: best_on_validation(runs, prefix=mode) for mode in RATES}
         gain = contrast(runs, "test/acc", best["decoupled"], best["l2"])
         table.append(ClaimRow(f"{best['decoupled']} − {best['l2']}: test accuracy (points)", gain.differences, "+.2f"))
-        exact_as_claimed = max(exact["sgd"]) < 1e-10 and min(exact["adam"]) > 1e-3
+        exact_is_as_claimed = max(exact["sgd"]) < 1e-10 and min(exact["adam"]) > 1e-3
         evidence = (
             f"plain SGD differs by {max(exact['sgd']):.1g}, Adam by {min(exact['adam']):.2g}; at the strength best on "
             f"validation AdamW has {test[best['decoupled']]:.2f}% and Adam + L2 {test[best['l2']]:.2f}%: {gain} "
             f"points{divergence_note(runs)}"
         )
-        return ClaimResult("fails" if not exact_as_claimed else "holds" if gain.above else "holds with a limit", evidence, table)
+        return ClaimResult(
+            "fails" if not exact_is_as_claimed else "holds" if gain.above else "holds with a limit", evidence, table
+        )
 
     def draw(self, trials: Sequence[ClaimTrial], figure: "Figure") -> None:
         left, right = figure.subplots(1, 2)

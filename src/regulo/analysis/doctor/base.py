@@ -45,7 +45,7 @@ class RunCase:
     """the techniques at the run's strength"""
     model: nn.Module
     """the model after the plan's surgery"""
-    facts: DatasetInfo
+    dataset_info: DatasetInfo
     num_train: int
     """training images"""
     num_val: int
@@ -72,7 +72,7 @@ class RunCase:
             config,
             components.plan,
             components.model,
-            data.facts,
+            data.dataset_info,
             num_train=len(data.train_dataset),
             num_val=len(data.eval_datasets["val"]),
             num_test=len(data.eval_datasets["test"]),

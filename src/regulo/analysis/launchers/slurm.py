@@ -46,11 +46,11 @@ def run_jobs(jobs: Mapping[str, Callable[[], object]], executor: Any) -> Generat
     try:
         while pending:
             for name, job in list(pending.items()):
-                done = job.done()
-                if name not in start_times and (done or job.state.upper() == "RUNNING"):
+                is_done = job.done()
+                if name not in start_times and (is_done or job.state.upper() == "RUNNING"):
                     start_times[name] = time.perf_counter()
                     yield JobEvent(name)
-                if done:
+                if is_done:
                     del pending[name]
                     yield JobEvent(name, time.perf_counter() - start_times[name], _failure_reason(job))
             if pending:

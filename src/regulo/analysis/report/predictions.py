@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from regulo.core.errors import InputError
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 from regulo.core.types import DatasetInfo, Split
 from regulo.tracking.run_dir import RunFolder
 
@@ -14,7 +14,7 @@ class RunPredictions:
 
     test: EvalOutput
     split: Split
-    info: DatasetInfo
+    dataset_info: DatasetInfo
     sizes: dict[str, int]
     """the number of images, by split"""
 
@@ -31,4 +31,4 @@ def predict_again(folder: RunFolder) -> RunPredictions | str:
     test = run.predict(data.evaluation_loader("test"))
     sizes = {name: len(split) for name, split in data.eval_datasets.items()}
     sizes |= {"train": len(data.train_dataset), "test": len(test.labels)}
-    return RunPredictions(test, data.eval_datasets["test"].split, run.facts, sizes)
+    return RunPredictions(test, data.eval_datasets["test"].split, run.dataset_info, sizes)

@@ -10,7 +10,7 @@ import numpy as np
 from regulo.analysis.report.page import Picture
 from regulo.analysis.report.style import LIGHT, WIDTH, axes, label_ends
 from regulo.core.figures import shorten
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 
 BINS = 15
 """of the calibration diagram: those of the expected calibration error"""
@@ -90,11 +90,11 @@ def _curve_picture(
 
 def reliability(test: EvalOutput) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(mean confidence, accuracy, count), each (BINS,), of the predictions by confidence, in equal bins (low, high]."""
-    confidence, predicted = test.logits.softmax(1).max(1)
+    confidence, predictions = test.logits.softmax(1).max(1)
     bins = np.clip(np.ceil(confidence.double().numpy() * BINS).astype(int) - 1, 0, BINS - 1)
     count = np.bincount(bins, minlength=BINS)
     divisor = np.maximum(count, 1)
-    accuracy = np.bincount(bins, (predicted == test.labels).double().numpy(), BINS) / divisor
+    accuracy = np.bincount(bins, (predictions == test.labels).double().numpy(), BINS) / divisor
     return np.bincount(bins, confidence.double().numpy(), BINS) / divisor, accuracy, count
 
 

@@ -27,12 +27,11 @@ from regulo.analysis.report.page import (
 )
 from regulo.analysis.report.predictions import RunPredictions
 from regulo.core.errors import InputError
+from regulo.core.metrics.base import list_metrics
 from regulo.tracking import records
 from regulo.tracking.run_dir import SPLITS, RunFolder
 
 SPLIT_TITLES = dict(zip(SPLITS, ("clean train", "validation", "test"), strict=True))
-SCORES = {"acc": ("accuracy", 4), "loss": ("NLL, nats", 4), "ece": ("ECE", 4), "brier": ("Brier score", 4)}
-"""by the key of result.json: title and digits"""
 CURVES = ("train/loss", "train_clean/acc", "train_clean/loss", "val/acc", "val/loss", "lr")
 """the columns of the table by epoch"""
 MISTAKES = 16
@@ -135,12 +134,13 @@ def _cells(rows: Sequence[Sequence[str]]) -> list[list[TableCell]]:
 
 
 def _scores(result: dict[str, Any], outputs: RunPredictions | None) -> Iterator[Block]:
-    header = ["split", *(["images"] if outputs else []), *(title for title, _ in SCORES.values())]
+    header = ["split", *(["images"] if outputs else []), *(metric.heading for metric in list_metrics())]
     rows = []
     for split, title in SPLIT_TITLES.items():
         if f"{split}/acc" in result:
             size = [f"{outputs.sizes[split]:,}"] if outputs else []
-            rows.append([title, *size, *(f"{result[f'{split}/{key}']:.{digits}f}" for key, (_, digits) in SCORES.items())])
+            scores = [result.get(f"{split}/{metric.name}") for metric in list_metrics()]
+            rows.append([title, *size, *("–" if score is None else f"{score:.4f}" for score in scores)])
     if rows:
         caption = "Scores of the final weights. NLL: mean negative log-likelihood; the Brier score lies in 0 to 2."
         yield Table(caption, header, _cells(rows))
@@ -152,7 +152,7 @@ def _predictions(result: dict[str, Any], outputs: RunPredictions | None, why_non
         if result.get("status") == "done":
             yield Text(f"No calibration diagram, confusion or mistakes: the test images cannot be scored here ({why_none}).")
         return
-    scores, classes = outputs.test.scores(), outputs.info.classes
+    scores, classes = outputs.test.scores(), outputs.dataset_info.classes
     if abs(scores["acc"] - result["test/acc"]) > 0.5 / outputs.sizes["test"]:
         before, now = (f"{100 * value:.2f}%" for value in (result["test/acc"], scores["acc"]))
         yield Text(f"Scored again for this page, the test accuracy is {now}; the run itself reported {before}.")
@@ -161,7 +161,7 @@ def _predictions(result: dict[str, Any], outputs: RunPredictions | None, why_non
     )
     confusions = run_figures.top_confusions(outputs.test, classes)
     if confusions:
-        rows = [[f"{label} → {predicted}", str(n), f"{100 * share:.1f}%"] for label, predicted, n, share in confusions]
+        rows = [[f"{label} → {prediction}", str(n), f"{100 * share:.1f}%"] for label, prediction, n, share in confusions]
         header = ["label → prediction", "images", "of the label"]
         yield Table("The most frequent mistakes on the test images.", header, _cells(rows))
 
@@ -179,11 +179,11 @@ def _mistakes(outputs: RunPredictions | None) -> Iterator[Block]:
     if not outputs:
         return
     probabilities = outputs.test.logits.softmax(1)
-    classes = outputs.info.classes
+    classes = outputs.dataset_info.classes
     photos = []
     for i in worst(outputs.test, MISTAKES):
-        label, predicted = int(outputs.test.labels[i]), int(probabilities[i].argmax())
-        text = f"{classes[label]} → {classes[predicted]} {probabilities[i, predicted]:.2f}"
+        label, prediction = int(outputs.test.labels[i]), int(probabilities[i].argmax())
+        text = f"{classes[label]} → {classes[prediction]} {probabilities[i, prediction]:.2f}"
         photos.append(Photo(_png(outputs.split.images[i]), text))
     if photos:
         yield Text(

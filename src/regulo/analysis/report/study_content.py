@@ -59,14 +59,14 @@ class StudyResults:
         return [row for row in self.rows if row is not self.base]
 
     @property
-    def compared(self) -> list[Column]:
+    def compared_columns(self) -> list[Column]:
         """Columns with differences to the base."""
         return [c for c in self.columns if any(c.key in row.difference for row in self.rows)]
 
     @property
     def primary(self) -> Column | None:
         """The main outcome: the test accuracy, or the first compared column in which a direction is better."""
-        return self.column("test/acc") or next((c for c in self.compared if c.better != "none"), None)
+        return self.column("test/acc") or next((c for c in self.compared_columns if c.better != "none"), None)
 
     def column(self, key: str) -> Column | None:
         """The column of this key."""

@@ -140,7 +140,7 @@ def strengths(study: StudyResults, column: Column) -> Picture | None:
     return Picture(f"strength-{_slug(column.key)}", f"{column.label[:1].upper()}{column.label[1:]} by strength", text, ax.figure)
 
 
-def corrupted(study: StudyResults) -> Picture | None:
+def corruptions(study: StudyResults) -> Picture | None:
     """A heat map: the accuracy of each cell on each kind of corrupted images."""
     by_kind = [(row, kinds) for row in study.rows if (kinds := _accuracies_by_kind(study, row))]
     names = list(dict.fromkeys(kind for _, kinds in by_kind for kind in kinds))

@@ -36,7 +36,7 @@ def build(folder: Path) -> Page:
             Section("By strength", list(_strengths(study))),
             Section("Trade-offs", list(_trade_offs(study))),
             Section("All numbers", list(_tables(study))),
-            Section("Left out", list(_unfinished(study))),
+            Section("Left out", list(_unfinished_runs(study))),
             Section("How it was measured", list(_method(study))),
         ]
     lead = f"{DESIGNS[record['design']]}."
@@ -90,14 +90,14 @@ def _summary(study: StudyResults) -> Iterator[Block]:
         yield Text(f"Without intervals, no difference is significant. Paired by seed, {n}.")
 
 
-def _unfinished(study: StudyResults) -> Iterator[Block]:
-    failed, missing = study.runs("failed"), study.runs("missing")
-    if failed:
+def _unfinished_runs(study: StudyResults) -> Iterator[Block]:
+    failed_runs, missing_runs = study.runs("failed"), study.runs("missing")
+    if failed_runs:
         yield Text("Failed, and left out of every number:")
-        yield Bullets([f"{run['folder']}: {run['error'] or 'no reason was reported'}" for run in failed])
-    if missing:
-        names = ", ".join(run["folder"] for run in missing)
-        yield Text(f"{len(missing)} runs have not been done; run the same command to continue: {names}.")
+        yield Bullets([f"{run['folder']}: {run['error'] or 'no reason was reported'}" for run in failed_runs])
+    if missing_runs:
+        names = ", ".join(run["folder"] for run in missing_runs)
+        yield Text(f"{len(missing_runs)} runs have not been done; run the same command to continue: {names}.")
     if study.record["stale"]:
         yield Text("Stale, from an earlier state of the study; kept, and in none of the numbers:")
         yield Bullets(study.record["stale"])
@@ -105,7 +105,7 @@ def _unfinished(study: StudyResults) -> Iterator[Block]:
 
 def _effects(study: StudyResults) -> Iterator[Block]:
     # validation numbers are left out: validation chose the epoch
-    columns = [c for c in study.compared if c.better != "none" and not c.key.startswith("val/")]
+    columns = [c for c in study.compared_columns if c.better != "none" and not c.key.startswith("val/")]
     columns.sort(key=lambda c: c is not study.primary)  # the primary column first
     pictures = [p for c in columns if (p := study_figures.effects(study, c))]
     if pictures:
@@ -115,7 +115,7 @@ def _effects(study: StudyResults) -> Iterator[Block]:
 
 def _strengths(study: StudyResults) -> Iterator[Block]:
     if study.record["design"] == "strengths":
-        pictures = [p for c in study.compared if (p := study_figures.strengths(study, c))]
+        pictures = [p for c in study.compared_columns if (p := study_figures.strengths(study, c))]
         if pictures:
             yield Figures(pictures)
 
@@ -126,7 +126,7 @@ def _trade_offs(study: StudyResults) -> Iterator[Block]:
     candidates = [
         gap and accuracy and study_figures.trade_off(study, "gap-accuracy", "Gap against accuracy", gap, accuracy, text),
         cost and study.primary and study_figures.benefit(study, cost, study.primary),
-        study_figures.corrupted(study),
+        study_figures.corruptions(study),
     ]
     pictures = [picture for picture in candidates if picture]
     if pictures:

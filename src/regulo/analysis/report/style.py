@@ -117,8 +117,8 @@ def svg(figure: "Figure", name: str, title: str, description: str) -> str:
 
 def _prefix_ids(text: str, name: str) -> str:
     """An SVG in which every id that is referenced begins with the name; the others are removed."""
-    referenced = set(re.findall(r"(?:url\(|href=\")#([\w-]+)", text))
-    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in referenced else "", text)
+    references = set(re.findall(r"(?:url\(|href=\")#([\w-]+)", text))
+    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in references else "", text)
     return re.sub(r'(url\(|href=")#([\w-]+)', rf"\1#{name}-\2", text)
 
 
@@ -171,26 +171,26 @@ def label_points(ax: Any, points: Sequence[tuple[float, float, str]], level: flo
     box = ax.get_window_extent()
     frame = (scale * box.x0, scale * box.y0, scale * box.x1, scale * box.y1)
     spots = [tuple(scale * v for v in ax.transData.transform((x, y))) for x, y, _ in points]
-    occupied: list[Area] = [(x - 3, y - 3, x + 3, y + 3) for x, y in spots]
+    occupied_areas: list[Area] = [(x - 3, y - 3, x + 3, y + 3) for x, y in spots]
     if level is not None:
         height = scale * ax.transData.transform((0, level))[1]
-        occupied.append((frame[0], height - 0.5, frame[2], height + 0.5))
+        occupied_areas.append((frame[0], height - 0.5, frame[2], height + 0.5))
     for (x, y), (px, py, text) in zip(spots, points, strict=True):
-        dx, dy, align = _best_offset(x, y, text, occupied, frame)
-        occupied.append(_area(x + dx, y + dy, text, align))
+        dx, dy, align = _best_offset(x, y, text, occupied_areas, frame)
+        occupied_areas.append(_area(x + dx, y + dy, text, align))
         line = {"arrowstyle": "-", "color": LIGHT["line"], "shrinkA": 0, "shrinkB": 2} if abs(dx) + abs(dy) > 16 else None
         note = ax.annotate(text, (px, py), (dx, dy), textcoords="offset points", ha=align, va="center", arrowprops=line)
         note.set_in_layout(False)
 
 
-def _best_offset(x: float, y: float, text: str, occupied: Sequence[Area], frame: Area) -> tuple[float, float, str]:
+def _best_offset(x: float, y: float, text: str, occupied_areas: Sequence[Area], frame: Area) -> tuple[float, float, str]:
     """How far right and up of its point (x, y), in points, a label covers least, and how it is aligned."""
     candidates = []
     for distance in (5.0, 14.0, 24.0):
         for right, up, align in SIDES:
             dx, dy = distance * right, (distance if right else distance + FONT_SIZE / 2) * up
             area = _area(x + dx, y + dy, text, align)
-            cost = sum(_overlap(area, other) for other in occupied) + 50 * _outside(area, frame) + distance
+            cost = sum(_overlap(area, other) for other in occupied_areas) + 50 * _outside(area, frame) + distance
             candidates.append((cost, dx, dy, align))
     _, dx, dy, align = min(candidates, key=lambda candidate: candidate[0])
     return dx, dy, align

@@ -30,8 +30,8 @@ class ImageDataModule(LightningDataModule):
         self.sequence = sequence
         self.start_position = (0, 0)  # (epoch, batch) at which training begins
         self.limit = limit  # batches of an evaluation; None: all
-        self.config, self.facts, self.seed = config, splits.facts, seed
-        train = subsample_train(splits.train, config, splits.facts.num_classes, seed)
+        self.config, self.dataset_info, self.seed = config, splits.dataset_info, seed
+        train = subsample_train(splits.train, config, splits.dataset_info.num_classes, seed)
         clean = train.select(fixed_subset(len(train.labels), config.clean_subset))
         self.train_dataset = BatchedImages(train, train_transforms, seed)
         self.eval_datasets = {

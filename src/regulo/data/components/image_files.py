@@ -108,7 +108,7 @@ class ImageLister:
         if folder not in self._listed:  # what is left out must be counted once
             names, images = [], 0
             for entry in self._entries(str(folder)):
-                if entry.is_dir():
+                if is_folder(entry):
                     names.append(entry.name)
                 elif is_image(entry.name):
                     images += 1
@@ -139,7 +139,7 @@ class ImageLister:
             return
         self._visited.add((status.st_dev, status.st_ino))
         for entry in self._entries(folder):
-            if entry.is_dir():
+            if is_folder(entry):
                 if entry.is_symlink() and self._leads_back(entry.path):
                     self.omissions.linked.append(f"{prefix}{entry.name}")
                 else:
@@ -153,6 +153,14 @@ class ImageLister:
         """Whether a linked folder lies in the data, or the data in it."""
         target = os.path.realpath(link)
         return os.path.commonpath([target, self.root]) in (target, self.root)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one. A link that leads nowhere or to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def is_image(name: str) -> bool:

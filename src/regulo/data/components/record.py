@@ -24,10 +24,10 @@ def open_splits(config: DatasetConfig, run: RunFolder | None = None) -> tuple[Sp
 
 def describe_data(config: DatasetConfig, splits: Splits) -> DataRecord:
     """Where the images are from, how many each class has in each split, and a digest of each split."""
-    num_classes = splits.facts.num_classes
+    num_classes = splits.dataset_info.num_classes
     return DataRecord(
         source=f"{config.name} in {config.root}" if config.root else config.name,
-        classes=list(splits.facts.classes),
+        classes=list(splits.dataset_info.classes),
         images={name: np.bincount(split.labels, minlength=num_classes).tolist() for name, split in splits.items()},
         digests={name: splits.digests.get(name) or _digest(split) for name, split in splits.items()},
         notes=list(splits.notes),

@@ -10,15 +10,15 @@ from regulo.core.types import DatasetInfo
 class Classifier(nn.Module):
     """uint8 images (B, C, H, W) → normalized float images → logits (B, K)."""
 
-    def __init__(self, model: nn.Module, facts: DatasetInfo, memory_format: str) -> None:
+    def __init__(self, model: nn.Module, dataset_info: DatasetInfo, memory_format: str) -> None:
         super().__init__()
         self.model = model.to(memory_format=MEMORY_FORMATS[memory_format])
         self.memory_format = memory_format
-        shape = (1, facts.channels, 1, 1)
+        shape = (1, dataset_info.channels, 1, 1)
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", 255 * torch.tensor(facts.mean).view(shape), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(facts.std).view(shape), persistent=False)
+        self.register_buffer("mean", 255 * torch.tensor(dataset_info.mean).view(shape), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(dataset_info.std).view(shape), persistent=False)
 
     def normalize(self, images: Tensor) -> Tensor:
         """(x − mean) / std per channel. It runs on the device, so that workers send uint8: a quarter of the bytes.

@@ -48,7 +48,8 @@ class Site(nn.Module):
 class RateSite(nn.Module):
     """A place inside a fused kernel (attention), where only a dropout rate can be set, as an attribute of the owner.
 
-    `accepts_buffer`: the attribute may also be a `RampBuffer`. Otherwise a ramp sets the number in every step.
+    `accepts_buffer`: the attribute may also be a `RampBuffer`. Otherwise a ramp sets the number in every step,
+    and a compiled owner is compiled again for each value.
     """
 
     def __init__(self, kind: Kind, owner: nn.Module, attribute: str, accepts_buffer: bool = False) -> None:

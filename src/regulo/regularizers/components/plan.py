@@ -28,7 +28,7 @@ class Plan:
     def __init__(self, regularizers: Iterable[Regularizer], strength: float = 1.0) -> None:
         plan = list(regularizers)
         if strength != 1:  # at 1 the configured values stay exactly as they are
-            plan = [scaled for r in plan if (scaled := r.with_strength(strength)) is not None]
+            plan = [copy for r in plan if (copy := r.with_strength(strength)) is not None]
         self._arrange(sorted(plan, key=lambda r: (r.order, r.name)))
 
     def _arrange(self, regularizers: list[Regularizer]) -> None:
@@ -56,17 +56,17 @@ class Plan:
             indices = r.sequence(indices)
         return indices
 
-    def transforms(self, resize: Sequence[Any], facts: DatasetInfo, progress: float = 0.0) -> list[Any]:
+    def transforms(self, resize: Sequence[Any], dataset_info: DatasetInfo, progress: float = 0.0) -> list[Any]:
         """The albumentations transforms of training images; they begin with `resize`."""
         pipeline = list(resize)
         for r in self._by_hook["transform"]:
-            pipeline = r.resolve(progress).transform(pipeline, facts)
+            pipeline = r.resolve(progress).transform(pipeline, dataset_info)
         return pipeline
 
-    def surgery(self, model: nn.Module, facts: DatasetInfo) -> nn.Module:
+    def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> nn.Module:
         """The model, changed in place. The plan belongs to this model from now on."""
-        bound = {r.name: r.surgery(model, facts) for r in self._by_hook["surgery"]}
-        self._arrange([bound.get(r.name) or r for r in self.regularizers])
+        replacements = {r.name: r.surgery(model, dataset_info) for r in self._by_hook["surgery"]}
+        self._arrange([replacements.get(r.name) or r for r in self.regularizers])
         return model
 
     def param_groups(self, model: nn.Module, progress: float = 0.0) -> list[ParamGroup]:
@@ -176,12 +176,16 @@ Conflict = tuple[frozenset[str], Problem]
 """the names that a problem is about, and the problem"""
 
 
-def find_conflicts(regularizers: Sequence[Regularizer], circumstances: Iterable[str] = ()) -> list[Problem]:
-    """What must not run together, alone, or under these circumstances of the trainer, with the reasons; each pair once."""
+def find_conflicts(regularizers: Sequence[Regularizer], run_conditions: Iterable[str] = ()) -> list[Problem]:
+    """What must not run together, alone, or under these conditions of the trainer, with the reasons; each pair once."""
     conflicts = [*_exclusive_hooks(regularizers)]
-    circumstances = list(circumstances)
+    run_conditions = list(run_conditions)
     for r in regularizers:
-        conflicts += [*_missing(r, regularizers), *_pairs(r, regularizers), *_circumstances(r, circumstances)]
+        conflicts += [
+            *_missing_requirements(r, regularizers),
+            *_incompatible_pairs(r, regularizers),
+            *_condition_conflicts(r, run_conditions),
+        ]
     problems: dict[frozenset[str], Problem] = {}
     for names, problem in conflicts:
         problems.setdefault(names, problem)
@@ -196,7 +200,7 @@ def _exclusive_hooks(regularizers: Sequence[Regularizer]) -> Iterator[Conflict]:
             yield _pair(second, first, f"both define the {hook} of the run")
 
 
-def _missing(r: Regularizer, regularizers: Sequence[Regularizer]) -> Iterator[Conflict]:
+def _missing_requirements(r: Regularizer, regularizers: Sequence[Regularizer]) -> Iterator[Conflict]:
     """Techniques and tags that `r` requires and that are not there."""
     names = {word for other in regularizers for word in (other.name, *other.tags)}
     for requirement, reason in r.requires.items():
@@ -205,7 +209,7 @@ def _missing(r: Regularizer, regularizers: Sequence[Regularizer]) -> Iterator[Co
             yield frozenset((r.name, requirement)), Problem(f"regularizer.{r.name}", reason, hint)
 
 
-def _pairs(r: Regularizer, regularizers: Sequence[Regularizer]) -> Iterator[Conflict]:
+def _incompatible_pairs(r: Regularizer, regularizers: Sequence[Regularizer]) -> Iterator[Conflict]:
     """Techniques with which `r` is incompatible, by their names or tags."""
     for other in regularizers:
         if other is not r:
@@ -213,9 +217,9 @@ def _pairs(r: Regularizer, regularizers: Sequence[Regularizer]) -> Iterator[Conf
                 yield _pair(r.name, other.name, r.incompatible[word])
 
 
-def _circumstances(r: Regularizer, circumstances: Sequence[str]) -> Iterator[Conflict]:
-    """Circumstances of the trainer with which `r` is incompatible."""
-    for word in circumstances:
+def _condition_conflicts(r: Regularizer, run_conditions: Sequence[str]) -> Iterator[Conflict]:
+    """Conditions of the trainer with which `r` is incompatible."""
+    for word in run_conditions:
         if word in r.incompatible:
             what = f"cannot run under {word}: {r.incompatible[word]}"
             yield frozenset((r.name, word)), Problem(f"regularizer.{r.name}", what, f"~regularizer.{r.name}")

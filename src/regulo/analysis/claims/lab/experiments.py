@@ -18,7 +18,7 @@ from regulo.analysis.shared_settings import pinned_overrides
 from regulo.config import compose
 from regulo.core.errors import RunError
 from regulo.core.files import file_lock
-from regulo.core.metrics import EvalOutput
+from regulo.core.metrics.base import EvalOutput
 from regulo.core.types import DatasetInfo
 from regulo.core.warnings import ignore_harmless_warnings
 from regulo.data.base import Splits
@@ -80,16 +80,16 @@ def ignore_warnings() -> Iterator[None]:
 def load_splits(data: str = "fashion_mnist_mini") -> tuple[Splits, DatasetInfo]:
     """The splits of a data set at its default configuration, and its info."""
     splits = compose.load_config([f"data={data}"]).data.splits()
-    return splits, splits.facts
+    return splits, splits.dataset_info
 
 
 @cache
 def load_tensors(split: str) -> tuple[Tensor, Tensor]:
     """Normalized images (N, C, H, W) float32 and labels (N,) of "train", "val" or "test" of the shipped data."""
-    splits, facts = load_splits()
+    splits, dataset_info = load_splits()
     part = getattr(splits, split)
     pixels = torch.tensor(part.images[:]).permute(0, 3, 1, 2).float() / 255
-    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (facts.mean, facts.std))
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (dataset_info.mean, dataset_info.std))
     return (pixels - mean) / std, torch.tensor(part.labels)
 
 
@@ -99,8 +99,8 @@ def build_network(seed: int, *overrides: str) -> nn.Module:
 
     config = compose.load_config(list(overrides))
     torch.manual_seed(seed)
-    facts = load_splits()[1]
-    return Plan(config.regularizer.values()).surgery(config.model.build(facts), facts)
+    dataset_info = load_splits()[1]
+    return Plan(config.regularizer.values()).surgery(config.model.build(dataset_info), dataset_info)
 
 
 @torch.no_grad()

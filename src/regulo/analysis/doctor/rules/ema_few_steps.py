@@ -17,7 +17,7 @@ class EMAFewSteps(Rule):
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
         ema = case.technique("ema")
         if ema and not case.is_smoke_test and 0 < ema.half_life * case.steps < FEWEST:
-            needed = math.ceil(1000 * 1.1 * FEWEST / case.steps) / 1000
-            fix = f"regularizer.ema.half_life={case.config_value(needed)}" if needed <= LONGEST else "~regularizer.ema"
+            half_life = math.ceil(1000 * 1.1 * FEWEST / case.steps) / 1000
+            fix = f"regularizer.ema.half_life={case.config_value(half_life)}" if half_life <= LONGEST else "~regularizer.ema"
             what = f"the half-life is {ema.half_life * case.steps:.1f} of {case.steps} steps"
             yield self.warning("regularizer.ema.half_life", what, fix)

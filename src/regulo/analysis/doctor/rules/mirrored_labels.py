@@ -15,7 +15,7 @@ class MirroredLabels(Rule):
     reference = "Shorten & Khoshgoftaar 2019, Journal of Big Data 6:60, section on label-preserving transformations"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
-        augment, names = case.technique("augment"), [name.lower() for name in case.facts.classes]
+        augment, names = case.technique("augment"), [name.lower() for name in case.dataset_info.classes]
         if not augment:
             return
         symbols = len(names) >= 2 and (set(names) <= set("0123456789") or set(names) <= set("abcdefghijklmnopqrstuvwxyz"))

@@ -15,7 +15,7 @@ class SmoothingUnderThreshold(Rule):
         bce, smoothing = case.technique("bce"), case.technique("label_smoothing")
         if not bce or not smoothing or bce.threshold is None or not peak(smoothing.epsilon):
             return
-        others = peak(smoothing.epsilon) / case.facts.num_classes
+        others = peak(smoothing.epsilon) / case.dataset_info.num_classes
         if others > bce.threshold:
             effect = f"above the threshold of {bce.threshold:g}: the target of every class of every image becomes 1"
         else:

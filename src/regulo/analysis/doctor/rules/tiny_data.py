@@ -14,7 +14,7 @@ class TinyData(Rule):
     reference = "Shorten & Khoshgoftaar 2019, Journal of Big Data 6:60; Steiner et al. 2021, arXiv:2106.10270, section 4"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
-        per_class = case.num_train / case.facts.num_classes
+        per_class = case.num_train / case.dataset_info.num_classes
         if per_class < FEW and not case.mixing and not any("augments" in r.tags for r in case.plan.regularizers):
             has_augment = "augment" in case.config.regularizer  # then the strength is 0
             fix = "strength=1" if has_augment else "+regularizer=augment"

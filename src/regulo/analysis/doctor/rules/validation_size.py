@@ -23,14 +23,14 @@ class ValidationSize(Rule):
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
         difference = case.difference or DEFAULT_DIFFERENCE
-        needed = math.ceil(DISAGREEMENT * (2 / difference) ** 2)
-        if case.num_val >= needed or case.is_smoke_test:
+        minimum = math.ceil(DISAGREEMENT * (2 / difference) ** 2)
+        if case.num_val >= minimum or case.is_smoke_test:
             return
         resolution = 2 * math.sqrt(DISAGREEMENT / case.num_val)
         what = f"{case.num_val} validation images resolve differences of {100 * resolution:.1f} points or more; "
-        what += f"{100 * difference:g} points need {needed}. More seeds help, too: regulo ablate pairs them"
+        what += f"{100 * difference:g} points need {minimum}. More seeds help, too: regulo ablate pairs them"
         make_finding = self.warning if case.difference else self.note
-        yield make_finding("data.val_fraction" if self.has_val_fraction(case) else "data", what, *self.fix(case, needed))
+        yield make_finding("data.val_fraction" if self.has_val_fraction(case) else "data", what, *self.fix(case, minimum))
 
     @staticmethod
     def has_val_fraction(case: RunCase) -> bool:
@@ -39,7 +39,7 @@ class ValidationSize(Rule):
         has_val_folder = any((folder / name).is_dir() for name in ("val", "valid", "validation"))
         return hasattr(case.config.data, "val_fraction") and not has_val_folder
 
-    def fix(self, case: RunCase, needed: int) -> list[str]:
+    def fix(self, case: RunCase, minimum: int) -> list[str]:
         """A larger validation share, if that is less than 40% of the images."""
-        share = 1.05 * getattr(case.config.data, "val_fraction", 0.0) * needed / case.num_val
+        share = 1.05 * getattr(case.config.data, "val_fraction", 0.0) * minimum / case.num_val
         return [f"data.val_fraction={math.ceil(1000 * share) / 1000}"] if self.has_val_fraction(case) and share < 0.4 else []

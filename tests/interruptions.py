@@ -25,7 +25,7 @@ SHORT = [
 
 
 @dataclass(frozen=True)
-class Blow:
+class Interruption:
     """A signal that the run gets before a step, in the validation behind an epoch, or while its final weights are scored."""
 
     number: int
@@ -34,22 +34,25 @@ class Blow:
     scoring: bool = False
 
 
-def train(words: list[str], blow: Blow | None = None, log: Path | None = None, ranks: int = 1) -> int:
+def train(words: list[str], interruption: Interruption | None = None, log: Path | None = None, ranks: int = 1) -> int:
     """`regulo train` in a process of its own. Returns its exit code, negative for a signal."""
     if ranks > 1:  # our launcher starts them by repeating the command line
-        environment = os.environ | {"BLOW": json.dumps(dataclasses.asdict(blow)) if blow else "null", "LOG": str(log)}
-        command = [sys.executable, "-m", "tests.sittings", "train", *words]
+        environment = os.environ | {
+            "INTERRUPTION": json.dumps(dataclasses.asdict(interruption)) if interruption else "null",
+            "LOG": str(log),
+        }
+        command = [sys.executable, "-m", "tests.interruptions", "train", *words]
         return subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], timeout=600, check=False).returncode
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(local.PRELOAD)
-    process = context.Process(target=_sit, args=(words, blow, log))
+    process = context.Process(target=train_here, args=(words, interruption, log))
     process.start()
     process.join(300)
     assert process.exitcode is not None, "it hangs"
     return process.exitcode
 
 
-def _sit(words: list[str], blow: Blow | None, log: Path | None) -> None:
+def train_here(words: list[str], interruption: Interruption | None, log: Path | None) -> None:
     from regulo.__main__ import main
     from regulo.training import train as trains
     from regulo.training.module import ClassificationModule as Task
@@ -61,48 +64,48 @@ def _sit(words: list[str], blow: Blow | None, log: Path | None) -> None:
     torch.set_num_threads(1)
     for name in [name for name in os.environ if "WANDB_SERVICE" in name]:  # a process of its own has its own
         del os.environ[name]
-    if blow:
+    if interruption:
         if os.getpgrp() != os.getpid():  # a launcher makes each of its processes the first of a group
             os.setpgrp()
         step, validation = Task.on_train_batch_start, Task.validation_step
 
         @functools.wraps(step)
-        def struck_step(self: Any, batch: Any, batch_idx: int) -> None:
-            if self.global_step == blow.step:
-                os.killpg(0, blow.number)  # as schedulers and terminals do
+        def step_with_signal(self: Any, batch: Any, batch_idx: int) -> None:
+            if self.global_step == interruption.step:
+                os.killpg(0, interruption.number)  # as schedulers and terminals do
             step(self, batch, batch_idx)
 
         @functools.wraps(validation)
-        def struck_validation(self: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-            if self.current_epoch == blow.epoch:
-                os.killpg(0, blow.number)
+        def validation_with_signal(self: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+            if self.current_epoch == interruption.epoch:
+                os.killpg(0, interruption.number)
             validation(self, batch, batch_idx, dataloader_idx)
 
-        conclude = trains.final_evaluation
+        final_evaluation = trains.final_evaluation
 
-        def struck_conclude(*parts: Any) -> Any:
-            if blow.scoring:
-                os.killpg(0, blow.number)
-            return conclude(*parts)
+        def evaluation_with_signal(*parts: Any) -> Any:
+            if interruption.scoring:
+                os.killpg(0, interruption.number)
+            return final_evaluation(*parts)
 
-        trains.final_evaluation = struck_conclude
-        Task.on_train_batch_start = struck_step  # type: ignore[method-assign]
-        Task.validation_step = struck_validation  # type: ignore[method-assign]
+        trains.final_evaluation = evaluation_with_signal
+        Task.on_train_batch_start = step_with_signal  # type: ignore[method-assign]
+        Task.validation_step = validation_with_signal  # type: ignore[method-assign]
     raise SystemExit(main(["train", *words]))
 
 
 def differences(one: Path, other: Path) -> list[str]:
     """In what two finished runs differ: weights, optimizer, schedules, averages, every logged number, final scores."""
-    found = []
+    result = []
     for name in ("last", "best"):
         a, b = (checkpoint_io.read_checkpoint(folder / "checkpoints" / f"{name}.ckpt") for folder in (one, other))
         for key in ("state_dict", "raw_state_dict", "averaged_states", "optimizer_states", "lr_schedulers", "callbacks", "loops"):
             if name == "last" or key == "state_dict":
-                found += [f"{name}.ckpt: {key}"] if not same(a.get(key), b.get(key)) else []
+                result += [f"{name}.ckpt: {key}"] if not same(a.get(key), b.get(key)) else []
     a_rows, b_rows = rows(one), rows(other)
-    found += [f"metrics.csv: {len(a_rows)} rows against {len(b_rows)}"] if len(a_rows) != len(b_rows) else []
-    found += [f"metrics.csv: row {i}" for i, (a, b) in enumerate(zip(a_rows, b_rows, strict=False)) if a != b]
-    return found
+    result += [f"metrics.csv: {len(a_rows)} rows against {len(b_rows)}"] if len(a_rows) != len(b_rows) else []
+    result += [f"metrics.csv: row {i}" for i, (a, b) in enumerate(zip(a_rows, b_rows, strict=False)) if a != b]
+    return result
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -123,5 +126,5 @@ def same(a: Any, b: Any) -> bool:
 
 
 if __name__ == "__main__":
-    told = json.loads(os.environ["BLOW"])
-    _sit(sys.argv[2:], Blow(**told) if told else None, Path(os.environ["LOG"]))
+    fields = json.loads(os.environ["INTERRUPTION"])
+    train_here(sys.argv[2:], Interruption(**fields) if fields else None, Path(os.environ["LOG"]))

@@ -1,8 +1,7 @@
-"""Metrics: sums that stay on the device during training, and the final scores of a split."""
+"""Loss, metrics and speed during training, as sums that stay on the device."""
 
 import statistics
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regulo.core.collectives import mean_over_ranks, sum_over_ranks
+from regulo.core.metrics.base import ConfusionMetric, list_metrics
 
 
 class EvalMetrics:
@@ -27,11 +27,11 @@ class EvalMetrics:
         self.confusion.index_add_(0, cells, torch.ones_like(cells))
 
     def compute(self) -> dict[str, float]:
-        """{acc, loss} over all ranks: accuracy in [0, 1], and mean negative log-likelihood in nats."""
+        """Over all ranks: every `ConfusionMetric`, such as acc, and loss (mean negative log-likelihood, nats)."""
         sum_over_ranks(self.loss, self.confusion)
         matrix = self.confusion.view(self.num_classes, self.num_classes)
-        n = matrix.sum()
-        return {"acc": (matrix.trace() / n).item(), "loss": (self.loss / n).item()}
+        scores = {m.name: m.from_confusion(matrix).item() for m in list_metrics() if isinstance(m, ConfusionMetric)}
+        return scores | {"loss": (self.loss / matrix.sum()).item()}
 
 
 class TrainMetrics:
@@ -76,38 +76,6 @@ def generalization_gaps(scores: dict[str, float]) -> dict[str, float]:
         "gap/acc": scores["train_clean/acc"] - scores["val/acc"],
         "gap/loss": scores["val/loss"] - scores["train_clean/loss"],
     }
-
-
-@dataclass(frozen=True)
-class EvalOutput:
-    """The predictions of a model on one split, in the order of the split."""
-
-    logits: Tensor  # (n, K) float32 on the host
-    labels: Tensor  # (n,) int64 on the host
-    extras: dict[str, Tensor] = field(default_factory=dict)  # (n,) by name: further outputs of the plan's inference
-
-    def scores(self) -> dict[str, float]:
-        """acc, loss (mean NLL, nats), ece (15 equal bins, top label; arXiv:1706.04599), brier (Σ_k (p_k − y_k)², 0 to 2).
-
-        Also the mean of each of `extras`.
-        """
-        from torchmetrics.functional.classification import multiclass_calibration_error
-
-        k = self.logits.shape[1]
-        p = self.logits.softmax(1)
-        ece = multiclass_calibration_error(p, self.labels, num_classes=k, n_bins=15)
-        return {
-            "acc": (self.logits.argmax(1) == self.labels).double().mean().item(),
-            "loss": F.cross_entropy(self.logits.double(), self.labels).item(),
-            "ece": ece.item(),
-            "brier": (p.double() - F.one_hot(self.labels, k)).square().sum(1).mean().item(),
-            **{name: values.double().mean().item() for name, values in self.extras.items()},
-        }
-
-    def confusion_matrix(self) -> Tensor:
-        """(K, K) counts: rows are labels, columns are predictions."""
-        k = self.logits.shape[1]
-        return torch.bincount(self.labels * k + self.logits.argmax(1), minlength=k * k).view(k, k)
 
 
 class Throughput:

@@ -1,0 +1,1 @@
+"""Sums that stay on the device during training: loss, accuracy and speed."""
