@@ -66,7 +66,7 @@ class ImageFolder(DatasetConfig):
         if missing:
             what = f"{len(missing):,} of the {len(paths):,} files of this run are not in {root}, such as {missing[0]!r}"
             raise data_error("data.root", what, "put them back, or name the folder in which they are: data.root=…")
-        return self._open(root, files, self._note_new_files(root, set(paths)))
+        return self._open(root, files, self._note_new_files(root, set(paths)), record)
 
     def _root(self) -> Path:
         if self.root is None:
@@ -91,16 +91,19 @@ class ImageFolder(DatasetConfig):
         folders = " and no ".join(f"{part}/" for part in held_out)
         return [f"held out: of each class {' and '.join(shares)}, as there is no {folders}"] if shares else []
 
-    def _open(self, root: Path, files: dict[str, Files], notes: list[str]) -> Splits:
-        """The splits of these files. Raises InputError if a file cannot be read."""
+    def _open(self, root: Path, files: dict[str, Files], notes: list[str], record: DataRecord | None = None) -> Splits:
+        """The splits of these files; `record` is that of a run which has them. Raises InputError if a file cannot be read."""
         classes = list(files["train"])
         arrays = {part: flatten_files(root, files[part], classes) for part in ("train", "val", "test")}
         check = check_images({part: paths for part, (paths, _) in arrays.items()}, self.channels, self.verify_images)
-        pixel_range = self.pixel_range if self.pixel_range and check.has_deep_pixels else check.pixel_range
-        notes = [*notes, *check.notes(pixel_range)]
+        if record:
+            pixel_range = record.pixel_range
+        else:
+            pixel_range = self.pixel_range if check.pixel_range and self.pixel_range else check.pixel_range
+            notes = [*notes, *check.notes(pixel_range)]
         splits = {part: Split(ImageFiles(p, self.channels, pixel_range), labels) for part, (p, labels) in arrays.items()}
         for part in ("val", "test"):
-            if absent := [name for name in classes if not files[part].get(name)]:
+            if not record and (absent := [name for name in classes if not files[part].get(name)]):
                 notes.append(f"{part} has no image of {', '.join(absent[:10])}{', …' if len(absent) > 10 else ''}")
         mean, std = self._channel_mean_std(splits["train"])
         dataset_info = DatasetInfo(self.channels, self.image_size, self.image_size, tuple(classes), mean, std, pixel_range)

@@ -48,11 +48,7 @@ class ImageCheck:
     long: int = 0
     files: int = 0
     pixel_range: PixelRange | None = None
-
-    @property
-    def has_deep_pixels(self) -> bool:
-        """Whether a training file has more than 8 bits per channel."""
-        return self.pixel_range is not None
+    """of the training files with more than 8 bits per channel; None if there are none"""
 
     def notes(self, pixel_range: PixelRange | None) -> list[str]:
         """What is converted or left out inside the files, one line each, for people."""

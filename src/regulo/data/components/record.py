@@ -19,6 +19,7 @@ def open_splits(config: DatasetConfig, run: RunFolder | None = None) -> tuple[Sp
     current = describe_data(config, splits)
     if record:
         check_same_data(current, record)
+        current = record.model_copy(update={"notes": list(dict.fromkeys([*record.notes, *current.notes]))})
     return splits, current
 
 
@@ -31,6 +32,7 @@ def describe_data(config: DatasetConfig, splits: Splits) -> DataRecord:
         images={name: np.bincount(split.labels, minlength=num_classes).tolist() for name, split in splits.items()},
         digests={name: splits.digests.get(name) or _digest(split) for name, split in splits.items()},
         notes=list(splits.notes),
+        pixel_range=splits.dataset_info.pixel_range,
         files=splits.files,
     )
 
