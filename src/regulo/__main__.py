@@ -22,6 +22,8 @@ HELP = ("-h", "--help")
 
 RUN = "a run's folder, or `latest` (the newest finished run) or `best` (the lowest validation loss)"
 
+DATA_ROOT = "where the data are now, if they have moved; also written data.root=FOLDER"
+
 ABLATE = """\
 study=quick         a study of configs/study, or the path of a YAML like those
 study.seeds=5       any field of the study: title, techniques, design, seeds, strengths, corruptions, label_noise, budget
@@ -68,6 +70,9 @@ def build_commands() -> dict[str, Command]:
 
     train = command("train", "regulo.training.train:train", "train a model, load its best weights, test it", free_form=True)
     train.add_argument("--resume", metavar="RUN", help="continue an interrupted run; `latest`: the newest run that can continue")
+    train.add_argument(
+        "--same-data", metavar="RUN", help="train and test on exactly the images of this run, whatever was added since"
+    )
     train.add_argument("words", metavar="override", nargs="*", help="key=value, or group=option from configs/: see below")
 
     evaluate = command(
@@ -78,6 +83,7 @@ def build_commands() -> dict[str, Command]:
     )
     evaluate.add_argument("run", metavar="RUN", help=RUN)
     evaluate.add_argument("split", nargs="?", type=Choice("split", SPLITS), help=f"{', '.join(SPLITS)}; default: all")
+    evaluate.add_argument("--data-root", metavar="FOLDER", help=DATA_ROOT)
 
     predict = command(
         "predict", "regulo.evaluation.predict:predict", "predict the classes of image files; prints CSV", output_required=True
@@ -118,6 +124,7 @@ def build_commands() -> dict[str, Command]:
 
     report = command("report", "regulo.analysis.report.command:report", "write a page that explains a run or a study")
     report.add_argument("folders", metavar="RUN | STUDY", nargs="*", help=f"{RUN}, or a study's folder; default: the newest run")
+    report.add_argument("--data-root", metavar="FOLDER", help=DATA_ROOT)
     report.add_argument("--wandb", action="store_true", help="also make a report on W&B")
 
     what = "list the techniques: hooks, effect, strength, source, formula tests"
@@ -183,6 +190,8 @@ def run(name: str, words: list[str], commands: Mapping[str, Command]) -> int:
         words = resolve_resume(words)
         ignore_harmless_warnings()
         return int(getattr(importlib.import_module(module), function)(words))
+    if "--data-root" in command.parser.options():  # as `train` calls it
+        words = [f"--data-root={word.partition('=')[2]}" if word.startswith("data.root=") else word for word in words]
     values = command.parser.parse(attach_file(words) if name == "doctor" else words)
     ignore_harmless_warnings()
     return int(getattr(importlib.import_module(module), function)(**values))

@@ -58,6 +58,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are fake."""
     monkeypatch.setattr("regulo.training.train.train", fake_train)
     monkeypatch.setattr("regulo.analysis.shared_settings.pinned_overrides", lambda config, root: [])
+    monkeypatch.setattr("regulo.analysis.shared_settings.same_data_arguments", lambda config, root: [])
     monkeypatch.setattr(
         robustness, "measure_robustness", lambda folder, _: folder.save_json("measures.json", {"test/ece_scaled": 0.1})
     )

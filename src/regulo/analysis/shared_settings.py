@@ -1,11 +1,14 @@
-"""Runs that are compared use the same settings: precision and memory format are measured once for each model, and saved."""
+"""Runs that are compared use the same images and settings: what the first one has taken or measured is saved for all."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
 from regulo.config.schema import Config
 from regulo.core.files import atomic_write, file_lock
+from regulo.data.base import DatasetConfig
+from regulo.tracking.run_dir import RunFolder
 
 
 def pinned_overrides(config: Config, root: Path) -> list[str]:
@@ -27,3 +30,20 @@ def pinned_overrides(config: Config, root: Path) -> list[str]:
             overrides[key] = [f"trainer.precision={result.precision}", f"trainer.memory_format={result.memory_format}"]
             atomic_write(file, json.dumps(overrides, indent=1) + "\n")
     return list(overrides[key])
+
+
+def same_data_arguments(config: DatasetConfig, root: Path) -> list[str]:
+    """Arguments with which all runs below `root` have the same images in the same splits, whatever is added meanwhile.
+
+    The images are those that are there at the first call; their data.json is saved below `root`/data.
+    """
+    fields = config.model_dump(exclude=set(DatasetConfig.model_fields) - {"root"})
+    key = hashlib.sha256(json.dumps([config.name, fields], sort_keys=True).encode()).hexdigest()[:8]
+    folder = RunFolder(root / "data" / key)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with file_lock(folder.path / ".lock"):
+        if not (folder.path / "data.json").is_file():
+            from regulo.data.components.record import open_splits
+
+            folder.save_json("data.json", open_splits(config)[1].model_dump())
+    return ["--same-data", str(folder.path)]

@@ -7,15 +7,18 @@ from regulo.tracking.run_dir import SPLITS
 from regulo.tracking.run_names import open_run
 
 
-def evaluate(run: str, split: str | None) -> int:
-    """Rebuild the model from the run folder and print its scores on a split, or on all splits. Returns the exit code."""
+def evaluate(run: str, split: str | None, data_root: str | None = None) -> int:
+    """Rebuild the model from the run folder and print its scores on a split, or on all splits. Returns the exit code.
+
+    `data_root`: the folder in which the data are now.
+    """
     folder = open_run(run)
 
     from regulo.core import failures
     from regulo.evaluation import summary
     from regulo.evaluation.restore import load_run
 
-    run_model = load_run(folder)
+    run_model = load_run(folder, data_root)
     data = open_run_data(run_model)
     scores: dict[str, float] = {}
     with failures.as_input_error(run_model.config.data.batch_size):

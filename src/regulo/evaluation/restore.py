@@ -62,10 +62,14 @@ def without_input_checks(config: Config) -> Config:
     return dataclasses.replace(config, **parts)  # type: ignore[arg-type]
 
 
-def load_run(folder: RunFolder) -> LoadedRun:
-    """Rebuild the model of a run and load its final weights. Raises InputError if there are none, or if they do not fit."""
+def load_run(folder: RunFolder, data_root: str | None = None) -> LoadedRun:
+    """Rebuild the model of a run and load its final weights. Raises InputError if there are none, or if they do not fit.
+
+    `data_root`: the folder of the data, if they have moved.
+    """
     config = without_input_checks(validate_config(folder.read_config()))
-    config = dataclasses.replace(config, data=config.data.model_copy(update={"num_workers": None}))  # for this machine
+    update = {"num_workers": None} | ({"root": data_root} if data_root else {})  # of this machine
+    config = dataclasses.replace(config, data=config.data.model_copy(update=update))
     if "auto" in (config.trainer.precision, config.trainer.memory_format):
         what = f"the configuration of {folder.path.name} is not that of a run: its precision and memory format are 'auto'"
         raise InputError(Problem("RUN", what))
@@ -96,7 +100,7 @@ def open_run_data(run: "LoadedRun") -> "ImageDataModule":
     with allow_downloads(config.root == type(config).model_fields["root"].default):
         splits, _ = open_splits(config, run.folder)
     if config.root and not expand_path(config.root).resolve().is_relative_to(Path.cwd()):
-        print(f"regulo: reading the data in {config.root}, as the run's configuration says", file=sys.stderr)
+        print(f"regulo: reading the data in {config.root}", file=sys.stderr)
     for note in splits.notes:
         print(f"regulo: {note}", file=sys.stderr)
     return ImageDataModule(config, splits, run.config.run.seed, run.config.trainer.limit_batches)

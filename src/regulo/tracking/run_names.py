@@ -80,13 +80,19 @@ def _result(run: Path) -> dict[str, Any]:
         return {}
 
 
-def _dataset(run: Path) -> tuple[str, str]:
-    """The name of a run's data set, and the folder of its files; empty strings if they cannot be read."""
+def _dataset(run: Path) -> tuple[str, str, str]:
+    """The name of a run's data set, the folder of its files, and a digest of the validation images.
+
+    What cannot be read is an empty string.
+    """
     try:
         data = RunFolder(run).read_config().get("data")
+        record = safe_io.read_json(run / "data.json") if (run / "data.json").is_file() else {}
     except InputError:
-        data = None
-    return (str(data.get("name")), str(data.get("root"))) if isinstance(data, dict) else ("", "")
+        return "", "", ""
+    digests = record.get("digests")
+    digest = str(digests.get("val", "")) if isinstance(digests, dict) else ""
+    return (str(data.get("name")), str(data.get("root")), digest) if isinstance(data, dict) else ("", "", digest)
 
 
 def _print_choice(name: str, run: Path, reason: str = "") -> None:

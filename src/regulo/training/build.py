@@ -47,7 +47,7 @@ class RunComponents:
 def build_components(config: Config, run: RunFolder | None = None) -> RunComponents:
     """Open the data, initialize the model from the seed, and let the plan change both. Raises InputError.
 
-    `run`: the folder of a run that goes on, with the same images.
+    `run`: the folder of a run, on whose images the new one trains, or which goes on.
     """
     affinity.limit_threads(config.trainer.processes_per_node() if config.trainer.device().type == "cpu" else 1)
     for library in ("lightning.pytorch", "lightning.fabric"):

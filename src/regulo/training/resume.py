@@ -9,6 +9,7 @@ from regulo.config import compose, validate
 from regulo.config.schema import Config
 from regulo.core.errors import InputError, NonFiniteLossError, Problem, one_line
 from regulo.core.nested import flatten
+from regulo.core.paths import expand_path
 from regulo.distributed.environment import process_environment, restart_count
 from regulo.tracking import records
 from regulo.tracking.environment import describe_environment
@@ -98,6 +99,20 @@ class ResumePoint:
             f"from {self.checkpoint.name} at step {self.step:,}, in epoch {self.epoch + 1}" if self.checkpoint else "from nothing"
         )
         return "\n".join([f"going on {where}", *(f"changed: {change}" for change in self.changes)])
+
+
+def take_same_data(arguments: Sequence[str]) -> tuple[list[str], RunFolder | None]:
+    """The arguments without `--same-data RUN`, and that run's folder. Raises InputError if it has no data.json."""
+    words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--same-data=") else [word])]
+    if "--same-data" not in words:
+        return words, None
+    index = words.index("--same-data")
+    if not words[index + 1 : index + 2]:
+        raise InputError(Problem("--same-data", "needs the folder of a run", "regulo train --same-data runs/…"))
+    folder = RunFolder(expand_path(words[index + 1]))
+    if not (folder.path / "data.json").is_file():
+        raise InputError(Problem("--same-data", f"{folder.path} has no data.json", "name the folder of a run"))
+    return [*words[:index], *words[index + 2 :]], folder
 
 
 def parse_resume(arguments: Sequence[str], restart_folder: Path | None = None) -> ResumableRun | None:

@@ -38,12 +38,17 @@ class RunRequest:
 
     config: Config
     resumable: ResumableRun | None
+    data_folder: RunFolder | None
+    """the run, or study, on whose images it trains; None: on those that are there now"""
 
     @classmethod
     def parse(cls, arguments: Sequence[str], restart_folder: Path | None = None) -> "RunRequest":
         """Raises InputError. `restart_folder`: the run's folder, if its processes are started again."""
+        arguments, data_folder = resume.take_same_data(arguments)
         resumable = resume.parse_resume(arguments, restart_folder)
-        return cls(resumable.config if resumable else compose.load_config(arguments), resumable)
+        if resumable:
+            return cls(resumable.config, resumable, resumable.folder)
+        return cls(compose.load_config(arguments), None, data_folder)
 
     def check(self) -> None:
         """Compare it with this machine, before anything is spent on the run. Raises InputError."""
@@ -162,7 +167,7 @@ def prepare(request: RunRequest) -> "tuple[RunComponents, AutotuneResult]":
     resumable = request.resumable
     with failures.as_input_error(request.config.data.batch_size):
         config = resumable.config_without_input_checks() if resumable else request.config
-        components = build.build_components(config, resumable.folder if resumable else None)
+        components = build.build_components(config, request.data_folder)
         return components, autotune(components)
 
 
@@ -205,7 +210,7 @@ def join_run(request: RunRequest, choices: dict[str, Any], folder: RunFolder) ->
     )  # DDP copies weights
     components = build.build_components(
         build.apply_autotune(config, AutotuneResult(choices["precision"], choices["memory_format"])),
-        request.resumable.folder if request.resumable else None,
+        request.data_folder,
     )
     resume_point = request.resumable.resume_point(components.data) if request.resumable else None
     step = resume_point.step if resume_point else 0

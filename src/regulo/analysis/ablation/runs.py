@@ -82,7 +82,7 @@ def _plan_run(study: StudyConfig, cell: StudyCell, config: Config, seed: int, no
 
 def make_run(run: StudyRun) -> None:
     """Train and measure a run, as far as that is not done yet. Raises what `regulo train` raises."""
-    from regulo.analysis.shared_settings import pinned_overrides
+    from regulo.analysis.shared_settings import pinned_overrides, same_data_arguments
     from regulo.core.warnings import ignore_harmless_warnings
     from regulo.training.train import train
 
@@ -94,7 +94,9 @@ def make_run(run: StudyRun) -> None:
         elif run.state() == "open":
             shutil.rmtree(run.folder, ignore_errors=True)
             folder = str(run.folder).replace("\\", "\\\\").replace("'", "\\'")
-            train([*run.overrides, *pinned_overrides(compose.load_config(run.overrides), root), f"run_dir='{folder}'"])
+            config = compose.load_config(run.overrides)
+            shared = [*pinned_overrides(config, root), *same_data_arguments(config.data, root)]
+            train([*run.overrides, *shared, f"run_dir='{folder}'"])
         if run.state() == "unmeasured":
             robustness.measure_robustness(RunFolder.open(run.folder), run.corruptions)
 

@@ -9,14 +9,14 @@ from regulo.tracking.run_dir import RunFolder, list_runs
 from regulo.tracking.run_names import find_run
 
 
-def report(folders: Sequence[str], wandb: bool) -> int:
+def report(folders: Sequence[str], wandb: bool, data_root: str | None = None) -> int:
     """Write report.html into each folder of a run or a study; without folders, into that of the newest run.
 
-    wandb: also publish each page as a report on W&B. Returns the exit code. Raises InputError if a folder is neither a run nor a
-    study.
+    wandb: also publish each page as a report on W&B. data_root: where the data are, if they have moved. Returns the exit code.
+    Raises InputError if a folder is neither a run nor a study.
     """
     paths = [find_run(folder) for folder in folders] or [newest_run()]
-    builders = [page_builder(path) for path in paths]  # checks all folders before the first page is made
+    builders = [page_builder(path, data_root) for path in paths]  # checks all folders before the first page is made
     if wandb:
         from regulo.analysis.report import wandb_report
 
@@ -35,7 +35,7 @@ def report(folders: Sequence[str], wandb: bool) -> int:
     return 0
 
 
-def page_builder(folder: Path) -> Callable[[], Page]:
+def page_builder(folder: Path, data_root: str | None = None) -> Callable[[], Page]:
     """A function that builds the page of a folder. Raises InputError if the folder is neither a run nor a study."""
     if (folder / "study.json").is_file():
         from regulo.analysis.report import study_page
@@ -46,7 +46,7 @@ def page_builder(folder: Path) -> Callable[[], Page]:
     from regulo.analysis.report import run_page
 
     run = RunFolder.open(folder)
-    return lambda: run_page.build(run)
+    return lambda: run_page.build(run, data_root)
 
 
 def newest_run() -> Path:

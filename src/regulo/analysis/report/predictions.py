@@ -19,12 +19,12 @@ class RunPredictions:
     """the number of images, by split"""
 
 
-def predict_again(folder: RunFolder) -> RunPredictions | str:
+def predict_again(folder: RunFolder, data_root: str | None = None) -> RunPredictions | str:
     """The predictions, or why there are none: the run has no weights, or its data are missing or have changed."""
     from regulo.evaluation.restore import load_run, open_run_data
 
     try:
-        run = load_run(folder)
+        run = load_run(folder, data_root)
         data = open_run_data(run)
     except InputError as refusal:
         return "; ".join(f"{p.key}: {p.what}" for p in refusal.problems)

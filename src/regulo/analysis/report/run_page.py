@@ -44,12 +44,15 @@ def write(run: Path) -> Path:
     return html.save(build(folder), folder.path / "report.html")
 
 
-def build(folder: RunFolder) -> Page:
-    """The page of a run, finished or not. Raises InputError if a file of the run is not what Regulo writes."""
+def build(folder: RunFolder, data_root: str | None = None) -> Page:
+    """The page of a run, finished or not. Raises InputError if a file of the run is not what Regulo writes.
+
+    `data_root`: the folder of the data, if they have moved.
+    """
     config, result, plan = folder.read_config(), records.read_result(folder), records.read_plan(folder)
     outputs, why_none = None, "the run is not finished"
     if result.get("status") == "done":
-        prediction = predictions.predict_again(folder)
+        prediction = predictions.predict_again(folder, data_root)
         if isinstance(prediction, RunPredictions):
             outputs = prediction
         else:
