@@ -198,6 +198,7 @@ def test_the_report_of_a_run_that_is_older_than_a_metric_leaves_it_empty(fork: P
     assert "test/macro_f1" in process.stderr
 
 
+@pytest.mark.long
 def test_a_study_of_new_extensions_needs_no_edit_of_the_study_code(fork: Path) -> None:
     short = ["study.seeds=1", "study.corruptions=false", "debug=fast", "data.num_workers=0"]
     process = run_python("-m", "regulo", "ablate", "study=noise", *short, cwd=fork, PYTHONPATH="src")
@@ -207,6 +208,7 @@ def test_a_study_of_new_extensions_needs_no_edit_of_the_study_code(fork: Path) -
     assert all(run["status"] == "done" for cell in study["cells"] for run in cell["runs"])
 
 
+@pytest.mark.long
 def test_the_contract_tests_pick_a_new_extension_up(fork: Path) -> None:
     tests = ["tests/regularizers/test_contract.py", "-k", "pixel_noise or linear"]
     process = run_python("-m", "pytest", *tests, cwd=fork, PYTHONPATH="src")

@@ -299,6 +299,7 @@ def test_killed_and_started_again_it_repeats_nothing_that_was_finished(tmp_path:
     assert len(list((root / "logs").glob("*.txt"))) == 2
 
 
+@pytest.mark.long
 def test_the_same_study_runs_through_submitit(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     (tmp_path / "go.py").write_text(SCRIPT)
