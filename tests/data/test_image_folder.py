@@ -13,12 +13,13 @@ from PIL import Image
 
 from regulo.core.errors import InputError
 from regulo.data.base import Splits
-from regulo.data.components import image_files
+from regulo.data.components import image_check, image_files
 from regulo.data.components.image_io import MAX_ASPECT, read_image
 from regulo.data.components.record import open_splits
 from regulo.data.components.split_folders import split_of
 from regulo.data.components.subsets import hash_split
 from regulo.data.image_folder import ImageFolder
+from regulo.tracking.run_dir import RunFolder
 from regulo.training import summary
 from tests.conftest import rng
 
@@ -494,3 +495,33 @@ def test_of_several_frames_the_first_is_used(tmp_path: Path) -> None:
     pages[0].save(tmp_path / "a" / "pages.tif", save_all=True, append_images=pages[1:])
     assert any("1 files with several frames or pages: the first" in note for note in open_folder(tmp_path).notes)
     assert (read_image(os.fsencode(tmp_path / "a" / "pages.tif"), 3) == photo(0)).all()
+
+
+def test_deep_files_beside_training_files_of_8_bits_are_refused_before_training(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        image_folder(tmp_path / part, n=4)
+    deep = np.linspace(0, 4000, 600).reshape(20, 30).astype("uint16")
+    save_deep(tmp_path / "test" / "a" / "deep.png", deep)
+    with pytest.raises(InputError, match=r"1 files of val or test have more than 8 bits per channel"):
+        open_folder(tmp_path)
+    assert open_folder(tmp_path, pixel_range=(0, 4000)).dataset_info.pixel_range == (0, 4000)
+
+
+def test_a_range_needs_two_values_in_order(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="smaller than the second"):
+        ImageFolder(root=str(tmp_path), pixel_range=(5, 5))
+
+
+def test_without_a_full_check_the_other_processes_use_the_range_of_the_first(tmp_path: Path, monkeypatch: Any) -> None:
+    """They do not decode all files: what they measure themselves would be another range."""
+    monkeypatch.setattr(image_check, "MEASURED_FILES", 1)
+    for c in "ab":
+        for i in range(4):
+            save_deep(tmp_path / "photos" / c / f"{i}.png", np.full((20, 30), 1000 * (i + 1), "uint16"))
+    config = ImageFolder(root=str(tmp_path / "photos"), image_size=16)
+    _, record = open_splits(config)
+    quick = config.model_copy(update={"verify_images": "none"})
+    assert open_splits(quick)[1].identity() != record.identity()
+    run = RunFolder(tmp_path)
+    run.save_json("data.json", record.model_dump())
+    assert open_splits(quick, run)[1].identity() == record.identity()

@@ -202,3 +202,18 @@ def test_a_record_from_a_stranger_is_checked(change: dict[str, Any], photos: Pat
     folder.save_json("data.json", record.model_dump() | change)
     with pytest.raises(InputError, match=r"data\.json is not what Regulo writes"):
         open_splits(ImageFolder(root=str(photos), image_size=8), folder)
+
+
+def test_deep_pixels_are_scored_with_the_scale_of_training(tmp_path: Path, run: Any) -> None:
+    for c, bright in (("a", 520), ("b", 600)):
+        (tmp_path / "deep" / c).mkdir(parents=True)
+        for i in range(12):
+            pixels = rng(i).integers(500, bright, (12, 12)).astype("uint16")
+            Image.fromarray(pixels).save(tmp_path / "deep" / c / f"{i}.png")
+    folder, result = run(*TINY, *PHOTOS, f"data.root={tmp_path / 'deep'}")
+    record = json.loads((folder / "data.json").read_text())
+    assert record["pixel_range"][0] >= 500
+    assert scores(str(folder))["test/loss"] == result["test/loss"]
+    code, out, err = regulo("predict", str(folder), str(tmp_path / "deep"))
+    assert code == 0, err
+    assert len(out.splitlines()) == 25

@@ -94,10 +94,13 @@ class ImageFolder(DatasetConfig):
         arrays = {part: flatten_files(root, files[part], classes) for part in ("train", "val", "test")}
         check = check_images({part: paths for part, (paths, _) in arrays.items()}, self.channels, self.verify_images)
         if record:
-            pixel_range = record.pixel_range
+            pixel_range = (record.pixel_range[0], record.pixel_range[1]) if record.pixel_range else None
         else:
-            pixel_range = self.pixel_range if check.pixel_range and self.pixel_range else check.pixel_range
+            pixel_range = (self.pixel_range or check.pixel_range) if check.deep else None
             notes = [*notes, *check.notes(pixel_range)]
+        if check.deep and not pixel_range:
+            what = f"{check.deep:,} files of val or test have more than 8 bits per channel, and those of train have not"
+            raise data_error("data.pixel_range", what, "save all files with 8 bits, or set data.pixel_range=[LOW,HIGH]")
         splits = {part: Split(ImageFiles(p, self.channels, pixel_range), labels) for part, (p, labels) in arrays.items()}
         for part in ("val", "test"):
             if not record and (absent := [name for name in classes if not files[part].get(name)]):

@@ -112,10 +112,14 @@ class DataRecord(BaseModel):
     """of the images and labels, or of the paths and sizes of their files"""
     notes: list[Text] = []
     """what was left out, converted or held out"""
-    pixel_range: Annotated[tuple[int, int] | None, Field(strict=False)] = None
+    pixel_range: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
     """the values that become 0 and 255, if files have more than 8 bits per channel"""
     files: Annotated[dict[SplitName, dict[Name, list[RelativePath]]], AllSplits] | None = None
     """paths by class, relative to the root, of data that lie in files"""
+
+    def identity(self) -> list[Any]:
+        """What is equal in two processes if they have the same images with the same scale."""
+        return [self.classes, self.digests, self.pixel_range]
 
 
 class ResumeRecord(BaseModel):

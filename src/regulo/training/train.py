@@ -122,9 +122,9 @@ def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
                 unsharded_classifier = copy.deepcopy(classifier) if run.config.trainer.strategy == "fsdp" else classifier
                 with open_loggers(run) as loggers:
                     if peers:
-                        peers.publish(
-                            {"step": run.resume_point.step if run.resume_point else 0, **_speed_settings(autotune_result)}
-                        )
+                        step = run.resume_point.step if run.resume_point else 0
+                        record = run.components.data_record
+                        peers.publish({"step": step, "data": record.identity(), **_speed_settings(autotune_result)})
                     result |= fit(run, classifier, loggers, stop)
                     result |= final_evaluation(run, unsharded_classifier, loggers)
     summary.print_scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
@@ -210,8 +210,10 @@ def join_run(request: RunRequest, choices: dict[str, Any], folder: RunFolder) ->
     )  # DDP copies weights
     components = build.build_components(
         build.apply_autotune(config, AutotuneResult(choices["precision"], choices["memory_format"])),
-        request.data_folder,
+        request.data_folder or folder,
     )
+    if components.data_record.identity() != choices["data"]:
+        raise RunError("this process does not see the same images as the first one")
     resume_point = request.resumable.resume_point(components.data) if request.resumable else None
     step = resume_point.step if resume_point else 0
     if step != choices["step"]:

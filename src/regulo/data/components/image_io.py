@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import AfterValidator
 
 from regulo.core.errors import InputError, Problem
 from regulo.data.components.image_files import image_extensions
@@ -17,7 +18,14 @@ from regulo.data.components.image_files import image_extensions
 MAX_ASPECT = 16
 """longest side over shortest side up to which the whole image is used: enlarging a longer one would take too much memory"""
 
-PixelRange = tuple[int, int]
+
+def _check_pixel_range(pixel_range: tuple[int, int]) -> tuple[int, int]:
+    if pixel_range[0] >= pixel_range[1]:
+        raise ValueError("the first value must be smaller than the second")
+    return pixel_range
+
+
+PixelRange = Annotated[tuple[int, int], AfterValidator(_check_pixel_range)]
 """the integers that become 0 and 255, of images with more than 8 bits per channel"""
 
 

@@ -32,7 +32,7 @@ def describe_data(config: DatasetConfig, splits: Splits) -> DataRecord:
         images={name: np.bincount(split.labels, minlength=num_classes).tolist() for name, split in splits.items()},
         digests={name: splits.digests.get(name) or _digest(split) for name, split in splits.items()},
         notes=list(splits.notes),
-        pixel_range=splits.dataset_info.pixel_range,
+        pixel_range=list(splits.dataset_info.pixel_range or ()) or None,
         files=splits.files,
     )
 
