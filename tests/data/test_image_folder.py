@@ -1,5 +1,6 @@
 """image_folder: which files become which split, and how each is read. The folders are those of public reports."""
 
+import io
 import os
 import struct
 from collections.abc import Callable
@@ -525,3 +526,70 @@ def test_without_a_full_check_the_other_processes_use_the_range_of_the_first(tmp
     run = RunFolder(tmp_path)
     run.save_json("data.json", record.model_dump())
     assert open_splits(quick, run)[1].identity() == record.identity()
+
+
+# ---- reports from the trackers of other projects
+
+
+def with_exif(path: Path, payload: bytes) -> None:
+    """A JPEG with these EXIF data."""
+    file = io.BytesIO()
+    Image.fromarray(photo(0)).save(file, "JPEG")
+    content = file.getvalue()
+    path.write_bytes(content[:2] + b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload + content[2:])
+
+
+@pytest.mark.filterwarnings("ignore:.*(EXIF|Tag data)")
+def test_damaged_exif_data_are_counted_once_and_the_image_is_used(tmp_path: Path) -> None:
+    """jindongwang/transferlearning, issue 92: a warning for every such file in every epoch."""
+    image_folder(tmp_path)
+    with_exif(tmp_path / "a" / "short.jpg", b"Exif\0\0II*\0\x08\0\0\0\x05\0" + b"x" * 30)
+    with_exif(tmp_path / "a" / "long.jpg", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\xff\xff\0\x06\0\0\0\0\0\0")
+    splits = open_folder(tmp_path)
+    assert any(note.startswith("2 files with damaged EXIF data") for note in splits.notes)
+    assert read_image(os.fsencode(tmp_path / "a" / "short.jpg"), 3).shape == (20, 30, 3)
+
+
+def test_big_endian_16_bits_are_scaled_and_not_cut(tmp_path: Path) -> None:
+    """unslothai/unsloth, pull request 10094; python-pillow/Pillow, issue 5991."""
+    pixels = rng().integers(0, 65536, (20, 30))
+    raw = pixels.astype(">u2").tobytes()
+    tags = [(256, 3, 30), (257, 3, 20), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 122), (277, 3, 1), (278, 3, 20)]
+    fields = b"".join(
+        struct.pack(">HHI", tag, kind, 1) + (struct.pack(">HH", value, 0) if kind == 3 else struct.pack(">I", value))
+        for tag, kind, value in [*tags, (279, 4, len(raw))]
+    )
+    (tmp_path / "big.tif").write_bytes(b"MM\0*" + struct.pack(">IH", 8, 9) + fields + bytes(4) + raw)
+    image = read_image(os.fsencode(tmp_path / "big.tif"), 1, (0, 65535))
+    assert abs(image[..., 0] - pixels / 257).max() <= 0.5 + 1e-9
+
+
+def test_what_is_held_out_does_not_depend_on_the_order_of_the_names(tmp_path: Path) -> None:
+    """keras-team/keras-preprocessing, pull request 254: validation got all Siamese cats, because their names come last."""
+    for c in "ab":
+        for breed in ("balinese", "persian", "siamese"):
+            for i in range(40):
+                save(tmp_path / c / f"{breed}{i:02}.png", photo(i, 4, 4))
+    _, val, test = names(open_folder(tmp_path))
+    for part in (val, test):
+        counts = [sum(breed in path for path in part) for breed in ("balinese", "persian", "siamese")]
+        assert min(counts) >= 3  # of 36, of which a third is expected
+
+
+def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
+    """pytorch/vision, issue 4925."""
+    image_folder(tmp_path, "abc")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="none 0; each class needs at least 3"):
+        open_folder(tmp_path)
+
+
+def test_predictions_have_the_names_of_the_classes_and_not_their_places(tmp_path: Path) -> None:
+    """facebookresearch/deit, issue 130: folders 0 to 234 are sorted as text, and the output 2 was not the folder 2."""
+    for name in ("0", "1", "2", "10", "11"):
+        for i in range(4):
+            save(tmp_path / name / f"{i}.png", np.full((8, 8, 3), int(name), "uint8"))
+    splits = open_folder(tmp_path, image_size=8)
+    for _, split in splits.items():
+        for i, label in enumerate(split.labels):
+            assert splits.dataset_info.classes[label] == str(split.images[i][0, 0, 0])

@@ -10,6 +10,8 @@ HARMLESS = (
     "You're resuming from a checkpoint that ended before the epoch ended",  # the sampler continues at the right batch
     "The number of training batches .* is smaller than the logging interval",  # the last batch is always a log point
     "It is recommended to use `self.log.*sync_dist=True",  # logged values are already summed over all ranks
+    "(Possibly )?[Cc]orrupt EXIF data",  # counted before training
+    "Tag data larger than file",  # the same
     "Grad strides do not match bucket view strides",  # only of 1 × 1 convolutions, whose strides have no effect
 )
 

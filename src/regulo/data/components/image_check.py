@@ -1,10 +1,12 @@
 """Checks the image files of a data set before training, and measures the range of those with more than 8 bits."""
 
 import os
+import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,6 +39,7 @@ class ImageReport:
     """the range of a deep file that was decoded"""
     frames: int = 1
     is_long: bool = False
+    exif_is_damaged: bool = False
 
 
 @dataclass
@@ -46,6 +49,7 @@ class ImageCheck:
     deep: int = 0
     frames: int = 0
     long: int = 0
+    damaged_exif: int = 0
     files: int = 0
     pixel_range: PixelRange | None = None
     """of the training files with more than 8 bits per channel; None if there are none"""
@@ -62,6 +66,8 @@ class ImageCheck:
             notes.append(f"{self.frames:,} files with several frames or pages: the first of each is used")
         if self.long:
             notes.append(f"{self.long:,} files with an image more than {MAX_ASPECT} times as long as wide: its middle is used")
+        if self.damaged_exif:
+            notes.append(f"{self.damaged_exif:,} files with damaged EXIF data: they are not turned upright")
         return notes
 
 
@@ -79,6 +85,7 @@ def check_images(paths: Mapping[str, np.ndarray], channels: int, verify: Literal
             check.deep += report.deep
             check.frames += report.frames > 1
             check.long += report.is_long
+            check.damaged_exif += report.exif_is_damaged
             if report.deep and part == "train":
                 ranges.append((report.low, report.high) if verify == "full" else raw)
     if problems:
@@ -104,7 +111,8 @@ def _inspect(part: str, files: np.ndarray, channels: int, decode: bool) -> Itera
 def inspect_image(raw: bytes, channels: int, decode: bool) -> ImageReport:
     """Read the header of a file, or decode it."""
     try:
-        with open_image(raw) as image:
+        image, exif_is_damaged = open_header(raw)
+        with image:
             deep, frames = has_deep_pixels(image), getattr(image, "n_frames", 1) if image.format in PAGED else 1
             is_long = max(image.size) > MAX_ASPECT * min(image.size)
             low = high = 0
@@ -115,7 +123,20 @@ def inspect_image(raw: bytes, channels: int, decode: bool) -> ImageReport:
             read_image(raw, channels, (low, high) if deep else None)
     except Exception as error:  # a decoder may raise anything on a damaged file
         return ImageReport(error=describe_error(raw, error))
-    return ImageReport("", deep, low, high, frames, is_long)
+    return ImageReport("", deep, low, high, frames, is_long, exif_is_damaged)
+
+
+_WARNINGS = threading.Lock()
+"""Python's list of warning filters belongs to all threads"""
+
+
+def open_header(raw: bytes) -> tuple[Any, bool]:
+    """The PIL image at this path, of which only the header is read, and whether Pillow warns of its EXIF data."""
+    with _WARNINGS, warnings.catch_warnings(record=True) as messages:
+        warnings.simplefilter("always")
+        image = open_image(raw)
+        image.getexif()
+    return image, any("EXIF" in str(message.message) or "Tag data" in str(message.message) for message in messages)
 
 
 PAGED = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")
