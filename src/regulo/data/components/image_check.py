@@ -135,7 +135,8 @@ def open_header(raw: bytes) -> tuple[Any, bool]:
     with _WARNINGS, warnings.catch_warnings(record=True) as messages:
         warnings.simplefilter("always")
         image = open_image(raw)
-        image.getexif()
+        if image.format == "JPEG":  # for a PNG, it would read the whole file
+            image.getexif()
     return image, any("EXIF" in str(message.message) or "Tag data" in str(message.message) for message in messages)
 
 
