@@ -9,6 +9,7 @@ from regulo.core import registry
 from regulo.core.errors import InputError
 from regulo.core.types import DatasetInfo
 from regulo.models.components.sites import find_sites
+from regulo.models.components.weights import build_with_weights
 from regulo.models.resnet_small import ResNetSmall
 from regulo.models.torchvision import Torchvision
 from regulo.models.vit_tiny import ViTTiny
@@ -146,7 +147,7 @@ def test_pretrained_weights_come_from_a_file_or_from_torchvisions_cache(tmp_path
     (hub / name).write_bytes((tmp_path / "mine.pth").read_bytes())
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for weights in (str(tmp_path / "mine.pth"), "IMAGENET1K_V1", "DEFAULT"):
-        model = Torchvision(weights=weights).build(GRAY)
+        model, _ = build_with_weights(Torchvision(weights=weights), GRAY)
         assert model.layer1[0].conv1.weight.equal(source.layer1[0].conv1.weight)  # type: ignore[index, union-attr, operator]
         torch.testing.assert_close(model.conv1.weight, source.conv1.weight.sum(1, keepdim=True))  # type: ignore[union-attr]
         assert model.fc.out_features == 10  # type: ignore[union-attr]
@@ -166,14 +167,12 @@ def test_a_failed_download_of_weights_says_what_to_do(tmp_path: Path, monkeypatc
         Torchvision(weights="DEFAULT").build(COLOR)
 
 
-def test_a_hostile_weights_file_is_not_run(tmp_path: Path) -> None:
-    import pickle
+def test_a_torn_file_in_torchvisions_cache_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models import ResNet18_Weights
 
-    class Payload:
-        def __reduce__(self) -> object:
-            return (Path.touch, (tmp_path / "owned",))
-
-    torch.save({"fc.weight": Payload()}, tmp_path / "bad.pth")
-    with pytest.raises((InputError, pickle.UnpicklingError)):
-        Torchvision(weights=str(tmp_path / "bad.pth")).build(COLOR)
-    assert not (tmp_path / "owned").exists()
+    hub = tmp_path / "hub" / "checkpoints"
+    hub.mkdir(parents=True)
+    (hub / ResNet18_Weights.IMAGENET1K_V1.url.rpartition("/")[2]).write_bytes(b"torn")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(InputError, match=r"^model\.weights: torchvision cannot read DEFAULT of resnet18.*TORCH_HOME"):
+        Torchvision(weights="DEFAULT").build(COLOR)

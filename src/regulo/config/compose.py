@@ -1,6 +1,8 @@
 """YAML files and overrides → nested dict → Config."""
 
+import dataclasses
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,12 @@ from regulo.config.validate import build_section, validate_config
 from regulo.core import registry, yaml_files
 from regulo.core.errors import InputError, Problem, nearest
 from regulo.core.nested import texts
+from regulo.core.paths import is_path_type
 from regulo.regularizers.components.plan import find_providers
 from regulo.tracking.upgrade import renamed_key_hint
 
+QUOTED = re.compile(r"'(\\.|[^'\\])*'|\"(\\.|[^\"\\])*\"")
+"""a text in quotes, as Hydra reads it"""
 MANY_RUNS = "regulo ablate makes many: study=quick"
 """the hint for whoever asks for several runs"""
 
@@ -110,14 +115,30 @@ class ParsedOverrides:
 
 
 def _parse(argument: str) -> Any:
-    """The override in an argument, parsed by Hydra; None if it is not an override."""
+    """The override in an argument, parsed by Hydra; None if it is not an override. A path is taken as it is written."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    key, equals, text = argument.partition("=")
     try:
+        if equals and text != "null" and not QUOTED.fullmatch(text) and _is_path(key.lstrip("+")):
+            return dataclasses.replace(OverridesParser.create().parse_override(f"{key}=path"), _value=text)
         return OverridesParser.create().parse_override(argument)
     except (HydraException, ValueError, RecursionError):  # such as a number of 5,000 digits
         return None
+
+
+def _is_path(key: str) -> bool:
+    """Whether the values of a key are paths, in every extension that has it."""
+    group, _, name = key.rpartition(".")
+    if not group:
+        classes: list[Any] = [RunConfig]
+    elif group in SINGLE:
+        classes = [registry.get_plugin(group, option) for option in registry.list_plugins(group)]
+    else:
+        return False
+    annotations = [cls.model_fields[name].rebuild_annotation() for cls in classes if name in cls.model_fields]
+    return bool(annotations) and all(map(is_path_type, annotations))
 
 
 def override_config(config: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:

@@ -99,18 +99,18 @@ def format_value(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, str) and (value.lower() in RESERVED_WORDS or not re.fullmatch(r"[A-Za-z_/.][\w./+-]*", value)):
-        return "'" + re.sub(r"(\\*)'", r"\1\1\\'", value) + "'"
+        return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
     return str(value)
 
 
-def make_command(overrides: Sequence[str]) -> str:
-    """The `make` command of these overrides, ready to copy: neither make nor the shell expands anything in it."""
-    words = " ".join(_quote_for_shell(word) for word in overrides).replace("$", "$$")  # make expands a dollar sign
+def make_command(arguments: Sequence[str], target: str = "train") -> str:
+    """The `make` command with these arguments, ready to copy: neither make nor the shell expands anything in it."""
+    words = " ".join(_quote_for_shell(word) for word in arguments).replace("$", "$$")  # make expands a dollar sign
     if not words:
-        return "make train"
-    return f'make train ARGS="{words}"' if not set(words) & set('"$`\\!') else f"make train ARGS={shlex.quote(words)}"
+        return f"make {target}"
+    return f'make {target} ARGS="{words}"' if not set(words) & set('"$`\\!') else f"make {target} ARGS={shlex.quote(words)}"
 
 
 def _quote_for_shell(override: str) -> str:
     """The override as one word for the shell that make starts; without quotes if it needs none."""
-    return override if re.fullmatch(r"[\w.+~@%/:,=\[\]{}-]+", override) else shlex.quote(override)
+    return override if re.fullmatch(r"[\w.+~@%/:,=\[\]-]+", override) else shlex.quote(override)

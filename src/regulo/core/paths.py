@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator
 
@@ -34,3 +34,8 @@ def expand_path(path: str) -> Path:
 
 PathStr = Annotated[str, AfterValidator(redact_home)]
 """a path in a configuration, which others may read: config.yaml, checkpoints, W&B"""
+
+
+def is_path_type(annotation: Any) -> bool:
+    """Whether the values of a type are paths: `PathStr`, alone or with None."""
+    return annotation == PathStr or PathStr in get_args(annotation)

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from regulo.config.overrides import make_command
 from regulo.core.console import CONSOLE, STYLE
 from regulo.core.metrics.base import list_metrics
 
@@ -29,4 +30,4 @@ def print_run_folder(path: Path) -> None:
     """Print the run folder and the next commands."""
     path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     CONSOLE.print(f"run folder: {path}", soft_wrap=True)
-    CONSOLE.print(f'again:      make evaluate ARGS="{path}"    curves: make dashboard', soft_wrap=True)
+    CONSOLE.print(f"again:      {make_command([str(path)], 'evaluate')}    curves: make dashboard", soft_wrap=True)

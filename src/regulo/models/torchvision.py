@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import pickle
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from urllib.error import URLError
@@ -15,6 +16,7 @@ from regulo.core.paths import PathStr, expand_path
 from regulo.core.types import DatasetInfo
 from regulo.models.base import ModelConfig
 from regulo.models.components.sites import RateSite, Site
+from regulo.models.components.weights import adapt_filters
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.ELU, nn.LeakyReLU)
 
@@ -27,9 +29,13 @@ class Torchvision(ModelConfig):
     architecture: Annotated[str, Field(min_length=1)] = "resnet18"
     """a name from torchvision.models.list_models()"""
     weights: PathStr | None = None
-    """pretrained weights: DEFAULT or another name of torchvision (downloaded), or the path of a state-dict file; null: none"""
+    """weights to begin with: DEFAULT or another name of torchvision (downloaded), a run folder, a checkpoint of a run, or a file
+    of torchvision, timm or Lightning; null: random"""
     small_stem: bool | None = None
     """no down-sampling before the first stage, as in networks for CIFAR; null: for images of at most 64 pixels"""
+
+    def weights_path(self) -> Path | None:
+        return super().weights_path() if self.weights and expand_path(self.weights).exists() else None  # or it is a name
 
     def build(self, dataset_info: DatasetInfo) -> nn.Module:
         from torchvision import models
@@ -55,14 +61,14 @@ class Torchvision(ModelConfig):
         return model
 
     def _build_torchvision_model(self, dataset_info: DatasetInfo) -> nn.Module:
-        """The model as torchvision builds it, with its weights."""
+        """The model as torchvision builds it, with the weights that it knows by name."""
         from torchvision import models
 
         builder = models.get_model_builder(self.architecture)
         options: dict[str, Any] = {}
         if self.architecture in ("googlenet", "inception_v3"):
             options |= {"aux_logits": False, "init_weights": True}  # one vector of logits per image
-        if self.architecture.startswith("vit_") and self.weights is None:
+        if self.architecture.startswith("vit_") and (self.weights is None or self.weights_path()):
             options["image_size"] = max(dataset_info.height, dataset_info.width)
         if self.architecture.startswith("maxvit"):
             options["input_size"] = (dataset_info.height, dataset_info.width)
@@ -74,13 +80,8 @@ class Torchvision(ModelConfig):
     def _load(self, builder: Any, options: dict[str, Any]) -> nn.Module:
         from torchvision import models
 
-        if self.weights is None:
+        if self.weights is None or self.weights_path():
             return builder(weights=None, **options)
-        file = expand_path(self.weights)
-        if file.is_file():
-            model = builder(weights=None, **options)
-            model.load_state_dict(_read_state_dict(file))
-            return model
         versions = models.get_model_weights(self.architecture)
         if self.weights not in versions.__members__:
             what = f"{self.architecture} has no weights {self.weights!r}, and there is no such file"
@@ -93,21 +94,15 @@ class Torchvision(ModelConfig):
         except URLError as error:
             hint = "place the file in TORCH_HOME/hub/checkpoints, or give its path as model.weights"
             raise InputError(Problem("model.weights", f"the download failed: {error.reason}", hint)) from error
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:  # a torn file in its cache
+            what = f"torchvision cannot read {self.weights} of {self.architecture}: {' '.join(str(error).split())[:200]}"
+            raise InputError(Problem("model.weights", what, "remove the file from TORCH_HOME/hub/checkpoints")) from error
         if "aux_logits" in options:
             model.aux_logits = False
             for auxiliary in ("aux1", "aux2", "AuxLogits"):
                 if hasattr(model, auxiliary):
                     setattr(model, auxiliary, None)
         return model
-
-
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    """A state dict from a file. Raises InputError if the file is incomplete or has anything else than plain data."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load may raise any error for an incomplete file
-        what = f"{path} is not a whole file of weights: {' '.join(str(error).split())[:200] or 'it ends too soon'}"
-        raise InputError(Problem("model.weights", what, "copy or download it again")) from error
 
 
 def _disable_regularization(model: nn.Module) -> None:
@@ -124,9 +119,8 @@ def _adapt_stem(model: nn.Module, channels: int, small: bool) -> None:
     name, conv = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
     if conv.in_channels != channels:
         new_conv = nn.Conv2d(channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)  # type: ignore[arg-type]
-        with torch.no_grad():  # gray: the sum over colors has the output of the color filter on a gray image
-            kernel = conv.weight.sum(1, keepdim=True) if channels == 1 else conv.weight.mean(1, keepdim=True) * 3 / channels
-            new_conv.weight.copy_(kernel.expand_as(new_conv.weight))
+        with torch.no_grad():
+            new_conv.weight.copy_(adapt_filters(conv.weight, channels))
             if conv.bias is not None and new_conv.bias is not None:
                 new_conv.bias.copy_(conv.bias)
         model.set_submodule(name, new_conv)

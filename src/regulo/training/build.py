@@ -18,6 +18,7 @@ from regulo.data.components.datamodule import ImageDataModule
 from regulo.data.components.record import open_splits
 from regulo.models.components.classifier import Classifier
 from regulo.models.components.norms import BATCH_NORM
+from regulo.models.components.weights import build_with_weights
 from regulo.regularizers.components.plan import Plan
 from regulo.tracking.records import DataRecord
 from regulo.tracking.run_dir import RunFolder
@@ -33,6 +34,8 @@ class RunComponents:
     data: ImageDataModule
     model: nn.Module
     data_record: DataRecord
+    weights_note: str
+    """from where the first weights are, for people; empty if they are random"""
 
     @property
     def batch(self) -> int:
@@ -60,7 +63,8 @@ def build_components(config: Config, run: RunFolder | None = None) -> RunCompone
         _transforms, transform_plan, config.data.resize_transforms(), config.trainer.max_epochs, splits.dataset_info
     )
     data = ImageDataModule(config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence)
-    model = plan.surgery(config.model.build(splits.dataset_info), splits.dataset_info)
+    model, weights_note = build_with_weights(config.model, splits.dataset_info)
+    model = plan.surgery(model, splits.dataset_info)
     plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap
     _refuse_non_finite(model)
     smallest, devices = min(len(s) for s in (data.train_dataset, *data.eval_datasets.values())), config.trainer.world_size()
@@ -71,7 +75,7 @@ def build_components(config: Config, run: RunFolder | None = None) -> RunCompone
     ):
         what = "BatchNorm has no variance in a batch of one image per device"
         raise InputError(Problem("data.batch_size", what, "use at least 2, or +regularizer=norm regularizer.norm.kind=group"))
-    return RunComponents(config, plan, data, model, data_record)
+    return RunComponents(config, plan, data, model, data_record, weights_note)
 
 
 def _refuse_non_finite(model: nn.Module) -> None:

@@ -1,11 +1,13 @@
 """`regulo train --resume RUN [key=value …]`: which run goes on, from which checkpoint, and what may be different from now on."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regulo.config import compose, validate
+from regulo.config.overrides import format_value
 from regulo.config.schema import Config
 from regulo.core.errors import InputError, NonFiniteLossError, Problem, one_line
 from regulo.core.nested import flatten
@@ -153,7 +155,7 @@ def _resumable_run(folder: RunFolder, saved_config: Mapping[str, Any], tree: Map
     from regulo.tracking import checkpoint_io
 
     if records.read_result(folder).get("status") == "done":
-        hint = f"regulo evaluate {folder.path} scores it again"
+        hint = f"regulo evaluate {shlex.quote(str(folder.path))} scores it again"
         raise InputError(Problem("RUN", f"{folder.path} is done: there is nothing to go on with", hint))
     file_id = checkpoint_io.file_id(folder.checkpoints / LAST)
     checkpoint, state = checkpoint_io.latest_checkpoint(folder) or (None, {})
@@ -202,7 +204,7 @@ def _forbidden_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> l
         Problem(
             key,
             f"this run has {before.get(key)!r}, and what it learns depends on it",
-            f"go on without the change, or begin a new run with {key}={after.get(key)}",
+            f"go on without the change, or begin a new run with {shlex.quote(f'{key}={format_value(after.get(key))}')}",
         )
         for key in _changed_keys(before, after)
         if not _is_overridable(key)

@@ -224,6 +224,7 @@ def join_run(request: RunRequest, choices: dict[str, Any], folder: RunFolder) ->
 
 def save_description(run: Run, autotune_result: "AutotuneResult") -> None:
     """Write down and print what is trained."""
+    from regulo.core.console import CONSOLE
     from regulo.training import summary as training_summary
 
     plan, trainer = run.components.plan.as_rows(), run.config.trainer
@@ -232,6 +233,8 @@ def save_description(run: Run, autotune_result: "AutotuneResult") -> None:
     run.folder.save_json("environment.json", describe_environment())
     run.folder.save_json("plan.json", {"regularizers": plan, "speed": autotune_result.as_dict()})
     training_summary.print_data(run.components.data_record)
+    if run.components.weights_note:
+        CONSOLE.print(run.components.weights_note, soft_wrap=True)
     training_summary.print_plan(plan, autotune_result)
     training_summary.print_learning_rate(run.config.optim, run.config.data.batch_size, trainer.world_size(), run.components.batch)
     if run.resume_point:

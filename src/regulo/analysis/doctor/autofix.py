@@ -1,5 +1,6 @@
 """`regulo doctor --fix`: apply the fixes one after the other, and write the fixed run as an experiment."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +37,9 @@ def check_file(file: Path) -> None:
     """Raise InputError if an experiment cannot be written to this file."""
     if file.suffix != ".yaml":
         raise InputError(Problem("--fix", f"{file} is not a name for an experiment", f"{file.with_suffix('.yaml')}"))
+    if not re.fullmatch(r"[\w.+-]+", file.stem):  # it is the name of the run, and an option on the command line
+        what = f"{file.stem!r} is not a name for an experiment: it may have letters, digits and . + - _"
+        raise InputError(Problem("--fix", what, str(file.with_stem(re.sub(r"[^\w.+-]+", "_", file.stem)))))
     if file.exists():
         raise InputError(Problem("--fix", f"{file} exists", "name another file: --fix my_experiment.yaml"))
     if not file.absolute().parent.is_dir():

@@ -1,5 +1,6 @@
 """`regulo doctor`: what is risky in a run before it starts, and what its curves say after it."""
 
+import os
 from collections.abc import Sequence
 
 from regulo.config import validate
@@ -20,7 +21,7 @@ def doctor(words: Sequence[str], fix: str | None, difference: str | None) -> int
     Neither the findings nor the verdict of a finished run count. With `fix`, the exit code is that of the fixed run. Raises
     InputError if overrides and run folders are mixed, a folder is not a run, or an option cannot be used.
     """
-    runs = [word for word in words if "=" not in word and not word.startswith("~")]
+    runs = [word for word in words if ("=" not in word and not word.startswith("~")) or is_run_folder(word)]
     if runs and (len(runs) < len(words) or fix is not None or difference is not None):
         raise InputError(
             Problem("regulo doctor", f"takes overrides or run folders ({runs[0]}), not both, and options with overrides")
@@ -51,6 +52,11 @@ def doctor(words: Sequence[str], fix: str | None, difference: str | None) -> int
         autofix.save_experiment(file, overrides, fixes)
         terminal.print_experiment(file, overrides)
     return {"error": 2, "warning": 1}.get(findings[0].severity, 0) if findings else 0
+
+
+def is_run_folder(word: str) -> bool:
+    """Whether a word, which may look like an override, is the folder of a run."""
+    return os.path.isfile(os.path.join(os.path.expanduser(word), "config.yaml"))
 
 
 def parse_points(text: str) -> float:

@@ -1,5 +1,6 @@
 """What `regulo doctor` prints."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ def print_findings(findings: Sequence[RuleFinding]) -> None:
         CONSOLE.print("nothing to say")
     for f in findings:
         CONSOLE.print(f"{f.severity:8}{f.key}", style=COLORS[f.severity], soft_wrap=True)
-        for label, text in (("", f.what), ("why", f.why), ("source", f.reference), ("fix", " ".join(map(shell_quote, f.fix)))):
+        for label, text in (("", f.what), ("why", f.why), ("source", f.reference), ("fix", shlex.join(f.fix))):
             if text:
                 CONSOLE.print(f"  {label:7} {text}", soft_wrap=True)
         CONSOLE.print()
@@ -31,7 +32,7 @@ def print_fixes(fixes: Sequence[RuleFinding]) -> None:
     """Print the findings that were fixed, and the overrides that fixed them."""
     for f in fixes:
         CONSOLE.print(f"fixed   {f.key}: {f.what}", soft_wrap=True)
-        CONSOLE.print(f"  by      {' '.join(map(shell_quote, f.fix))}", soft_wrap=True)
+        CONSOLE.print(f"  by      {shlex.join(f.fix)}", soft_wrap=True)
     if fixes:
         CONSOLE.print()
 
@@ -42,7 +43,7 @@ def print_experiment(file: Path, overrides: Sequence[str]) -> None:
     in_place = file.absolute().parent.parts[-2:] == experiment_dir().parts
     condition = "" if in_place else f"   (move the file to {experiment_dir()}/ first)"
     CONSOLE.print(f'run it:  make train ARGS="experiment={file.stem}"{condition}')
-    CONSOLE.print(f"or:      regulo train {' '.join(map(shell_quote, overrides))}", soft_wrap=True)
+    CONSOLE.print(f"or:      regulo train {shlex.join(overrides)}", soft_wrap=True)
 
 
 def print_verdict(name: str, verdict: "RunVerdict") -> None:
@@ -58,8 +59,3 @@ def print_verdict(name: str, verdict: "RunVerdict") -> None:
 def print_config_error(error: InputError) -> None:
     """Print why a run's configuration cannot be examined."""
     CONSOLE.print(f"its configuration cannot be examined here: {error}\n", soft_wrap=True)
-
-
-def shell_quote(word: str) -> str:
-    """The word, in quotes if a shell would change it."""
-    return f"'{word}'" if any(c in word for c in "[]{}~ '*") else word

@@ -1,0 +1,209 @@
+"""Weights from a file, for every model: of a run, or as torchvision's script, timm, Lightning and torch's wrappers save them."""
+
+import argparse
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regulo.core.errors import InputError, Problem
+from regulo.core.types import DatasetInfo
+from regulo.models.base import ModelConfig
+from regulo.tracking import records
+from regulo.tracking.run_dir import RunFolder
+
+WRAPPINGS = ("state_dict", "model", "model_state_dict")
+"""the keys of a checkpoint that hold the weights: of a run, timm and Lightning; of torchvision's script; of torch's tutorials"""
+PREFIXES = ("module.", "_orig_mod.", "model.", "classifier.")
+"""of names: DistributedDataParallel, torch.compile, a LightningModule, `Classifier`; also several, one after the other"""
+MAX_PREFIXES = 4
+
+
+def build_with_weights(config: ModelConfig, dataset_info: DatasetInfo) -> tuple[nn.Module, str]:
+    """A model with its first weights, and a line that says from where they are; empty if they are random. Raises InputError."""
+    path, model = config.weights_path(), config.build(dataset_info)
+    if path:
+        return model, load_file(model, path, dataset_info.num_classes)
+    return model, f"weights: {config.weights}, with a new head" if config.weights else ""
+
+
+def load_file(model: nn.Module, path: Path, num_classes: int) -> str:
+    """Load a file into a model of `num_classes` logits, and return the line that says what was loaded.
+
+    A head of another size is left out, and the filters of the first convolution are adapted to the channels of the images.
+    Raises InputError if anything else does not fit.
+    """
+    file = _checkpoint_of(path)
+    content = read_weights_file(file)
+    wrapping, weights = _unwrap(content, file)
+    own = model.state_dict()
+    head = find_head(model, num_classes)
+    state = _strip_prefix(weights, find_prefix(weights, own))
+    notes = [f"{len(weights) - len(state)} others are not of the model"] if len(state) < len(weights) else []
+    notes += [*_adapt_stem(model, own, state), *_leave_out_head(head, own, state)]
+    shapes = {
+        name: f"{name} ({_size(tensor)}, and {_size(own[name])} in the model)"
+        for name, tensor in state.items()
+        if name in own and tensor.shape != own[name].shape
+    }
+    fitting = OrderedDict((name, tensor) for name, tensor in state.items() if name not in shapes)
+    fitting._metadata = state._metadata  # type: ignore[attr-defined]
+    try:
+        missing, unexpected = model.load_state_dict(fitting, strict=False)
+    except RuntimeError as error:  # a module that reads older versions of itself
+        raise InputError(Problem("model.weights", f"{file} does not fit: {' '.join(str(error).split())[:300]}")) from error
+    missing = [name for name in missing if name not in shapes and name not in _parameters_of(head, own)]
+    differences = {"missing": missing, "unexpected": unexpected, "of another shape": list(shapes.values())}
+    if any(differences.values()):
+        what = "; ".join(f"{kind}: {_first(names)}" for kind, names in differences.items() if names)
+        raise InputError(Problem("model.weights", f"{file} has the weights of another model: {what}", _describe_model(content)))
+    origin = f"{file}, its {wrapping!r}" if wrapping else str(file)
+    return "; ".join([f"weights: {len(fitting)} tensors of {origin}", *notes])
+
+
+def read_weights_file(file: Path) -> Any:
+    """The content of a file. Raises InputError if it is incomplete or has anything else than plain data; no code in it is run.
+
+    The command line of a script (`argparse.Namespace`), which torchvision and timm save as well, is plain data. Files in torch's
+    old format have no checksums.
+    """
+    from regulo.tracking import checkpoint_io
+
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            if zipfile.is_zipfile(file):
+                return checkpoint_io.read_checkpoint(file)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load may raise any error for an incomplete file
+        reason = error.__cause__ if isinstance(error, InputError) and error.__cause__ else error
+        text = " ".join(str(reason).split())
+        if match := re.search(r"Unsupported \w+: GLOBAL ([\w.]+)", text):
+            what = f"{file} holds more than weights: {match[1]}, which is not read"
+            raise InputError(Problem("model.weights", what, "save only its state_dict() into a file")) from error
+        what = f"{file} is not a whole file of weights: {text[:200] or 'it ends too soon'}"
+        raise InputError(Problem("model.weights", what, "copy or download it again")) from error
+
+
+def find_prefix(keys: Collection[str], names: Iterable[str]) -> str:
+    """The prefix with which most names of a model are keys of a file: one of `PREFIXES`, several of them, or none."""
+    candidates = {""}
+    for key in keys:
+        prefix = ""
+        for _ in range(MAX_PREFIXES):
+            prefix += next((p for p in PREFIXES if key.startswith(p, len(prefix))), "")
+            candidates.add(prefix)
+    names = list(names)
+    return max(sorted(candidates, key=len), key=lambda prefix: sum(prefix + name in keys for name in names))
+
+
+def find_head(model: nn.Module, num_classes: int) -> str:
+    """The name of the layer that outputs the logits: the last one with `num_classes` outputs; empty if there is none."""
+    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    sizes = [(name, m.out_features if isinstance(m, nn.Linear) else m.out_channels) for name, m in layers]
+    return next((name for name, size in reversed(sizes) if size == num_classes), "")
+
+
+def adapt_filters(weight: Tensor, channels: int) -> Tensor:
+    """Filters (O, C, h, w) for images of `channels` channels, (O, channels, h, w).
+
+    Gray: the sum over the colors has the output of the color filter on a gray image.
+    """
+    kernel = weight.sum(1, keepdim=True) if channels == 1 else weight.mean(1, keepdim=True) * weight.shape[1] / channels
+    return kernel.expand(-1, channels, -1, -1)
+
+
+def _checkpoint_of(path: Path) -> Path:
+    """The file itself, or that with the final weights of a run folder. Raises InputError for another folder."""
+    if not path.is_dir():
+        return path
+    final = records.read_result(RunFolder(path)).get("weights")
+    if final is None:
+        what = f"{path} is not the folder of a finished run"
+        raise InputError(Problem("model.weights", what, "name a file, for example a run's checkpoints/best.ckpt"))
+    return path / "checkpoints" / f"{final}.ckpt"
+
+
+def _unwrap(content: Any, file: Path) -> tuple[str, Mapping[str, Tensor]]:
+    """The key of the wrapping, empty if there is none, and the weights by name. Raises InputError if there are none."""
+    sections = content if isinstance(content, Mapping) else {}
+    wrapping = next((key for key in WRAPPINGS if isinstance(sections.get(key), Mapping)), "")
+    section = sections[wrapping] if wrapping else sections
+    weights = OrderedDict((k, v) for k, v in section.items() if isinstance(k, str) and isinstance(v, Tensor))
+    if not weights:
+        keys = _first([str(key)[:60] for key in sections])
+        what = f"{file} has no weights by name" + (f", only {keys}" if keys else "")
+        raise InputError(
+            Problem("model.weights", what, f"they are expected at the top or in {' or '.join(map(repr, WRAPPINGS))}")
+        )
+    versions = getattr(section, "_metadata", None)  # of modules: torch reads older ones with them
+    weights._metadata = versions if isinstance(versions, Mapping) else {}  # type: ignore[attr-defined]
+    return wrapping, weights
+
+
+def _strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> "OrderedDict[str, Tensor]":
+    """The weights whose names begin with this prefix, by the rest of their names."""
+    state = OrderedDict((name.removeprefix(prefix), tensor) for name, tensor in weights.items() if name.startswith(prefix))
+    versions = {f"{name}.": version for name, version in weights._metadata.items()}  # type: ignore[attr-defined]
+    state._metadata = {  # type: ignore[attr-defined]
+        name.removeprefix(prefix).rstrip("."): version for name, version in versions.items() if name.startswith(prefix)
+    }
+    return state
+
+
+def _adapt_stem(model: nn.Module, own: Mapping[str, Tensor], state: dict[str, Tensor]) -> list[str]:
+    """Adapt the filters of the first convolution in `state` to the channels of the model. Returns a note about it."""
+    name = next((f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), "")
+    if name not in own or name not in state or state[name].shape == own[name].shape:
+        return []
+    old, channels = state[name], own[name].shape[1]
+    if old.ndim != 4 or old[:, 0].shape != own[name][:, 0].shape:
+        return []
+    state[name] = adapt_filters(old, channels)
+    return [f"{name} is adapted from {old.shape[1]} to {channels} channel{'s' * (channels > 1)}"]
+
+
+def _leave_out_head(head: str, own: Mapping[str, Tensor], state: dict[str, Tensor]) -> list[str]:
+    """Remove a head with another number of classes from `state`. Returns a note about a head that is not loaded."""
+    names = _parameters_of(head, own)
+    tensors = [state[name] for name in names if name in state]
+    if names and not tensors:
+        return [f"it has no head {head}, which stays random"]
+    if any(
+        tensor.shape == own[name].shape or tensor.shape[1:] != own[name].shape[1:]
+        for name, tensor in zip(names, tensors, strict=False)
+    ):
+        return []  # it fits, or it is the head of another model
+    for name in names:
+        state.pop(name, None)
+    return [f"its head {head} of {len(tensors[0])} classes is left out, as there are {len(own[names[0]])}"] if names else []
+
+
+def _parameters_of(layer: str, own: Mapping[str, Tensor]) -> list[str]:
+    """The names of a layer's weight and bias in a state dict."""
+    return [name for name in (f"{layer}.weight", f"{layer}.bias") if name in own]
+
+
+def _describe_model(content: Any) -> str:
+    """What the checkpoint of a run says about its model; empty for other files."""
+    try:
+        model = content["regulo"]["config"]["model"]
+        return "that run has " + " ".join(
+            f"model{'' if key == 'name' else f'.{key}'}={str(value)[:60]}" for key, value in model.items()
+        )
+    except (KeyError, TypeError, AttributeError):
+        return ""
+
+
+def _size(tensor: Tensor) -> str:
+    return " × ".join(map(str, tensor.shape)) or "a number"
+
+
+def _first(names: Collection[str], n: int = 3) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(list(names)[:n])
+    return f"{shown} and {len(names) - n} more" if len(names) > n else shown
