@@ -6,6 +6,7 @@ from pathlib import Path
 
 from regulo.config.schema import Config
 from regulo.core.files import atomic_write, file_lock
+from regulo.core.safe_io import read_cache
 
 
 def pinned_overrides(config: Config, root: Path) -> list[str]:
@@ -18,7 +19,7 @@ def pinned_overrides(config: Config, root: Path) -> list[str]:
     )
     file = root / "speed.json"
     with file_lock(root / ".speed.lock"):
-        overrides = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        overrides = read_cache(file)
         if key not in overrides:
             from regulo.training.build import build_components
             from regulo.training.train import autotune

@@ -114,8 +114,8 @@ class LoggerConfig(StrictConfig):
             print(text)
         resolved = self.resolve()
         csv = CSVLogger(folder / "metrics.csv")
-        if rows is not None:
-            csv.truncate(rows)
+        if rows is not None and (missing := csv.truncate(rows)):
+            print(f"metrics.csv has lost {missing} of the {rows} rows before the checkpoint; the run goes on without them")
         if resolved.wandb == "disabled":
             yield [csv]
         else:
