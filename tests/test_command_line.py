@@ -29,11 +29,36 @@ def python(code: str, *arguments: str, **settings: Any) -> subprocess.CompletedP
 # ---- what the commands take
 
 
-@pytest.mark.parametrize("words", [["--version"], ["-h"], ["--help"], ["help"], []])
-def test_answers_that_need_no_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("words", [["-h"], ["--help"], ["help"], []])
+def test_help_needs_no_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     text = capsys.readouterr().out
-    assert f"regulo {__version__}\n" == text if words == ["--version"] else all(f"  {name} " in text for name in COMMANDS)
+    assert all(f"  {name} " in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize("words", [["--version"], ["-V"], ["train", "--version"], ["evaluate", "-V"]])
+def test_the_version_is_printed_with_and_without_a_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    assert capsys.readouterr().out == f"regulo {__version__}\n"
+
+
+@pytest.mark.parametrize("word", ["--verson", "version"])
+def test_the_version_is_offered(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 2
+    assert "did you mean --version" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--resume", "a", "--resume", "b"],
+        ["train", "--resume=a", "--resume=b"],
+        ["doctor", "--difference=1", "--difference", "2"],
+    ],
+)
+def test_an_option_is_given_once(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert f"{words[1].partition('=')[0]}: is given 2 times" in capsys.readouterr().err
 
 
 def test_the_console_script_and_the_module_are_the_same() -> None:

@@ -45,6 +45,15 @@ def problems(*overrides: str) -> list[str]:
         ("name=${foo}", "name", "foo"),
         ("optim.lr=inf", "optim.lr", "finite"),
         ("model=null", "model", "cannot be left out"),
+        ("~logger", "~logger", "cannot be left out — valid: auto, csv"),
+        ("~model", "~model", "cannot be left out"),
+        ("~optim.lr", "~optim.lr", "optim.lr=…"),
+        ("~seed", "~seed", "seed=…"),
+        ("~regularizer.mixup.alpha", "~regularizer.mixup.alpha", "cannot be removed"),
+        ("regularizer.mixup=null", "regularizer.mixup", "~regularizer.mixup removes it"),
+        ("data.root=", "data.root", "the path is empty"),
+        ("run_dir=", "run_dir", "the path is empty"),
+        ("logger.project=", "logger.project", "at least 1 character"),
     ],
 )
 def test_a_wrong_override_is_named_with_the_nearest_right_thing(override: str, key: str, near: str) -> None:

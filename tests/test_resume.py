@@ -16,9 +16,9 @@ import torch
 
 from regulo.__main__ import main
 from regulo.core.errors import InputError
-from regulo.core.files import file_lock
+from regulo.core.files import atomic_write, file_lock
 from regulo.distributed.preemption import RunStoppedError, StopRequest
-from regulo.tracking import checkpoint_io, records
+from regulo.tracking import checkpoint_io, csv_logger, records
 from regulo.tracking.run_dir import RunFolder
 from regulo.training import resume
 from tests.interruptions import SHORT, Interruption, differences, rows, train
@@ -111,6 +111,118 @@ def test_a_run_that_early_stopping_ended_is_only_scored_again(tmp_path: Path) ->
     assert (folder / "metrics.csv").read_text() == before
     assert differences(whole, folder) == []
     assert records.read_result(RunFolder.open(folder))["epochs"] == 2
+
+
+# ---- files that are damaged
+
+
+LINES = ["epoch,step,train/loss\n", *(f"{i // 3},{i},0.{i}\n" for i in range(9))]
+
+
+@pytest.mark.parametrize(
+    ("content", "missing"),
+    [
+        ("".join(LINES), 0),
+        (None, 6),
+        ("", 6),
+        ("".join(LINES[:4]) + "1,3", 3),
+        ("".join(LINES[:6]) + "1,5,0", 1),
+        ("".join(LINES[:6]) + "\0" * 20, 1),
+        ("".join(LINES[:6]) + "\0" * 20 + "\n" + LINES[7], 1),
+        ("".join(LINES[:3]) + "1,\xff,0.3\n" + "".join(LINES[4:]), 4),
+        ("".join(LINES[1:]), 6),
+    ],
+)
+def test_rows_are_kept_up_to_the_first_that_is_damaged(content: str | None, missing: int, tmp_path: Path) -> None:
+    log = csv_logger.CSVLogger(tmp_path / "metrics.csv")
+    if content is not None:
+        log.path.write_text(content, encoding="latin-1")
+    assert log.truncate(6) == missing
+    for i in (6, 7):
+        log.log_metrics({"epoch": 2, "train/loss": float(f"0.{i}")}, i)
+    assert log.rows == 8 - missing
+    assert log.path.read_text() == "".join([*LINES[: 7 - missing], *LINES[7:9]])
+
+
+def test_a_file_that_is_removed_while_it_is_written_gets_its_header_again(tmp_path: Path) -> None:
+    log = csv_logger.CSVLogger(tmp_path / "metrics.csv")
+    for i in range(2):
+        log.log_metrics({"epoch": 0, "train/loss": 0.5}, i)
+        log.path.unlink()
+    log.log_metrics({"epoch": 0, "train/loss": 0.5}, 2)
+    assert log.path.read_text() == "epoch,step,train/loss\n0,2,0.5\n"
+
+
+@pytest.mark.parametrize("content", ["", '{"status": "do'])
+def test_a_resumed_run_tells_what_it_has_lost_and_makes_again_what_it_can(
+    content: str, stopped_run: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    for name in ("result.json", "environment.json", "plan.json"):
+        (stopped_run / name).write_text(content)
+    file = stopped_run / "metrics.csv"
+    file.write_text(file.read_text()[:-9] if content else "")
+    rows = checkpoint_io.read_checkpoint(stopped_run / "checkpoints" / "last.ckpt")["regulo"]["rows"]
+    log = tmp_path / "log"
+    assert train(["--resume", str(stopped_run), "+callbacks.confusion={}"], log=log) == 0
+    output = log.read_text()
+    for name in ("result.json", "environment.json"):
+        assert output.count(f"{name} cannot be read") == 1
+    assert (f"metrics.csv has lost {rows} of the {rows} rows before the checkpoint; the run goes on" in output) is (not content)
+    assert (stopped_run / "figures" / "confusion.png").is_file()
+    assert [d for d in differences(unbroken, stopped_run) if not d.startswith("metrics.csv")] == []
+
+
+@pytest.mark.parametrize("left", [[".lock"], [".lock", "config.yaml.part"], ["figures/"], []])
+def test_a_folder_whose_run_has_not_begun_counts_as_empty(left: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in left:
+        (folder / name).mkdir() if name.endswith("/") else (folder / name).write_text("")
+    RunFolder.check_available(str(folder))
+    RunFolder.create(str(folder), "run").claim()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "figures/x.png", "notes.txt"])
+def test_a_folder_with_anything_else_is_in_use(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "run" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("")
+    folder = RunFolder(tmp_path / "run")
+    for check in (
+        lambda: RunFolder.check_available(str(folder.path)),
+        lambda: RunFolder.create(str(folder.path), "x"),
+        folder.claim,
+    ):
+        with pytest.raises(InputError, match="empty"):
+            check()
+
+
+def test_the_configuration_is_the_first_file_of_a_run(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From then on a kill leaves a folder that can go on; before, one that counts as empty."""
+    files = []
+    monkeypatch.setattr(
+        "regulo.tracking.run_dir.atomic_write", lambda path, text: files.append(path.name) or atomic_write(path, text)
+    )
+    run()
+    assert files[:2] == ["config.yaml", "result.json"]
+
+
+def test_rows_are_on_disk_before_a_checkpoint_counts_them(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+
+    def record(name: str, function: Any) -> Any:
+        return lambda *args, **kwargs: (events.append(name), function(*args, **kwargs))[1]
+
+    monkeypatch.setattr(csv_logger, "sync", record("sync", csv_logger.sync))
+    monkeypatch.setattr(csv_logger.CSVLogger, "log_metrics", record("row", csv_logger.CSVLogger.log_metrics))
+    monkeypatch.setattr(torch, "save", record("checkpoint", torch.save))
+    run()
+    assert events.count("checkpoint") >= 4
+    for i, event in enumerate(events):
+        rows_before = [j for j in range(i) if events[j] == "row"]
+        if event == "checkpoint" and rows_before:
+            assert "sync" in events[rows_before[-1] : i]
+    assert events.count("sync") <= events.count("checkpoint")
 
 
 # ---- what may be different

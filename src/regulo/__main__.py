@@ -19,6 +19,7 @@ from regulo.tracking.run_dir import SPLITS
 from regulo.tracking.run_names import resolve_resume
 
 HELP = ("-h", "--help")
+VERSION = ("-V", "--version")
 
 RUN = "a run's folder, or `latest` (the newest finished run) or `best` (the lowest validation loss)"
 
@@ -170,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(name: str, words: list[str], commands: Mapping[str, Command]) -> int:
     """Call the function of a command, or answer at once. Returns the exit code. Raises InputError."""
-    if name == "--version":
+    if name in VERSION or (name in commands and not set(VERSION).isdisjoint(words)):
         print(f"regulo {__version__}")
         return 0
     if name in (*HELP, "help"):
@@ -179,7 +180,7 @@ def run(name: str, words: list[str], commands: Mapping[str, Command]) -> int:
         print(usage(commands))
         return 0
     if name not in commands:
-        raise InputError(Problem(name, "is not a command", nearest(name, [*commands, "help"])))
+        raise InputError(Problem(name, "is not a command", nearest(name, [*commands, "help", "--help", "--version"])))
     command = commands[name]
     if place := next((i for i, word in enumerate(words, 1) if word in HELP), None):
         print_help(name, command, words[place:])
@@ -212,7 +213,7 @@ def usage(commands: Mapping[str, Command]) -> str:
     """The commands, one line each."""
     lines = ["usage: regulo COMMAND …   (regulo COMMAND --help explains one)", ""]
     lines.append(definitions((name, command.summary) for name, command in commands.items()))
-    return "\n".join([*lines, "", definitions([("--version", "print the version"), ("--help, -h", "print this")])])
+    return "\n".join([*lines, "", definitions([("--version, -V", "print the version"), ("--help, -h", "print this")])])
 
 
 def print_help(name: str, command: Command, topics: Sequence[str]) -> None:

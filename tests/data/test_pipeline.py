@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from regulo.core.errors import InputError
 from regulo.core.types import DatasetInfo, Split
 from regulo.data.base import DatasetConfig, Splits, channel_mean_std
 from regulo.data.components.datamodule import ImageDataModule
@@ -141,12 +142,28 @@ def test_a_misspelled_transform_argument_is_an_error() -> None:
 def test_the_agpl_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.metadata
 
-    from regulo.core.errors import InputError
     from regulo.data.components.image_io import import_albumentations
 
     monkeypatch.setattr(importlib.metadata, "distribution", lambda name: object())
     with pytest.raises(InputError, match="AGPL"):
         import_albumentations()
+
+
+@pytest.mark.parametrize("size", [3, 4, 7, 45, 55, 101, 599, 700])
+def test_the_number_of_training_images_is_the_one_that_was_asked_for(size: int) -> None:
+    labels = np.repeat([0, 1, 2], [600, 100, 2])
+    train = Split(np.zeros((len(labels), 1, 1, 1), "uint8"), labels)
+    fewer = subsample_train(train, DatasetConfig(max_train_images=size), 3, seed=3)
+    counts = np.bincount(fewer.labels, minlength=3)
+    assert counts.sum() == size
+    assert counts.min() >= 1
+    assert abs(counts[0] - size * 600 / 702) < 2
+
+
+def test_fewer_training_images_than_classes_are_refused() -> None:
+    train = Split(np.zeros((100, 1, 1, 1), "uint8"), np.arange(100) % 10)
+    with pytest.raises(InputError, match="5 images are too few for the 10 classes"):
+        subsample_train(train, DatasetConfig(max_train_images=5), 10, seed=3)
 
 
 def test_label_noise_changes_a_share_of_the_training_labels_only_and_fewer_images_keep_their_classes() -> None:

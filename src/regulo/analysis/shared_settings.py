@@ -7,6 +7,7 @@ from pathlib import Path
 
 from regulo.config.schema import Config
 from regulo.core.files import atomic_write, file_lock
+from regulo.core.safe_io import read_cache
 from regulo.data.base import DatasetConfig
 from regulo.tracking.run_dir import RunFolder
 
@@ -21,7 +22,7 @@ def pinned_overrides(config: Config, root: Path) -> list[str]:
     )
     file = root / "speed.json"
     with file_lock(root / ".speed.lock"):
-        overrides = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        overrides = read_cache(file)
         if key not in overrides:
             from regulo.training.build import build_components
             from regulo.training.train import autotune

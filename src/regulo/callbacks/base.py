@@ -29,6 +29,7 @@ class FigureContext:
         from matplotlib.text import Text
 
         path = self.figures / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
         for text in figure.findobj(Text):
             text.set_parse_math(False)  # a class may have the name $x$
         with warnings.catch_warnings():

@@ -210,19 +210,25 @@ def _set(tree: DictConfig, override: Any) -> list[Problem]:
     node = tree.get(group)
     if group in MULTI and rest and isinstance(node, DictConfig) and rest[0] not in node and not override.is_add():
         return _missing_extension(group, rest, list(map(str, node)), override.value())
+    if group in MULTI and len(rest) == 1 and override.value() is None:
+        return [Problem(key, "null is no setting", f"~{key} removes it")]
     OmegaConf.update(tree, key, override.value(), force_add=True)
     return []
 
 
 def _delete(tree: DictConfig, key: str) -> list[Problem]:
-    """Remove a key. Returns the problem if it does not exist."""
+    """Remove an extension from a list of them. Returns the problem if it does not exist, or if no run can do without it."""
     parent_key, _, name = key.rpartition(".")
     parent = OmegaConf.select(tree, parent_key) if parent_key else tree
-    if isinstance(parent, DictConfig) and name in parent:
-        del parent[name]
-        return []
     present = list(map(str, parent)) if isinstance(parent, DictConfig) else []
-    return [Problem(f"~{key}", "does not exist, so it cannot be removed", renamed_key_hint(key) or nearest(name, present))]
+    if name not in present:
+        return [Problem(f"~{key}", "does not exist, so it cannot be removed", renamed_key_hint(key) or nearest(name, present))]
+    if key in (*SINGLE, *SECTIONS):
+        return [Problem(f"~{key}", "cannot be left out", nearest("", yaml_files.list_groups()[key]))]
+    if key not in MULTI and parent_key not in MULTI:  # its class would have another value than the YAML file
+        return [Problem(f"~{key}", "cannot be removed, because every run has a value for it", f"{key}=… sets another one")]
+    del parent[name]
+    return []
 
 
 def _missing_extension(group: str, rest: list[str], present: list[str], value: Any) -> list[Problem]:

@@ -31,6 +31,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
         """The values by name; options may stand before, between and after positional arguments. Raises InputError."""
+        self._check_repeats(arguments)
         values, unknown = self.parse_known_intermixed_args(list(arguments))
         if unknown:
             word = unknown[0]
@@ -39,7 +40,8 @@ class ArgumentParser(argparse.ArgumentParser):
         return vars(values)
 
     def check_options(self, words: Sequence[str]) -> None:
-        """Check that each word that begins with `--` is an option; other words are not checked. Raises InputError."""
+        """Check that each word that begins with `--` is an option, given once; others are not checked. Raises InputError."""
+        self._check_repeats(words)
         for word in words:
             name = word.partition("=")[0]
             if name.startswith("--") and name not in (
@@ -47,6 +49,13 @@ class ArgumentParser(argparse.ArgumentParser):
                 "--multirun",
             ):  # an option of Hydra, which has its own hint
                 raise InputError(Problem(word, f"is not an option of {self.prog}", nearest(name, self.options())))
+
+    def _check_repeats(self, words: Sequence[str]) -> None:
+        """Raise InputError if an option is given more than once: argparse takes the last value without a word."""
+        names = [word.partition("=")[0] for word in words]
+        for option in self.options():
+            if names.count(option) > 1:
+                raise InputError(Problem(option, f"is given {names.count(option)} times", f"{self.prog} takes it once"))
 
     def options(self) -> list[str]:
         """The names of all options, such as `--help`."""

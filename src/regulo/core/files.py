@@ -1,23 +1,47 @@
 """Atomic writes and file locks."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
+
+PART = ".part"
+"""the end of the name of a file that is being written"""
 
 
 def atomic_write(path: Path, text: str) -> None:
     """Write a file completely or not at all, by renaming a temporary file."""
-    part = path.with_name(path.name + ".part")
+    with atomic_open(path) as file:
+        file.write(text)
+
+
+@contextmanager
+def atomic_open(path: Path) -> Iterator[TextIO]:
+    """Context with a temporary file, which becomes `path` at the end if nothing was raised."""
+    part = path.with_name(path.name + PART)
     part.unlink(missing_ok=True)
     try:
         with part.open("x", encoding="utf-8") as file:  # "x": no link of this name is followed
-            file.write(text)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # otherwise a power cut can leave an empty file in the place of the old one
         part.replace(path)
     except BaseException:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def sync(path: Path) -> None:
+    """Return when the file and its name are on disk, where a power cut does not reach them."""
+    for place in (path, path.parent):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from pydantic import AfterValidator
 
 from regulo.core.errors import InputError, Problem
 
+EMPTY_PATH = "the path is empty: if it comes from a variable such as $DATA, that is not set"
+
 
 def redact_home(text: str) -> str:
     """The text with `~` in place of the home folder, at the beginning of every path in it."""
@@ -18,6 +20,8 @@ def redact_home(text: str) -> str:
 
 def expand_path(path: str) -> Path:
     """The path with `~` expanded to the home of the current user. Raises InputError if the text cannot be a path."""
+    if not path:
+        raise InputError(Problem("PATH", EMPTY_PATH))
     try:
         result = Path(path).expanduser()
     except (RuntimeError, ValueError):  # ~nobody
@@ -32,7 +36,14 @@ def expand_path(path: str) -> Path:
     return result
 
 
-PathStr = Annotated[str, AfterValidator(redact_home)]
+def _check_path(path: str) -> str:
+    """The path as it is saved. Raises ValueError if it is empty, which would be the current folder."""
+    if not path:
+        raise ValueError(EMPTY_PATH)
+    return redact_home(path)
+
+
+PathStr = Annotated[str, AfterValidator(_check_path)]
 """a path in a configuration, which others may read: config.yaml, checkpoints, W&B"""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from regulo.core.errors import InputError, Problem
+from regulo.core.errors import InputError, Problem, one_line
 
 YAML_LIMIT = 1 << 20
 """bytes of a YAML file; the largest that Regulo writes has 6 KB"""
@@ -75,6 +75,15 @@ def read_json(file: Path, key: str = "RUN") -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _unreadable_error(key, file, "it is not an object of names and values")
     return content
+
+
+def read_cache(file: Path) -> dict[str, Any]:
+    """The object in a JSON file whose content can be made again: empty if there is none, or if it cannot be read."""
+    try:
+        return read_json(file) if file.is_file() else {}
+    except InputError as error:
+        print(one_line(f"{error.problems[0].what}; it is made again"))
+        return {}
 
 
 def check_folder(folder: Path, *below: str) -> None:

@@ -233,7 +233,7 @@ class Agent(LocalElasticAgent):
             status = {"status": "failed", "error": self.cause.message, "error_type": self.cause.kind}
             with suppress(OSError, InputError):
                 tidy_tracebacks(path)
-                folder.save_json("result.json", records.read_result(folder) | status)
+                folder.save_json("result.json", records.read_or_empty(records.read_result, folder) | status)
             if not self.cause.is_final and (hint := folder.resume_hint()):
                 failure.add_note(hint)
         raise failure

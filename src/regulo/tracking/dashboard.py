@@ -15,9 +15,7 @@ def dashboard(run: str | None) -> int:
     wandb = Path(sys.executable).with_name("wandb")
     folder = open_run(run).path / "wandb" if run is not None else link_runs(Path("runs"))
     if not folder.is_dir():
-        raise InputError(
-            Problem("RUN", f"{folder.parent} was not logged to W&B", "train with logger=wandb, which is the default")
-        )
+        raise InputError(Problem("RUN", f"{folder.parent} was not logged to W&B", "train with logger=wandb"))
     arguments = ["leet", str(folder)]
     if not sys.stdout.isatty():
         print("no terminal to draw in: this is the summary of the latest run", flush=True)

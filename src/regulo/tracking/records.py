@@ -6,13 +6,13 @@ A reader returns an empty value if its file is missing, and raises InputError if
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Required
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from regulo.core.errors import InputError, Problem
+from regulo.core.errors import InputError, Problem, one_line
 from regulo.core.ranges import Share
 from regulo.core.registry import list_modules
 from regulo.core.safe_io import read_json, read_text
@@ -171,6 +171,19 @@ def read_result(folder: RunFolder) -> dict[str, Any]:
     return result
 
 
+def read_or_empty(read: Callable[[RunFolder], dict[str, Any]], folder: RunFolder, announce: bool = False) -> dict[str, Any]:
+    """What a reader of this module returns; empty where it would raise InputError, because the content can be made again.
+
+    `announce`: print why, in one line.
+    """
+    try:
+        return read(folder)
+    except InputError as error:
+        if announce:
+            print(one_line(f"{error.problems[0].what}; going on without it"))
+        return {}
+
+
 def read_plan(folder: RunFolder) -> list[dict[str, str]]:
     """The rows of plan.json in order; empty if there is no such file. Raises InputError."""
     return _read_record(PlanRecord, folder, "plan.json").regularizers
@@ -213,13 +226,13 @@ def read_metrics(folder: RunFolder) -> list[dict[str, str]]:
     if rows and None in rows[-1].values():
         rows.pop()
     for number, row in enumerate(rows, 1):
-        error_message = _check_metrics_row(row)
+        error_message = check_metrics_row(row)
         if error_message:
             raise InputError(Problem("RUN", f"{file} is not what Regulo writes: row {number}: {error_message}"))
     return rows
 
 
-def _check_metrics_row(row: Mapping[Any, Any]) -> str:
+def check_metrics_row(row: Mapping[Any, Any]) -> str:
     """What is wrong with a row of metrics.csv; empty if it is right."""
     if None in row or None in row.values():
         return "the number of values is not the number of columns"

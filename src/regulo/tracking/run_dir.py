@@ -16,7 +16,7 @@ import yaml
 
 from regulo.core import safe_io
 from regulo.core.errors import InputError, Problem, is_printable
-from regulo.core.files import atomic_write, file_lock
+from regulo.core.files import PART, atomic_write, file_lock
 from regulo.core.paths import expand_path
 from regulo.tracking.upgrade import upgrade_config
 
@@ -24,6 +24,7 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 """names of checkpoints: from which the run can go on, the one before it, and the best epoch by the monitor"""
 SPLITS = ("train_clean", "val", "test")
 """the splits on which a run is evaluated"""
+CONFIG, LOCK = "config.yaml", ".lock"
 LOCK_GRACE_SECONDS = 10.0
 """how long loader processes of a killed run may still hold its lock"""
 MAX_PATH_BYTES = 4096 - 256
@@ -56,7 +57,7 @@ class RunFolder:
             reason = getattr(error, "strerror", None) or error
             text = str(path) if len(str(path)) < 80 else f"{str(path)[:60]}… ({len(str(path))} characters)"
             raise InputError(Problem("run_dir", f"{text!r} cannot be a folder: {reason}", "name another one")) from error
-        if exists and run_dir and (not path.is_dir() or any(path.iterdir())):
+        if exists and run_dir and not _is_unused(path):
             raise InputError(Problem("run_dir", f"{run_dir} is not an empty folder", NAME_ANOTHER))
         nearest = next(p for p in (path, *path.parents) if p.exists())
         if not os.access(nearest, os.W_OK | os.X_OK):
@@ -71,8 +72,7 @@ class RunFolder:
         for path in candidates:
             try:
                 path.mkdir(parents=True, exist_ok=run_dir is not None)
-                if not any(path.iterdir()):
-                    (path / "figures").mkdir()
+                if _is_unused(path):
                     return cls(path.resolve())
             except FileExistsError:
                 continue
@@ -84,12 +84,17 @@ class RunFolder:
     def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
         """The folder of an existing run. Raises InputError if it is not one, or if a link in it leads out of it."""
         folder = expand_path(os.fspath(path))
-        if not (folder / "config.yaml").is_file():
+        if not (folder / CONFIG).is_file():
             recent = ", ".join(run.as_posix() for run in list_runs()[:3])
             hint = f"recent runs: {recent}" if recent else "make train makes one"
             raise InputError(Problem("RUN", f"{folder} is not a run folder: it has no config.yaml", hint))
         safe_io.check_folder(folder, "checkpoints", "figures", "wandb")
         return cls(folder.resolve())
+
+    def claim(self) -> None:
+        """Once the folder of a new run is locked: check that no other process has begun a run in it. Raises InputError."""
+        if not _is_unused(self.path):
+            raise InputError(Problem("run_dir", f"{self.path} is not empty", NAME_ANOTHER))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -98,7 +103,7 @@ class RunFolder:
             deadline = time.monotonic() + LOCK_GRACE_SECONDS
             while True:
                 try:
-                    stack.enter_context(file_lock(self.path / ".lock", wait=False))
+                    stack.enter_context(file_lock(self.path / LOCK, wait=False))
                     break
                 except BlockingIOError:
                     if time.monotonic() > deadline:
@@ -110,7 +115,7 @@ class RunFolder:
     def is_locked(self) -> bool:
         """Whether a process is training this run now."""
         try:
-            with (self.path / ".lock").open("rb") as lock:
+            with (self.path / LOCK).open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
@@ -132,11 +137,11 @@ class RunFolder:
 
     def save_config(self, config: Mapping[str, Any]) -> None:
         """Write config.yaml: all settings, with defaults and with the choices of autotune."""
-        atomic_write(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        atomic_write(self.path / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     def read_config(self) -> dict[str, Any]:
         """What `save_config` saved. Raises InputError if it is no longer that."""
-        content = safe_io.read_yaml(self.path / "config.yaml")
+        content = safe_io.read_yaml(self.path / CONFIG)
         if not isinstance(content, dict):
             raise InputError(Problem("RUN", f"{self.path / 'config.yaml'} is not a run's configuration"))
         return upgrade_config(content)
@@ -147,6 +152,14 @@ class RunFolder:
         if any("\ud800" <= letter <= "\udfff" for letter in text):  # from file names that are not UTF-8
             text = json.dumps(content, indent=1)
         atomic_write(self.path / name, text + "\n")
+
+
+def _is_unused(path: Path) -> bool:
+    """Whether it is a folder in which nothing lies but what a run leaves that is killed before it has written config.yaml."""
+    return path.is_dir() and all(
+        entry.name in (LOCK, CONFIG + PART) or (entry.name == "figures" and entry.is_dir() and not any(entry.iterdir()))
+        for entry in path.iterdir()
+    )
 
 
 def _path_exists(path: Path) -> bool:

@@ -163,7 +163,7 @@ class ClassificationModule(LightningModule):
             "place": [self.current_epoch + (num_batches == 0), num_batches],  # the epoch, and how many of its batches are done
             "meter": self.train_metrics.state_dict(),
             "rate": self.throughput.state_dict(),
-            "rows": sum(logger.rows for logger in self.loggers if isinstance(logger, CSVLogger)),
+            "rows": sum(logger.sync() for logger in self.loggers if isinstance(logger, CSVLogger)),
         }
         checkpoint["regulo"] = self.checkpoint_extra | state
 

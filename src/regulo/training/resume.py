@@ -154,7 +154,7 @@ def _resumable_run(folder: RunFolder, saved_config: Mapping[str, Any], tree: Map
     """The run of a folder, whose configuration was `saved_config` and is to be `tree` from now on. Raises InputError."""
     from regulo.tracking import checkpoint_io
 
-    if records.read_result(folder).get("status") == "done":
+    if records.read_or_empty(records.read_result, folder, announce=True).get("status") == "done":
         hint = f"regulo evaluate {shlex.quote(str(folder.path))} scores it again"
         raise InputError(Problem("RUN", f"{folder.path} is done: there is nothing to go on with", hint))
     file_id = checkpoint_io.file_id(folder.checkpoints / LAST)
@@ -219,7 +219,7 @@ def _allowed_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
 
 def _changed_environment(folder: RunFolder) -> list[str]:
     """Other versions and hardware than when the run began, for people."""
-    now, then = describe_environment(), records.read_environment(folder)
+    now, then = describe_environment(), records.read_or_empty(records.read_environment, folder, announce=True)
     old_values = {key: old for key, old in then.items() if now.get(key, old) != old}
     return [one_line(f"{key}: {now[key]} instead of {old}, so that digits may differ") for key, old in old_values.items()]
 
@@ -235,7 +235,7 @@ def _is_overridable(key: str) -> bool:
 
 def _check_restart(folder: RunFolder) -> None:
     """Torchrun starts everything again, also what was asked to stop or would fail again. Raises InputError."""
-    process, result = process_environment(), records.read_result(folder)
+    process, result = process_environment(), records.read_or_empty(records.read_result, folder)
     final = result.get("status") == "interrupted" or result.get("error_type") == NonFiniteLossError.__name__
     if final and process.launcher == "torchrun" and process.restarts:
         raise InputError(

@@ -188,13 +188,15 @@ def autotune(components: "RunComponents") -> "AutotuneResult":
 
 
 def start_run(request: RunRequest, components: "RunComponents", autotune_result: "AutotuneResult", folder: RunFolder) -> Run:
-    """The run in its folder, which is ours now. Raises InputError if another process went on with it."""
+    """The run in its folder, which is ours now. Raises InputError if another process has begun it, or went on with it."""
     from regulo.training import build
 
     resume_point = None
     if request.resumable:
         request.resumable.claim()
         resume_point = request.resumable.resume_point(components.data)
+    else:
+        folder.claim()
     config = build.apply_autotune(request.config, autotune_result)
     return Run(config, dataclasses.replace(components, config=config), folder, resume_point)
 
@@ -228,7 +230,6 @@ def save_description(run: Run, autotune_result: "AutotuneResult") -> None:
     from regulo.training import summary as training_summary
 
     plan, trainer = run.components.plan.as_rows(), run.config.trainer
-    run.folder.save_config(run.config.as_dict())
     run.folder.save_json("data.json", run.components.data_record.model_dump())
     run.folder.save_json("environment.json", describe_environment())
     run.folder.save_json("plan.json", {"regularizers": plan, "speed": autotune_result.as_dict()})
@@ -375,6 +376,7 @@ def record_status(run: Run, peers: "Peers | None" = None) -> Iterator[dict[str, 
     try:
         if peers:
             peers.set_folder(folder.path)
+        folder.save_config(run.config.as_dict())  # first: with it the folder is a run, which can go on
         folder.save_json("result.json", result)
         yield result
         folder.save_json("result.json", result | {"status": "done"})
@@ -400,7 +402,7 @@ def _history(run: Run) -> dict[str, Any]:
     """What the run went through before: at which steps it was resumed, and how often it was started again by a machine."""
     from regulo.tracking import records
 
-    before = records.read_result(run.folder) if run.resume_point else {}
+    before = records.read_or_empty(records.read_result, run.folder) if run.resume_point else {}
     history = {"resumed_at": [*before.get("resumed_at", []), run.resume_point.step]} if run.resume_point else {}
     restarts = max(before.get("restarts", 0) + bool(restart_count()), restart_count())
     return history | ({"restarts": restarts} if restarts else {})

@@ -44,7 +44,6 @@ def ablate(arguments: Sequence[str]) -> int:
 
 def _run_study(args: "StudyArgs", configs: Mapping["StudyCell", "Config"], root: Path, command: str) -> dict[str, Any]:
     """Run what is not finished, write the results, print the table; returns the content of study.json."""
-    from regulo.analysis import study_record
     from regulo.analysis.ablation import cells, results, table
     from regulo.analysis.ablation.runner import run_all
     from regulo.analysis.ablation.runs import plan_runs, stale_runs
@@ -55,7 +54,7 @@ def _run_study(args: "StudyArgs", configs: Mapping["StudyCell", "Config"], root:
     if not args.launcher:  # a cluster's data and devices may not be on this machine
         cells.dry_run_cells({run.cell: configs[run.cell] for run in runs if run.state() == "open"})
     file = root / "study.json"
-    earlier_seconds = float(study_record.read(root)["seconds"]) if file.is_file() else 0.0
+    earlier_seconds = _earlier_seconds(root)
     goal = next(iter(configs.values())).run.goal
     errors = run_all(args, runs, goal, root)
     stale = stale_runs(runs, root)
@@ -67,6 +66,16 @@ def _run_study(args: "StudyArgs", configs: Mapping["StudyCell", "Config"], root:
     for output in write_report(root):
         CONSOLE.print(f"written: {output}", soft_wrap=True)
     return record
+
+
+def _earlier_seconds(root: Path) -> float:
+    """Seconds that earlier starts of the study took; 0 if there was none. A damaged study.json is made again."""
+    from regulo.analysis import study_record
+
+    try:
+        return float(study_record.read(root)["seconds"])
+    except InputError:
+        return 0.0
 
 
 def write_report(root: Path) -> list[Path]:

@@ -42,9 +42,9 @@ class StudyRun:
         return self.folder.name
 
     def result(self) -> dict[str, Any]:
-        """The content of result.json and measures.json, as far as they exist."""
+        """The content of result.json and measures.json, as far as they are there and whole."""
         folder = RunFolder(self.folder)
-        return records.read_result(folder) | records.read_measures(folder)
+        return records.read_or_empty(records.read_result, folder) | records.read_or_empty(records.read_measures, folder)
 
     def state(self) -> State:
         """done; failed for good; trained and not measured; or open: to be run, even if an earlier attempt has left a folder."""

@@ -12,6 +12,7 @@ from regulo.analysis.launchers import local
 from regulo.core.errors import InputError, Problem, nearest
 from regulo.core.files import atomic_write, file_lock
 from regulo.core.registry import classes_in, list_modules
+from regulo.core.safe_io import read_cache
 
 ROOT = Path("runs") / "claims"
 
@@ -115,7 +116,7 @@ def record_file(claim: Claim, trial: ClaimTrial, root: Path) -> Path:
 def read_record(claim: Claim, trial: ClaimTrial, root: Path) -> ClaimTrial | None:
     """The trial with its numbers, or None if its file is missing or belongs to other settings."""
     file = record_file(claim, trial, root)
-    record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    record = read_cache(file)
     return ClaimTrial(trial.name, trial.settings, record["measured"]) if record.get("key") == cache_key(claim, trial) else None
 
 

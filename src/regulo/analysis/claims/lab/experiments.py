@@ -19,6 +19,7 @@ from regulo.config import compose
 from regulo.core.errors import RunError
 from regulo.core.files import file_lock
 from regulo.core.metrics.base import EvalOutput
+from regulo.core.safe_io import read_cache
 from regulo.core.types import DatasetInfo
 from regulo.core.warnings import ignore_harmless_warnings
 from regulo.data.base import Splits
@@ -48,8 +49,7 @@ def train(overrides: Sequence[str], root: Path) -> dict[str, Any]:
 
 def read_result(folder: Path) -> dict[str, Any]:
     """The result.json of the run in a folder; empty if there is none."""
-    file = folder / "result.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return read_cache(folder / "result.json")
 
 
 def run_train_command(overrides: Sequence[str]) -> None:
