@@ -204,3 +204,89 @@ def test_json_schema_describes_every_technique(tmp_path: Path) -> None:
     assert set(schema["properties"]["regularizer"]["properties"]) == set(registry.list_plugins("regularizer"))
     assert schema["properties"]["regularizer"]["properties"]["dropout"]["properties"]["fc"]["anyOf"][0]["exclusiveMaximum"] == 1
     assert schema["additionalProperties"] is False
+
+
+# ---- what a file or a word means
+
+
+@pytest.fixture
+def own_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A writable copy of configs/."""
+    import shutil
+
+    shutil.copytree(yaml_files.config_dir(), tmp_path / "configs")
+    monkeypatch.setattr(yaml_files, "config_dir", lambda: tmp_path / "configs")
+    return tmp_path / "configs"
+
+
+def test_a_file_without_its_package_line_is_named(own_configs: Path) -> None:
+    (own_configs / "experiment/mine.yaml").write_text("seed: 1\n")
+    (own_configs / "model/vit_two.yaml").write_text("defaults:\n  - override /optim: adamw\nmodel:\n  name: vit_tiny\n")
+    (own_configs / "model/vit_three.yaml").write_text("model:\n  name: vit_tiny\ntrainer:\n  max_epochs: 3\n")
+    for choice in ("experiment=mine", "model=vit_two", "model=vit_three"):
+        (message,) = problems(choice)
+        assert message.startswith(f"configs/{choice.replace('=', '/')}.yaml: lacks its first line")
+        assert message.endswith("write: # @package _global_")
+    assert problems("experiment.x=1")[0].startswith("experiment: unknown key")
+
+
+@pytest.mark.parametrize("text", ["2024", "1_1_1", "1e5", "true"])
+def test_text_that_is_read_as_another_type_is_to_be_quoted(text: str, own_configs: Path) -> None:
+    import shlex
+
+    kind = "true or false" if text == "true" else "a number"
+    (message,) = problems(f"name={text}")
+    start = f"name: {text} should be" if text in ("2024", "1e5") else "name: "
+    assert message.startswith(start.replace("1e5", "100000.0"))
+    assert f"on the command line — {text} is read as {kind}: quote it, " in message
+    (word,) = shlex.split(message.rpartition("quote it, ")[2])
+    assert compose.load_config([word]).run.name == text
+    file = own_configs / "experiment/mine.yaml"
+    file.write_text(f"# @package _global_\nname: {text}\n")
+    (message,) = problems("experiment=mine")
+    assert message.endswith(f"in configs/experiment/mine.yaml — {text} is read as {kind}: quote it, '{text}'")
+    file.write_text(f"# @package _global_\nname: {message.rpartition('quote it, ')[2]}\n")
+    assert compose.load_config(["experiment=mine"]).run.name == text
+
+
+def test_a_time_that_yaml_reads_as_a_number_is_to_be_quoted(own_configs: Path) -> None:
+    (own_configs / "experiment/mine.yaml").write_text("# @package _global_\ntrainer:\n  max_time: 1:30:00\n")
+    (message,) = problems("experiment=mine")
+    assert message.startswith(
+        "trainer.max_time: 5400 should be a valid string, in configs/experiment/mine.yaml — 1:30:00 is read"
+    )
+
+
+@pytest.mark.parametrize("text", ["1e-1", "1e5", "-1E+5", "1.5e3", "1_0e1", "1e", "e5", "0.1", "1:30:00", "2024-01-01", "1.e-3"])
+def test_every_file_has_the_same_numbers(text: str) -> None:
+    """Those that Hydra reads; and what Regulo writes is read back by both."""
+    import io
+
+    from omegaconf import OmegaConf
+
+    from regulo.core.safe_io import dump_yaml, parse_yaml
+
+    by_hydra = OmegaConf.load(io.StringIO(f"x: {text}")).x
+    content = parse_yaml(f"x: {text}", lambda why: InputError())
+    assert content == {"x": by_hydra}
+    for value in (text, by_hydra):
+        written = dump_yaml({"x": value})
+        assert OmegaConf.load(io.StringIO(written)).x == value
+        assert parse_yaml(written, lambda why: InputError()) == {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("trainer.accumulate_grad_batches", ""),
+        ("trainer.max_steps", ""),
+        ("trainer.limit_train_batches", "limit_batches"),
+        ("trainer.epochs", "max_epochs"),
+        ("trainer.lg_every_n_steps", "log_every_n_steps"),
+        ("optim.lr_scheduler", "schedule"),
+    ],
+)
+def test_a_hint_is_near_or_there_is_none(key: str, hint: str) -> None:
+    (message,) = problems(f"{key}=2")
+    assert ("did you mean" in message) is bool(hint)
+    assert hint in message

@@ -13,7 +13,7 @@ from yaml import YAMLError
 
 from regulo.config.origins import ValueOrigins
 from regulo.config.schema import MULTI, SECTIONS, SINGLE, Config, RunConfig
-from regulo.config.validate import build_section, validate_config
+from regulo.config.validate import build_section, no_package_line, validate_config
 from regulo.core import registry, yaml_files
 from regulo.core.errors import InputError, Problem, nearest
 from regulo.core.nested import texts
@@ -174,7 +174,10 @@ def compose_groups(choices: Sequence[str]) -> DictConfig:
             Problem(group or missing, f"has no option {option!r}", nearest(option, yaml_files.list_groups().get(group, ())))
         ) from None
     except (ConfigCompositionException, OmegaConfBaseException, YAMLError) as error:
-        raise InputError(Problem("configs", " ".join(str(error).split()))) from None
+        text = " ".join(str(error).split())
+        if match := re.match(r"In '((\w+)/[^']+)': Could not override '\w+@\2\.", text):
+            raise InputError(no_package_line(f"configs/{match[1]}.yaml")) from None
+        raise InputError(Problem("configs", text)) from None
     OmegaConf.set_struct(tree, False)
     return tree
 

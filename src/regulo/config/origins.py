@@ -1,8 +1,11 @@
 """Which file or override a value comes from."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from regulo.config.schema import SINGLE
@@ -21,15 +24,47 @@ class ValueOrigins:
         self.files = [folder / group / f"{option}.yaml" for group, option in candidates if option in groups.get(group, ())]
         self.files.append(folder / "train.yaml")
 
+    def option_file(self, group: str) -> str:
+        """The file of the option that is chosen in a group, for people; empty if this is not known."""
+        return next((_name(file) for file in self.files if file.parent.name == group), "")
+
+    def quote_hint(self, key: str, value: bool | int | float) -> str:
+        """What to write if the value of a key was meant as text, and YAML reads another type."""
+        kind = "true or false" if isinstance(value, bool) else "a number"
+        for argument in self.arguments:
+            name, _, text = argument.partition("=")
+            if name == key:
+                word = shlex.quote(f"{key}='{text}'")
+                return f"{text} is read as {kind}: quote it, {word}"
+        text = self._text(key) or str(value)
+        return f"{text} is read as {kind}: quote it, '{text}'"
+
     def describe(self, key: str) -> str:
         """Where the value of a key is set, such as "on the command line"; empty if this is not known."""
         if key in (argument.split("=", 1)[0] for argument in self.arguments):
             return "on the command line"
+        file, _ = self._find(key)
+        return f"in {_name(file)}" if file else ""
+
+    def _find(self, key: str) -> tuple[Path | None, str]:
+        """The file that sets a key, and the key as it is in this file."""
         for file in self.files:
             if not file.is_file():
                 continue
             content = OmegaConf.load(file)
             inner = key if OmegaConf.select(content, key) is not None else key.partition(".")[2]
             if inner and isinstance(content, DictConfig) and OmegaConf.select(content, inner) is not None:
-                return f"in configs/{file.relative_to(yaml_files.config_dir()).as_posix()}"
-        return ""
+                return file, inner
+        return None, ""
+
+    def _text(self, key: str) -> str:
+        """The value of a key as it is written in its file; empty if this is not known."""
+        file, inner = self._find(key)
+        node = yaml.load(file.read_text(encoding="utf-8"), yaml.BaseLoader) if file else ""  # which reads every value as text
+        for part in inner.split("."):
+            node = node.get(part, "") if isinstance(node, dict) else ""
+        return node if isinstance(node, str) else ""
+
+
+def _name(file: Path) -> str:
+    return f"configs/{file.relative_to(yaml_files.config_dir()).as_posix()}"

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from regulo.config import compose
 from regulo.config.schema import MULTI, SECTIONS, SINGLE, Config, RunConfig
 from regulo.core import registry
 from regulo.core.nested import flatten
+from regulo.core.safe_io import dump_yaml
 
 LOCATION_KEYS = ("run_dir",)
 """keys that say where a run is stored, not what it computes"""
@@ -49,7 +48,7 @@ class Overrides:
         defaults: list[Any] = [{f"override /{group}": option} for group, option in self.choices.items()]
         content = {"defaults": [*defaults, "_self_"], "name": name} | {k: v for k, v in self.values.items() if k != "name"}
         comment = "".join(f"# {line}\n" for line in head.splitlines())
-        return f"# @package _global_\n{comment}{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}"
+        return f"# @package _global_\n{comment}{dump_yaml(content)}"
 
 
 def values_of(choices: Mapping[str, str | list[str]]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """argparse with the messages of Regulo: what is wrong, and the nearest valid option."""
 
 import argparse
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from regulo.core.errors import InputError, Problem, nearest
@@ -31,16 +32,15 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
         """The values by name; options may stand before, between and after positional arguments. Raises InputError."""
-        self._check_repeats(arguments)
+        self.check_options(itertools.takewhile(lambda word: word != "--", arguments))  # argparse takes "--x 3" for a path
         values, unknown = self.parse_known_intermixed_args(list(arguments))
         if unknown:
-            word = unknown[0]
-            hint = nearest(word.partition("=")[0], self.options()) if word.startswith("-") else ""
-            raise InputError(Problem(self.prog, f"takes no {word!r}", hint or self.format_usage().strip()))
+            raise InputError(Problem(self.prog, f"takes no {unknown[0]!r}", self.format_usage().strip()))
         return vars(values)
 
-    def check_options(self, words: Sequence[str]) -> None:
+    def check_options(self, words: Iterable[str]) -> None:
         """Check that each word that begins with `--` is an option, given once; others are not checked. Raises InputError."""
+        words = list(words)
         self._check_repeats(words)
         for word in words:
             name = word.partition("=")[0]
@@ -48,7 +48,9 @@ class ArgumentParser(argparse.ArgumentParser):
                 *self.options(),
                 "--multirun",
             ):  # an option of Hydra, which has its own hint
-                raise InputError(Problem(word, f"is not an option of {self.prog}", nearest(name, self.options())))
+                hint = nearest(name, self.options())
+                usage = self.format_usage().strip()
+                raise InputError(Problem(word, f"is not an option of {self.prog}", hint if hint.startswith("did") else usage))
 
     def _check_repeats(self, words: Sequence[str]) -> None:
         """Raise InputError if an option is given more than once: argparse takes the last value without a word."""

@@ -1,6 +1,7 @@
 """The errors that end the program with a clear message, and the text of that message."""
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,10 +59,26 @@ def is_printable(name: str) -> bool:
 def nearest(word: str, choices: Iterable[str], n: int = 3) -> str:
     """A hint with the choices nearest to `word`, or with all choices if none is near and there are at most 20."""
     choices = sorted(choices)
-    close = difflib.get_close_matches(word, choices, n=n, cutoff=0.5)
+    similar = difflib.get_close_matches(word, choices, n=len(choices) or 1, cutoff=0.5)
+    close = [choice for choice in similar if _is_misspelling(word, choice)]
     if close:
-        return "did you mean " + " or ".join(close) + "?"
+        return "did you mean " + " or ".join(close[:n]) + "?"
     return "valid: " + ", ".join(choices) if len(choices) <= 20 else ""
+
+
+def _is_misspelling(word: str, choice: str) -> bool:
+    """Whether a word may stand for a choice: they hardly differ, or each part of the word is like a part of the choice.
+
+    `accumulate_grad_batches` is not `limit_batches`, though they end alike: a wrong hint is worse than none.
+    """
+    if _similarity(word, choice) >= 0.75:
+        return True
+    parts, choice_parts = (re.findall(r"[^\W_]+", text) for text in (word, choice))
+    return all(any(_similarity(part, other) >= 0.6 for other in choice_parts) for part in parts)
+
+
+def _similarity(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, b, a).ratio()
 
 
 class UnreadableImageError(Exception):

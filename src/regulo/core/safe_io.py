@@ -5,6 +5,7 @@ File names are not trusted either: `check_folder` refuses links that lead out of
 
 import json
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Callable
@@ -21,14 +22,33 @@ TEXT_LIMIT = 1 << 28
 """bytes of a JSON or CSV file; enough for a million log points"""
 
 
+EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
+"""a number such as 1e-1, as Hydra reads it: YAML 1.1 wants a point and a sign, and takes others for text"""
+
+
 class PlainLoader(yaml.SafeLoader):
-    """YAML without code, and without aliases, with which a few lines can expand to gigabytes."""
+    """YAML without code, and without aliases, with which a few lines can expand to gigabytes. Numbers are those of Hydra."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: D102
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
             raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not followed", event.start_mark)
         return super().compose_node(parent, index)
+
+
+class PlainDumper(yaml.SafeDumper):
+    """Writes what `PlainLoader` and Hydra read back: text that looks like a number is quoted."""
+
+
+for tool in (PlainLoader, PlainDumper):
+    tool.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+0123456789"))
+for resolvers in PlainLoader.yaml_implicit_resolvers.values():  # a date is text
+    resolvers[:] = [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
+
+
+def dump_yaml(content: Any) -> str:
+    """Plain data as YAML text, with the keys in their order."""
+    return yaml.dump(content, Dumper=PlainDumper, sort_keys=False, allow_unicode=True)
 
 
 def read_text(file: Path, limit: int = TEXT_LIMIT, key: str = "RUN") -> str:

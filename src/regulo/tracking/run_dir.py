@@ -12,8 +12,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from regulo.core import safe_io
 from regulo.core.errors import InputError, Problem, is_printable
 from regulo.core.files import PART, atomic_write, file_lock
@@ -137,7 +135,7 @@ class RunFolder:
 
     def save_config(self, config: Mapping[str, Any]) -> None:
         """Write config.yaml: all settings, with defaults and with the choices of autotune."""
-        atomic_write(self.path / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        atomic_write(self.path / CONFIG, safe_io.dump_yaml(dict(config)))
 
     def read_config(self) -> dict[str, Any]:
         """What `save_config` saved. Raises InputError if it is no longer that."""
