@@ -84,6 +84,7 @@ def test_resume_takes_the_newest_run_that_can_go_on(make_run: Any, capsys: pytes
         assert resolve_resume(["--resume", "latest", "seed=1"]) == ["--resume", str(older), "seed=1"]
     assert resolve_resume(["seed=1", "--resume", "latest"]) == ["seed=1", "--resume", str(newer)]
     assert resolve_resume(["--resume=latest"]) == ["--resume", str(newer)]
+    assert resolve_resume(["seed=1", "--resume=runs/a=b"]) == ["seed=1", "--resume", "runs/a=b"]
     assert capsys.readouterr().err.splitlines() == [f"regulo: latest is {run}" for run in (older, newer, newer)]
     assert resolve_resume(["--resume", "runs/done"]) == ["--resume", "runs/done"]
     assert resolve_resume(["name=latest"]) == ["name=latest"]

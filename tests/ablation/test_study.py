@@ -107,3 +107,11 @@ def test_a_study_is_no_group_of_a_run(capsys: pytest.CaptureFixture[str]) -> Non
     assert "study" not in yaml_files.list_groups()
     assert main(["train", "study=quick"]) == 2
     assert "study: unknown key" in capsys.readouterr().err
+
+
+def test_a_study_reads_numbers_as_a_run_does(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("techniques: [mixup]\nlabel_noise: 2e-1\n")
+    assert parse_study_args(["study.label_noise=1e-1"]).study.label_noise == 0.1
+    assert parse_study_args([f"study={tmp_path}/mine.yaml"]).study.label_noise == 0.2
+    with pytest.raises(InputError, match=r"study\.title: 2024 should be .* — 2024 is read as a number: quote it, "):
+        parse_study_args(["study.title=2024"])
