@@ -9,6 +9,7 @@ from regulo.config import compose, validate
 from regulo.config.schema import Config
 from regulo.core.errors import InputError, NonFiniteLossError, Problem, one_line
 from regulo.core.nested import flatten
+from regulo.core.paths import expand_path
 from regulo.distributed.environment import process_environment, restart_count
 from regulo.tracking import records
 from regulo.tracking.environment import describe_environment
@@ -111,7 +112,7 @@ def parse_resume(arguments: Sequence[str], restart_folder: Path | None = None) -
     if not (restart_folder or restart_count()):
         return None
     config = compose.load_config(arguments)
-    folder = restart_folder or (Path(config.run.run_dir) if config.run.run_dir else None)
+    folder = restart_folder or (expand_path(config.run.run_dir) if config.run.run_dir else None)
     if not folder or not (folder / "config.yaml").is_file():
         return None
     run = RunFolder.open(folder)
@@ -123,7 +124,7 @@ def _parse_explicit(arguments: Sequence[str]) -> ResumableRun:
     """`--resume RUN` with overrides around it."""
     index = list(arguments).index("--resume")
     value = arguments[index + 1 : index + 2]
-    if not value or ("=" in value[0] and not Path(value[0]).is_dir()):
+    if not value or ("=" in value[0] and not expand_path(value[0]).is_dir()):
         raise InputError(Problem("--resume", "needs the folder of a run", "regulo train --resume runs/…"))
     folder = RunFolder.open(value[0])
     saved_config = folder.read_config()
