@@ -4,6 +4,8 @@ import ast
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from regulo import __version__
 from regulo.__main__ import attach_file, build_commands, main
 from regulo.core.arguments import ArgumentParser
 from regulo.core.errors import InputError
+from regulo.core.output import safe_output
 from regulo.core.text import definitions, wrap
 from tests.conftest import FAST
 
@@ -227,6 +230,70 @@ def test_an_encoding_that_lacks_a_letter_is_no_error(settings: dict[str, str], t
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout in ("→ a line 0\n", "\\u2192 a line 0\n")
     assert ("\\u2192" in process.stdout) is ("LANG" not in settings)
+
+
+def use_as_stdout(file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", file)
+    monkeypatch.setattr(sys, "__stdout__", file)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_output_that_is_lost_below_a_progress_bar_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A bar of rich leads sys.stderr to standard output, so a message from within a write would write again."""
+    with open("/dev/full", "w") as full:
+        use_as_stdout(full, monkeypatch)
+        with safe_output(required=False):
+            monkeypatch.setattr(sys, "stderr", sys.stdout)
+            print("a line", flush=True)
+            print("another", flush=True)
+    assert capfd.readouterr().err == "regulo: cannot write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_terminal_that_is_closed_is_like_a_closed_pipe(
+    required: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    master, terminal = os.openpty()
+    os.close(master)
+    with open(terminal, "w") as stdout:
+        use_as_stdout(stdout, monkeypatch)
+        with safe_output(required=required):
+            if required:
+                with pytest.raises(SystemExit, match="141"):
+                    print("a line", flush=True)
+            else:
+                print("a line", flush=True)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_slow_reader_gets_everything_from_a_pipe_that_does_not_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    parts: list[bytes] = []
+
+    def read() -> None:
+        time.sleep(0.2)  # until the pipe is full
+        while part := os.read(reader, 65536):
+            parts.append(part)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    with open(writer, "w") as stdout:
+        use_as_stdout(stdout, monkeypatch)
+        with safe_output(required=False):
+            print("x" * 1_000_000, flush=True)
+    thread.join()
+    os.close(reader)
+    assert b"".join(parts) == b"x" * 1_000_000 + b"\n"
+
+
+def test_completion_is_quiet_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(open_closed_pipe(), "w") as stdout:
+        use_as_stdout(stdout, monkeypatch)
+        with pytest.raises(SystemExit, match="141"):
+            main(["__complete", "bash", "regulo tra"])
 
 
 def test_messages_on_standard_error_come_before_what_is_printed_after_them() -> None:

@@ -15,12 +15,14 @@ import pytest
 import torch
 
 from regulo.__main__ import main
+from regulo.config import compose
 from regulo.core.errors import InputError
 from regulo.core.files import atomic_write, file_lock
 from regulo.distributed.preemption import RunStoppedError, StopRequest
 from regulo.tracking import checkpoint_io, csv_logger, records
 from regulo.tracking.run_dir import RunFolder
 from regulo.training import resume
+from regulo.training.train import Run, record_status
 from tests.interruptions import SHORT, Interruption, differences, rows, train
 
 WORDS = [*SHORT, "model.width=4", "regularizer=[augment,dropout,mixup,ema,weight_decay,early_stopping]"]
@@ -344,6 +346,17 @@ def test_a_job_that_the_cluster_starts_again_goes_on_by_itself(unbroken: Path, s
     assert main(["train", *again, "seed=1"]) == 2
     assert main(["train", *again]) == 0
     assert differences(unbroken, stopped_run) == []
+
+
+def test_the_hint_after_ctrl_c_asks_for_no_repair(tmp_path: Path) -> None:
+    folder = RunFolder.create(str(tmp_path / "run"), "run")
+    folder.checkpoints.mkdir()
+    (folder.checkpoints / "last.ckpt").touch()
+    run = Run(compose.load_config([]), None, folder, None)  # type: ignore[arg-type]
+    for error, words in ((KeyboardInterrupt(), "go on with"), (ZeroDivisionError(), "when that is fixed, go on with")):
+        with pytest.raises(type(error)) as info, record_status(run):
+            raise error
+        assert info.value.__notes__ == [f"{words}: {folder.resume_command()}"]
 
 
 def test_a_slurm_job_that_makes_way_queues_itself_again(tmp_path: Path, monkeypatch: Any) -> None:

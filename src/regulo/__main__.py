@@ -13,6 +13,7 @@ from regulo import __version__
 from regulo.core.arguments import ArgumentParser, Choice
 from regulo.core.errors import InputError, Problem, RunError, exit_code, nearest, one_line
 from regulo.core.output import safe_output
+from regulo.core.paths import library_folders
 from regulo.core.text import definitions
 from regulo.core.warnings import ignore_harmless_warnings
 from regulo.tracking.run_dir import SPLITS
@@ -150,9 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name == "__complete":  # the shell asks, at every press of the tab key
         from regulo.config.completion import print_candidates
 
-        return print_candidates({name: command.parser for name, command in commands.items()}, words)
+        with safe_output(required=True):
+            return print_candidates({name: command.parser for name, command in commands.items()}, words)
     printing = name not in commands or commands[name].output_required or not set(HELP).isdisjoint(words)
-    with safe_output(required=printing):
+    with safe_output(required=printing), library_folders():
         try:
             return run(name, words, commands)
         except InputError as refusal:

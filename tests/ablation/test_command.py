@@ -23,6 +23,7 @@ from regulo.analysis.ablation.runs import StudyRun
 from regulo.analysis.launchers import local
 from regulo.config import compose
 from regulo.core.errors import InputError
+from regulo.core.paths import expand_path
 from regulo.evaluation import robustness
 from regulo.regularizers.base import Goal
 
@@ -36,7 +37,7 @@ def fake_train(overrides: Sequence[str]) -> int:
     """Write the files of `regulo train`, with random numbers that depend on the whole configuration."""
     config = compose.load_config(overrides)
     assert config.run.run_dir
-    folder = Path(config.run.run_dir)
+    folder = expand_path(config.run.run_dir)
     folder.mkdir()
     (folder / "config.yaml").write_text(f"seed: {config.run.seed}")
     (folder / "result.json").write_text(json.dumps(make_result(folder.name) | {"seed": config.run.seed}))

@@ -26,6 +26,22 @@ def data_module(workers: int, batch_size: int = 8, seed: int = 0, n: int = 50) -
     return ImageDataModule(DatasetConfig(batch_size=batch_size, num_workers=workers), splits, seed, train_transforms=transforms)
 
 
+def test_evaluation_that_is_cut_off_sees_all_classes_and_a_full_one_keeps_its_order() -> None:
+    files = Split(np.arange(40, dtype="uint8").reshape(40, 1, 1, 1), np.repeat([0, 1], 20))  # sorted by class
+    for limit, is_cut_off in ((None, False), (5, False), (4, True), (1, True)):
+        splits = Splits(files, files, files, DatasetInfo(1, 1, 1, ("a", "b"), (0.5,), (0.2,)))
+        data = ImageDataModule(DatasetConfig(batch_size=8, num_workers=0), splits, 0, limit)
+        batches = list(data.evaluation_loader("test"))
+        images = torch.cat([b.images for b in batches]).flatten()
+        labels = torch.cat([b.labels for b in batches])
+        assert labels.equal((images >= 20).long())
+        shown = data.eval_datasets["test"].split
+        assert np.array_equal(shown.images[: len(images)].ravel(), images.numpy()), "predictions lie beside their images"
+        assert len(images) == min(40, 8 * (limit or 5))
+        assert batches[0].labels.unique().tolist() == ([0, 1] if is_cut_off else [0])
+        assert images.equal(torch.arange(40, dtype=torch.uint8)) is not is_cut_off
+
+
 def epoch_images(data: ImageDataModule, epoch: int) -> list[torch.Tensor]:
     loader = data.train_dataloader()
     loader.batch_sampler.sampler.set_epoch(epoch)  # type: ignore[union-attr]

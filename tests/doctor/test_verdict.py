@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from regulo.analysis.doctor.features import NAN, Features, compute_features, read_features, relative_strength, slope
+from regulo.analysis.doctor.features import (
+    NAN,
+    Features,
+    compute_features,
+    label_entropy,
+    read_features,
+    relative_strength,
+    slope,
+)
 from regulo.analysis.doctor.verdict import REGIMES, SUGGESTIONS, classify, give_verdict, list_evidence, suggest_commands
 from regulo.config import compose
 from regulo.core.errors import InputError
@@ -64,6 +72,26 @@ def test_curves_of_a_regime_are_recognized(regime: str) -> None:
     assert classify(run) == regime
     assert len(list(list_evidence(run, regime))) >= 4
     assert all(re.search(r"\d", sentence) and "nan" not in sentence for sentence in list_evidence(run, regime))
+
+
+def test_exploded_weights_are_unstable_even_if_the_training_mode_looks_well() -> None:
+    run = compute(curve(2.3, 150), curve(2.3, 150), FLAT, curve(2.3, 2.2))
+    assert classify(run) == "unstable"
+    evidence = list(list_evidence(run, "unstable"))
+    assert "times that of guessing: the weights have exploded" in evidence[0]
+    (mode,) = (sentence for sentence in evidence if sentence.startswith("in training mode"))
+    assert re.search(r"lower by 6\d\d\d% of", mode)
+
+
+def test_guessing_knows_how_frequent_the_classes_are() -> None:
+    assert label_entropy([94, 7], 0) == pytest.approx(0.2518, abs=1e-4)
+    assert label_entropy([94, 7], 1) == label_entropy([5, 5], 0) == pytest.approx(math.log(2))
+    config = compose.load_config([f"trainer.max_epochs={EPOCHS}"])
+    table = rows(curve(0.69, 0.323), curve(0.69, 0.323), FLAT)
+    run = compute_features(table, {"status": "done"}, config, 2, [94, 7])
+    assert run.unlearned == pytest.approx(0.323 / 0.2518, abs=0.02), "worse than guessing by frequency"
+    assert run.spike == pytest.approx(1, abs=0.01), "a new network takes all classes for equally frequent"
+    assert classify(run) == "underfits"
 
 
 def test_features_of_simple_curves() -> None:

@@ -3,15 +3,19 @@
 Without this, the next write raises BrokenPipeError: in a training callback, or when the interpreter shuts down.
 """
 
+import errno
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TextIO
 
 CLOSED_PIPE = 141
 """exit code of a command whose output is closed: 128 + SIGPIPE, the code that shells report for other programs"""
+NOBODY_READS = (errno.EPIPE, errno.EIO)
+"""of a pipe that its reader has closed, and of a terminal that is closed"""
 
 
 class _Descriptor(io.FileIO):
@@ -23,15 +27,19 @@ class _Descriptor(io.FileIO):
 
     def write(self, data: Any) -> int:
         try:
-            return super().write(data)
+            while (written := super().write(data)) is None:  # another process has made it non-blocking, and it is full
+                select.select([], [self], [])
+            return written
         except OSError as error:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.fileno())
             os.close(null)
-            if not isinstance(error, BrokenPipeError) and self.fileno() != 2:  # a full disk loses output: it must be reported
-                print(f"regulo: cannot write the output: {error.strerror}", file=sys.stderr)
+            nobody_reads = error.errno in NOBODY_READS
+            if not nobody_reads and self.fileno() != 2:  # a full disk loses output: it must be reported
+                with suppress(OSError):  # past sys.stderr, which a progress bar may have led back to this file
+                    os.write(2, f"regulo: cannot write the output: {error.strerror}\n".encode())
             if self.required:
-                raise SystemExit(CLOSED_PIPE if isinstance(error, BrokenPipeError) else 1) from None
+                raise SystemExit(CLOSED_PIPE if nobody_reads else 1) from None
             return len(data)
 
 

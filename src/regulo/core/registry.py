@@ -28,7 +28,7 @@ class StrictConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    @field_validator("*")
+    @field_validator("*", mode="before")
     @classmethod
     def _plain_text(cls, value: Any) -> Any:
         for _, text in texts(value):

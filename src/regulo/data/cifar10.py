@@ -17,7 +17,7 @@ class Cifar10(DatasetConfig):
     reference: ClassVar[str] = "Krizhevsky 2009"
     torchvision_name: ClassVar[str] = "CIFAR10"
 
-    root: PathStr | None = "data"
+    root: PathStr | None = PathStr("data")
     """folder with torchvision's copy, or to which it is downloaded"""
     val_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     """share of the training set that is held out for validation, stratified by class, the same in every run"""

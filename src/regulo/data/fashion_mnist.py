@@ -28,7 +28,7 @@ class FashionMnist(DatasetConfig):
 
     reference: ClassVar[str] = "arXiv:1708.07747"
 
-    root: PathStr | None = "data"
+    root: PathStr | None = PathStr("data")
     """folder with the four IDX files, or to which they are downloaded"""
     val_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     """share of the training set that is held out for validation, stratified by class, the same in every run"""

@@ -84,5 +84,6 @@ def for_spreadsheet(text: str) -> str:
 
 
 def path_for_spreadsheet(path: Path) -> str:
-    """A path that no spreadsheet takes for a formula, and that can still be opened."""
-    return f"./{path}" if for_spreadsheet(str(path)) != str(path) else str(path)
+    """A path that no spreadsheet takes for a formula, and that can still be opened. A terminal shows its control characters."""
+    text = f"./{path}" if for_spreadsheet(str(path)) != str(path) else str(path)
+    return one_line(text) if sys.stdout.isatty() else text

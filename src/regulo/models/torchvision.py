@@ -85,7 +85,7 @@ class Torchvision(ModelConfig):
         versions = models.get_model_weights(self.architecture)
         if self.weights not in versions.__members__:
             what = f"{self.architecture} has no weights {self.weights!r}, and there is no such file"
-            raise InputError(Problem("model.weights", what, nearest(self.weights, versions.__members__)))
+            raise InputError(Problem("model.weights", what, nearest(str(self.weights), versions.__members__)))
         options.pop("init_weights", None)
         if "aux_logits" in options:  # the file has the auxiliary heads: load them, then remove them
             options["aux_logits"] = True

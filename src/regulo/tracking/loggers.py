@@ -153,7 +153,8 @@ def _check_environment() -> None:
 
 def _has_netrc_key(host: str) -> bool:
     """Whether `wandb login` has saved a key for this host."""
-    files = [Path(os.environ["NETRC"])] if "NETRC" in os.environ else [Path.home() / n for n in (".netrc", "_netrc")]
+    names = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
+    files = [Path(os.path.expanduser(name)) for name in names]
     try:
         return any(netrc.netrc(file).authenticators(host) for file in files if file.is_file())
     except (netrc.NetrcParseError, OSError, UnicodeDecodeError):

@@ -15,7 +15,7 @@ from typing import Any
 from regulo.core import safe_io
 from regulo.core.errors import InputError, Problem, is_printable
 from regulo.core.files import PART, atomic_write, file_lock
-from regulo.core.paths import expand_path
+from regulo.core.paths import PathStr, expand_path
 from regulo.tracking.upgrade import upgrade_config
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
@@ -46,9 +46,9 @@ class RunFolder:
         self.figures = path / "figures"
 
     @staticmethod
-    def check_available(run_dir: str | None) -> None:
+    def check_available(run_dir: str | PathStr | None) -> None:
         """Raise InputError if the requested folder (default: runs/) is in use, or cannot be made or written to."""
-        path = Path(os.path.expanduser(run_dir or "runs")).absolute()
+        path = Path(os.path.expanduser(str(run_dir or "runs"))).absolute()
         try:
             exists = _path_exists(path)
         except (OSError, ValueError) as error:
@@ -62,7 +62,7 @@ class RunFolder:
             raise InputError(Problem("run_dir", f"{nearest} cannot be written to", "name a folder that can"))
 
     @classmethod
-    def create(cls, run_dir: str | None, name: str) -> "RunFolder":
+    def create(cls, run_dir: str | PathStr | None, name: str) -> "RunFolder":
         """Make the requested folder, which must be empty or absent, or runs/<date>-<time>-<name>. Raises InputError."""
         default = Path("runs") / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{name}"
         alternatives = [default.with_name(f"{default.name}-{i}") for i in range(2, 100)]
@@ -121,9 +121,10 @@ class RunFolder:
             return True
         return False
 
-    def resume_hint(self) -> str:
-        """What to type when the cause of a failure is fixed; empty if the run has no checkpoint yet."""
-        return f"when that is fixed, go on with: {self.resume_command()}" if self.has_checkpoint() else ""
+    def resume_hint(self, fixable: bool = True) -> str:
+        """How to go on, if the cause can be fixed: after that; empty if the run has no checkpoint yet."""
+        condition = "when that is fixed, " if fixable else ""
+        return f"{condition}go on with: {self.resume_command()}" if self.has_checkpoint() else ""
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint from which the run can go on."""

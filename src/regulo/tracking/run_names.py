@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from regulo.core import safe_io
-from regulo.core.errors import InputError, Problem
+from regulo.core.errors import InputError, Problem, one_line
 from regulo.core.paths import expand_path
 from regulo.tracking.run_dir import RunFolder, list_runs
 
@@ -96,4 +96,4 @@ def _dataset(run: Path) -> tuple[str, str, str]:
 
 
 def _print_choice(name: str, run: Path, reason: str = "") -> None:
-    print(f"regulo: {name} is {run}{reason}", file=sys.stderr)
+    print(one_line(f"regulo: {name} is {run}{reason}"), file=sys.stderr)

@@ -128,7 +128,7 @@ def parse_resume(arguments: Sequence[str], restart_folder: Path | None = None) -
     if not (restart_folder or restart_count()):
         return None
     config = compose.load_config(arguments)
-    folder = restart_folder or (Path(config.run.run_dir) if config.run.run_dir else None)
+    folder = restart_folder or (expand_path(config.run.run_dir) if config.run.run_dir else None)
     if not folder or not (folder / "config.yaml").is_file():
         return None
     run = RunFolder.open(folder)
@@ -140,7 +140,7 @@ def _parse_explicit(arguments: Sequence[str]) -> ResumableRun:
     """`--resume RUN` with overrides around it."""
     index = list(arguments).index("--resume")
     value = arguments[index + 1 : index + 2]
-    if not value or ("=" in value[0] and not Path(value[0]).is_dir()):
+    if not value or ("=" in value[0] and not expand_path(value[0]).is_dir()):
         raise InputError(Problem("--resume", "needs the folder of a run", "regulo train --resume runs/…"))
     folder = RunFolder.open(value[0])
     saved_config = folder.read_config()

@@ -391,7 +391,7 @@ def record_status(run: Run, peers: "Peers | None" = None) -> Iterator[dict[str, 
             folder.save_json("result.json", result | status | {"error_type": type(cause).__name__})
         if isinstance(error, RunStoppedError):
             _report_stop(error, folder)
-        elif not isinstance(failure, NonFiniteLossError | SystemExit) and (hint := folder.resume_hint()):
+        elif not isinstance(failure, NonFiniteLossError | SystemExit) and (hint := folder.resume_hint(fixable=not is_stop)):
             failure.add_note(hint)
         if failure is error:
             raise

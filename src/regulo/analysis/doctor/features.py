@@ -21,7 +21,9 @@ class Features:
     """Losses are mean NLLs in nats; accuracies and shares lie in [0, 1]. What a run did not measure is NaN."""
 
     classes: int
-    """K: guessing has an accuracy of 1 / K and a loss of ln K"""
+    """K: a new network has a loss near ln K"""
+    chance_loss: float
+    """the loss of guessing by the frequencies of the classes in training: their entropy, ln K if all are equally frequent"""
     failed: bool
     """whether a loss was not finite"""
     epochs: int
@@ -58,25 +60,23 @@ class Features:
     """the temperature that calibrates the predictions: above 1 they are overconfident; NaN if none was fitted"""
 
     @property
-    def chance_loss(self) -> float:
-        """The loss of guessing, ln K, in nats."""
-        return math.log(self.classes)
-
-    @property
     def unlearned(self) -> float:
         """The clean training loss, as a share of the loss of guessing."""
-        return self.train_loss / self.chance_loss
+        return ratio(self.train_loss, self.chance_loss)
 
     @property
     def burden(self) -> float:
         """What the plan adds to the training loss, which is harder in training mode, as a share of the loss of guessing."""
-        return (self.train_mode_loss - self.train_loss) / self.chance_loss
+        return ratio(self.train_mode_loss - self.train_loss, self.chance_loss)
 
 
 def read_features(folder: RunFolder) -> Features:
     """The features of a run, from its folder. Raises InputError if its configuration is no longer valid."""
     result, config = records.read_measures(folder) | records.read_result(folder), validate_config(folder.read_config())
-    return compute_features(records.read_metrics(folder), result, config, count_classes(folder))
+    classes = count_classes(folder)
+    record = records.read_data_record(folder)
+    counts = record.images["train"] if record else [1] * classes
+    return compute_features(records.read_metrics(folder), result, config, classes, counts)
 
 
 def count_classes(folder: RunFolder) -> int:
@@ -87,8 +87,17 @@ def count_classes(folder: RunFolder) -> int:
     return records.read_dataset_info(checkpoint_io.read_checkpoint(file), str(file)).num_classes if file else 10
 
 
-def compute_features(rows: Rows, result: Mapping[str, Any], config: Config, classes: int) -> Features:
-    """The features of a run from the rows of its metrics.csv, its result and its configuration."""
+def label_entropy(counts: Sequence[int], noise: float) -> float:
+    """The entropy of training labels, in nats: of the numbers of images of each class, and a share of uniform noise."""
+    shares = [(1 - noise) * n / max(sum(counts), 1) + noise / len(counts) for n in counts]
+    return -sum(share * math.log(share) for share in shares if share)
+
+
+def compute_features(rows: Rows, result: Mapping[str, Any], config: Config, classes: int, counts: Sequence[int] = ()) -> Features:
+    """The features of a run from the rows of its metrics.csv, its result and its configuration.
+
+    `counts`: the number of training images of each class; without them, all classes count as equally frequent.
+    """
 
     def column(key: str) -> list[float]:
         return [float(row[key]) for row in rows if row.get(key)]
@@ -100,6 +109,7 @@ def compute_features(rows: Rows, result: Mapping[str, Any], config: Config, clas
     end = final_median(val)
     return Features(
         classes=classes,
+        chance_loss=label_entropy(counts or [1] * classes, config.data.label_noise),
         failed=result.get("status") == "failed" and result.get("error_type") == "NonFiniteLossError",
         epochs=n,
         max_epochs=config.trainer.max_epochs,

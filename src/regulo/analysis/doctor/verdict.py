@@ -20,6 +20,8 @@ class Thresholds:
 
     spike: float = 1.5
     """training losses above 1.5 ln K are worse than guessing: the steps are so large that they destroy what was learned"""
+    exploded: float = 2.0
+    """a clean training loss above 2 ln K, far worse than guessing: the weights, or the statistics of BatchNorm, have exploded"""
     learned: float = 0.95
     """a network with a training loss above this share of the loss of guessing has learned nothing, so it cannot overfit"""
     gap: float = 0.06
@@ -76,7 +78,7 @@ def classify(f: Features, t: Thresholds = THRESHOLDS) -> str:
         f.relative_strength > t.relative_strength and f.unlearned > t.unlearned
     ):  # also if the loss spikes: the strength is the cause
         return "over-regularized"
-    if f.spike > t.spike or (f.relative_lr > t.relative_lr and f.unlearned > t.unlearned):
+    if f.spike > t.spike or is_exploded(f, t) or (f.relative_lr > t.relative_lr and f.unlearned > t.unlearned):
         return "unstable"
     rises = f.rise > t.rise and f.gap_loss > t.gap_loss and f.unlearned < t.unlearned
     if rises or (f.gap_acc > t.gap and f.unlearned < t.learned):
@@ -88,22 +90,30 @@ def classify(f: Features, t: Thresholds = THRESHOLDS) -> str:
     return "fits"
 
 
+def is_exploded(f: Features, t: Thresholds = THRESHOLDS) -> bool:
+    """Whether the network is confident in wrong predictions on the images that it was trained on."""
+    return f.train_loss > t.exploded * math.log(f.classes)
+
+
 def list_evidence(f: Features, regime: str) -> Iterator[str]:
     """Sentences with the numbers that support the regime, the most important first."""
     if f.failed:
         yield f"the loss was not finite after {f.epochs} complete epochs"
     if f.spike > THRESHOLDS.spike:
-        yield f"the training loss rose to {f.spike * f.chance_loss:.3g} nats, {f.spike:.3g} times that of guessing"
+        yield f"the training loss rose to {f.spike * math.log(f.classes):.3g} nats, {f.spike:.3g} times that of a new network"
     if f.epochs < f.max_epochs and not f.failed:
         yield f"it ended after {f.epochs} of {f.max_epochs} epochs, with the learning rate at {f.rate_left:.0%} of its peak"
     if f.epochs == 0:
         return
+    if is_exploded(f):
+        yield f"the loss on clean training images is {f.unlearned:.3g} times that of guessing: the weights have exploded"
     yield f"clean training images: {f.train_acc:.1%} right, loss {f.train_loss:.3f} ({f.unlearned:.0%} of that of guessing)"
     gap = f"gap: {100 * f.gap_acc:.1f} points of accuracy, {f.gap_loss:.3f} nats"
     yield gap + (f"; {f.gap_slope:+.2f} points per epoch over the last third" if math.isfinite(f.gap_slope) else "")
     yield f"the validation loss was lowest {f.best:.0%} into the run, and ended {f.rise:.0%} above that"
     if math.isfinite(f.train_mode_loss):
-        yield f"in training mode the loss ended at {f.train_mode_loss:.3f}, higher by {f.burden:.0%} of that of guessing"
+        difference = f"{'higher' if f.burden >= 0 else 'lower'} by {abs(f.burden):.0%} of that of guessing"
+        yield f"in training mode the loss ended at {f.train_mode_loss:.3f}, {difference}"
     if regime != "fits" and math.isfinite(f.falling):
         yield f"the clean training loss changed by {-f.falling:+.1%} per epoch over the last third"
     if f.relative_lr > THRESHOLDS.relative_lr:

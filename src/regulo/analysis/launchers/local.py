@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from regulo.core import affinity
+from regulo.core.output import safe_output
 from regulo.core.paths import redact_home
 
 PRELOAD = [
@@ -150,13 +151,14 @@ def _job_main(
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    try:
-        function()
-    except BaseException as error:
-        print(redact_home(traceback.format_exc()), file=sys.stderr)
-        lines = str(error).splitlines()
-        sender.send(lines[0] if lines else type(error).__name__)
-        sys.exit(1)
+    with safe_output(required=False):
+        try:
+            function()
+        except BaseException as error:
+            print(redact_home(traceback.format_exc()), file=sys.stderr)
+            lines = str(error).splitlines()
+            sender.send(lines[0] if lines else type(error).__name__)
+            sys.exit(1)
 
 
 def _end_with_parent() -> None:

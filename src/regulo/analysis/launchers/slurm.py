@@ -7,6 +7,7 @@ from typing import Any
 
 from regulo.analysis.launchers.local import JobEvent
 from regulo.core.errors import InputError, Problem, nearest
+from regulo.core.output import safe_output
 
 POLL_SECONDS = 2.0
 """between two looks at the queue"""
@@ -41,7 +42,7 @@ def run_jobs(jobs: Mapping[str, Callable[[], object]], executor: Any) -> Generat
     later start of the study waits for them.
     """
     with executor.batch():
-        pending = {name: executor.submit(function) for name, function in jobs.items()}
+        pending = {name: executor.submit(_run_job, function) for name, function in jobs.items()}
     start_times: dict[str, float] = {}
     try:
         while pending:
@@ -58,6 +59,12 @@ def run_jobs(jobs: Mapping[str, Callable[[], object]], executor: Any) -> Generat
     finally:
         for job in pending.values():
             job.cancel()
+
+
+def _run_job(function: Callable[[], object]) -> None:
+    """Run one job, whose output is no reason to fail."""
+    with safe_output(required=False):
+        function()
 
 
 def _failure_reason(job: Any) -> str:

@@ -6,7 +6,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from regulo.core import affinity
-from regulo.core.types import Batch
+from regulo.core.types import Batch, Split
 from regulo.data.base import DatasetConfig, Splits, check_splits
 from regulo.data.components.dataset import BatchedImages, Transforms, collate, worker_init
 from regulo.data.components.sampler import EvalBatchSampler, SampleKey, SampleOrder, TrainBatchSampler
@@ -35,9 +35,19 @@ class ImageDataModule(LightningDataModule):
         clean = train.select(fixed_subset(len(train.labels), config.clean_subset))
         self.train_dataset = BatchedImages(train, train_transforms, seed)
         self.eval_datasets = {
-            name: BatchedImages(split, config.resize_transforms(), seed)
+            name: BatchedImages(self._shuffle_if_cut_off(split), config.resize_transforms(), seed)
             for name, split in (("train_clean", clean), ("val", splits.val), ("test", splits.test))
         }
+
+    def _shuffle_if_cut_off(self, split: Split) -> Split:
+        """The split as it is if every image is evaluated. Otherwise in a fixed random order, as files are sorted by class.
+
+        The split itself is reordered, so that predictions, labels and images stay side by side.
+        """
+        n = len(split.labels)
+        if self.limit is None or n <= self.limit * self.config.batch_size:
+            return split
+        return split.select(np.random.default_rng(0).permutation(n))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         rank, world = self._rank_and_world()

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
+from regulo.core.paths import expand_path
+from regulo.data.components.split_folders import split_of
 
 DISAGREEMENT = 0.1
 """share of the images on which exactly one of two good networks is right; about what the shipped data show"""
@@ -35,8 +36,8 @@ class ValidationSize(Rule):
     @staticmethod
     def has_val_fraction(case: RunCase) -> bool:
         """Whether the validation set is split off the training images."""
-        folder = Path(case.config.data.root or "")
-        has_val_folder = any((folder / name).is_dir() for name in ("val", "valid", "validation"))
+        folder = expand_path(case.config.data.root or "")
+        has_val_folder = folder.is_dir() and any(p.is_dir() and split_of(p.name) == "val" for p in folder.iterdir())
         return hasattr(case.config.data, "val_fraction") and not has_val_folder
 
     def fix(self, case: RunCase, minimum: int) -> list[str]:
