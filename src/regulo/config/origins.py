@@ -1,6 +1,5 @@
 """Which file or override a value comes from."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,7 @@ class ValueOrigins:
         for argument in self.arguments:
             name, _, text = argument.partition("=")
             if name == key:
-                word = shlex.quote(f"{key}='{text}'")
-                return f"{text} is read as {kind}: quote it, {word}"
+                return f"""{text} is read as {kind}: quote it, {key}="'{text}'\""""
         text = self._text(key) or str(value)
         return f"{text} is read as {kind}: quote it, '{text}'"
 
