@@ -43,12 +43,18 @@ class PathStr:
         return hash(self._text)
 
     @classmethod
+    def _validate(cls, value: Any) -> "PathStr":
+        if not isinstance(value, str | PathStr):
+            raise ValueError(f"a path is text, and this is {value!r}"[:100])
+        return cls(str(value))
+
+    @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
         """Made from text, and saved as text."""
         make = core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
         return core_schema.json_or_python_schema(
             json_schema=make,
-            python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), make], mode="left_to_right"),
+            python_schema=core_schema.no_info_plain_validator_function(cls._validate),
             serialization=core_schema.plain_serializer_function_ser_schema(str, return_schema=core_schema.str_schema()),
         )
 
