@@ -1,11 +1,12 @@
 """Shared helpers. Tests use the data of the package, small models, and no network."""
 
 import copy
+import csv
 import functools
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from regulo.config import compose as config_compose
 from regulo.core import affinity, registry
 from regulo.core.types import DatasetInfo, Split
 from regulo.data import fashion_mnist_mini
+from regulo.tracking.records import Metrics, parse_metrics
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each: tests are small, and more threads would slow each other down
     worker, cores = int(os.environ["PYTEST_XDIST_WORKER"][2:]), affinity.available_cores()
@@ -83,6 +85,15 @@ def images_of(dataset_info: DatasetInfo, n: int = 4, seed: int = 0) -> torch.Ten
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def metrics_of(rows: Sequence[Mapping[str, str]]) -> Metrics:
+    """What is read from a metrics.csv with these rows."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, sorted({key for row in rows for key in row}))
+    writer.writeheader()
+    writer.writerows(rows)
+    return parse_metrics(file.getvalue(), "metrics.csv")
 
 
 FAST = ["debug=fast", "model.width=4", "data.num_workers=0", "logger=csv", "callbacks=none"]

@@ -1,5 +1,6 @@
 """Jobs in processes of their own: an error in one does not disturb the others."""
 
+import ctypes
 import functools
 import os
 import signal
@@ -97,22 +98,52 @@ def test_jobs_end_when_the_generator_is_closed(tmp_path: Path) -> None:
     assert wait_until(lambda: not is_alive(pid), 5)
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")
-def test_jobs_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+def holds_the_lock(file: Path, seconds: int = 120) -> None:
+    """Sleep without letting another thread run."""
+    file.write_text(str(os.getpid()))
+    ctypes.PyDLL(None).sleep(seconds)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux kills the children of a process")
+@pytest.mark.parametrize("job", ["sleeps", "holds_the_lock"])
+def test_jobs_and_their_server_end_when_only_their_study_is_killed(job: str, tmp_path: Path) -> None:
     script = tmp_path / "study.py"
     script.write_text(
         "import functools, pathlib\n"
         "from regulo.analysis.launchers import local\n"
-        "from tests.test_launchers import sleeps\n"
+        f"from tests.test_launchers import {job} as job\n"
         "if __name__ == '__main__':\n"
         f"    here = pathlib.Path({str(tmp_path)!r})\n"
-        "    list(local.run_jobs({'sleeps': functools.partial(sleeps, here / 'pid')}, local.machine_slots(1), here))\n"
+        "    slot = local.Slot(tuple(local.affinity.available_cores()))\n"
+        "    list(local.run_jobs({'job': functools.partial(job, here / 'pid')}, [slot], here))\n"
     )
     root = Path(__file__).parents[1]
-    parent = subprocess.Popen([sys.executable, script], cwd=root, env=os.environ | {"PYTHONPATH": str(root)})
-    assert wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    study = subprocess.Popen([sys.executable, script], cwd=root, env=os.environ | {"PYTHONPATH": str(root)})
+    assert wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), 120)
     pid = int((tmp_path / "pid").read_text())
+    server = int(Path(f"/proc/{pid}/stat").read_text().split()[3])
     assert is_alive(pid)
-    parent.kill()
-    parent.wait()
-    assert wait_until(lambda: not is_alive(pid), 10)
+    assert is_alive(server)
+    assert server != study.pid
+    study.kill()
+    study.wait()
+    assert wait_until(lambda: not is_alive(pid) and not is_alive(server), 15)
+
+
+def ignores_sigterm(file: Path) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sleeps(file)
+
+
+def test_jobs_that_do_not_end_share_one_time_to_do_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "GRACE", 2.0)
+    files = [tmp_path / name for name in "abc"]
+    jobs = {file.name: functools.partial(ignores_sigterm, file) for file in files}
+    events = local.run_jobs(jobs, 3 * local.machine_slots(1), tmp_path)
+    for _ in files:
+        next(events)
+    assert wait_until(lambda: all(file.exists() and file.read_text() for file in files))
+    start = time.monotonic()
+    events.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - start < 4
+    assert wait_until(lambda: not any(is_alive(int(file.read_text())) for file in files), 5)

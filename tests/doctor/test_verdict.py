@@ -23,7 +23,7 @@ from regulo.analysis.doctor.verdict import REGIMES, SUGGESTIONS, classify, give_
 from regulo.config import compose
 from regulo.core.errors import InputError
 from regulo.tracking.run_dir import RunFolder
-from tests.conftest import FinishedRun
+from tests.conftest import FinishedRun, metrics_of
 
 EPOCHS = 20
 
@@ -50,7 +50,7 @@ def curve(start: float, end: float, n: int = EPOCHS) -> list[float]:
 
 def compute(*args: Any, result: dict[str, Any] | None = None, overrides: list[str] | None = None, **fields: Any) -> Features:
     config = compose.load_config([f"trainer.max_epochs={EPOCHS}", *(overrides or [])])
-    return compute_features(rows(*args, **fields), {"status": "done"} | (result or {}), config, 10)
+    return compute_features(metrics_of(rows(*args, **fields)), {"status": "done"} | (result or {}), config, 10)
 
 
 FLAT = [0.02] * EPOCHS

@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import subprocess
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +24,9 @@ from regulo.callbacks.mistakes import worst
 from regulo.config import compose
 from regulo.core.errors import InputError
 from regulo.core.metrics.base import EvalOutput
+from regulo.tracking.records import parse_metrics
 from regulo.tracking.run_dir import RunFolder
+from tests.conftest import metrics_of
 from tests.report import studies
 
 # ---- a run
@@ -66,7 +70,39 @@ def test_the_most_frequent_mistakes_are_those_off_the_diagonal() -> None:
 
 def test_curves_leave_out_what_is_not_finite() -> None:
     rows = [{"epoch": "0", "val/loss": "1.5"}, {"epoch": "1", "val/loss": "nan"}, {"epoch": "", "val/loss": "9"}]
-    assert run_figures.read_curves(rows, None).points("val/loss") == ([1], [1.5])
+    assert run_figures.read_curves(metrics_of(rows), None).points("val/loss") == ([1], [1.5])
+
+
+def test_of_very_many_points_a_figure_shows_the_extremes_and_a_table_some() -> None:
+    n = 50_000
+    first, second = np.zeros(n), np.ones(n)
+    first[12_345], second[33_333] = -5, 7
+    drawn = run_figures.thin([first, second])
+    assert len(drawn) <= run_figures.MAX_POINTS + 2
+    assert {0, 12_345, 33_333, n - 1} <= set(drawn.tolist())
+    assert run_figures.thin([first[:7]]).tolist() == list(range(7))
+    table = run_page._epoch_table({"val/loss": (np.arange(1, n + 1), first), "lr": (np.arange(1, n), second[1:])})
+    assert len(table.rows) <= run_page.MAX_ROWS + 1
+    assert [cell.text for cell in table.rows[-1]] == ["50000", "0", "–"]
+    assert "every 50th of 50,000" in table.caption
+
+
+def test_a_metrics_csv_of_200_000_rows_is_read_in_seconds_and_little_memory() -> None:
+    header = "epoch,gap/acc,lr,step,train/acc,train/loss,train_clean/loss,val/acc,val/loss\n"
+    text = header + "".join(
+        f"{i // 2},0.1,,{i},,,1.5,0.5,1.{i}\n" if i % 2 else f"{i // 2},,0.1,{i},0.123456,0.12345678,,,\n" for i in range(200_000)
+    )
+    start = time.process_time()
+    metrics = parse_metrics(text, "metrics.csv")
+    curves = run_figures.read_curves(metrics, None)
+    assert time.process_time() - start < 3
+    assert metrics.num_rows == 200_000
+    assert metrics.values("val/loss")[-1] == 1.199999
+    assert len(curves.by_epoch["val/loss"][0]) == 100_000
+    tracemalloc.start()
+    parse_metrics("".join(text.partition("20000,")[:1]), "metrics.csv")  # a fifth, because tracing takes most of the time
+    assert tracemalloc.get_traced_memory()[1] < 30e6
+    tracemalloc.stop()
 
 
 def blocks(page: Page, section: str) -> list[Any]:

@@ -1,22 +1,18 @@
 """Which of a run's processes this one is: what our launcher, torchrun or srun says in environment variables."""
 
-import ctypes
 import os
-import signal
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regulo.core.errors import InputError, Problem
+from regulo.core.processes import die_with_parent
 
 if TYPE_CHECKING:
     from lightning.fabric.plugins import ClusterEnvironment
 
 LAUNCHER_PID = "REGULO_LAUNCHER_PID"
 """environment variable that our launcher sets for the processes it starts"""
-PR_SET_PDEATHSIG = 1
-"""of Linux' prctl(2)"""
 
 
 @dataclass(frozen=True)
@@ -135,7 +131,5 @@ def cluster_environment() -> "ClusterEnvironment":
 def die_with_launcher() -> None:
     """Let the system kill this process when our launcher ends, however that ends. Linux only."""
     launcher = os.environ.get(LAUNCHER_PID)
-    if launcher and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != int(launcher):  # it has ended already
-            os._exit(1)
+    if launcher:
+        die_with_parent(int(launcher))

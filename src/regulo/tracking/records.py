@@ -4,11 +4,13 @@ A reader returns an empty value if its file is missing, and raises InputError if
 """
 
 import csv
-import io
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Required
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
@@ -211,25 +213,103 @@ def read_temperature(folder: RunFolder) -> float:
     return _read_record(kind, folder, "calibration.json").get("temperature", 1.0)
 
 
-def read_metrics(folder: RunFolder) -> list[dict[str, str]]:
-    """The rows of metrics.csv, each value a number or empty; no rows if there is no such file. Raises InputError.
+@dataclass(frozen=True)
+class Metrics:
+    """metrics.csv by columns. Most rows have values in few columns, so a column is (numbers of its rows, their values)."""
+
+    num_rows: int
+    columns: Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+    def rows(self, key: str) -> np.ndarray:
+        """The numbers (n,) of the rows that have a value in this column, in increasing order."""
+        return self.columns[key][0] if key in self.columns else np.zeros(0, int)
+
+    def values(self, key: str) -> np.ndarray:
+        """The values (n,) of a column, without those that are empty."""
+        return self.columns[key][1] if key in self.columns else np.zeros(0)
+
+    def epochs(self, key: str) -> np.ndarray:
+        """The epoch (n,) of each value of a column; -1 if its row has none."""
+        epoch_of_row = np.full(self.num_rows, -1)
+        epoch_of_row[self.rows("epoch")] = self.values("epoch")
+        return epoch_of_row[self.rows(key)]
+
+
+def read_metrics(folder: RunFolder) -> Metrics:
+    """The numbers of metrics.csv; none if there is no such file. Raises InputError.
 
     A last row that a kill has cut short is left out.
     """
     file = folder.path / "metrics.csv"
-    if not file.is_file():
-        return []
+    return parse_metrics(read_text(file), str(file)) if file.is_file() else Metrics(0, {})
+
+
+def parse_metrics(text: str, file: str) -> Metrics:
+    """The numbers of the text of a metrics.csv. `file` names it in messages. Raises InputError."""
     try:
-        rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True))
+        reader = csv.reader(_list_lines(text), strict=True)
+        header, rows = next(reader, []), filter(None, reader)
+        parts: list[dict[str, tuple[np.ndarray, np.ndarray]]] = []
+        num_rows = 0
+        while chunk := list(itertools.islice(rows, CHUNK)):
+            if len(chunk[-1]) < len(header) and (following := next(rows, None)) is None:
+                chunk.pop()
+            elif len(chunk[-1]) < len(header):
+                chunk.append(following or [])
+            if chunk:
+                parts.append(_parse_rows(header, chunk, num_rows, file))
+                num_rows += len(chunk)
     except csv.Error as error:
         raise InputError(Problem("RUN", f"{file} cannot be read: {error}")) from error
-    if rows and None in rows[-1].values():
-        rows.pop()
-    for number, row in enumerate(rows, 1):
-        error_message = check_metrics_row(row)
-        if error_message:
-            raise InputError(Problem("RUN", f"{file} is not what Regulo writes: row {number}: {error_message}"))
-    return rows
+    columns = {
+        key: (np.concatenate([part[key][0] for part in parts]), np.concatenate([part[key][1] for part in parts]))
+        for key in header
+        if parts
+    }
+    return Metrics(num_rows, columns)
+
+
+CHUNK = 5_000
+"""rows that are parsed together: more would take more memory, fewer more time"""
+
+
+def _list_lines(text: str) -> Iterator[str]:
+    """The lines of a text, one at a time, so that they do not lie in memory a second time."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def _parse_rows(header: list[str], rows: list[list[str]], first: int, file: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """For each column, the numbers of the rows that have a value, counted from `first`, and the values. Raises InputError."""
+    columns = {}
+    try:
+        for key, cells in dict(zip(header, zip(*rows, strict=True), strict=True)).items():
+            present = np.fromiter(map(bool, cells), bool, len(cells))
+            values = np.fromiter(map(float, filter(None, cells)), float)
+            if (np.abs(values[np.isfinite(values)]) > LARGEST).any() or (key == "epoch" and not all(map(_is_epoch, cells))):
+                raise ValueError(key)
+            columns[key] = (first + np.flatnonzero(present), values)
+        if rows and "epoch" not in columns:
+            raise ValueError("epoch")
+    except ValueError:
+        for number, row in enumerate(rows, first + 1):
+            cells_by_key = dict(itertools.zip_longest(header, row)) if len(row) <= len(header) else {None: row}
+            if error_message := check_metrics_row(cells_by_key):
+                what = f"{file} is not what Regulo writes: row {number}: {error_message}"
+                raise InputError(Problem("RUN", what)) from None
+        raise
+    return columns
+
+
+LARGEST = 1e38
+"""largest finite number that a run logs"""
+
+
+def _is_epoch(text: str) -> bool:
+    return not text or (text.isascii() and text.isdigit() and len(text) < 10)
 
 
 def check_metrics_row(row: Mapping[Any, Any]) -> str:
@@ -238,11 +318,11 @@ def check_metrics_row(row: Mapping[Any, Any]) -> str:
         return "the number of values is not the number of columns"
     if "epoch" not in row:
         return "there is no epoch"
-    if row["epoch"] and not (row["epoch"].isascii() and row["epoch"].isdigit() and len(row["epoch"]) < 10):
+    if not _is_epoch(row["epoch"]):
         return f"the epoch is {row['epoch'][:60]!r}"
     for key, value in row.items():
         try:
-            too_large = bool(value) and math.isfinite(float(value)) and abs(float(value)) > 1e38
+            too_large = bool(value) and math.isfinite(float(value)) and abs(float(value)) > LARGEST
         except ValueError:
             return f"{key[:60]} is {value[:60]!r}"
         if too_large:

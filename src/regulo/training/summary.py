@@ -20,9 +20,12 @@ def print_data(record: "DataRecord") -> None:
     """What is trained and evaluated on: the images of each class and split, and what was left out."""
     sizes = {name: sum(per_class) for name, per_class in record.images.items()}
     CONSOLE.print("data", style="bold")
-    CONSOLE.print(f"{record.source}: {len(record.classes)} classes")
+    names = ", ".join(record.classes[:MAX_ROWS]) + (", …" if len(record.classes) > MAX_ROWS else "")
+    CONSOLE.print(f"{record.source}: {len(record.classes)} classes: {names}", soft_wrap=True)
     table = Table("class", *(Column(name, justify="right") for name in sizes), **STYLE)
-    if len(record.classes) <= MAX_ROWS:
+    if all(len(set(per_class)) == 1 for per_class in record.images.values()):
+        table.add_row("each", *(f"{per_class[0]:,}" for per_class in record.images.values()))
+    elif len(record.classes) <= MAX_ROWS:
         for k, name in enumerate(record.classes):
             table.add_row(name, *(f"{per_class[k]:,}" for per_class in record.images.values()))
     else:
@@ -33,7 +36,7 @@ def print_data(record: "DataRecord") -> None:
     table.add_row("all", *(f"{n:,}" for n in sizes.values()))
     CONSOLE.print(table)
     for note in record.notes:
-        CONSOLE.print(note)
+        CONSOLE.print(note, soft_wrap=True)
 
 
 def print_plan(rows: Sequence[Mapping[str, str]], choice: "AutotuneResult") -> None:

@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from regulo.config.schema import Config
 from regulo.config.validate import validate_config
 from regulo.regularizers.base import Regularizer
 from regulo.tracking import records
+from regulo.tracking.records import Metrics
 from regulo.tracking.run_dir import RunFolder
 
 NAN = float("nan")
-Rows = Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -93,17 +95,19 @@ def label_entropy(counts: Sequence[int], noise: float) -> float:
     return -sum(share * math.log(share) for share in shares if share)
 
 
-def compute_features(rows: Rows, result: Mapping[str, Any], config: Config, classes: int, counts: Sequence[int] = ()) -> Features:
-    """The features of a run from the rows of its metrics.csv, its result and its configuration.
+def compute_features(
+    metrics: Metrics, result: Mapping[str, Any], config: Config, classes: int, counts: Sequence[int] = ()
+) -> Features:
+    """The features of a run from its metrics.csv, its result and its configuration.
 
     `counts`: the number of training images of each class; without them, all classes count as equally frequent.
     """
 
     def column(key: str) -> list[float]:
-        return [float(row[key]) for row in rows if row.get(key)]
+        return metrics.values(key).tolist()
 
     val, train, gap = column("val/loss"), column("train_clean/loss"), column("gap/acc")
-    n, rates, losses = len(val), column("lr"), train_mode_losses(rows)
+    n, rates, losses = len(val), column("lr"), train_mode_losses(metrics)
     last_epoch = [loss for epoch, loss in losses if epoch == losses[-1][0]]
     third = max(3, math.ceil(n / 3))
     end = final_median(val)
@@ -135,14 +139,14 @@ def final_median(values: Sequence[float]) -> float:
     return statistics.median(values[-3:]) if values else NAN
 
 
-def train_mode_losses(rows: Rows) -> list[tuple[int, float]]:
+def train_mode_losses(metrics: Metrics) -> list[tuple[int, float]]:
     """Epoch and training loss minus penalties, of each log point."""
-    losses = []
-    for row in rows:
-        if row.get("train/loss"):
-            penalties = sum(float(v) for k, v in row.items() if k.startswith("train/penalty/") and v)
-            losses.append((int(row["epoch"]), float(row["train/loss"]) - penalties))
-    return losses
+    penalties = np.zeros(metrics.num_rows)
+    for key in metrics.columns:
+        if key.startswith("train/penalty/"):
+            penalties[metrics.rows(key)] += metrics.values(key)
+    losses = metrics.values("train/loss") - penalties[metrics.rows("train/loss")]
+    return list(zip(metrics.epochs("train/loss").tolist(), losses.tolist(), strict=True))
 
 
 def ratio(part: float, whole: float) -> float:

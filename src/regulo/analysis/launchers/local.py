@@ -16,11 +16,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from regulo.analysis.launchers.server import STUDY_PID
 from regulo.core import affinity
 from regulo.core.output import safe_output
 from regulo.core.paths import redact_home
 
 PRELOAD = [
+    "regulo.analysis.launchers.server",
     "lightning.pytorch",
     "albumentations",
     "torchvision",
@@ -29,8 +31,8 @@ PRELOAD = [
     "regulo.training.module",
 ]
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-GRACE = 20.0
-"""seconds that a job has to end after SIGTERM, before it is killed"""
+GRACE = 15.0
+"""seconds that jobs have to end after SIGTERM, before they are killed"""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def _start(name: str, function: Callable[[], object], slot: Slot, logs: Path) ->
     """Start a job in a process of its own."""
     context: Any = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
+        os.environ[STUDY_PID] = str(os.getpid())
         context.set_forkserver_preload(PRELOAD)
     receiver, sender = context.Pipe(duplex=False)
     arguments = (function, slot, sender, (logs / f"{name}.txt").absolute(), Path.cwd(), dict(os.environ))
@@ -119,8 +122,9 @@ def _stop(jobs: Iterable[_RunningJob]) -> None:
     jobs = list(jobs)
     for job in jobs:
         job.process.terminate()
+    deadline = time.monotonic() + GRACE
     for job in jobs:
-        job.process.join(GRACE)
+        job.process.join(max(0.0, deadline - time.monotonic()))
         job.process.kill()
 
 

@@ -1,6 +1,5 @@
 """The figures of a run's page: curves by epoch, calibration, confusion."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,12 @@ from regulo.analysis.report.page import Picture
 from regulo.analysis.report.style import LIGHT, WIDTH, axes, label_ends
 from regulo.core.figures import shorten
 from regulo.core.metrics.base import EvalOutput
+from regulo.tracking.records import Metrics
 
 BINS = 15
 """of the calibration diagram: those of the expected calibration error"""
+MAX_POINTS = 1000
+"""points up to which a curve is drawn with all of them"""
 MAX_NAMED_CLASSES = 30
 """classes up to which a confusion matrix names them"""
 
@@ -22,24 +24,37 @@ MAX_NAMED_CLASSES = 30
 class Curves:
     """The logged values of a run, by key and epoch; epochs count from 1. An epoch without a finite value is left out."""
 
-    by_epoch: Mapping[str, Mapping[int, float]]
+    by_epoch: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    """epochs, in increasing order, and values"""
     final_epoch: int | None
     """the epoch of the final weights; None if the run is not finished"""
 
     def points(self, key: str) -> tuple[list[int], list[float]]:
         """(epochs, values) of one curve."""
-        values = self.by_epoch.get(key, {})
-        return list(values), list(values.values())
+        epochs, values = self.by_epoch.get(key, (np.zeros(0), np.zeros(0)))
+        return epochs.tolist(), values.tolist()
 
 
-def read_curves(rows: Sequence[Mapping[str, str]], final_epoch: int | None) -> Curves:
-    """The curves from the rows of metrics.csv; if an epoch has several rows, the last one counts."""
-    by_epoch: dict[str, dict[int, float]] = {}
-    for row in (r for r in rows if r["epoch"]):  # the row of the final scores has none
-        for key, value in row.items():
-            if key not in ("epoch", "step") and value and math.isfinite(float(value)):
-                by_epoch.setdefault(key, {})[int(float(row["epoch"])) + 1] = float(value)
+def read_curves(metrics: Metrics, final_epoch: int | None) -> Curves:
+    """The curves from metrics.csv; if an epoch has several rows, the last one counts."""
+    by_epoch = {}
+    for key in metrics.columns.keys() - {"epoch", "step"}:
+        epochs, values = metrics.epochs(key), metrics.values(key)
+        valid = (epochs >= 0) & np.isfinite(values)  # the row of the final scores has no epoch
+        if valid.any():
+            unique, last = np.unique(epochs[valid][::-1], return_index=True)
+            by_epoch[key] = (unique + 1, values[valid][::-1][last])
     return Curves(by_epoch, final_epoch)
+
+
+def thin(curves: Sequence[np.ndarray]) -> np.ndarray:
+    """Indices of the points to draw of curves (n,): all if they are few, else the ends and each part's lowest and highest."""
+    n = len(curves[0])
+    if n <= MAX_POINTS:
+        return np.arange(n)
+    parts = np.array_split(np.arange(n), MAX_POINTS // (2 * len(curves)))
+    extremes = [part[extreme(curve[part])] for part in parts for curve in curves for extreme in (np.argmin, np.argmax)]
+    return np.unique([0, *extremes, n - 1])
 
 
 def learning_pictures(curves: Curves, images: str) -> list[Picture]:
@@ -69,12 +84,18 @@ def _curve_picture(
     if not points:
         return None
     ax = axes(2.9)
+    shared = len({tuple(epochs) for epochs, _ in points.values()}) == 1
+    together = thin([values for _, values in points.values()]) if shared else None
     for key, (epochs, values) in points.items():
-        ax.plot(epochs, values, color=LIGHT[keys[key][1]], marker="o" if len(epochs) < 3 else "", markersize=4)
-    if len(points) == 2:
-        (epochs, first), (other_epochs, second) = points.values()
-        if epochs == other_epochs:
-            ax.fill_between(epochs, first, second, color=LIGHT["muted"], alpha=0.14, lw=0)
+        drawn = thin([values]) if together is None else together
+        marker = "o" if len(epochs) < 3 else ""
+        ax.plot(np.array(epochs)[drawn], values[drawn], color=LIGHT[keys[key][1]], marker=marker, markersize=4)
+    if len(points) == 2 and together is not None:
+        (epochs, first), (_, second) = points.values()
+        ax.fill_between(np.array(epochs)[together], first[together], second[together], color=LIGHT["muted"], alpha=0.14, lw=0)
+    most = max(len(epochs) for epochs, _ in points.values())
+    if most > MAX_POINTS:
+        text += f" Of {most:,} epochs, only the lowest and the highest values are drawn."
     if curves.final_epoch:
         ax.axvline(curves.final_epoch, color=LIGHT["muted"], lw=1, ls=":")
     if name == "gap":

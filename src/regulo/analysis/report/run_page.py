@@ -34,6 +34,8 @@ from regulo.tracking.run_dir import SPLITS, RunFolder
 SPLIT_TITLES = dict(zip(SPLITS, ("clean train", "validation", "test"), strict=True))
 CURVES = ("train/loss", "train_clean/acc", "train_clean/loss", "val/acc", "val/loss", "lr")
 """the columns of the table by epoch"""
+MAX_ROWS = 1000
+"""rows up to which the table by epoch has all epochs"""
 MISTAKES = 16
 """images of the gallery"""
 
@@ -123,13 +125,21 @@ def _learning(folder: RunFolder, result: dict[str, Any], outputs: RunPredictions
         yield Text("No epoch was logged.")
         return
     yield Figures(pictures)
-    values = {key: curves.by_epoch[key] for key in CURVES if key in curves.by_epoch}
-    epochs = sorted({epoch for by_epoch in values.values() for epoch in by_epoch})
-    rows = [
-        [str(epoch), *(f"{by_epoch[epoch]:.4g}" if epoch in by_epoch else "–" for by_epoch in values.values())]
-        for epoch in epochs
-    ]
-    yield Table("The numbers by epoch", ["epoch", *values], _cells(rows), folded=True)
+    yield _epoch_table({key: curves.by_epoch[key] for key in CURVES if key in curves.by_epoch})
+
+
+def _epoch_table(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Table:
+    """The values of curves (epochs, values) by epoch; of very many epochs, some at equal distances, and the last."""
+    epochs = np.unique(np.concatenate([epochs for epochs, _ in curves.values()]))
+    step = -(-len(epochs) // MAX_ROWS)
+    shown = np.unique([*epochs[::step], epochs[-1]])
+    columns = []
+    for all_epochs, values in curves.values():
+        chosen = np.isin(all_epochs, shown)
+        columns.append(dict(zip(all_epochs[chosen].tolist(), values[chosen].tolist(), strict=True)))
+    rows = [[str(epoch), *(f"{c[epoch]:.4g}" if epoch in c else "–" for c in columns)] for epoch in shown.tolist()]
+    caption = "The numbers by epoch" + (f": every {step}th of {len(epochs):,}" if step > 1 else "")
+    return Table(caption, ["epoch", *curves], _cells(rows), folded=True)
 
 
 def _cells(rows: Sequence[Sequence[str]]) -> list[list[TableCell]]:
