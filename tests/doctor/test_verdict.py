@@ -88,7 +88,7 @@ def test_guessing_knows_how_frequent_the_classes_are() -> None:
     assert label_entropy([94, 7], 1) == label_entropy([5, 5], 0) == pytest.approx(math.log(2))
     config = compose.load_config([f"trainer.max_epochs={EPOCHS}"])
     table = rows(curve(0.69, 0.323), curve(0.69, 0.323), FLAT)
-    run = compute_features(table, {"status": "done"}, config, 2, [94, 7])
+    run = compute_features(metrics_of(table), {"status": "done"}, config, 2, [94, 7])
     assert run.unlearned == pytest.approx(0.323 / 0.2518, abs=0.02), "worse than guessing by frequency"
     assert run.spike == pytest.approx(1, abs=0.01), "a new network takes all classes for equally frequent"
     assert classify(run) == "underfits"

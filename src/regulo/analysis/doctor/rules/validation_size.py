@@ -36,8 +36,9 @@ class ValidationSize(Rule):
     @staticmethod
     def has_val_fraction(case: RunCase) -> bool:
         """Whether the validation set is split off the training images."""
-        folder = expand_path(case.config.data.root or "")
-        has_val_folder = folder.is_dir() and any(p.is_dir() and split_of(p.name) == "val" for p in folder.iterdir())
+        root = case.config.data.root
+        folder = expand_path(root) if root else None
+        has_val_folder = folder and folder.is_dir() and any(p.is_dir() and split_of(p.name) == "val" for p in folder.iterdir())
         return hasattr(case.config.data, "val_fraction") and not has_val_folder
 
     def fix(self, case: RunCase, minimum: int) -> list[str]:
