@@ -1,11 +1,13 @@
 """Checks the image files of a data set before training, and measures the range of those with more than 8 bits."""
 
+import hashlib
 import os
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -40,6 +42,8 @@ class ImageReport:
     frames: int = 1
     is_long: bool = False
     exif_is_damaged: bool = False
+    digest: bytes = b""
+    """of the content of a file that was decoded"""
 
 
 @dataclass
@@ -50,6 +54,8 @@ class ImageCheck:
     frames: int = 0
     long: int = 0
     damaged_exif: int = 0
+    copies: int = 0
+    """files of val and test with the content of a file in another split"""
     files: int = 0
     pixel_range: PixelRange | None = None
     """of the training files with more than 8 bits per channel; None if there are none"""
@@ -68,6 +74,9 @@ class ImageCheck:
             notes.append(f"{self.long:,} files with an image more than {MAX_ASPECT} times as long as wide: its middle is used")
         if self.damaged_exif:
             notes.append(f"{self.damaged_exif:,} files with damaged EXIF data: they are not turned upright")
+        if self.copies:
+            what = f"{self.copies:,} files of val and test have the content of a file in train or val"
+            notes.append(f"{what}: the scores of these say nothing about new images")
         return notes
 
 
@@ -78,6 +87,7 @@ def check_images(paths: Mapping[str, np.ndarray], channels: int, verify: Literal
     """
     chosen = paths if verify != "none" else {"train": _some(paths["train"])}
     check, problems, ranges = ImageCheck(files=sum(map(len, chosen.values()))), [], []
+    split_of_content: dict[bytes, str] = {}
     for part, files in chosen.items():
         for raw, report in zip(files, _inspect(part, files, channels, verify == "full"), strict=True):
             if report.error and verify != "none":
@@ -86,6 +96,7 @@ def check_images(paths: Mapping[str, np.ndarray], channels: int, verify: Literal
             check.frames += report.frames > 1
             check.long += report.is_long
             check.damaged_exif += report.exif_is_damaged
+            check.copies += bool(report.digest) and split_of_content.setdefault(report.digest, part) != part
             if report.deep and part == "train":
                 ranges.append((report.low, report.high) if verify == "full" else raw)
     if problems:
@@ -115,15 +126,17 @@ def inspect_image(raw: bytes, channels: int, decode: bool) -> ImageReport:
         with image:
             deep, frames = has_deep_pixels(image), getattr(image, "n_frames", 1) if image.format in PAGED else 1
             is_long = max(image.size) > MAX_ASPECT * min(image.size)
-            low = high = 0
+            low, high, digest = 0, 0, b""
             if decode and deep:
                 pixels = read_deep_pixels(image, raw)
-                low, high = int(pixels.min()), int(pixels.max())
+                colors = pixels[..., :3] if pixels.ndim == 3 else pixels  # an alpha channel has its own range
+                low, high = int(colors.min()), int(colors.max())
         if decode:
             read_image(raw, channels, (low, high) if deep else None)
+            digest = hashlib.blake2b(Path(os.fsdecode(raw)).read_bytes(), digest_size=16).digest()
     except Exception as error:  # a decoder may raise anything on a damaged file
         return ImageReport(error=describe_error(raw, error))
-    return ImageReport("", deep, low, high, frames, is_long, exif_is_damaged)
+    return ImageReport("", deep, low, high, frames, is_long, exif_is_damaged, digest)
 
 
 _WARNINGS = threading.Lock()
