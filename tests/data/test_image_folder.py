@@ -1,8 +1,12 @@
 """image_folder: which files become which split, and how each is read. The folders are those of public reports."""
 
+import inspect
 import io
 import os
+import shutil
 import struct
+import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,8 @@ from PIL import Image
 from regulo.core.errors import InputError
 from regulo.data.base import Splits
 from regulo.data.components import image_check, image_files
+from regulo.data.components.class_folders import digest_files
+from regulo.data.components.image_check import inspect_image
 from regulo.data.components.image_io import MAX_ASPECT, read_image
 from regulo.data.components.record import open_splits
 from regulo.data.components.split_folders import split_of
@@ -38,7 +44,7 @@ def photo(seed: int, height: int = 20, width: int = 30) -> np.ndarray:
 def image_folder(root: Path, classes: str = "ab", n: int = 10) -> Path:
     for c in classes:
         for i in range(n):
-            save(root / c / f"{i}.png", photo(i))
+            save(root / c / f"{i}.png", photo(zlib.crc32(f"{root.name}/{c}/{i}".encode())))
     return root
 
 
@@ -117,6 +123,7 @@ def nest(root: Path, *folders: str) -> None:
             lambda p: [image_folder(p / "train"), save(p / "test" / "unknown" / "0.png", photo(0))],
             ["the class 'unknown', which train does not have", "regulo predict RUN FOLDER"],
         ),
+        (lambda p: nest(p, "cats/train", "cats/test", "dogs"), ["cats has test/ and train/, which look like splits"]),
     ],
 )
 def test_folders_that_can_be_read_in_two_ways_are_refused(
@@ -210,6 +217,25 @@ def test_linked_folders_are_followed_once_and_not_back_into_the_data(tmp_path: P
     assert any(note.startswith("left out: 4 linked folders that lead to images which are already") for note in splits.notes)
 
 
+def test_a_linked_class_folder_that_is_already_there_is_named(tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        image_folder(tmp_path / part, "b" if part == "val" else "ab")
+    (tmp_path / "val" / "a").symlink_to(tmp_path / "train" / "a")
+    assert "left out: 1 linked folder that lead to images which are already there (a)" in open_folder(tmp_path).notes
+
+
+def test_folders_may_be_nested_deeper_than_calls(tmp_path: Path) -> None:
+    depth = 150
+    save(tmp_path.joinpath(*["d"] * depth) / "0.png", photo(0))
+    image_files.image_extensions()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+    try:
+        assert image_files.ImageLister(tmp_path).list_folder(tmp_path) == ["d/" * depth + "0.png"]
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image_folder(tmp_path)
     scandir = os.scandir
@@ -273,6 +299,29 @@ def test_the_held_out_share_is_exact_and_every_image_is_equally_likely() -> None
         assert sorted([*rest, *subset]) == list(range(len(labels)))
         counts[subset] += 1
     assert abs(counts[:100] / 400 - 0.15).max() < 5 * (0.15 * 0.85 / 400) ** 0.5
+
+
+def test_every_class_keeps_an_image_to_train_on(tmp_path: Path) -> None:
+    image_folder(tmp_path, "a", n=60)
+    image_folder(tmp_path, "b", n=10)
+    splits = open_folder(tmp_path, val_fraction=0.49, test_fraction=0.49)
+    assert sizes(splits) == [[1, 1], [30, 4], [29, 5]]
+
+
+def test_files_with_the_same_content_in_two_splits_are_counted(tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        image_folder(tmp_path / part)
+    assert not open_folder(tmp_path).notes
+    shutil.copy(tmp_path / "train" / "a" / "1.png", tmp_path / "test" / "a" / "copy.png")
+    os.link(tmp_path / "train" / "a" / "2.png", tmp_path / "val" / "a" / "hard.png")
+    (tmp_path / "test" / "b" / "soft.png").symlink_to(tmp_path / "val" / "b" / "3.png")
+    (note,) = open_folder(tmp_path).notes
+    assert note.startswith("3 files of val and test have the content of a file in train or val")
+
+
+def test_a_file_that_is_removed_while_the_folder_is_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read 'a/0\.png': No such file"):
+        digest_files(tmp_path, {"a": ["a/0.png"]})
 
 
 def test_classes_that_are_too_small_are_named_with_their_number(tmp_path: Path) -> None:
@@ -390,16 +439,32 @@ def test_image_folder_needs_a_root() -> None:
 # ---- more than 8 bits
 
 
-def save_int16(path: Path, array: np.ndarray) -> None:
-    """A TIFF of signed 16-bit integers, as CT scanners write; Pillow cannot save one."""
-    height, width = array.shape
-    raw = array.astype("<i2").tobytes()
-    tags = [(256, 3, width), (257, 3, height), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 134), (277, 3, 1)]
-    tags += [(278, 3, height), (279, 4, len(raw)), (339, 3, 2)]
-    value = {3: lambda v: struct.pack("<HH", v, 0), 4: lambda v: struct.pack("<I", v)}
-    fields = [struct.pack("<HHI", tag, kind, 1) + value[kind](v) for tag, kind, v in tags]
+def save_integers(path: Path, array: np.ndarray, dtype: str, orientation: int = 1) -> None:
+    """A TIFF of little-endian integers, (H, W) or (H, W, 3); Pillow cannot save all of them."""
+    height, width, *rest = array.shape
+    channels = rest[0] if rest else 1
+    raw = array.astype(dtype).tobytes()
+    bits, sample_format, start = 8 * np.dtype(dtype).itemsize, 2 if "i" in dtype else 1, 8 + 2 + 12 * 11 + 4
+    depths = struct.pack("<3H", bits, bits, bits)
+    tags = [(256, width), (257, height), (258, bits if channels == 1 else start), (259, 1), (262, 1 if channels == 1 else 2)]
+    tags += [
+        (273, start + len(depths)),
+        (274, orientation),
+        (277, channels),
+        (278, height),
+        (279, len(raw)),
+        (339, sample_format),
+    ]
+    fields = [
+        struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, channels if tag == 258 else 1, value) for tag, value in tags
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(fields) + bytes(4) + raw)
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(fields) + bytes(4) + depths + raw)
+
+
+def save_int16(path: Path, array: np.ndarray) -> None:
+    """As CT scanners write."""
+    save_integers(path, array, "<i2")
 
 
 def save_deep(path: Path, array: np.ndarray) -> None:
@@ -472,6 +537,71 @@ def test_pixels_without_an_agreed_range_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "a" / "float.tif", np.full((20, 20), 0.5, "float32"))
     with pytest.raises(InputError, match=r"float\.tif.*floating-point pixels have no agreed range"):
         open_folder(tmp_path)
+
+
+def test_32_bits_without_a_sign_stay_positive(tmp_path: Path) -> None:
+    """Pillow would read 3,000,000,000 as -1,294,967,296."""
+    pixels = np.linspace(0, 2**32 - 1, 600).round().reshape(20, 30).astype("uint32")
+    save_integers(tmp_path / "u.tif", pixels, "<u4")
+    report = inspect_image(os.fsencode(tmp_path / "u.tif"), 1, decode=True)
+    assert (report.low, report.high) == (0, 2**32 - 1)
+    image = read_image(os.fsencode(tmp_path / "u.tif"), 1, (report.low, report.high))
+    assert abs(image[..., 0] - pixels / (2**32 - 1) * 255).max() <= 0.5 + 1e-6
+
+
+def test_the_alpha_channel_is_not_measured(tmp_path: Path) -> None:
+    for c in "ab":
+        for i in range(4):
+            colors = np.linspace(100, 4095, 600).reshape(20, 30, 1).repeat(3, 2)
+            save_deep_alpha(tmp_path / c / f"{i}.png", np.dstack([colors, np.full((20, 30), 65535)]).astype("uint16"))
+    assert open_folder(tmp_path).dataset_info.pixel_range == (100, 4095)
+
+
+def save_deep_alpha(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), array[..., [2, 1, 0, 3]])
+
+
+def test_16_bits_per_pixel_are_not_16_per_channel(tmp_path: Path) -> None:
+    header = struct.pack("<IiiHHIIiiII", 40, 8, 8, 1, 16, 3, 128, 0, 0, 0, 0) + struct.pack("<III", 0xF800, 0x7E0, 0x1F)
+    (tmp_path / "red.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 194, 0, 0, 66) + header + struct.pack("<H", 0xF800) * 64)
+    assert not inspect_image(os.fsencode(tmp_path / "red.bmp"), 3, decode=True).deep
+    assert (read_image(os.fsencode(tmp_path / "red.bmp"), 3, (0, 4000)) == [255, 0, 0]).all()
+
+
+def test_16_bits_in_a_ppm_of_text_are_not_cut(tmp_path: Path) -> None:
+    (tmp_path / "text.ppm").write_text("P3\n2 1\n65535\n300 500 700 1000 1500 2000\n")
+    image = read_image(os.fsencode(tmp_path / "text.ppm"), 3, (0, 2550))
+    assert image.tolist() == [[[30, 50, 70], [100, 150, 200]]]
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("kind", ["gray", "rgb", "gray16", "rgb16"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_upright_once(orientation: int, kind: str, compression: str | None, tmp_path: Path) -> None:
+    color = photo(0)
+    pixels = color[..., 0] if kind.startswith("gray") else color
+    file = tmp_path / "turned.tif"
+    if kind == "rgb16":
+        save_integers(file, pixels, "<u2", orientation)
+    else:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        array = pixels.astype("uint16") if kind == "gray16" else pixels
+        Image.fromarray(array).save(file, exif=exif, compression=compression)
+    turn = {1: (0, 0), 2: (0, 1), 3: (2, 0), 4: (2, 1), 5: (1, 1), 6: (-1, 0), 7: (-1, 1), 8: (1, 0)}
+    quarters, mirror = turn[orientation]
+    expected = np.rot90(pixels[:, ::-1] if mirror else pixels, quarters)
+    image = read_image(os.fsencode(file), 1 if pixels.ndim == 2 else 3, (0, 255))
+    assert (image.squeeze() == expected).all()
+
+
+def test_a_range_for_8_bits_has_no_effect_and_is_said(tmp_path: Path) -> None:
+    image_folder(tmp_path)
+    assert (
+        "data.pixel_range has no effect: none of the files has more than 8 bits"
+        in open_folder(tmp_path, pixel_range=(0, 9)).notes
+    )
 
 
 # ---- extreme shapes
@@ -594,3 +724,11 @@ def test_predictions_have_the_names_of_the_classes_and_not_their_places(tmp_path
     for _, split in splits.items():
         for i, label in enumerate(split.labels):
             assert splits.dataset_info.classes[label] == str(split.images[i][0, 0, 0])
+
+
+def test_a_file_is_decoded_only_as_a_picture_whatever_its_name_says(tmp_path: Path) -> None:
+    """Pillow would run another program, Ghostscript, on an EPS file."""
+    image_folder(tmp_path)
+    Image.fromarray(photo(0)).save(tmp_path / "a" / "0.png", format="EPS")
+    with pytest.raises(InputError, match=r"0\.png.*cannot identify image file"):
+        open_folder(tmp_path)

@@ -91,6 +91,15 @@ def test_missing_and_changed_images_are_refused_by_name(photos: Path, folder: Pa
     assert "are not those that this run was trained and evaluated on" in err
 
 
+def test_an_image_that_is_damaged_later_is_named(photos: Path, folder: Path) -> None:
+    record = json.loads((folder / "data.json").read_text())
+    file = photos / record["files"]["train"]["a"][0]
+    file.write_bytes(bytes(file.stat().st_size))
+    code, _, err = regulo("evaluate", str(folder))
+    assert code == 2
+    assert file.name in err
+
+
 def test_moved_images_are_found_where_they_are_now(photos: Path, folder: Path) -> None:
     before = scores(str(folder))
     moved = photos.rename(photos.with_name("moved photos"))
@@ -194,6 +203,12 @@ def test_images_in_memory_are_compared_by_their_pixels(monkeypatch: pytest.Monke
         {"digests": {"train": "x", "val": "y", "test": "z"}},
         {"images": {"train": [1]}},
         {"classes": ["a"]},
+        {"classes": ["b", "a"]},
+        {"files": {"train": {}, "val": {}, "test": {}}},
+        {"files": {part: {"a": ["a/00.png"], "b": ["b/00.png"]} for part in ("train", "val", "test")}},
+        {"images": {"train": [1, 1], "val": [1, 1], "test": [1, 1]}},
+        {"pixel_range": [5, 1]},
+        {"pixel_range": [0, 10**400]},
     ],
 )
 def test_a_record_from_a_stranger_is_checked(change: dict[str, Any], photos: Path, tmp_path: Path) -> None:
@@ -202,6 +217,38 @@ def test_a_record_from_a_stranger_is_checked(change: dict[str, Any], photos: Pat
     folder.save_json("data.json", record.model_dump() | change)
     with pytest.raises(InputError, match=r"data\.json is not what Regulo writes"):
         open_splits(ImageFolder(root=str(photos), image_size=8), folder)
+
+
+def test_an_empty_record_is_not_a_missing_one(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text("{}")
+    with pytest.raises(InputError, match=r"data\.json is not what Regulo writes"):
+        open_splits(ImageFolder(root=str(photos), image_size=8), RunFolder(tmp_path))
+
+
+def test_the_record_of_a_new_run_names_the_folder_that_it_reads(photos: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save_json("data.json", open_splits(ImageFolder(root=str(photos), image_size=8))[1].model_dump())
+    moved = photos.rename(photos.with_name("moved"))
+    assert open_splits(ImageFolder(root=str(moved), image_size=8), folder)[1].source.endswith("/moved")
+
+
+def test_files_are_not_asked_of_a_run_without_files(photos: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save_json("data.json", open_splits(FashionMnistMini())[1].model_dump())
+    with pytest.raises(InputError, match="the images of the run are no files: fashion_mnist_mini"):
+        open_splits(ImageFolder(root=str(photos), image_size=8), folder)
+
+
+def test_another_scale_than_that_of_the_run_is_refused(tmp_path: Path) -> None:
+    for c in "ab":
+        (tmp_path / "deep" / c).mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(rng(i).integers(500, 900, (12, 12)).astype("uint16")).save(tmp_path / "deep" / c / f"{i}.png")
+    config = ImageFolder(root=str(tmp_path / "deep"), image_size=8)
+    folder = RunFolder(tmp_path)
+    folder.save_json("data.json", open_splits(config)[1].model_dump())
+    with pytest.raises(InputError, match=r"data\.pixel_range: it is \[0, 9\], and the run has \[5"):
+        open_splits(config.model_copy(update={"pixel_range": (0, 9)}), folder)
 
 
 def test_deep_pixels_are_scored_with_the_scale_of_training(tmp_path: Path, run: Any) -> None:

@@ -90,18 +90,21 @@ def test_damaged_during_training(
 
 @pytest.mark.fault(
     "An image is truncated, and `data.verify_images` does not look at it",
-    says="data.root: cannot read '…07.jpg': image file is truncated… — repair, replace or remove it",
+    says="data.root: cannot read '…08.jpg': image file is truncated… — repair, replace or remove it",
     code=2,
     keeps=NOTHING,
 )
 @pytest.mark.parametrize("check", ["header", "none"])
 def test_truncated_and_not_checked(check: str, fault: Fault, tmp_path: Path) -> None:
-    truncate(make_images(tmp_path / "images") / "a" / "07.jpg")
+    truncate(make_images(tmp_path / "images") / "a" / "08.jpg")  # which is not held out
     fault.train(*train_on(tmp_path / "images"), f"data.verify_images={check}")
 
 
 @pytest.mark.fault(
-    "A class folder is empty", says="data.root: too few images for training in the classes c — add some", code=2, keeps=NOTHING
+    "A class folder is empty",
+    says="data.root: too few images for training: c 0; each class needs at least 3",
+    code=2,
+    keeps=NOTHING,
 )
 def test_empty_class(fault: Fault, tmp_path: Path) -> None:
     (make_images(tmp_path / "images") / "c").mkdir()

@@ -12,3 +12,6 @@ NonNegative = Annotated[float, Field(ge=0)]
 """[0, ∞)"""
 Positive = Annotated[float, Field(gt=0)]
 """(0, ∞)"""
+
+PixelLevel = Annotated[int, Field(ge=-(2**31), lt=2**32)]
+"""a pixel of at most 32 bits, signed or not"""

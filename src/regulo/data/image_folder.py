@@ -1,5 +1,6 @@
 """Any folder of images: one sub-folder per class, in `train/`, `val/` and `test/`, or in one folder that is split here."""
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -52,11 +53,18 @@ class ImageFolder(DatasetConfig):
 
     def restore_splits(self, record: DataRecord | None) -> Splits:
         root = self._root()
-        if record is None or record.files is None:
+        if record is None:
             if len(find_split_folders(root, ImageLister(root))) == 3:
-                return self.splits()
+                splits = self.splits()
+                note = "this run has no data.json (version 0.1 made it): the images that are there now are used"
+                return dataclasses.replace(splits, notes=(*splits.notes, note))
             what = "this run has no data.json: version 0.1 made it, which held out other files for val and test"
             raise data_error("data", what, "score it with version 0.1, or train again")
+        if record.files is None:
+            raise data_error("data", f"the images of the run are no files: {record.source}", "name a run on a folder of images")
+        if self.pixel_range and record.pixel_range and list(self.pixel_range) != record.pixel_range:
+            what = f"it is {list(self.pixel_range)}, and the run has {record.pixel_range}"
+            raise data_error("data.pixel_range", what, "leave it out, or begin a new run")
         files: dict[str, Files] = {name: dict(record.files[name]) for name in ("train", "val", "test")}
         paths = [path for part in files.values() for same_class in part.values() for path in same_class]
         missing = [path for path in paths if not os.path.exists(root / path)]
@@ -96,8 +104,10 @@ class ImageFolder(DatasetConfig):
         if record:
             pixel_range = (record.pixel_range[0], record.pixel_range[1]) if record.pixel_range else None
         else:
-            pixel_range = (self.pixel_range or check.pixel_range) if check.deep else None
+            pixel_range = self.pixel_range or check.pixel_range
             notes = [*notes, *check.notes(pixel_range)]
+            if self.pixel_range and not check.deep:
+                notes.append("data.pixel_range has no effect: none of the files has more than 8 bits")
         if check.deep and not pixel_range:
             what = f"{check.deep:,} files of val or test have more than 8 bits per channel, and those of train have not"
             raise data_error("data.pixel_range", what, "save all files with 8 bits, or set data.pixel_range=[LOW,HIGH]")

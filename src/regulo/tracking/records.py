@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Required
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, with_config
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, model_validator, with_config
 from typing_extensions import TypedDict
 
 from regulo.core.errors import InputError, Problem, one_line
-from regulo.core.ranges import Share
+from regulo.core.ranges import PixelLevel, Share
 from regulo.core.registry import list_modules
 from regulo.core.safe_io import read_json, read_text
 from regulo.core.types import DatasetInfo
@@ -87,7 +87,7 @@ class DatasetRecord(BaseModel):
     width: Annotated[int, Field(ge=1, le=4096)]
     mean: list[float] | tuple[float, ...]
     std: list[Annotated[float, Field(gt=0)]] | tuple[Annotated[float, Field(gt=0)], ...]
-    pixel_range: tuple[int, int] | None = None
+    pixel_range: tuple[PixelLevel, PixelLevel] | None = None
 
 
 def _check_relative_path(path: Any) -> Any:
@@ -114,10 +114,23 @@ class DataRecord(BaseModel):
     """of the images and labels, or of the paths and sizes of their files"""
     notes: list[Text] = []
     """what was left out, converted or held out"""
-    pixel_range: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    pixel_range: Annotated[list[PixelLevel], Field(min_length=2, max_length=2)] | None = None
     """the values that become 0 and 255, if files have more than 8 bits per channel"""
     files: Annotated[dict[SplitName, dict[Name, list[RelativePath]]], AllSplits] | None = None
     """paths by class, relative to the root, of data that lie in files"""
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> "DataRecord":
+        if self.pixel_range and self.pixel_range[0] > self.pixel_range[1]:
+            raise ValueError("the pixel_range is reversed")
+        files = self.files or {}
+        for split, classes in files.items():
+            if list(classes) != self.classes or [len(paths) for paths in classes.values()] != self.images[split]:
+                raise ValueError(f"the files of {split} do not fit to the classes and their numbers of images")
+        paths = [path for classes in files.values() for same_class in classes.values() for path in same_class]
+        if len(set(paths)) < len(paths):
+            raise ValueError("a file is listed twice")
+        return self
 
     def identity(self) -> list[Any]:
         """What is equal in two processes if they have the same images with the same scale."""
@@ -198,8 +211,8 @@ def read_environment(folder: RunFolder) -> dict[str, str]:
 
 def read_data_record(folder: RunFolder) -> DataRecord | None:
     """data.json; None if there is none: version 0.1 wrote none. Raises InputError."""
-    content = _read_json_file(folder, "data.json")
-    return validate_record(DataRecord, content, str(folder.path / "data.json")) if content else None
+    is_missing = not (folder.path / "data.json").is_file()
+    return None if is_missing else _read_record(DataRecord, folder, "data.json")
 
 
 def read_measures(folder: RunFolder) -> dict[str, float]:

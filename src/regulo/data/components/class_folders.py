@@ -9,7 +9,7 @@ import numpy as np
 from regulo.core.errors import is_printable, nearest
 from regulo.data.base import data_error
 from regulo.data.components.image_files import ImageLister
-from regulo.data.components.split_folders import check_class_names, find_split_folders, split_of
+from regulo.data.components.split_folders import check_class_folder, check_class_names, find_split_folders, split_of
 from regulo.data.components.subsets import hash_split
 
 Files = dict[str, list[str]]
@@ -58,6 +58,8 @@ def list_classes(root: Path, folder: Path, classes: list[str], lister: ImageList
     prefix = folder.relative_to(root).as_posix().removeprefix(".")
     prefix = f"{prefix}/" if prefix else ""
     files = {name: lister.list_folder(folder / name) if name in names else [] for name in classes}
+    for name, paths in files.items():
+        check_class_folder(folder / name, paths)
     return {name: [f"{prefix}{name}/{path}" for path in paths] for name, paths in files.items()}
 
 
@@ -92,10 +94,15 @@ def flatten_files(root: Path, files: Files, classes: list[str]) -> tuple[np.ndar
 
 
 def digest_files(root: Path, files: Files) -> str:
-    """Of the classes, the paths and the sizes of files."""
+    """Of the classes, the paths and the sizes of files. Raises InputError if one is no longer there."""
     digest = hashlib.blake2b(digest_size=16)
     for name, paths in files.items():
         for path in paths:
-            line = f"{name}\0{path}\0{os.stat(root / path).st_size}\n"
+            try:
+                size = os.stat(root / path).st_size
+            except OSError as error:
+                what = f"cannot read {path!r}: {error.strerror}"
+                raise data_error("data.root", what, "it was there when the files were listed: start again") from error
+            line = f"{name}\0{path}\0{size}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -1,11 +1,14 @@
 """Checks the image files of a data set before training, and measures the range of those with more than 8 bits."""
 
+import hashlib
 import os
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -39,7 +42,8 @@ class ImageReport:
     """the range of a deep file that was decoded"""
     frames: int = 1
     is_long: bool = False
-    exif_is_damaged: bool = False
+    digest: bytes = b""
+    """of the content of a file that was decoded"""
 
 
 @dataclass
@@ -50,6 +54,8 @@ class ImageCheck:
     frames: int = 0
     long: int = 0
     damaged_exif: int = 0
+    copies: int = 0
+    """files of val and test with the content of a file in another split"""
     files: int = 0
     pixel_range: PixelRange | None = None
     """of the training files with more than 8 bits per channel; None if there are none"""
@@ -68,6 +74,9 @@ class ImageCheck:
             notes.append(f"{self.long:,} files with an image more than {MAX_ASPECT} times as long as wide: its middle is used")
         if self.damaged_exif:
             notes.append(f"{self.damaged_exif:,} files with damaged EXIF data: they are not turned upright")
+        if self.copies:
+            what = f"{self.copies:,} files of val and test have the content of a file in train or val"
+            notes.append(f"{what}: the scores of these say nothing about new images")
         return notes
 
 
@@ -78,16 +87,19 @@ def check_images(paths: Mapping[str, np.ndarray], channels: int, verify: Literal
     """
     chosen = paths if verify != "none" else {"train": _some(paths["train"])}
     check, problems, ranges = ImageCheck(files=sum(map(len, chosen.values()))), [], []
-    for part, files in chosen.items():
-        for raw, report in zip(files, _inspect(part, files, channels, verify == "full"), strict=True):
-            if report.error and verify != "none":
-                problems.append(Problem("data.root", report.error, "repair or remove it"))
-            check.deep += report.deep
-            check.frames += report.frames > 1
-            check.long += report.is_long
-            check.damaged_exif += report.exif_is_damaged
-            if report.deep and part == "train":
-                ranges.append((report.low, report.high) if verify == "full" else raw)
+    split_of_content: dict[bytes, str] = {}
+    with collect_exif_warnings() as damaged_exif:
+        for part, files in chosen.items():
+            for raw, report in zip(files, _inspect(part, files, channels, verify == "full"), strict=True):
+                if report.error and verify != "none":
+                    problems.append(Problem("data.root", report.error, "repair or remove it"))
+                check.deep += report.deep
+                check.frames += report.frames > 1
+                check.long += report.is_long
+                check.copies += bool(report.digest) and split_of_content.setdefault(report.digest, part) != part
+                if report.deep and part == "train":
+                    ranges.append((report.low, report.high) if verify == "full" else raw)
+    check.damaged_exif = len(damaged_exif)
     if problems:
         more = [Problem("data.root", f"… and {len(problems) - LISTED:,} more")] if len(problems) > LISTED else []
         raise InputError(*problems[:LISTED], *more)
@@ -111,33 +123,40 @@ def _inspect(part: str, files: np.ndarray, channels: int, decode: bool) -> Itera
 def inspect_image(raw: bytes, channels: int, decode: bool) -> ImageReport:
     """Read the header of a file, or decode it."""
     try:
-        image, exif_is_damaged = open_header(raw)
-        with image:
+        _CURRENT.file = raw
+        with open_image(raw) as image:
             deep, frames = has_deep_pixels(image), getattr(image, "n_frames", 1) if image.format in PAGED else 1
             is_long = max(image.size) > MAX_ASPECT * min(image.size)
-            low = high = 0
+            low, high, digest = 0, 0, b""
             if decode and deep:
                 pixels = read_deep_pixels(image, raw)
-                low, high = int(pixels.min()), int(pixels.max())
+                colors = pixels[..., :3] if pixels.ndim == 3 else pixels  # an alpha channel has its own range
+                low, high = int(colors.min()), int(colors.max())
         if decode:
             read_image(raw, channels, (low, high) if deep else None)
+            digest = hashlib.blake2b(Path(os.fsdecode(raw)).read_bytes(), digest_size=16).digest()
     except Exception as error:  # a decoder may raise anything on a damaged file
         return ImageReport(error=describe_error(raw, error))
-    return ImageReport("", deep, low, high, frames, is_long, exif_is_damaged)
+    return ImageReport("", deep, low, high, frames, is_long, digest)
 
 
-_WARNINGS = threading.Lock()
-"""Python's list of warning filters belongs to all threads"""
+_CURRENT = threading.local()
+"""its `file`: the path of the file that a thread looks into"""
 
 
-def open_header(raw: bytes) -> tuple[Any, bool]:
-    """The PIL image at this path, of which only the header is read, and whether Pillow warns of its EXIF data."""
-    with _WARNINGS, warnings.catch_warnings(record=True) as messages:
+@contextmanager
+def collect_exif_warnings() -> Iterator[set[bytes]]:
+    """Within: Pillow's warnings are not shown; yields the set of the files of whose EXIF data it warns."""
+    files: set[bytes] = set()
+
+    def collect(message: Warning | str, *_: Any) -> None:
+        if "EXIF" in str(message) or "Tag data" in str(message):
+            files.add(_CURRENT.file)
+
+    with warnings.catch_warnings():
         warnings.simplefilter("always")
-        image = open_image(raw)
-        if image.format == "JPEG":  # for a PNG, it would read the whole file
-            image.getexif()
-    return image, any("EXIF" in str(message.message) or "Tag data" in str(message.message) for message in messages)
+        warnings.showwarning = collect  # type: ignore[assignment]
+        yield files
 
 
 PAGED = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +24,8 @@ HIDDEN_NAMES |= frozenset(("system volume information", "thumbs.db", "desktop.in
 
 
 @functools.cache
-def image_extensions() -> frozenset[str]:
-    """The file endings (lower case, with the dot) of all pictures that can be decoded here."""
+def readable_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats of pictures that can be decoded here."""
     from PIL import Image, features
 
     try:
@@ -35,8 +35,16 @@ def image_extensions() -> frozenset[str]:
     else:
         register_heif_opener()
     Image.init()
-    readable = FORMATS & set(Image.OPEN) - (set() if features.check("avif") else {"AVIF"})
-    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in readable)
+    return tuple(sorted(FORMATS & set(Image.OPEN) - (set() if features.check("avif") else {"AVIF"})))
+
+
+@functools.cache
+def image_extensions() -> frozenset[str]:
+    """The file endings (lower case, with the dot) of all pictures that can be decoded here."""
+    from PIL import Image
+
+    formats = readable_formats()
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats)
 
 
 def is_hidden(name: str) -> bool:
@@ -94,7 +102,7 @@ class ImageLister:
 
     def list_folder(self, folder: Path) -> list[str]:
         """The paths of all images below a folder, relative to it, with `/`, sorted by their parts. Raises InputError."""
-        return sorted(self._walk(str(folder), ""), key=lambda path: path.split("/"))
+        return sorted(self._walk(str(folder)), key=lambda path: path.split("/"))
 
     def list_folders(self, folder: Path) -> list[str]:
         """The names of the folders directly in `folder`, sorted. Raises InputError."""
@@ -119,10 +127,10 @@ class ImageLister:
         return self._listed[folder]
 
     def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
-        """What is directly in a folder, without hidden entries, which are counted."""
+        """What is directly in a folder, sorted, without hidden entries, which are counted."""
         try:
             with os.scandir(folder) as entries:
-                for entry in entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
                     if not is_hidden(entry.name):
                         yield entry
                     elif entry.is_dir(follow_symlinks=False):
@@ -130,24 +138,37 @@ class ImageLister:
                     else:
                         self.omissions.hidden[""] += 1
         except OSError as error:
-            raise InputError(Problem("data.root", f"cannot list {folder}: {error.strerror}", "change its permissions")) from error
+            hint = "change its permissions, or move it away"
+            raise InputError(Problem("data.root", f"cannot list {folder}: {error.strerror}", hint)) from error
 
-    def _walk(self, folder: str, prefix: str) -> Iterator[str]:
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in self._visited:
-            self.omissions.linked.append(prefix.removesuffix("/"))
-            return
-        self._visited.add((status.st_dev, status.st_ino))
-        for entry in self._entries(folder):
-            if is_folder(entry):
-                if entry.is_symlink() and self._leads_back(entry.path):
-                    self.omissions.linked.append(f"{prefix}{entry.name}")
+    def _walk(self, top: str) -> Iterator[str]:
+        folders = deque([(top, "")])  # and no recursion: folders may be nested deeper than Python's calls
+        while folders:
+            folder, prefix = folders.popleft()
+            if not self._visit(folder):
+                self.omissions.linked.append(prefix.removesuffix("/") or os.path.basename(folder))
+                continue
+            for entry in self._entries(folder):
+                if is_folder(entry):
+                    if entry.is_symlink() and self._leads_back(entry.path):
+                        self.omissions.linked.append(f"{prefix}{entry.name}")
+                    else:
+                        folders.append((entry.path, f"{prefix}{entry.name}/"))
+                elif is_image(entry.name):
+                    yield f"{prefix}{entry.name}"
                 else:
-                    yield from self._walk(entry.path, f"{prefix}{entry.name}/")
-            elif is_image(entry.name):
-                yield f"{prefix}{entry.name}"
-            else:
-                self.omissions.add_file(entry.name)
+                    self.omissions.add_file(entry.name)
+
+    def _visit(self, folder: str) -> bool:
+        """Whether a folder is reached for the first time. One that cannot be opened is: listing it says why."""
+        try:
+            status = os.stat(folder)
+        except OSError:
+            return True
+        place = status.st_dev, status.st_ino
+        is_new = place not in self._visited
+        self._visited.add(place)
+        return is_new
 
     def _leads_back(self, link: str) -> bool:
         """Whether a linked folder lies in the data, or the data in it."""

@@ -13,7 +13,8 @@ import numpy as np
 from pydantic import AfterValidator
 
 from regulo.core.errors import InputError, Problem
-from regulo.data.components.image_files import image_extensions
+from regulo.core.ranges import PixelLevel
+from regulo.data.components.image_files import readable_formats
 
 MAX_ASPECT = 16
 """longest side over shortest side up to which the whole image is used: enlarging a longer one would take too much memory"""
@@ -25,7 +26,7 @@ def _check_pixel_range(pixel_range: tuple[int, int]) -> tuple[int, int]:
     return pixel_range
 
 
-PixelRange = Annotated[tuple[int, int], AfterValidator(_check_pixel_range)]
+PixelRange = Annotated[tuple[PixelLevel, PixelLevel], AfterValidator(_check_pixel_range)]
 """the integers that become 0 and 255, of images with more than 8 bits per channel"""
 
 
@@ -56,10 +57,11 @@ def open_image(raw: bytes) -> Any:
     """Open the file at this path as a PIL image; only its header is read. Raises ValueError if it is not a regular file."""
     from PIL import Image
 
-    image_extensions()  # registers the decoders
     if not stat.S_ISREG(os.stat(raw).st_mode):  # reading from a pipe would wait forever
         raise ValueError("not a regular file")
-    return Image.open(os.fsdecode(raw))
+    image = Image.open(os.fsdecode(raw), formats=readable_formats())  # no others: a file may be named .png and be an EPS
+    image.filename = ""  # Pillow 13 maps the file of this name into memory, and mixes up the rows of a TIFF that is turned
+    return image
 
 
 def read_image(raw: bytes, channels: int, pixel_range: PixelRange | None = None) -> np.ndarray:
@@ -80,7 +82,7 @@ def read_image(raw: bytes, channels: int, pixel_range: PixelRange | None = None)
                 what = "more than 8 bits per channel, and the training images have 8 bits: there is no agreed range"
                 raise ValueError(f"{what}; save it with 8 bits")
             image = Image.fromarray(_scale(read_deep_pixels(file, raw), pixel_range))
-            if file.getexif().get(ORIENTATION):
+            if file.format != "TIFF" and file.getexif().get(ORIENTATION):  # the decoders turn a TIFF upright themselves
                 image.getexif()[ORIENTATION] = file.getexif()[ORIENTATION]
         image = _crop_middle(ImageOps.exif_transpose(image))
         if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
@@ -100,13 +102,21 @@ def has_deep_pixels(image: Any) -> bool:
         return True
     decoder, *_, details = image.tile[0] if image.tile else ("", "")
     raw_mode, *more = details if isinstance(details, tuple) else (details,)
-    return ";16" in str(raw_mode) or (decoder == "ppm" and more[0] > 255)
+    return (";16" in str(raw_mode) and raw_mode != RGB565) or (decoder in ("ppm", "ppm_plain") and more[0] > 255)
+
+
+RGB565 = "BGR;16"
+"""Pillow's name for 16 bits per pixel, not per channel"""
+UNSIGNED = ("I;32", "I;32B", "I;32N")
+"""Pillow's names for 32 bits without a sign, which it reads as if there were one"""
 
 
 def read_deep_pixels(image: Any, raw: bytes) -> np.ndarray:
     """The integers of an image for which `has_deep_pixels` holds: (H, W), or (H, W, C) with C 3 (RGB) or 4 (RGBA)."""
     if image.mode.startswith("I"):
-        return np.asarray(image)
+        is_unsigned = bool(image.tile) and image.tile[0][3][0] in UNSIGNED  # the tiles are gone after reading
+        pixels = np.asarray(image)
+        return pixels.view(np.uint32) if is_unsigned else pixels
     import cv2  # Pillow reads color images with 8 bits only
 
     array = cv2.imdecode(np.fromfile(os.fsdecode(raw), np.uint8), cv2.IMREAD_UNCHANGED)

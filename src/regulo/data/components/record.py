@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 
+from regulo.core import failures
 from regulo.core.types import Split
 from regulo.data.base import DatasetConfig, Splits, check_splits, data_error
 from regulo.tracking import records
@@ -15,11 +16,14 @@ def open_splits(config: DatasetConfig, run: RunFolder | None = None) -> tuple[Sp
     """The splits of a new run, or those that the run in a folder has seen; and their record. Raises InputError."""
     record = records.read_data_record(run) if run else None
     is_new = run is None or not (record or run.has_checkpoint())
-    splits = check_splits(config.splits() if is_new else config.restore_splits(record))
+    with failures.as_input_error(config.batch_size):
+        splits = check_splits(config.splits() if is_new else config.restore_splits(record))
     current = describe_data(config, splits)
     if record:
         check_same_data(current, record)
-        current = record.model_copy(update={"notes": list(dict.fromkeys([*record.notes, *current.notes]))})
+        current = record.model_copy(
+            update={"source": current.source, "notes": list(dict.fromkeys([*record.notes, *current.notes]))}
+        )
     return splits, current
 
 

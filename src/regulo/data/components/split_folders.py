@@ -61,6 +61,14 @@ def check_class_names(folder: Path, names: Sequence[str]) -> None:
         raise InputError(Problem("data.root", what, "name the folder in which train/ lies; inside, one sub-folder per class"))
 
 
+def check_class_folder(folder: Path, paths: Sequence[str]) -> None:
+    """Raise InputError if the images of a class (paths relative to its folder) lie in splits: `cats/train/` and `cats/test/`."""
+    names = sorted({path.partition("/")[0] for path in paths if "/" in path})
+    if {"train"} < {split_of(name) for name in names} - {None, "unclear"}:
+        what = f"the class folder {folder} has {_enumerate(names)}, which look like splits: their images would be mixed"
+        raise InputError(Problem("data.root", what, f"turn the folders around: train/{folder.name}/, test/{folder.name}/"))
+
+
 def _splits_without_train(root: Path, names: Sequence[str], splits: dict[str, str]) -> Problem:
     what = f"{root} has {_enumerate(list(splits))}, which looks like a split, and no train/"
     if len(splits) < len(names):

@@ -56,7 +56,8 @@ def stratified_subset(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 
 def hash_split(keys: Sequence[str], labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (rest, subset) such that `subset` has round(fraction · n_k) images of every class k, and at least one.
+    """Indices (rest, subset) such that `subset` has round(fraction · n_k) images of every class k, and at least one. If there are
+    two or more, `rest` has one, too.
 
     Those are the images whose keys (n) have the smallest hashes: adding or renaming an image moves few others, or none.
     """
@@ -64,7 +65,7 @@ def hash_split(keys: Sequence[str], labels: np.ndarray, fraction: float, seed: i
     in_subset = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         indices = sorted(np.flatnonzero(labels == label), key=lambda i: (hashes[i], keys[int(i)]))
-        in_subset[indices[: max(1, round(fraction * len(indices)))]] = True
+        in_subset[indices[: max(1, min(round(fraction * len(indices)), len(indices) - 1))]] = True
     return np.flatnonzero(~in_subset), np.flatnonzero(in_subset)
 
 
