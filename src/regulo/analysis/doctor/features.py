@@ -75,10 +75,13 @@ class Features:
         return (self.train_mode_loss - self.train_loss) / self.chance_loss
 
 
-def read_features(folder: RunFolder) -> Features:
-    """The features of a run, from its folder. Raises InputError if its configuration is no longer valid."""
+def read_features(folder: RunFolder, metrics: Metrics | None = None) -> Features:
+    """The features of a run, from its folder. Raises InputError if its configuration is no longer valid.
+
+    `metrics`: its metrics.csv, if that has been read already.
+    """
     result, config = records.read_measures(folder) | records.read_result(folder), validate_config(folder.read_config())
-    return compute_features(records.read_metrics(folder), result, config, count_classes(folder))
+    return compute_features(metrics or records.read_metrics(folder), result, config, count_classes(folder))
 
 
 def count_classes(folder: RunFolder) -> int:
