@@ -9,11 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from regulo.config import config_files
 from regulo.config.origins import ValueOrigins
 from regulo.config.schema import MULTI, SECTIONS, SINGLE, Config, RunConfig
 from regulo.config.validate import build_section, validate_config
 from regulo.core import registry, yaml_files
-from regulo.core.errors import InputError, Problem, nearest
+from regulo.core.errors import InputError, Problem, nearest, quote
 from regulo.core.nested import texts
 from regulo.regularizers.components.plan import find_providers
 from regulo.tracking.upgrade import renamed_key_hint
@@ -53,9 +54,11 @@ def compose_tree(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem
     overrides = ParsedOverrides(arguments)
     problems = overrides.problems
     try:
+        files = config_files.read_files(overrides.choices, [file for _, file in overrides.additions])
         tree = compose_groups(overrides.choices)
     except InputError as refusal:
         raise InputError(*problems, *refusal.problems) from None
+    problems += config_files.find_open_values(files, [override.key_or_group for override in overrides.values])
     for group, file in overrides.additions:
         tree[group] = OmegaConf.merge(tree[group], OmegaConf.load(file))
     for override in overrides.values:
@@ -96,7 +99,9 @@ class ParsedOverrides:
         group, value = override.key_or_group, override.value()
         values = value if isinstance(value, list) else [] if value is None else [value]
         valid = [o for o in values if o in options]
-        self.problems += [Problem(group, f"has no option {o!r}", nearest(str(o), options)) for o in values if o not in options]
+        self.problems += [
+            Problem(group, f"has no option {quote(o)}", nearest(str(o), options)) for o in values if o not in options
+        ]
         if group in MULTI and override.is_add():
             self.additions += [(group, yaml_files.config_dir() / group / f"{o}.yaml") for o in valid]
         elif group in MULTI:
@@ -152,7 +157,7 @@ def compose_groups(choices: Sequence[str]) -> DictConfig:
         raise InputError(
             Problem(group or missing, f"has no option {option!r}", nearest(option, yaml_files.list_groups().get(group, ())))
         ) from None
-    except (ConfigCompositionException, OmegaConfBaseException, YAMLError) as error:
+    except (ConfigCompositionException, OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
         raise InputError(Problem("configs", " ".join(str(error).split()))) from None
     OmegaConf.set_struct(tree, False)
     return tree

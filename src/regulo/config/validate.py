@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from regulo.config.origins import ValueOrigins
 from regulo.config.schema import MULTI, SECTIONS, SINGLE, Config, RunConfig
 from regulo.core import registry
-from regulo.core.errors import InputError, Problem, nearest
+from regulo.core.errors import InputError, Problem, nearest, quote
 from regulo.core.registry import StrictConfig
 from regulo.core.schedule import RAMP, Ramp
 from regulo.regularizers.components.plan import find_conflicts
@@ -43,10 +43,10 @@ def _build_single(group: str, node: Any, origins: ValueOrigins) -> tuple[Any, li
     """The extension that `name` selects, or None and its problems."""
     names = registry.list_plugins(group)
     if not isinstance(node, Mapping):
-        return None, [Problem(group, f"there is no {group} {node!r}", nearest("None", names))]
+        return None, [Problem(group, f"there is no {group} {quote(node)}", nearest("None", names))]
     name = node.get("name")
     if name not in names:
-        return None, [Problem(f"{group}.name", f"there is no {group} {name or node!r}", nearest(str(name), names))]
+        return None, [Problem(f"{group}.name", f"there is no {group} {quote(name or node)}", nearest(str(name), names))]
     return build_section(registry.get_plugin(group, str(name)), {k: v for k, v in node.items() if k != "name"}, group, origins)
 
 
@@ -54,7 +54,7 @@ def _build_multi(group: str, node: Any, origins: ValueOrigins) -> tuple[dict[str
     """The extensions by name, and the problems of all of them."""
     node, names = _or_empty(node), registry.list_plugins(group)
     if not isinstance(node, Mapping):
-        return {}, [Problem(group, f"{node!r} is not a mapping from names to settings", "", origins.describe(group))]
+        return {}, [Problem(group, f"{quote(node)} is not a mapping from names to settings", "", origins.describe(group))]
     parts: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, fields in node.items():
@@ -80,7 +80,7 @@ def build_section(cls: type[StrictConfig], fields: Any, prefix: str, origins: Va
             if e["type"] == "extra_forbidden":
                 what, hint = "unknown key", _nearest_key(key, owner)
             else:
-                what = e["msg"].removeprefix("Value error, ").replace("Input", repr(e["input"]), 1)
+                what = e["msg"].removeprefix("Value error, ").replace("Input", quote(e["input"]), 1)
                 hint = renamed_value_hint(key, e["input"]) or _nearest_value(cls, location, e)
             # a union reports an error for each of its types; the first is enough
             problems.setdefault(key, Problem(key, what, hint, origins.describe(key)))
