@@ -11,11 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from regulo.config import config_files
 from regulo.config.origins import ValueOrigins
 from regulo.config.schema import MULTI, SECTIONS, SINGLE, Config, RunConfig
-from regulo.config.validate import build_section, no_package_line, validate_config
+from regulo.config.validate import build_section, validate_config
 from regulo.core import registry, yaml_files
-from regulo.core.errors import InputError, Problem, nearest
+from regulo.core.errors import InputError, Problem, nearest, quote
 from regulo.core.nested import texts
 from regulo.core.paths import is_path_type
 from regulo.regularizers.components.plan import find_providers
@@ -58,9 +59,11 @@ def compose_tree(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Problem
     overrides = ParsedOverrides(arguments)
     problems = overrides.problems
     try:
+        files = config_files.read_files(overrides.choices, [file for _, file in overrides.additions])
         tree = compose_groups(overrides.choices)
     except InputError as refusal:
         raise InputError(*problems, *refusal.problems) from None
+    problems += config_files.find_open_values(files, [override.key_or_group for override in overrides.values])
     for group, file in overrides.additions:
         tree[group] = OmegaConf.merge(tree[group], OmegaConf.load(file))
     for override in overrides.values:
@@ -101,7 +104,9 @@ class ParsedOverrides:
         group, value = override.key_or_group, override.value()
         values = value if isinstance(value, list) else [] if value is None else [value]
         valid = [o for o in values if o in options]
-        self.problems += [Problem(group, f"has no option {o!r}", nearest(str(o), options)) for o in values if o not in options]
+        self.problems += [
+            Problem(group, f"has no option {quote(o)}", nearest(str(o), options)) for o in values if o not in options
+        ]
         if group in MULTI and override.is_add():
             self.additions += [(group, yaml_files.config_dir() / group / f"{o}.yaml") for o in valid]
         elif group in MULTI:
@@ -173,11 +178,8 @@ def compose_groups(choices: Sequence[str]) -> DictConfig:
         raise InputError(
             Problem(group or missing, f"has no option {option!r}", nearest(option, yaml_files.list_groups().get(group, ())))
         ) from None
-    except (ConfigCompositionException, OmegaConfBaseException, YAMLError) as error:
-        text = " ".join(str(error).split())
-        if match := re.match(r"In '((\w+)/[^']+)': Could not override '\w+@\2\.", text):
-            raise InputError(no_package_line(f"configs/{match[1]}.yaml")) from None
-        raise InputError(Problem("configs", text)) from None
+    except (ConfigCompositionException, OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
+        raise InputError(Problem("configs", " ".join(str(error).split()))) from None
     OmegaConf.set_struct(tree, False)
     return tree
 

@@ -23,10 +23,6 @@ class ValueOrigins:
         self.files = [folder / group / f"{option}.yaml" for group, option in candidates if option in groups.get(group, ())]
         self.files.append(folder / "train.yaml")
 
-    def option_file(self, group: str) -> str:
-        """The file of the option that is chosen in a group, for people; empty if this is not known."""
-        return next((_name(file) for file in self.files if file.parent.name == group), "")
-
     def quote_hint(self, key: str, value: bool | int | float) -> str:
         """What to write if the value of a key was meant as text, and YAML reads another type."""
         kind = "true or false" if isinstance(value, bool) else "a number"

@@ -27,15 +27,18 @@ class Overrides:
     def from_config(cls, config: Config, explicit: bool = False) -> "Overrides":
         """The overrides that make a run; `explicit`: with the option of every group, also where it is the default."""
         choices: dict[str, str | list[str]] = {}
+        base = values_of(choices)
         for group in (*SINGLE, "regularizer"):  # a data set and a model may set options of the groups after them
-            part, default = getattr(config, group), values_of(choices)[group]
+            part, default = getattr(config, group), base[group]
             option, default_option = (list(part), list(default)) if group in MULTI else (part.name, default["name"])
             if explicit or option != default_option:
                 choices[group] = option or ["none"]
+                base = values_of(choices)
         values = {k: v for k, v in config.as_dict().items() if k not in LOCATION_KEYS}
-        if values["callbacks"] != values_of(choices)["callbacks"]:
+        if values["callbacks"] != base["callbacks"]:
             choices["callbacks"] = ["none"]  # every callback is then a value
-        return cls(choices, dict_difference(values, values_of(choices)))
+            base = values_of(choices)
+        return cls(choices, dict_difference(values, base))
 
     def to_args(self) -> list[str]:
         """The overrides, as words of a command line."""

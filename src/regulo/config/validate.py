@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from regulo.config.origins import ValueOrigins
 from regulo.config.schema import MULTI, SECTIONS, SINGLE, Config, RunConfig
-from regulo.core import registry, yaml_files
-from regulo.core.errors import InputError, Problem, nearest
+from regulo.core import registry
+from regulo.core.errors import InputError, Problem, nearest, quote
 from regulo.core.registry import StrictConfig
 from regulo.core.schedule import RAMP, Ramp
 from regulo.regularizers.components.plan import find_conflicts
@@ -20,7 +20,9 @@ def validate_config(tree: Mapping[str, Any], origins: "ValueOrigins | None" = No
     """Check every value of a composed or saved tree. Raises InputError with all problems."""
     origins = origins or ValueOrigins([], tree)
     keys = [*RunConfig.model_fields, *SINGLE, *MULTI, *SECTIONS]
-    problems = [_unknown_key_problem(str(key), keys, origins) for key in tree if key not in keys]
+    problems = [
+        Problem(key, "unknown key", nearest(key, keys), origins.describe(key)) for key in map(str, tree) if key not in keys
+    ]
     results = {"run": build_section(RunConfig, {k: v for k, v in tree.items() if k in RunConfig.model_fields}, "", origins)}
     results |= {group: _build_single(group, tree.get(group), origins) for group in SINGLE}
     results |= {group: _build_multi(group, tree.get(group), origins) for group in MULTI}
@@ -34,18 +36,6 @@ def validate_config(tree: Mapping[str, Any], origins: "ValueOrigins | None" = No
     return Config(**parts)
 
 
-def _unknown_key_problem(key: str, keys: list[str], origins: ValueOrigins) -> Problem:
-    """The problem of a top-level key. Hydra makes one of a group whose file does not say that its keys are of the whole run."""
-    if key in yaml_files.list_groups() and (file := origins.option_file(key)):
-        return no_package_line(file)
-    return Problem(key, "unknown key", nearest(key, keys), origins.describe(key))
-
-
-def no_package_line(file: str) -> Problem:
-    """The problem of a file of options whose keys Hydra does not read as those of the whole run."""
-    return Problem(file, "lacks its first line, which says that its keys are those of a whole run", "write: # @package _global_")
-
-
 def _or_empty(node: Any) -> Any:
     return {} if node is None else node
 
@@ -54,12 +44,10 @@ def _build_single(group: str, node: Any, origins: ValueOrigins) -> tuple[Any, li
     """The extension that `name` selects, or None and its problems."""
     names = registry.list_plugins(group)
     if not isinstance(node, Mapping):
-        return None, [Problem(group, f"there is no {group} {node!r}", nearest("None", names))]
+        return None, [Problem(group, f"there is no {group} {quote(node)}", nearest("None", names))]
     name = node.get("name")
-    if name is None and (file := origins.option_file(group)) and not node.keys().isdisjoint({*SINGLE, *MULTI, *SECTIONS}):
-        return None, [no_package_line(file)]
     if name not in names:
-        return None, [Problem(f"{group}.name", f"there is no {group} {name or node!r}", nearest(str(name), names))]
+        return None, [Problem(f"{group}.name", f"there is no {group} {quote(name or node)}", nearest(str(name), names))]
     return build_section(registry.get_plugin(group, str(name)), {k: v for k, v in node.items() if k != "name"}, group, origins)
 
 
@@ -67,7 +55,7 @@ def _build_multi(group: str, node: Any, origins: ValueOrigins) -> tuple[dict[str
     """The extensions by name, and the problems of all of them."""
     node, names = _or_empty(node), registry.list_plugins(group)
     if not isinstance(node, Mapping):
-        return {}, [Problem(group, f"{node!r} is not a mapping from names to settings", "", origins.describe(group))]
+        return {}, [Problem(group, f"{quote(node)} is not a mapping from names to settings", "", origins.describe(group))]
     parts: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, fields in node.items():
@@ -93,7 +81,7 @@ def build_section(cls: type[StrictConfig], fields: Any, prefix: str, origins: Va
             if e["type"] == "extra_forbidden":
                 what, hint = "unknown key", _nearest_key(key, owner)
             else:
-                what = e["msg"].removeprefix("Value error, ").replace("Input", repr(e["input"]), 1)
+                what = e["msg"].removeprefix("Value error, ").replace("Input", quote(e["input"]), 1)
                 hint = renamed_value_hint(key, e["input"]) or _nearest_value(cls, location, e)
                 if e["type"] == "string_type" and isinstance(e["input"], bool | int | float):
                     hint = origins.quote_hint(key, e["input"])

@@ -19,7 +19,17 @@ class Problem:
     def __str__(self) -> str:
         where = f", {self.where}" if self.where else ""
         hint = f" — {self.hint}" if self.hint else ""
-        return one_line(f"{self.key.strip() or repr(self.key)}: {self.what}{where}{hint}")
+        return one_line(f"{shorten(self.key.strip() or repr(self.key), 200)}: {shorten(self.what, 2000)}{where}{hint}")
+
+
+def shorten(text: str, limit: int) -> str:
+    """The text, or its beginning and its length if it is longer than the limit."""
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
+
+
+def quote(value: object) -> str:
+    """A value of a configuration for a message, which is cut if it is long."""
+    return shorten(repr(value), 100)
 
 
 def one_line(text: str) -> str:

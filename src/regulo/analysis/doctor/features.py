@@ -72,13 +72,16 @@ class Features:
         return ratio(self.train_mode_loss - self.train_loss, self.chance_loss)
 
 
-def read_features(folder: RunFolder) -> Features:
-    """The features of a run, from its folder. Raises InputError if its configuration is no longer valid."""
+def read_features(folder: RunFolder, metrics: Metrics | None = None) -> Features:
+    """The features of a run, from its folder. Raises InputError if its configuration is no longer valid.
+
+    `metrics`: its metrics.csv, if that has been read already.
+    """
     result, config = records.read_measures(folder) | records.read_result(folder), validate_config(folder.read_config())
     classes = count_classes(folder)
     record = records.read_data_record(folder)
     counts = record.images["train"] if record else [1] * classes
-    return compute_features(records.read_metrics(folder), result, config, classes, counts)
+    return compute_features(metrics or records.read_metrics(folder), result, config, classes, counts)
 
 
 def count_classes(folder: RunFolder) -> int:

@@ -9,6 +9,7 @@ from regulo.config.overrides import Overrides, make_command
 from regulo.config.schema import Config
 from regulo.config.validate import validate_config
 from regulo.core.errors import InputError, Problem
+from regulo.tracking.records import Metrics
 from regulo.tracking.run_dir import RunFolder
 
 REGIMES = ("fits", "underfits", "overfits", "over-regularized", "unstable", "stopped too early")
@@ -61,9 +62,12 @@ class RunVerdict:
     """commands worth trying"""
 
 
-def give_verdict(folder: RunFolder) -> RunVerdict:
-    """The verdict on a run. Raises InputError if it finished no epoch, or its configuration is no longer valid."""
-    config, features = validate_config(folder.read_config()), read_features(folder)
+def give_verdict(folder: RunFolder, metrics: Metrics | None = None) -> RunVerdict:
+    """The verdict on a run. Raises InputError if it finished no epoch, or its configuration is no longer valid.
+
+    `metrics`: its metrics.csv, if that has been read already.
+    """
+    config, features = validate_config(folder.read_config()), read_features(folder, metrics)
     regime = classify(features)
     if not features.epochs and regime != "unstable":
         raise InputError(Problem("RUN", f"{folder.path} finished no epoch: there is nothing to judge"))

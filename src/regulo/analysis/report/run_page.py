@@ -29,6 +29,7 @@ from regulo.analysis.report.predictions import RunPredictions
 from regulo.core.errors import InputError
 from regulo.core.metrics.base import list_metrics
 from regulo.tracking import records
+from regulo.tracking.records import Metrics
 from regulo.tracking.run_dir import SPLITS, RunFolder
 
 SPLIT_TITLES = dict(zip(SPLITS, ("clean train", "validation", "test"), strict=True))
@@ -52,6 +53,7 @@ def build(folder: RunFolder, data_root: str | None = None) -> Page:
     `data_root`: the folder of the data, if they have moved.
     """
     config, result, plan = folder.read_config(), records.read_result(folder), records.read_plan(folder)
+    metrics = records.read_metrics(folder)
     outputs, why_none = None, "the run is not finished"
     if result.get("status") == "done":
         prediction = predictions.predict_again(folder, data_root)
@@ -61,13 +63,13 @@ def build(folder: RunFolder, data_root: str | None = None) -> Page:
             why_none = prediction
     with style.figure_style():
         sections = [
-            Section("Learning", list(_learning(folder, result, outputs))),
+            Section("Learning", list(_learning(metrics, result, outputs))),
             Section("Scores", list(_scores(result, outputs))),
             Section("Predictions on the test images", list(_predictions(result, outputs, why_none))),
             Section("What the network saw", list(_samples(folder))),
             Section("Worst mistakes", list(_mistakes(outputs))),
             Section("Regularization", list(_plan(plan))),
-            Section("Verdict", list(_verdict(folder, result))),
+            Section("Verdict", list(_verdict(folder, metrics, result))),
             Section("The machine", [_machine(result, config, records.read_environment(folder))]),
             Section("Again", list(_again(config))),
         ]
@@ -115,8 +117,8 @@ def _facts(result: dict[str, Any], outputs: RunPredictions | None) -> Iterator[F
     yield Fact("gap", f"{100 * result['gap/acc']:.1f} points", "clean train − validation")
 
 
-def _learning(folder: RunFolder, result: dict[str, Any], outputs: RunPredictions | None) -> Iterator[Block]:
-    curves = run_figures.read_curves(records.read_metrics(folder), result.get("weights_epoch"))
+def _learning(metrics: Metrics, result: dict[str, Any], outputs: RunPredictions | None) -> Iterator[Block]:
+    curves = run_figures.read_curves(metrics, result.get("weights_epoch"))
     images = "clean training and on validation images, one run"
     if outputs:
         images = f"{outputs.sizes['train_clean']:,} clean training and {outputs.sizes['val']:,} validation images, one run"
@@ -226,13 +228,13 @@ def _plan(rows: Sequence[Mapping[str, str]]) -> Iterator[Block]:
     yield Table("The plan, in the order in which it acts.", header, _cells(table), words=True)
 
 
-def _verdict(folder: RunFolder, result: dict[str, Any]) -> Iterator[Block]:
+def _verdict(folder: RunFolder, metrics: Metrics, result: dict[str, Any]) -> Iterator[Block]:
     if result.get("status") not in ("done", "failed"):
         return
     from regulo.analysis.doctor.verdict import give_verdict
 
     try:
-        verdict = give_verdict(folder)
+        verdict = give_verdict(folder, metrics)
     except InputError:
         return  # the section "Again" says why
     yield Text(f"This run {verdict.regime}." if verdict.regime.endswith("fits") else f"This run is {verdict.regime}.")
