@@ -154,7 +154,11 @@ def test_runs_in_one_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def create(name: str | None) -> None:
         barrier.wait()
         try:
-            folders.append(run_dir.RunFolder.create(name, "x").path)
+            folder = run_dir.RunFolder.create(name, "x")
+            with folder.lock():
+                folder.claim()
+                (folder.path / "config.yaml").touch()
+            folders.append(folder.path)
         except run_dir.InputError as error:
             errors.append(error)
 

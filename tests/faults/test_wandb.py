@@ -90,9 +90,17 @@ def test_hangs_at_the_beginning(fault: Fault, server: Any, monkeypatch: pytest.M
         fault.train("logger=wandb_online")
 
 
-@pytest.mark.parametrize(
-    "address", ["myserver", "http://[::1", "http://127.0.0.1:PORT"], ids=["no scheme", "no address", "speaks something else"]
+@pytest.mark.parametrize("address", ["myserver", "http://[::1"], ids=["no scheme", "no address"])
+@pytest.mark.fault(
+    "The address of W&B's server is none", says="WANDB_BASE_URL: '…' is refused by W&B: … — unset it", code=2, keeps=NOTHING
 )
+def test_wrong_address(address: str, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", address.replace("//", "//me:secret@"))
+    fault.train("logger=wandb_online")
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:PORT"], ids=["speaks something else"])
 @pytest.mark.fault(
     "The address of W&B's server leads nowhere",
     says="logger.wandb: the W&B server … — or use logger=wandb",

@@ -114,7 +114,7 @@ def test_every_file_of_a_run_is_read_or_refused_by_name(
     from regulo.analysis.report import predictions
 
     # it builds the model, which the tests of hostile checkpoints do
-    monkeypatch.setattr(predictions, "predict_again", lambda folder: "not here")
+    monkeypatch.setattr(predictions, "predict_again", lambda folder, data_root=None: "not here")
     monkeypatch.setattr(examination, "run_rules", lambda case: [])
     monkeypatch.setattr(RunCase, "of", lambda config: config)
     (run_copy / "measures.json").write_text(json.dumps({"temperature": 1.1, "test/ece_scaled": 0.1}))

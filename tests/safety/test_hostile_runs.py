@@ -123,7 +123,6 @@ YAMLS = {
     "long": "a: " + "x" * (2 << 20),
     "a list": "- 1\n",
     "no text": "\x00\x01",
-    "month 13": "seed: 2026-13-41\n",
 }
 
 
@@ -138,6 +137,14 @@ def test_a_hostile_yaml_is_refused_and_runs_nothing(
         assert_refused(words, "config.yaml")
     assert_refused(["ablate", "study=study.yaml"], "study")
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_saved_value_that_is_wrong_is_named_with_its_file(run_copy: Path) -> None:
+    config = (run_copy / "config.yaml").read_text()
+    (run_copy / "config.yaml").write_text(config.replace("seed: 0\n", "seed: 2026-13-41\n", 1))
+    for words in (["evaluate", str(run_copy)], ["doctor", str(run_copy)], ["train", "--resume", str(run_copy)]):
+        assert_refused(words, "seed")
+    assert str(run_copy / "config.yaml") in assert_refused(["evaluate", str(run_copy)], "2026-13-41")
 
 
 @pytest.mark.parametrize("value", ["${oc.env:FOO_TOKEN}", "${oc.env:FOO_TOKEN,x}", "${${a}:FOO_TOKEN}", "a${oc.env:FOO_TOKEN}b"])
@@ -354,7 +361,7 @@ def test_the_source_has_no_reader_that_runs_code() -> None:
     source = Path(regulo.__file__).parent
     forbidden = re.compile(
         r"torch\.load\((?!.*weights_only=True)|pickle\.loads?\("
-        r"|\byaml\.(unsafe_load|full_load|load_all|load\((?!text, PlainLoader))"
+        r"|\byaml\.(unsafe_load|full_load|load_all|load\((?!.*, (PlainLoader|yaml\.BaseLoader|LOADER)\)))"
         r"|(?<![.\w])(eval|exec)\(|_target_|instantiate\(|shell=True|os\.(system|popen|exec\w*)\(|extractall\(|unpack_archive\("
         r"|np\.load\(|joblib|marshal|shelve|__import__\("
     )

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -230,10 +230,24 @@ def _delete(tree: DictConfig, key: str) -> list[Problem]:
         return [Problem(f"~{key}", "does not exist, so it cannot be removed", renamed_key_hint(key) or nearest(name, present))]
     if key in (*SINGLE, *SECTIONS):
         return [Problem(f"~{key}", "cannot be left out", nearest("", yaml_files.list_groups()[key]))]
-    if key not in MULTI and parent_key not in MULTI:  # its class would have another value than the YAML file
+    if key not in MULTI and parent_key not in MULTI and name in _field_names(tree, parent_key):
+        # its class would have another value than the YAML file
         return [Problem(f"~{key}", "cannot be removed, because every run has a value for it", f"{key}=… sets another one")]
     del parent[name]
     return []
+
+
+def _field_names(tree: DictConfig, key: str) -> Collection[str]:
+    """The fields of the section or extension that has this key; for an empty key, those of the run."""
+    group, _, name = key.partition(".")
+    if not key:
+        return RunConfig.model_fields
+    if group in SECTIONS:
+        return SECTIONS[group].model_fields
+    if group in SINGLE:
+        name = str(OmegaConf.select(tree, f"{group}.name"))
+    is_extension = group in (*SINGLE, *MULTI) and name in registry.list_plugins(group)
+    return registry.get_plugin(group, name).model_fields if is_extension else ()
 
 
 def _missing_extension(group: str, rest: list[str], present: list[str], value: Any) -> list[Problem]:

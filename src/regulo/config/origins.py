@@ -11,6 +11,21 @@ from regulo.config.schema import SINGLE
 from regulo.core import yaml_files
 
 
+class SavedOrigins:
+    """All values come from the config.yaml of a run."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def describe(self, key: str) -> str:
+        """Where the value of a key is set."""
+        return f"in {self.file}"
+
+    def quote_hint(self, key: str, value: bool | int | float) -> str:
+        """What to write if the value of a key was meant as text, and YAML reads another type."""
+        return f"quote it, '{value}'"
+
+
 class ValueOrigins:
     """Finds the file or the override that sets a key, for error messages."""
 
@@ -54,7 +69,7 @@ class ValueOrigins:
     def _text(self, key: str) -> str:
         """The value of a key as it is written in its file; empty if this is not known."""
         file, inner = self._find(key)
-        node = yaml.load(file.read_text(encoding="utf-8"), yaml.BaseLoader) if file else ""  # which reads every value as text
+        node = yaml.load(file.read_text(encoding="utf-8"), yaml.BaseLoader) if file else ""  # reads every value as text
         for part in inner.split("."):
             node = node.get(part, "") if isinstance(node, dict) else ""
         return node if isinstance(node, str) else ""

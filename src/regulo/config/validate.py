@@ -6,17 +6,25 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from regulo.config.origins import ValueOrigins
+from regulo.config.origins import SavedOrigins, ValueOrigins
 from regulo.config.schema import MULTI, SECTIONS, SINGLE, Config, RunConfig
 from regulo.core import registry
 from regulo.core.errors import InputError, Problem, nearest, quote
 from regulo.core.registry import StrictConfig
 from regulo.core.schedule import RAMP, Ramp
 from regulo.regularizers.components.plan import find_conflicts
+from regulo.tracking.run_dir import CONFIG, RunFolder
 from regulo.tracking.upgrade import renamed_key_hint, renamed_value_hint
 
+Origins = ValueOrigins | SavedOrigins
 
-def validate_config(tree: Mapping[str, Any], origins: "ValueOrigins | None" = None) -> Config:
+
+def read_run_config(folder: RunFolder) -> Config:
+    """The configuration of a run. Raises InputError with all problems."""
+    return validate_config(folder.read_config(), SavedOrigins(folder.path / CONFIG))
+
+
+def validate_config(tree: Mapping[str, Any], origins: Origins | None = None) -> Config:
     """Check every value of a composed or saved tree. Raises InputError with all problems."""
     origins = origins or ValueOrigins([], tree)
     keys = [*RunConfig.model_fields, *SINGLE, *MULTI, *SECTIONS]
@@ -40,7 +48,7 @@ def _or_empty(node: Any) -> Any:
     return {} if node is None else node
 
 
-def _build_single(group: str, node: Any, origins: ValueOrigins) -> tuple[Any, list[Problem]]:
+def _build_single(group: str, node: Any, origins: Origins) -> tuple[Any, list[Problem]]:
     """The extension that `name` selects, or None and its problems."""
     names = registry.list_plugins(group)
     if not isinstance(node, Mapping):
@@ -51,7 +59,7 @@ def _build_single(group: str, node: Any, origins: ValueOrigins) -> tuple[Any, li
     return build_section(registry.get_plugin(group, str(name)), {k: v for k, v in node.items() if k != "name"}, group, origins)
 
 
-def _build_multi(group: str, node: Any, origins: ValueOrigins) -> tuple[dict[str, Any], list[Problem]]:
+def _build_multi(group: str, node: Any, origins: Origins) -> tuple[dict[str, Any], list[Problem]]:
     """The extensions by name, and the problems of all of them."""
     node, names = _or_empty(node), registry.list_plugins(group)
     if not isinstance(node, Mapping):
@@ -69,7 +77,7 @@ def _build_multi(group: str, node: Any, origins: ValueOrigins) -> tuple[dict[str
     return parts, problems
 
 
-def build_section(cls: type[StrictConfig], fields: Any, prefix: str, origins: ValueOrigins) -> tuple[Any, list[Problem]]:
+def build_section(cls: type[StrictConfig], fields: Any, prefix: str, origins: Origins) -> tuple[Any, list[Problem]]:
     """An instance of the class, or None and one problem for each wrong key."""
     try:
         return cls.model_validate(fields), []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from regulo.config.schema import Config
-from regulo.config.validate import validate_config
+from regulo.config.validate import read_run_config
 from regulo.core.errors import InputError, Problem
 from regulo.core.metrics.base import EvalOutput
 from regulo.core.paths import expand_path
@@ -67,7 +67,7 @@ def load_run(folder: RunFolder, data_root: str | None = None) -> LoadedRun:
 
     `data_root`: the folder of the data, if they have moved.
     """
-    config = without_input_checks(validate_config(folder.read_config()))
+    config = without_input_checks(read_run_config(folder))
     update = {"num_workers": None} | ({"root": data_root} if data_root else {})  # of this machine
     config = dataclasses.replace(config, data=config.data.model_copy(update=update))
     if "auto" in (config.trainer.precision, config.trainer.memory_format):

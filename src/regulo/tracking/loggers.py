@@ -146,7 +146,9 @@ def _check_environment() -> None:
     except ValidationError as error:
         first = error.errors()[0]
         name = f"WANDB_{str(first['loc'][0]).removeprefix('run_').upper()}" if first["loc"] else "WANDB_…"
-        raise InputError(Problem(name, f"{str(first['input'])[:100]!r} is refused by W&B: {first['msg']}", "unset it")) from error
+        secret = any(word in name for word in ("KEY", "TOKEN", "PASSWORD"))
+        value = "its value" if secret else repr(re.sub("//[^/@]*@", "//", str(first["input"]))[:100])  # without a password
+        raise InputError(Problem(name, f"{value} is refused by W&B: {first['msg']}", "unset it")) from error
     except wandb.Error as error:
         raise InputError(Problem("WANDB_…", f"a variable is refused by W&B: {error}", "unset it")) from error
 

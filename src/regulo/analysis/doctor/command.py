@@ -79,6 +79,6 @@ def report_run(folder: RunFolder) -> None:
 
     terminal.print_verdict(folder.path.name, give_verdict(folder))
     try:
-        terminal.print_findings(run_rules(RunCase.of(validate.validate_config(folder.read_config()))))
+        terminal.print_findings(run_rules(RunCase.of(validate.read_run_config(folder))))
     except InputError as error:
         terminal.print_config_error(error)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from regulo.config.schema import Config
-from regulo.config.validate import validate_config
+from regulo.config.validate import read_run_config
 from regulo.regularizers.base import Regularizer
 from regulo.tracking import records
 from regulo.tracking.records import Metrics
@@ -77,7 +77,7 @@ def read_features(folder: RunFolder, metrics: Metrics | None = None) -> Features
 
     `metrics`: its metrics.csv, if that has been read already.
     """
-    result, config = records.read_measures(folder) | records.read_result(folder), validate_config(folder.read_config())
+    result, config = records.read_measures(folder) | records.read_result(folder), read_run_config(folder)
     classes = count_classes(folder)
     record = records.read_data_record(folder)
     counts = record.images["train"] if record else [1] * classes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from regulo.analysis.doctor.features import Features, read_features
 from regulo.config.overrides import Overrides, make_command
 from regulo.config.schema import Config
-from regulo.config.validate import validate_config
+from regulo.config.validate import read_run_config
 from regulo.core.errors import InputError, Problem
 from regulo.tracking.records import Metrics
 from regulo.tracking.run_dir import RunFolder
@@ -67,7 +67,7 @@ def give_verdict(folder: RunFolder, metrics: Metrics | None = None) -> RunVerdic
 
     `metrics`: its metrics.csv, if that has been read already.
     """
-    config, features = validate_config(folder.read_config()), read_features(folder, metrics)
+    config, features = read_run_config(folder), read_features(folder, metrics)
     regime = classify(features)
     if not features.epochs and regime != "unstable":
         raise InputError(Problem("RUN", f"{folder.path} finished no epoch: there is nothing to judge"))
