@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SAMPLE = ["test_command_line.py", "test_run_names.py", "data/test_image_folder.py", "doctor/test_rules.py", "test_resume.py"]
+SAMPLE = ["test_command_line.py", "test_home_folder.py", "test_run_names.py", "data/test_image_folder.py"]
 NO_HOME = """
 import pwd, sys
 def fail(number): raise KeyError(number)

@@ -31,7 +31,7 @@ def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(number: int) -> Any:
         raise KeyError(number)
 
-    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(pwd, "getpwuid", fail)
 
 

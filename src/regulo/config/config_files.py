@@ -15,7 +15,6 @@ from regulo.core.errors import InputError, Problem, quote
 
 GLOBAL_GROUPS = ("experiment", "debug")
 """groups whose files set keys of the whole run"""
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class ConfigFile:
     def content(self) -> dict[str, Any]:
         """The keys and values. Raises InputError if it is not a file of keys and values."""
         try:
-            content = yaml.load(self.text, LOADER)
+            content = yaml.safe_load(self.text)
         except yaml.MarkedYAMLError as error:
             number = error.problem_mark.line if error.problem_mark else 0
             line = (self.text.splitlines() or [""])[min(number, self.text.count("\n"))]
