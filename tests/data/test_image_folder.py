@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regulo.core.errors import InputError
+from regulo.core.errors import InputError, UnreadableImageError
 from regulo.data.base import Splits
 from regulo.data.components import image_check, image_files
 from regulo.data.components.class_folders import digest_files
@@ -732,3 +732,13 @@ def test_a_file_is_decoded_only_as_a_picture_whatever_its_name_says(tmp_path: Pa
     Image.fromarray(photo(0)).save(tmp_path / "a" / "0.png", format="EPS")
     with pytest.raises(InputError, match=r"0\.png.*cannot identify image file"):
         open_folder(tmp_path)
+
+
+def test_a_file_that_does_not_fit_into_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    splits = open_folder(image_folder(tmp_path))
+    monkeypatch.setattr("regulo.data.image_folder.read_image", fail)
+    with pytest.raises(UnreadableImageError, match=r"no memory is left to decode '.*a/\d\.png'"):
+        splits.train.images[0]

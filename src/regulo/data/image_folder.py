@@ -162,7 +162,8 @@ class ImageFiles:
             return ImageFiles(self.paths[index], self.channels, self.pixel_range)
         try:
             return read_image(self.paths[index], self.channels, self.pixel_range)
-        except MemoryError as error:
-            raise MemoryError(describe_error(self.paths[index], error)) from error
+        except MemoryError:
+            what = f"no memory is left to decode {os.fsdecode(self.paths[index])!r}"
+            raise UnreadableImageError(what) from None  # whose message names the file, unlike that of a full memory
         except Exception as error:  # a decoder may raise anything on a damaged file
             raise UnreadableImageError(describe_error(self.paths[index], error)) from error
