@@ -64,6 +64,11 @@ class ArgumentParser(argparse.ArgumentParser):
         return [name for action in self._actions for name in action.option_strings]
 
 
+def split_option(arguments: Sequence[str], option: str) -> list[str]:
+    """The arguments with `OPTION=value` as two words, as it stands after a space."""
+    return [part for word in arguments for part in (word.split("=", 1) if word.startswith(f"{option}=") else [word])]
+
+
 class Choice:
     """The type of an argument that allows only a few words."""
 

@@ -12,7 +12,15 @@ from regulo.core.errors import InputError, UnreadableImageError, nearest
 from regulo.core.paths import PathStr, expand_path
 from regulo.core.types import DatasetInfo, Split
 from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error
-from regulo.data.components.class_folders import Files, check_class_sizes, digest_files, flatten_files, list_splits, split_files
+from regulo.data.components.class_folders import (
+    Files,
+    check_class_sizes,
+    digest_files,
+    flatten_files,
+    list_paths,
+    list_splits,
+    split_files,
+)
 from regulo.data.components.image_check import check_images, describe_error
 from regulo.data.components.image_files import ImageLister
 from regulo.data.components.image_io import PixelRange, import_albumentations, read_image
@@ -66,7 +74,7 @@ class ImageFolder(DatasetConfig):
             what = f"it is {list(self.pixel_range)}, and the run has {record.pixel_range}"
             raise data_error("data.pixel_range", what, "leave it out, or begin a new run")
         files: dict[str, Files] = {name: dict(record.files[name]) for name in ("train", "val", "test")}
-        paths = [path for part in files.values() for same_class in part.values() for path in same_class]
+        paths = list_paths(files)
         missing = [path for path in paths if not os.path.exists(root / path)]
         if missing:
             what = f"{len(missing):,} of the {len(paths):,} files of this run are not in {root}, such as {missing[0]!r}"
@@ -126,7 +134,7 @@ class ImageFolder(DatasetConfig):
             listing = list_splits(root, ImageLister(root))
         except InputError:  # the run has its files, whatever is beside them
             return []
-        new = {path for part in listing.values() for same_class in part.values() for path in same_class} - paths
+        new = set(list_paths(listing)) - paths
         return [f"not used: {len(new):,} image{'s' * (len(new) != 1)} that came after the run began"] if new else []
 
     def resize_transforms(self) -> list[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from regulo.core import safe_io
+from regulo.core.arguments import split_option
 from regulo.core.errors import InputError, Problem, one_line
 from regulo.core.paths import expand_path
 from regulo.tracking.run_dir import RunFolder, list_runs
@@ -45,7 +46,7 @@ def resolve_resume(arguments: Sequence[str]) -> list[str]:
 
     Raises InputError if no run can go on.
     """
-    arguments = [part for arg in arguments for part in (arg.split("=", 1) if arg.startswith("--resume=") else [arg])]
+    arguments = split_option(arguments, "--resume")
     for index, (option, name) in enumerate(pairwise(arguments), 1):
         if (option, name) == ("--resume", "latest"):
             if int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:

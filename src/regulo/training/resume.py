@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from regulo.config import compose, validate
 from regulo.config.overrides import format_value
 from regulo.config.schema import Config
+from regulo.core.arguments import split_option
 from regulo.core.errors import InputError, NonFiniteLossError, Problem, one_line
 from regulo.core.nested import flatten
 from regulo.core.paths import expand_path
@@ -105,7 +106,7 @@ class ResumePoint:
 
 def take_same_data(arguments: Sequence[str]) -> tuple[list[str], RunFolder | None]:
     """The arguments without `--same-data RUN`, and that run's folder. Raises InputError if it has no data.json."""
-    words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--same-data=") else [word])]
+    words = split_option(arguments, "--same-data")
     if "--same-data" not in words:
         return words, None
     index = words.index("--same-data")

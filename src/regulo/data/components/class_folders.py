@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,11 @@ def split_files(train: Files, fraction: float, seed: int) -> tuple[Files, Files]
         for i in indices:
             part[classes[labels[i]]].append(paths[i])
     return rest, subset
+
+
+def list_paths(splits: Mapping[str, Files]) -> list[str]:
+    """The paths of all images of all splits."""
+    return [path for files in splits.values() for paths in files.values() for path in paths]
 
 
 def flatten_files(root: Path, files: Files, classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
