@@ -43,14 +43,14 @@ report: $(READY) ## write a page that explains a run or a study: make report ARG
 	@$(REGULO) report $(ARGS)
 
 test: $(READY) ## run the tests; they need no network
-	@.venv/bin/python -m pytest -n logical --maxprocesses 8 $(ARGS)
+	@.venv/bin/python -m pytest -n logical --maxprocesses 8 --dist worksteal $(ARGS)
 
 test-long: $(READY) ## run the long tests: exact resuming, several processes, faults, fuzzing
-	@.venv/bin/python -m pytest -m long -n logical --maxprocesses 8 $(ARGS)
+	@.venv/bin/python -m pytest -m long -n logical --maxprocesses 8 --dist worksteal $(ARGS)
 
 coverage: $(READY) ## measure which lines and branches the tests reach (with the long tests: make coverage ARGS="-m ''")
 	@rm -rf .coverage && mkdir .coverage
-	@.venv/bin/python -m coverage run -m pytest -n logical --maxprocesses 8 $(ARGS)
+	@.venv/bin/python -m coverage run -m pytest -n logical --maxprocesses 8 --dist worksteal $(ARGS)
 	@.venv/bin/python -m coverage combine --quiet && .venv/bin/python -m coverage report
 
 audit: $(READY) ## check the hashes of locked files, and packages for known vulnerabilities (needs the network)

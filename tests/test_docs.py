@@ -180,21 +180,27 @@ def test_the_extensions_of_the_contributing_guide_work_without_any_other_edit(fo
     assert "model=linear" in help_text
 
 
+OLDER_THAN_A_METRIC = """
+import json
+from pathlib import Path
+from regulo.__main__ import main
+
+file = Path("old/result.json")
+assert main("train model=linear data=noise regularizer=none debug=fast logger=csv run_dir=old".split()) == 0
+result = json.loads(file.read_text())
+file.write_text(json.dumps({key: value for key, value in result.items() if "macro_f1" not in key}))
+assert main(["report", "old"]) == 0
+file.write_text(json.dumps(result | {"test/macro_f1": "high"}))
+assert main(["report", "old"]) == 2
+"""
+
+
 def test_the_report_of_a_run_that_is_older_than_a_metric_leaves_it_empty(fork: Path) -> None:
-    train = ["train", "model=linear", "data=noise", "regularizer=none", "debug=fast", "logger=csv", "run_dir=old"]
-    process = run_python("-m", "regulo", *train, cwd=fork, PYTHONPATH="src")
-    assert process.returncode == 0, process.stderr
-    file = fork / "old" / "result.json"
-    result = json.loads(file.read_text())
-    file.write_text(json.dumps({key: value for key, value in result.items() if "macro_f1" not in key}))
-    process = run_python("-m", "regulo", "report", "old", cwd=fork, PYTHONPATH="src")
+    process = run_python("-c", OLDER_THAN_A_METRIC, cwd=fork, PYTHONPATH="src")
     assert process.returncode == 0, process.stderr
     page = (fork / "old" / "report.html").read_text()
     assert "macro F1" in page
     assert ">–</td>" in page
-    file.write_text(json.dumps(result | {"test/macro_f1": "high"}))
-    process = run_python("-m", "regulo", "report", "old", cwd=fork, PYTHONPATH="src")
-    assert process.returncode == 2
     assert "test/macro_f1" in process.stderr
 
 

@@ -310,7 +310,9 @@ def environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(("REGULO_", "PYTEST"))}
 
 
-def test_two_processes_see_other_images_draw_other_lambdas_and_the_first_one_tests(tmp_path: Path) -> None:
+def test_two_processes_see_other_images_draw_other_lambdas_and_the_first_one_tests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     script = tmp_path / "spy.py"
     script.write_text(SPY)
     folder = tmp_path / "run"
@@ -328,10 +330,8 @@ def test_two_processes_see_other_images_draw_other_lambdas_and_the_first_one_tes
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "done"
     assert process.stdout.count("epoch   1/2") == 1, "one process speaks"
-    again = subprocess.run(
-        [*COMMAND, "evaluate", str(folder)], env=environment(), capture_output=True, text=True, timeout=100, check=True
-    )
-    scores = json.loads(again.stdout.splitlines()[-1])
+    assert main(["evaluate", str(folder)]) == 0
+    scores = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert scores == {k: v for k, v in result.items() if k in scores}
 
 

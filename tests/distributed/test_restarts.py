@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from regulo.__main__ import main
 from regulo.tracking import checkpoint_io
 from tests.distributed.conftest import TRY, ProcessResult, environment, execute, result, script, training
 from tests.distributed.test_faults import TORCHRUN
@@ -74,8 +75,7 @@ def test_a_single_process_is_started_again_in_a_folder_that_it_has_named_itself(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run = ["train", *TRY, *STEPS, PLAN, "trainer=cpu"]
-    plain = execute([sys.executable, "-m", "regulo", *run, "run_dir=unbroken"])
-    assert plain.code == 0, plain.errors
+    assert main([*run, "run_dir=unbroken"]) == 0
     process = run_with_faults(tmp_path, {7: ("is_killed", 0)}, [*run, "trainer.max_restarts=1", f"name={tmp_path.name}"])
     assert process.code == 0, process.errors
     assert process.errors.count("regulo: rank 0 was killed") == 1

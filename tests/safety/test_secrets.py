@@ -37,16 +37,16 @@ def run_with_secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "WANDB"))}
     overrides = [*FAST, "logger=wandb", "callbacks=default", "trainer=cpu", "data=image_folder", f"data.root={home / 'images'}"]
     overrides += ["data.image_size=16", "data.batch_size=8", f"run_dir={work / 'run'}"]
-    for command in (["train", *overrides], ["report", str(work / "run")]):
-        process = subprocess.run(
-            [sys.executable, "-m", "regulo", *command],
-            cwd=work,
-            env=environment | secrets,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert process.returncode == 0, process.stderr
+    script = "import sys; from regulo.__main__ import main; sys.exit(main(sys.argv[1:]) or main(['report', 'run']))"
+    process = subprocess.run(
+        [sys.executable, "-c", script, "train", *overrides],
+        cwd=work,
+        env=environment | secrets,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
     assert KEY not in process.stdout + process.stderr
     assert (work / "run" / "report.html").is_file()
     assert list((work / "run").glob("wandb/offline-run-*/run-*.wandb"))
