@@ -11,7 +11,7 @@ from regulo.__main__ import main
 from regulo.core.errors import InputError
 from regulo.core.files import file_lock
 from regulo.tracking.run_dir import RunFolder, list_runs
-from regulo.tracking.run_names import find_run, open_run, resolve_resume
+from regulo.tracking.run_names import find_run, open_run, resolve_run_options
 
 
 @pytest.fixture
@@ -23,7 +23,8 @@ def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(name: str, status: str = "done", loss: Any = 0.5, data: str = "cifar10", checkpoint: str = "last.ckpt") -> Path:
         run = Path("runs") / name
         (run / "checkpoints").mkdir(parents=True)
-        (run / "config.yaml").write_text(f"data:\n  name: {data}\n  root: data\n")
+        (run / "config.yaml").write_text(f"data:\n  name: {data}\n  root: data\ntrainer: {{}}\n")
+        (run / "data.json").write_text("{}")
         (run / "result.json").write_text(json.dumps({"status": status, "val/loss": loss}))
         if checkpoint:
             (run / "checkpoints" / checkpoint).touch()
@@ -67,6 +68,57 @@ def test_without_a_finished_run_every_command_reports_it(
     assert f"RUN: there is no {name} run: no run below runs/ is finished" in capsys.readouterr().err
 
 
+COMMANDS = [
+    ["evaluate"],
+    ["predict", "x.png"],
+    ["doctor"],
+    ["dashboard", "--terminal"],
+    ["report"],
+    ["runs", "pin"],
+    ["runs", "rm", "--yes"],
+    ["train", "--resume"],
+    ["train", "--same-data"],
+]
+
+
+@pytest.mark.parametrize("name", ["latest", "best", "2026-11-26", "studies/quick/a-s0"])
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_takes_names_of_runs(
+    words: list[str], name: str, make_run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = make_run("studies/quick/a-s0-12345678" if "/" in name else "2026-11-26-102346-run")
+    (expected / "checkpoints" / "last.ckpt").unlink()
+    if words == ["train", "--resume"] and name == "latest":
+        (expected / "result.json").write_text('{"status": "failed"}')
+        (expected / "checkpoints" / "last.ckpt").write_text("torn")
+    main([*words[:1], name, *words[1:]] if words[0] == "predict" else [*words, name])
+    assert f"regulo: {name} is {expected}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_names_the_nearest_run(words: list[str], make_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("2026-11-26-102346-run")
+    name = "2026-11-26-102347-run"
+    assert main([*words[:1], name, *words[1:]] if words[0] == "predict" else [*words, name]) == 2
+    assert f"the name '{name}' — did you mean 2026-11-26-102346-run?" in capsys.readouterr().err
+
+
+def test_a_run_is_found_by_its_name_or_the_beginning_of_it(make_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = make_run("a-resnet"), make_run("a-resnet-2")
+    part = make_run("studies/quick/b-s0-12345678")
+    assert find_run("a-resnet") == find_run("runs/a-resnet/") == first, "a whole name is not the beginning of another one"
+    assert capsys.readouterr().err == ""
+    assert find_run("a-resnet-") == second
+    assert find_run("b-") == find_run("studies/quick/b") == find_run("b-s0-12345678") == part
+    assert "regulo: b- is runs/studies/quick/b-s0-12345678" in capsys.readouterr().err
+    with pytest.raises(
+        InputError, match=r"2 runs have a name that begins with 'a-' — name one of runs/a-resnet, runs/a-resnet-2"
+    ):
+        find_run("a-")
+    Path("a-resnet-2").mkdir()
+    assert find_run("a-resnet-2") == Path("a-resnet-2"), "a path is a path"
+
+
 def test_a_folder_of_that_name_is_meant_by_its_path(make_run: Any) -> None:
     make_run("run")
     Path("latest").mkdir()
@@ -81,14 +133,14 @@ def test_resume_takes_the_newest_run_that_can_go_on(make_run: Any, capsys: pytes
     make_run("no_checkpoint", "interrupted", checkpoint="")
     with file_lock(newer / ".lock"):
         assert newer.is_dir()
-        assert resolve_resume(["--resume", "latest", "seed=1"]) == ["--resume", str(older), "seed=1"]
-    assert resolve_resume(["seed=1", "--resume", "latest"]) == ["seed=1", "--resume", str(newer)]
-    assert resolve_resume(["--resume=latest"]) == ["--resume", str(newer)]
-    assert resolve_resume(["seed=1", "--resume=runs/a=b"]) == ["seed=1", "--resume", "runs/a=b"]
+        assert resolve_run_options(["--resume", "latest", "seed=1"]) == ["--resume", str(older), "seed=1"]
+    assert resolve_run_options(["seed=1", "--resume", "latest"]) == ["seed=1", "--resume", str(newer)]
+    assert resolve_run_options(["--resume=latest"]) == ["--resume", str(newer)]
+    assert resolve_run_options(["seed=1", "--resume=runs/a=b"]) == ["seed=1", "--resume", "runs/a=b"]
     assert capsys.readouterr().err.splitlines() == [f"regulo: latest is {run}" for run in (older, newer, newer)]
-    assert resolve_resume(["--resume", "runs/done"]) == ["--resume", "runs/done"]
-    assert resolve_resume(["name=latest"]) == ["name=latest"]
-    assert resolve_resume(["--resume"]) == ["--resume"]
+    assert resolve_run_options(["--resume", "runs/done"]) == ["--resume", "runs/done"]
+    assert resolve_run_options(["name=latest"]) == ["name=latest"]
+    assert resolve_run_options(["--resume"]) == ["--resume"]
 
 
 def test_resume_reports_that_no_run_can_go_on(make_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,9 +154,9 @@ def test_several_processes_need_the_name_of_the_run(variable: str, make_run: Any
     make_run("failed", "failed")
     monkeypatch.setenv(variable, "2")
     with pytest.raises(InputError, match="name the folder"):
-        resolve_resume(["--resume", "latest"])
+        resolve_run_options(["--resume", "latest"])
     monkeypatch.setenv(variable, "1")
-    assert resolve_resume(["--resume", "latest"]) == ["--resume", "runs/failed"]
+    assert resolve_run_options(["--resume", "latest"]) == ["--resume", "runs/failed"]
 
 
 def test_a_run_is_locked_while_a_process_trains_it(make_run: Any) -> None:

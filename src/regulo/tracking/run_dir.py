@@ -23,6 +23,8 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 SPLITS = ("train_clean", "val", "test")
 """the splits on which a run is evaluated"""
 CONFIG, LOCK = "config.yaml", ".lock"
+PINNED = "pinned"
+"""the file that marks a run which `regulo runs rm` refuses to remove"""
 LOCK_GRACE_SECONDS = 10.0
 """how long loader processes of a killed run may still hold its lock"""
 MAX_PATH_BYTES = 4096 - 256
@@ -31,10 +33,38 @@ MAX_PATH_BYTES = 4096 - 256
 NAME_ANOTHER = "a run shares its folder with no other; name a new one"
 
 
+MAX_DEPTH = 4
+"""levels of folders below runs/ in which runs lie: `<run>`, `studies/<name>/<run>`, `claims/quick/runs/<run>`"""
+
+
 def list_runs() -> list[Path]:
-    """The run folders below runs/, newest first: by the time at which training was last started."""
-    files = sorted(Path("runs").glob("*/config.yaml"), key=lambda file: (file.stat().st_mtime, file), reverse=True)
+    """The run folders directly below runs/, newest first: by the time at which training was last started."""
+    files = [file for file in Path("runs").glob(f"*/{CONFIG}") if not file.parent.name.startswith(".")]
+    files.sort(key=lambda file: (file.stat().st_mtime, file), reverse=True)
     return [file.parent for file in files]
+
+
+def recent_runs() -> str:
+    """A hint with the newest runs."""
+    recent = ", ".join(run.as_posix() for run in list_runs()[:3])
+    return f"recent runs: {recent}" if recent else "make train makes one"
+
+
+def walk_runs(root: Path, depth: int = 1) -> Iterator[Path]:
+    """All run folders below a folder, also those of studies and claims, and folders that cannot be read.
+
+    A link is followed to a run, and not to a folder of runs.
+    """
+    try:
+        with os.scandir(root) as entries:
+            folders = sorted(entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    except OSError:
+        return
+    for folder in map(Path, folders):
+        if os.path.lexists(folder / CONFIG) or not os.access(folder, os.R_OK | os.X_OK):
+            yield folder
+        elif depth < MAX_DEPTH and not folder.is_symlink():
+            yield from walk_runs(folder, depth + 1)
 
 
 class RunFolder:
@@ -83,10 +113,8 @@ class RunFolder:
         """The folder of an existing run. Raises InputError if it is not one, or if a link in it leads out of it."""
         folder = expand_path(os.fspath(path))
         if not (folder / CONFIG).is_file():
-            recent = ", ".join(run.as_posix() for run in list_runs()[:3])
-            hint = f"recent runs: {recent}" if recent else "make train makes one"
-            raise InputError(Problem("RUN", f"{folder} is not a run folder: it has no config.yaml", hint))
-        safe_io.check_folder(folder, "checkpoints", "figures", "wandb")
+            raise InputError(Problem("RUN", f"{folder} is not a run folder: it has no config.yaml", recent_runs()))
+        safe_io.check_folder(folder, "checkpoints", "figures", "wandb", "tensorboard")
         return cls(folder.resolve())
 
     def claim(self) -> None:
@@ -113,13 +141,18 @@ class RunFolder:
     def is_locked(self) -> bool:
         """Whether a process is training this run now."""
         try:
-            with (self.path / LOCK).open("rb") as lock:
+            descriptor = os.open(self.path / LOCK, os.O_RDONLY | os.O_NONBLOCK)  # without it, opening a pipe waits
+            with open(descriptor, "rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
         except OSError:  # another process holds it, or the file system has no locks
             return True
         return False
+
+    def is_pinned(self) -> bool:
+        """Whether the run is marked, so that it is not removed."""
+        return (self.path / PINNED).is_file()
 
     def resume_hint(self, fixable: bool = True) -> str:
         """How to go on, if the cause can be fixed: after that; empty if the run has no checkpoint yet."""

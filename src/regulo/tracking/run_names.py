@@ -1,4 +1,4 @@
-"""Runs by name: `latest`, `best`, or a path."""
+"""Runs by name: `latest`, `best`, a path, or the name of a folder below runs/, or its beginning."""
 
 import math
 import os
@@ -10,9 +10,13 @@ from typing import Any
 
 from regulo.core import safe_io
 from regulo.core.arguments import split_option
-from regulo.core.errors import InputError, Problem, one_line
+from regulo.core.errors import InputError, Problem, nearest, one_line, quote
 from regulo.core.paths import expand_path
-from regulo.tracking.run_dir import RunFolder, list_runs
+from regulo.tracking.run_dir import CONFIG, RunFolder, list_runs, recent_runs, walk_runs
+
+NAMES = ("latest", "best")
+RUN_OPTIONS = ("--resume", "--same-data")
+"""options of `regulo train` whose value is a run"""
 
 
 def open_run(name: str) -> RunFolder:
@@ -23,10 +27,12 @@ def open_run(name: str) -> RunFolder:
 def find_run(name: str) -> Path:
     """The folder of a run: `latest` is the newest finished one, `best` the one with the lowest validation loss.
 
-    Any other name is a path (`./latest` is a folder called "latest"). Raises InputError if no run is finished.
+    Any other name is a path (`./latest` is a folder called "latest"). If there is no such path, it is the name of a run below
+    runs/, or its beginning. Raises InputError if no run is finished, and if no run or several runs have the name.
     """
-    if name not in ("latest", "best"):
-        return expand_path(name)
+    if name not in NAMES:
+        path = expand_path(name)
+        return path if path.exists() else _find_below_runs(name)
     losses = {run: loss for run in list_runs() if (loss := _final_loss(run)) is not None}
     if not losses:
         raise InputError(Problem("RUN", f"there is no {name} run: no run below runs/ is finished", "make train makes one"))
@@ -41,18 +47,41 @@ def find_run(name: str) -> Path:
     return best
 
 
-def resolve_resume(arguments: Sequence[str]) -> list[str]:
-    """The arguments with `--resume=RUN` as two, and with `latest` after `--resume` as the newest run that can go on.
+def resolve_run_options(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the values of `--resume` and `--same-data` as paths. `--resume latest` is the newest run that can go on.
 
-    Raises InputError if no run can go on.
+    `--resume=RUN` becomes two words. Raises InputError if there is no such run, or if none can go on.
     """
-    arguments = split_option(arguments, "--resume")
-    for index, (option, name) in enumerate(pairwise(arguments), 1):
-        if (option, name) == ("--resume", "latest"):
-            if int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
-                raise InputError(Problem("--resume", "several processes may find different runs", "name the folder"))
-            arguments[index] = str(_latest_resumable())
-    return arguments
+    words = list(arguments)
+    for option in RUN_OPTIONS:
+        words = split_option(words, option)
+    for index, (option, name) in enumerate(pairwise(words), 1):
+        if option not in RUN_OPTIONS or name.startswith("--") or ("=" in name and not expand_path(name).exists()):
+            continue  # an override after an option without its value is refused later
+        if name in NAMES and int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
+            raise InputError(Problem(option, "several processes may find different runs", "name the folder"))
+        words[index] = str(_latest_resumable() if (option, name) == ("--resume", "latest") else find_run(name))
+    return words
+
+
+def _find_below_runs(name: str) -> Path:
+    """The one run below runs/ with this name, or whose name begins with it. Raises InputError if there are none or several."""
+    root = Path("runs")
+    name = name.removeprefix("runs/").rstrip("/")
+    runs = {run.relative_to(root).as_posix(): run for run in walk_runs(root)}
+    exact = [run for key, run in runs.items() if name in (key, run.name)]
+    matches = exact or [run for key, run in runs.items() if key.startswith(name) or run.name.startswith(name)]
+    if len(matches) == 1:
+        if name != matches[0].name:
+            _print_choice(name, matches[0])
+        return matches[0]
+    if matches:
+        names = ", ".join(map(str, matches[:3])) + (", …" if len(matches) > 3 else "")
+        raise InputError(
+            Problem("RUN", f"{len(matches)} runs have a name that begins with {quote(name)}", f"name one of {names}")
+        )
+    what = f"there is no folder and no run below runs/ with the name {quote(name)}"
+    raise InputError(Problem("RUN", what, nearest(name, {*NAMES, *(run.name for run in runs.values())}) or recent_runs()))
 
 
 def _latest_resumable() -> Path:
@@ -87,13 +116,13 @@ def _dataset(run: Path) -> tuple[str, str, str]:
     What cannot be read is an empty string.
     """
     try:
-        data = RunFolder(run).read_config().get("data")
+        config = safe_io.read_yaml_values(run / CONFIG)
         record = safe_io.read_json(run / "data.json") if (run / "data.json").is_file() else {}
     except InputError:
         return "", "", ""
     digests = record.get("digests")
     digest = str(digests.get("val", "")) if isinstance(digests, dict) else ""
-    return (str(data.get("name")), str(data.get("root")), digest) if isinstance(data, dict) else ("", "", digest)
+    return config.get("data.name", ""), config.get("data.root", ""), digest
 
 
 def _print_choice(name: str, run: Path, reason: str = "") -> None:
