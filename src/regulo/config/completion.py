@@ -6,12 +6,18 @@ Nothing here imports torch, because the candidates must come in well under half 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from regulo.core import yaml_files
 from regulo.core.arguments import ArgumentParser, Choice
 from regulo.core.class_fields import read_fields
+from regulo.core.errors import InputError
+from regulo.core.extensions import OPTION, use_extensions
 from regulo.core.registry import GROUPS, list_modules
 from regulo.tracking.run_dir import list_runs
+from regulo.tracking.run_filter import NUMBERS, SWITCHES, TEXTS
+from regulo.tracking.run_summary import RunState
+from regulo.tracking.runs import ACTIONS
 
 CLASSES = {
     "": ("regulo.config.schema", "RunConfig"),
@@ -71,7 +77,11 @@ def print_candidates(parsers: Mapping[str, ArgumentParser], request: Sequence[st
     """
     shell, line, breaks = [*request, ""][:3]
     words, in_quotes = split_line(line)
-    candidates = list_candidates(parsers, words[1:-1], words[-1])
+    try:
+        with use_extensions(words[1:-1]) as before:
+            candidates = list_candidates(parsers, before, words[-1])
+    except InputError:  # the command itself says what is wrong with an extension
+        candidates = []
     prefix = 0  # length of the part of the word that bash does not replace
     if shell == "bash" and not in_quotes:
         prefix = max(words[-1].rfind(letter) for letter in breaks) + 1 if breaks else 0
@@ -130,7 +140,11 @@ def _list_values(action: argparse.Action, before: Sequence[str], current: str) -
         return [f"{option} " for option in action.type.options]
     metavar = str(action.metavar or "")
     values = _list_overrides(before, current) if "override" in metavar else []
-    if "RUN" in metavar:
+    if metavar == "KEY":
+        values += [f"{key} " for key in (*TEXTS, *NUMBERS, *SWITCHES)]
+    if metavar == "FILTER":
+        values += _list_run_words(before)
+    if "RUN" in metavar or (metavar == "FILTER" and before[1:2] and before[1] in ACTIONS):
         values += [f"{name} " for name in ("latest", *["best"] * (action.dest != "resume"), *map(str, list_runs()))]
     if "STUDY" in metavar:
         values += [f"{file.parent} " for file in Path("runs/studies").glob("*/study.json")]
@@ -139,10 +153,19 @@ def _list_values(action: argparse.Action, before: Sequence[str], current: str) -
     return values
 
 
+def _list_run_words(before: Sequence[str]) -> list[str]:
+    """The words of `regulo runs`: at the first place also what can be done with runs; after that, only filters."""
+    if before[1:2] and before[1] in ACTIONS:
+        return []
+    states = [f"state={state} " for state in get_args(RunState)]
+    keys = [f"{key}=" for key in (*TEXTS, *NUMBERS, *SWITCHES) if key != "state"]
+    return [*(f"{action} " for action in ACTIONS if len(before) == 1), *states, *keys]
+
+
 def _list_overrides(before: Sequence[str], current: str) -> list[str]:
     groups = yaml_files.list_groups()
     if before[0] == "ablate":
-        groups["study"] = sorted(file.stem for file in (yaml_files.config_dir() / "study").glob("*.yaml"))
+        groups["study"] = list(yaml_files.list_options("study"))
     sign = current[: len(current) - len(current.lstrip("+~"))]
     word = current[len(sign) :]
     key, equals, value = word.partition("=")
@@ -166,9 +189,12 @@ def _list_keys(key: str, sign: str, groups: Mapping[str, list[str]], before: Seq
     """The keys at the level of this one: `optim.`, and inside it `optim.lr=`."""
     section, dot, rest = key.partition(".")
     if not dot:
-        sections = {*GROUPS, *CLASSES} - {"", *({"study"} if before[0] != "ablate" else ())}
-        own = ["at_once", "launcher"] if before[0] == "ablate" else []
-        return [*(f"{g}=" for g in (*groups, *own, *read_fields(*CLASSES[""]))), *(f"{s}." for s in sections)]
+        sections = {*GROUPS, *CLASSES} - {"", "study"}
+        own: list[str] = []
+        if before[0] == "ablate":
+            sections.add("study")
+            own = ["at_once", "launcher"]
+        return [*(f"{g}=" for g in (*groups, *own, OPTION, *read_fields(*CLASSES[""]))), *(f"{s}." for s in sections)]
     if section in MULTIPLE and "." not in rest:
         return [f"{section}.{name}{' ' if sign == '~' else '.'}" for name in list_modules(GROUPS[section])]
     parent = key.rpartition(".")[0]

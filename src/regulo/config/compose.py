@@ -89,10 +89,13 @@ class ParsedOverrides:
         for argument in arguments:
             override = _parse(argument)
             if override is None:
-                hint = MANY_RUNS if argument in ("-m", "--multirun") else "write key=value, for example optim.lr=0.05"
+                hint = "write key=value, for example optim.lr=0.05"
+                if argument in ("-m", "--multirun"):
+                    hint = MANY_RUNS
                 self.problems.append(Problem(argument.strip() or repr(argument), "cannot be read as an override", hint))
             elif override.is_sweep_override():
-                hint = f"a run takes one, and {MANY_RUNS}; a list is written [a,b]"
+                hint = "a run takes one; a list is written [a,b]"
+                hint += f"; {MANY_RUNS}"
                 self.problems.append(Problem(argument, "is several values", hint))
             elif override.key_or_group in options and not override.is_delete():
                 self._add_choice(override, options[override.key_or_group])
@@ -108,7 +111,7 @@ class ParsedOverrides:
             Problem(group, f"has no option {quote(o)}", nearest(str(o), options)) for o in values if o not in options
         ]
         if group in MULTI and override.is_add():
-            self.additions += [(group, yaml_files.config_dir() / group / f"{o}.yaml") for o in valid]
+            self.additions += [(group, yaml_files.find_option(group, o)) for o in valid]
         elif group in MULTI:
             self.choices.append(f"{group}=[{','.join(valid or ['none'])}]")
         elif len(valid) > 1:
@@ -169,9 +172,11 @@ def compose_groups(choices: Sequence[str]) -> DictConfig:
     from hydra import initialize_config_dir
     from hydra.errors import ConfigCompositionException, MissingConfigException
 
+    first, *others = yaml_files.config_dirs()
+    search_path = ",".join("'file://" + re.sub(r"(['\\])", r"\\\1", str(folder)) + "'" for folder in others)
     try:
-        with initialize_config_dir(str(yaml_files.config_dir()), version_base="1.3"):
-            tree = hydra_compose("train", overrides=list(choices))
+        with initialize_config_dir(str(first), version_base="1.3"):
+            tree = hydra_compose("train", overrides=[*choices, *([f"hydra.searchpath=[{search_path}]"] if others else [])])
     except MissingConfigException as error:
         missing = str(error.missing_cfg_file or "")
         group, _, option = missing.rpartition("/")

@@ -26,7 +26,7 @@ class ConfigFile:
     @property
     def name(self) -> str:
         """The path for messages."""
-        return f"configs/{self.path.relative_to(yaml_files.config_dir()).as_posix()}"
+        return yaml_files.display_name(self.path)
 
     @property
     def group(self) -> str:
@@ -153,7 +153,7 @@ def read_files(choices: Sequence[str], additions: Sequence[Path] = ()) -> list[C
     while todo := [(group, option) for group, options in selection.items() for option in options if (group, option) not in done]:
         for group, option in todo:
             done.add((group, option))
-            path = folder / group / f"{option}.yaml"
+            path = yaml_files.find_option(group, option) if group else folder / f"{option}.yaml"
             if not path.is_file():
                 continue  # Hydra names it, and the nearest one
             files[path] = ConfigFile(path)
@@ -161,7 +161,11 @@ def read_files(choices: Sequence[str], additions: Sequence[Path] = ()) -> list[C
                 selection |= {g: o for g, o in files[path].defaults() if g not in chosen}
             except InputError as error:
                 problems += error.problems
-    used = {folder / group / f"{option}.yaml" for group, options in selection.items() for option in options}
+    used = {
+        yaml_files.find_option(group, option) if group else folder / f"{option}.yaml"
+        for group, options in selection.items()
+        for option in options
+    }
     result = [file for path, file in files.items() if path in used] + [ConfigFile(path) for path in additions]
     for file in result[len(result) - len(additions) :]:
         try:

@@ -37,12 +37,20 @@ class Field:
 
     def text(self, brief: bool = False) -> str:
         """Key, default and range, then the meaning in the lines after them; `brief`: key and default only."""
-        value = "null" if self.value is None else str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
-        line = f"  {self.key}={value}"
+        line = f"  {self.key}={self.default}"
         if brief:
             return line
-        meaning = " ".join(self.schema.get("description", "").split())
-        return f"{line}   {describe_range(self.schema)}" + (f"\n      {meaning}" if meaning else "")
+        return f"{line}   {describe_range(self.schema)}" + (f"\n      {self.meaning}" if self.meaning else "")
+
+    @property
+    def default(self) -> str:
+        """The default as YAML writes it."""
+        return "null" if self.value is None else str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
+
+    @property
+    def meaning(self) -> str:
+        """The description in one line; empty if there is none."""
+        return " ".join(self.schema.get("description", "").split())
 
 
 @dataclass(frozen=True)
@@ -154,7 +162,7 @@ def _defaults(cls: type[StrictConfig]) -> dict[str, Any]:
 
 def _yaml_values(group: str, name: str) -> dict[str, Any]:
     """The values that the YAML file of an extension sets; empty if it has no file. They may differ from the class's defaults."""
-    file = yaml_files.config_dir() / group / f"{name}.yaml"
+    file = yaml_files.find_option(group, name)
     content: Any = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     content = content.get(group, content)  # the file may set keys of the whole run: `# @package _global_`
     content = content.get(name) if group in MULTI else content

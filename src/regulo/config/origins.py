@@ -33,10 +33,12 @@ class ValueOrigins:
         self.arguments = [a.lstrip("+~") for a in arguments]
         options = {group: node.get("name") for group in SINGLE if isinstance(node := tree.get(group), Mapping)}
         options |= dict(a.split("=", 1) for a in self.arguments if "=" in a)
-        folder, groups = yaml_files.config_dir(), yaml_files.list_groups()
+        groups = yaml_files.list_groups()
         candidates = [(group, options.get(group)) for group in ("experiment", "debug", *SINGLE)]
-        self.files = [folder / group / f"{option}.yaml" for group, option in candidates if option in groups.get(group, ())]
-        self.files.append(folder / "train.yaml")
+        self.files = [
+            yaml_files.find_option(group, str(option)) for group, option in candidates if option in groups.get(group, ())
+        ]
+        self.files.append(yaml_files.config_dir() / "train.yaml")
 
     def quote_hint(self, key: str, value: bool | int | float) -> str:
         """What to write if the value of a key was meant as text, and YAML reads another type."""
@@ -53,7 +55,7 @@ class ValueOrigins:
         if key in (argument.split("=", 1)[0] for argument in self.arguments):
             return "on the command line"
         file, _ = self._find(key)
-        return f"in {_name(file)}" if file else ""
+        return f"in {yaml_files.display_name(file)}" if file else ""
 
     def _find(self, key: str) -> tuple[Path | None, str]:
         """The file that sets a key, and the key as it is in this file."""
@@ -73,7 +75,3 @@ class ValueOrigins:
         for part in inner.split("."):
             node = node.get(part, "") if isinstance(node, dict) else ""
         return node if isinstance(node, str) else ""
-
-
-def _name(file: Path) -> str:
-    return f"configs/{file.relative_to(yaml_files.config_dir()).as_posix()}"

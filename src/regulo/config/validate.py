@@ -13,6 +13,8 @@ from regulo.core.errors import InputError, Problem, nearest, quote
 from regulo.core.registry import StrictConfig
 from regulo.core.schedule import RAMP, Ramp
 from regulo.regularizers.components.plan import find_conflicts
+from regulo.tracking import records
+from regulo.tracking.environment import find_missing_extensions
 from regulo.tracking.run_dir import CONFIG, RunFolder
 from regulo.tracking.upgrade import renamed_key_hint, renamed_value_hint
 
@@ -21,7 +23,16 @@ Origins = ValueOrigins | SavedOrigins
 
 def read_run_config(folder: RunFolder) -> Config:
     """The configuration of a run. Raises InputError with all problems."""
-    return validate_config(folder.read_config(), SavedOrigins(folder.path / CONFIG))
+    return validate_run_config(folder, folder.read_config(), SavedOrigins(folder.path / CONFIG))
+
+
+def validate_run_config(folder: RunFolder, tree: Mapping[str, Any], origins: Origins | None = None) -> Config:
+    """Check the configuration of a run that exists. Raises InputError with all problems, also for extensions that are missing."""
+    try:
+        return validate_config(tree, origins)
+    except InputError as error:
+        environment = records.read_or_empty(records.read_environment, folder)
+        raise InputError(*error.problems, *find_missing_extensions(environment)) from None
 
 
 def validate_config(tree: Mapping[str, Any], origins: Origins | None = None) -> Config:

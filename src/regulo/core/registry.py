@@ -1,7 +1,7 @@
 """Extensions (plug-ins): typed, frozen, strict classes that are discovered by their folder.
 
-One file with one class in one of the packages of `GROUPS` is one extension. Its file name is its name in YAML and on the
-command line. Modules named `base`, and sub-packages, are not extensions.
+One file with one class in one of the packages of `GROUPS`, or in a folder that `core.extensions` adds to one, is one extension.
+Its file name is its name in YAML and on the command line. Modules named `base` or `_name`, and sub-packages, are not extensions.
 """
 
 import importlib
@@ -11,7 +11,10 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from regulo.core.errors import InputError, Problem
+from regulo.core.extensions import extend_package
 from regulo.core.nested import texts
+from regulo.core.paths import redact_home
 
 GROUPS = {
     "data": "regulo.data",
@@ -50,12 +53,13 @@ class PluginConfig(StrictConfig):
 
 
 def list_plugins(group: str) -> list[str]:
-    """The names of all extensions in a group. Only the package of the group is imported."""
+    """The names of all extensions in a group. Only the package of the group is imported. Raises InputError."""
     return list_modules(GROUPS[group])
 
 
 def get_plugin(group: str, name: str) -> type[Any]:
     """The extension class `name` of a group. Only its module is imported, which is fast. Raises TypeError without exactly one."""
+    extend_package(GROUPS[group])
     module = f"{GROUPS[group]}.{name}"
     classes = classes_in(module, PluginConfig)
     if len(classes) != 1:
@@ -64,9 +68,20 @@ def get_plugin(group: str, name: str) -> type[Any]:
 
 
 def list_modules(package: str) -> list[str]:
-    """The sorted names of a package's modules, without `base` and sub-packages. Only the package itself is imported."""
-    path = importlib.import_module(package).__path__
-    return sorted(m.name for m in pkgutil.iter_modules(path) if not m.ispkg and m.name != "base")
+    """The sorted names of a package's modules, without `base`, `_names` and sub-packages. Only the package itself is imported.
+
+    Raises InputError if a name exists twice, because of extensions outside Regulo.
+    """
+    folders: dict[str, str] = {}
+    for folder in extend_package(package).__path__:
+        for module in pkgutil.iter_modules([folder]):
+            if module.ispkg or module.name.startswith("_"):
+                continue
+            if module.name in folders:
+                what = f"{module.name} exists twice: in {folders[module.name]} and in {folder}"
+                raise InputError(Problem("extensions", redact_home(what), "rename one of them"))
+            folders[module.name] = folder
+    return sorted(folders.keys() - {"base"})
 
 
 def classes_in(module: str, base: type) -> list[type[Any]]:

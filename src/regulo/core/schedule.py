@@ -91,6 +91,11 @@ def resolve(strength: Any, progress: float) -> Any:
     return strength.value_at(progress) if isinstance(strength, Ramp) else strength
 
 
+def peak(strength: Any) -> float:
+    """The highest value of a strength, which may be a number, a ramp, or None (0)."""
+    return float(max(strength.start, strength.end) if isinstance(strength, Ramp) else strength or 0)
+
+
 class RampBuffer(nn.Module):
     """A strength inside a model, as a scalar buffer: an update neither waits for the device nor recompiles a compiled model."""
 

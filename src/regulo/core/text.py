@@ -49,3 +49,19 @@ def definitions(rows: Iterable[tuple[str, str]], width: int | None = None, inden
     rows = list(rows)
     column = max(len(term) for term, _ in rows)
     return wrap("\n".join(f"{' ' * indent}{term:{column}}  {meaning}".rstrip() for term, meaning in rows), width)
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds, or whole minutes from 100 seconds, or hours from 100 minutes."""
+    if seconds >= 6000:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def format_bytes(size: float) -> str:
+    """A number of bytes with a unit: 999 B, 1.2 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.5 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

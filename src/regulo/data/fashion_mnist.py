@@ -12,6 +12,7 @@ from regulo.core.paths import PathStr, expand_path
 from regulo.core.types import DatasetInfo, Split
 from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error, may_download
 from regulo.data.components.subsets import stratified_split
+from regulo.data.fashion_mnist_mini import CLASSES
 
 SHA256 = {  # of the decompressed files, because packages compress them in different ways
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -20,7 +21,6 @@ SHA256 = {  # of the decompressed files, because packages compress them in diffe
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # the package dataset-fashion-mnist
-CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
 class FashionMnist(DatasetConfig):

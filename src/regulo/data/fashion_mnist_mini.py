@@ -13,10 +13,10 @@ import numpy as np
 from regulo.core.paths import expand_path
 from regulo.core.types import DatasetInfo, Split
 from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error
-from regulo.data.fashion_mnist import CLASSES
 
 FILE = Path(__file__).parent / "assets" / "fashion_mnist_mini.bz2"
 SHA256 = "7b10f8ea93b7b55b25224ce08a0730be78b14b59df1a5fd9d816bfe50ea5bbe4"
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 SIZES = {"train": 5000, "val": 1000, "test": 5000}
 
 

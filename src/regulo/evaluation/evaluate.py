@@ -23,7 +23,7 @@ def evaluate(run: str, split: str | None, data_root: str | None = None) -> int:
     scores: dict[str, float] = {}
     with failures.as_input_error(run_model.config.data.batch_size):
         for name in [split] if split else SPLITS:
-            split_scores = run_model.predict(data.evaluation_loader(name)).scores()
+            split_scores = run_model.predict_loader(data.evaluation_loader(name)).scores()
             scores |= {f"{name}/{key}": value for key, value in split_scores.items()}
     summary.print_scores(scores, title=f"{folder.path.name}, weights of epoch {run_model.epoch}")
     print(json.dumps(scores))

@@ -1,7 +1,6 @@
 """`regulo predict`: the classes of image files, from a run folder (the data set is not needed)."""
 
 import csv
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +11,8 @@ import torch
 from regulo.core.errors import InputError, Problem, one_line
 from regulo.core.paths import expand_path
 from regulo.data.components.image_files import ImageLister, image_extensions
-from regulo.data.components.image_io import import_albumentations, read_image
+from regulo.evaluation.image_reader import BATCH, ImageReader
 from regulo.tracking.run_names import open_run
-
-BATCH = 64
 
 
 @torch.inference_mode()
@@ -27,8 +24,7 @@ def predict(run: str, paths: Sequence[str]) -> int:
 
     run_model = load_run(folder)
     dataset_info = run_model.dataset_info
-    A = import_albumentations()
-    resize = A.Compose(run_model.config.data.resize_transforms() or [A.Resize(dataset_info.height, dataset_info.width)])
+    read = ImageReader(run_model.config.data, dataset_info)
     writer = csv.writer(sys.stdout)
     writer.writerow(["path", "class", "probability"])
     errors = []
@@ -36,12 +32,11 @@ def predict(run: str, paths: Sequence[str]) -> int:
         readable, images = [], []
         for path in files[start : start + BATCH]:
             try:
-                image = resize(image=read_image(os.fsencode(path), dataset_info.channels, dataset_info.pixel_range))["image"]
+                images.append(read(path))
             except Exception as error:  # a decoder may raise anything on a damaged file
                 errors.append(one_line(f"{path}: {error}"))
                 continue
             readable.append(path)
-            images.append(image.reshape(dataset_info.height, dataset_info.width, dataset_info.channels).transpose(2, 0, 1))
         if readable:
             logits = run_model.predict_logits(torch.from_numpy(np.stack(images)))
             for path, probability, k in zip(readable, *logits.softmax(1).max(1), strict=True):

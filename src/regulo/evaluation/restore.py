@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from regulo.config.schema import Config
@@ -16,10 +17,12 @@ from regulo.core.metrics.base import EvalOutput
 from regulo.core.paths import expand_path
 from regulo.core.types import Batch, DatasetInfo
 from regulo.data.base import allow_downloads
+from regulo.evaluation.image_reader import BATCH, ImageReader
 from regulo.evaluation.inference import fixed_seed, predict_batch, restore_ramps, run_inference
 from regulo.models.components.classifier import Classifier
 from regulo.regularizers.components.plan import Plan
 from regulo.tracking import checkpoint_io, records
+from regulo.tracking.environment import find_changed_extensions
 from regulo.tracking.run_dir import RunFolder
 
 if TYPE_CHECKING:
@@ -39,7 +42,25 @@ class LoadedRun:
     plan: Plan
     temperature: float
 
-    def predict(self, loader: Iterable[Batch]) -> EvalOutput:
+    @torch.inference_mode()
+    def predict(self, images: Iterable[str | Path | np.ndarray]) -> torch.Tensor:
+        """The probabilities (n, K) of n images, float32 on the CPU: image files, or arrays (H, W, C) uint8 of any size.
+
+        The columns are `dataset_info.classes`. Raises InputError that names the first image that cannot be read.
+        """
+        read = ImageReader(self.config.data, self.dataset_info)
+        pixels = []
+        for number, image in enumerate(images):
+            try:
+                pixels.append(read(image))
+            except Exception as error:  # a decoder may raise anything on a damaged file
+                name = f"images[{number}]" if isinstance(image, np.ndarray) else str(image)
+                raise InputError(Problem(name, str(error))) from error
+        batches = (torch.from_numpy(np.stack(pixels[start : start + BATCH])) for start in range(0, len(pixels), BATCH))
+        probabilities = [self.predict_logits(batch).softmax(1).cpu() for batch in batches]
+        return torch.cat([torch.zeros(0, self.dataset_info.num_classes), *probabilities])
+
+    def predict_loader(self, loader: Iterable[Batch]) -> EvalOutput:
         """The final predictions of the run on all images of a loader."""
         return run_inference(self.classifier, loader, self.device, self.config.trainer.precision, self.plan, self.temperature)
 
@@ -68,6 +89,8 @@ def load_run(folder: RunFolder, data_root: str | None = None) -> LoadedRun:
     `data_root`: the folder of the data, if they have moved.
     """
     config = without_input_checks(read_run_config(folder))
+    for change in find_changed_extensions(records.read_or_empty(records.read_environment, folder)):
+        print(f"regulo: {change}", file=sys.stderr)
     update = {"num_workers": None} | ({"root": data_root} if data_root else {})  # of this machine
     config = dataclasses.replace(config, data=config.data.model_copy(update=update))
     if "auto" in (config.trainer.precision, config.trainer.memory_format):

@@ -36,7 +36,7 @@ def measure_robustness(folder: RunFolder, corruptions: bool = True) -> dict[str,
 
     run = load_run(folder)
     data = open_run_data(run)
-    val, test = (run.predict(data.evaluation_loader(split)) for split in ("val", "test"))
+    val, test = (run.predict_loader(data.evaluation_loader(split)) for split in ("val", "test"))
     # a run with temperature_scaling has divided its logits already: this is undone first
     best_temperature = temperature(val.logits * run.temperature, val.labels)
     calibrated_output = EvalOutput(test.logits * run.temperature / best_temperature, test.labels)
@@ -59,7 +59,7 @@ def _measure_corruptions(run: "LoadedRun", data: "ImageDataModule") -> dict[str,
     data.eval_datasets["some"] = BatchedImages(test.split.select(indices), data.config.resize_transforms(), test.seed)
     clean = [b._replace(indices=b.indices.new_tensor(indices[np.asarray(b.indices)])) for b in data.evaluation_loader("some")]
     accuracies = {
-        f"corrupted/{kind}/{severity}/acc": run.predict(corrupt_batches(clean, kind, severity)).scores()["acc"]
+        f"corrupted/{kind}/{severity}/acc": run.predict_loader(corrupt_batches(clean, kind, severity)).scores()["acc"]
         for kind in KINDS
         for severity in SEVERITIES
     }

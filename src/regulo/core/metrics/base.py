@@ -73,12 +73,16 @@ class ConfusionMetric(Metric):
         raise NotImplementedError
 
 
-@functools.cache
 def list_metrics() -> tuple[Metric, ...]:
     """One metric from each module of this package, in the order of tables. Raises TypeError if a module has none or several."""
+    return _load_metrics(tuple(list_modules(__name__.rpartition(".")[0])))
+
+
+@functools.cache
+def _load_metrics(names: tuple[str, ...]) -> tuple[Metric, ...]:
     package = __name__.rpartition(".")[0]
     metrics = []
-    for name in list_modules(package):
+    for name in names:
         classes = classes_in(f"{package}.{name}", Metric)
         if len(classes) != 1:
             raise TypeError(f"{package}.{name} must define exactly one Metric, and defines {len(classes)}")

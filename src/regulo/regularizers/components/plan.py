@@ -85,6 +85,15 @@ class Plan:
         """Whether the parameter groups change during the run."""
         return self._has_ramp("param_groups")
 
+    def ramp_values(self, progress: float) -> dict[str, float]:
+        """{technique.field: strength} of every ramp, at a progress in [0, 1]."""
+        return {
+            f"{r.name}.{field}": value.value_at(progress)
+            for r in self.regularizers
+            for field, value in r
+            if isinstance(value, Ramp)
+        }
+
     def wrap_optimizer(
         self, optimizer: torch.optim.Optimizer, model: nn.Module, step_context: Callable[[], StepContext]
     ) -> torch.optim.Optimizer:
