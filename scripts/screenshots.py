@@ -1,8 +1,10 @@
-"""Takes pictures of report pages for the documents, at the width of a desktop and of a phone:
+"""Takes pictures of pages for the documents:
 
-    .venv/bin/python scripts/screenshots.py run=runs/…/report.html study=runs/studies/quick/report.html
+    .venv/bin/python scripts/screenshots.py report-run-desktop=runs/…/report.html report-run-phone=runs/…/report.html
+    .venv/bin/python scripts/screenshots.py "dashboard=runs.html#x=epoch"
 
-writes docs/figures/report-<name>-{desktop,phone}.png, the top of each page. Needs Chromium (Debian: apt install chromium).
+writes docs/figures/<name>.png, the top of each page: at the width of a phone if the name ends with -phone, else at that of a
+desktop. What follows # is the state of the page. Needs Chromium (Debian: apt install chromium).
 """
 
 import shutil
@@ -11,10 +13,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-WIDTHS = {"desktop": (1280, 1), "phone": (390, 2)}
-"""name: (CSS pixels, device pixels for each)"""
-HEIGHTS = {"desktop": 1600, "phone": 1700}
-"""height of the picture in CSS pixels"""
+DESKTOP, PHONE = (1280, 1600, 1), (390, 1700, 2)
+"""width and height in CSS pixels, and device pixels for each"""
 
 
 def main() -> int:
@@ -26,14 +26,16 @@ def main() -> int:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         for argument in sys.argv[1:]:
-            name, _, file = argument.partition("=")
-            for size, (width, scale) in WIDTHS.items():
-                page = browser.new_page(viewport={"width": width, "height": HEIGHTS[size]}, device_scale_factor=scale)
-                page.goto(Path(file).resolve().as_uri())
-                target = Path("docs/figures") / f"report-{name}-{size}.png"
-                page.screenshot(path=target)
-                page.close()
-                print(target)
+            name, _, address = argument.partition("=")
+            file, _, state = address.partition("#")
+            width, height, scale = PHONE if name.endswith("-phone") else DESKTOP
+            page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
+            page.goto(f"{Path(file).resolve().as_uri()}#{state}")
+            page.wait_for_load_state("networkidle")
+            target = Path("docs/figures") / f"{name}.png"
+            page.screenshot(path=target)
+            page.close()
+            print(target)
         browser.close()
     return 0
 

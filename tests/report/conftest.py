@@ -1,9 +1,6 @@
-"""A run and studies whose names look like markup, and a browser."""
+"""A run and studies whose names look like markup."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -61,16 +58,3 @@ def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _with_page(folder: Path) -> Path:
     assert report([str(folder)], wandb=False) == 0
     return folder
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """A headless Chromium."""
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if path is None:
-        pytest.skip("no Chromium on this machine (Debian: apt install chromium)")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()

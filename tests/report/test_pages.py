@@ -255,7 +255,7 @@ def test_the_command_refuses_what_is_neither_run_nor_study(
     assert main(["report"]) == 2
     assert main(["report", "--wanbd"]) == 2
     errors = capsys.readouterr().err
-    assert "nowhere is not a run folder" in errors
+    assert "there is no folder and no run below runs/ with the name 'nowhere'" in errors
     assert "there is no run to report on yet" in errors
     assert "did you mean --wandb?" in errors
     (tmp_path / "study.json").write_text("{")

@@ -28,7 +28,7 @@ def predict_again(folder: RunFolder, data_root: str | None = None) -> RunPredict
         data = open_run_data(run)
     except InputError as refusal:
         return "; ".join(f"{p.key}: {p.what}" for p in refusal.problems)
-    test = run.predict(data.evaluation_loader("test"))
+    test = run.predict_loader(data.evaluation_loader("test"))
     sizes = {name: len(split) for name, split in data.eval_datasets.items()}
     sizes |= {"train": len(data.train_dataset), "test": len(test.labels)}
     return RunPredictions(test, data.eval_datasets["test"].split, run.dataset_info, sizes)

@@ -131,10 +131,14 @@ def png(figure: "Figure") -> bytes:
 
 
 def css() -> str:
-    """The palette as CSS variables: light, dark where the reader prefers it, and always light on paper."""
+    """The palette as CSS variables: light, dark where the reader prefers it, and always light on paper.
+
+    The attribute `data-theme` of the page, "light" or "dark", overrules the reader's usual preference.
+    """
     light = "".join(f"--{name}:{value};" for name, (value, _) in PALETTE.items())
-    dark = "".join(f"--{name}:{value};" for name, (_, value) in PALETTE.items())
-    return f":root{{color-scheme:light dark;{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    dark = "color-scheme:dark;" + "".join(f"--{name}:{value};" for name, (_, value) in PALETTE.items())
+    preferred = f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}"
+    return f":root{{color-scheme:light;{light}}}{preferred}@media screen{{:root[data-theme=dark]{{{dark}}}}}"
 
 
 def label_ends(ax: Any, ends: Sequence[tuple[float, str, str]]) -> None:

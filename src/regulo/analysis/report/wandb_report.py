@@ -13,7 +13,9 @@ from regulo.analysis.report import style
 from regulo.analysis.report.html import MARKS
 from regulo.analysis.report.page import Block, Bullets, Code, Figures, Gallery, Page, Photo, Picture, Table, TableCell, Text
 from regulo.core.errors import InputError, Problem
-from regulo.tracking.loggers import LoggerConfig
+from regulo.core.program import PROGRAM
+from regulo.tracking.backends.wandb import wandb_settings
+from regulo.tracking.servers import check_wandb_server
 
 MARKDOWN_ESCAPES = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>()#+|~"})
 
@@ -22,14 +24,15 @@ def preflight() -> None:
     """Raises InputError if W&B's reports are not installed, or if there is no account."""
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise InputError(Problem("--wandb", "wandb-workspaces is not installed", "pip install 'regulo[wandb-reports]'"))
-    LoggerConfig(wandb="online").preflight()
+    check_wandb_server("--wandb", "")
 
 
-def publish(page: Page, project: str = "regulo") -> str:
+def publish(page: Page, project: str = PROGRAM) -> str:
     """Log the figures to a run, save the report that shows them, and return its address. Call `preflight` first."""
     import wandb
 
-    with wandb.init(project=project, job_type="report", name=page.title[:100]) as run:
+    settings = wandb_settings(offline=False)
+    with wandb.init(project=project, job_type="report", name=page.title[:100], settings=settings) as run:
         log_images(page, run)
     return str(build_report(page, run.entity, project, run.id).save().url)
 

@@ -1,4 +1,4 @@
-"""`regulo dashboard`: W&B's local viewer (`wandb leet`) of one run or of all runs. It needs no account and no network."""
+"""`regulo dashboard --terminal`: W&B's local viewer (`wandb leet`) of one or all runs. It needs no account and no network."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from regulo.core.errors import InputError, Problem
 from regulo.tracking.run_names import open_run
 
 
-def dashboard(run: str | None) -> int:
+def show_in_terminal(run: str | None) -> int:
     """Show a run, or all runs. Without a terminal, print the summary of the latest run. Returns the exit code."""
     wandb = Path(sys.executable).with_name("wandb")
     folder = open_run(run).path / "wandb" if run is not None else link_runs(Path("runs"))
