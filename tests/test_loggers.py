@@ -7,7 +7,8 @@ import pytest
 
 from regulo.config import compose
 from regulo.core.errors import InputError
-from regulo.tracking import wandb_logger
+from regulo.core.program import PROGRAM
+from regulo.tracking.backends import wandb as wandb_backend
 from regulo.tracking.loggers import VARIABLES, LoggerConfig
 
 
@@ -27,9 +28,9 @@ def wandb_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             options.update(rest, mode=mode)
             raise StartedError
 
-        monkeypatch.setattr(wandb_logger, "start_run", start_run)
+        monkeypatch.setattr(wandb_backend, "start_run", start_run)
         try:
-            with compose.load_config(overrides).logger.open_loggers(tmp_path / "folder", {}):
+            with compose.load_config(overrides).logger.open_loggers(tmp_path / "folder", "title", {}):
                 options["mode"] = "disabled"
         except StartedError:
             pass
@@ -41,7 +42,7 @@ def wandb_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 def test_the_environment_fills_what_the_configuration_leaves_open(
     wandb_options: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    default = {"mode": "offline", "project": "regulo", "entity": None, "group": None, "tags": [], "name": "folder", "config": {}}
+    default = {"mode": "offline", "project": PROGRAM, "entity": None, "group": None, "tags": [], "name": "title", "config": {}}
     assert wandb_options() == default
     assert not capsys.readouterr().out
     values = {"MODE": "online", "PROJECT": "p", "ENTITY": "e", "RUN_GROUP": "g", "TAGS": "a, b", "NAME": "n"}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from regulo.tracking import wandb_logger
+from regulo.tracking.backends import wandb as wandb_backend
 from tests.faults.conftest import NOTHING, RUN, SETTINGS, Fault
 from tests.faults.wandb_server import Server, serve
 
@@ -85,7 +85,7 @@ def test_refuses(fault: Fault, server: Any) -> None:
     keeps=SETTINGS,
 )
 def test_hangs_at_the_beginning(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wandb_logger, "START_TIMEOUT", 2.0)
+    monkeypatch.setattr(wandb_backend, "START_TIMEOUT", 2.0)
     with server("hangs at work"):
         fault.train("logger=wandb_online")
 
@@ -137,7 +137,7 @@ def test_its_process_is_killed(fault: Fault, in_epoch_1: Any) -> None:
 
 @pytest.mark.fault("W&B's server dies during the run", says=UPLOAD_WARNING, code=0, keeps=RUN)
 def test_dies(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epoch_1: Any) -> None:
-    monkeypatch.setattr(wandb_logger, "FINISH_TIMEOUT", 8.0)
+    monkeypatch.setattr(wandb_backend, "FINISH_TIMEOUT", 8.0)
     with server("well") as wandb_server:
         in_epoch_1(lambda _: wandb_server.die())
         start = time.perf_counter()
@@ -150,7 +150,7 @@ def test_dies(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epo
 @pytest.mark.long
 @pytest.mark.fault("W&B's server hangs during the run", says=UPLOAD_WARNING, code=0, keeps=RUN)
 def test_hangs_during(fault: Fault, server: Any, monkeypatch: pytest.MonkeyPatch, in_epoch_1: Any) -> None:
-    monkeypatch.setattr(wandb_logger, "FINISH_TIMEOUT", 8.0)
+    monkeypatch.setattr(wandb_backend, "FINISH_TIMEOUT", 8.0)
     with server("well") as wandb_server:
         in_epoch_1(lambda _: setattr(wandb_server, "mood", "hangs"))
         start = time.perf_counter()

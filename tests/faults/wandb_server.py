@@ -17,6 +17,7 @@ RUN = {
     "project": {"id": "p", "name": "regulo", "entity": {"id": "e", "name": "somebody"}},
 }
 RESPONSES = {
+    "createArtifact(": {"createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": {"id": "s"}}}},
     "upsertBucket": {"upsertBucket": {"bucket": RUN, "inserted": True}},
     "viewer": {"viewer": {"id": "v", "entity": "somebody", "username": "somebody", "flags": "{}", "teams": {"edges": []}}},
     "createRunFiles": {"createRunFiles": {"runID": "UnVu", "uploadHeaders": [], "files": []}},
@@ -32,9 +33,22 @@ class Server(ThreadingHTTPServer):
     rows = 0
     """number of rows of metrics received"""
 
+    posts: list[dict[str, Any]]
+    """the content of every POST request"""
+
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.closed = threading.Event()
+        self.posts = []
+        self.views: list[dict[str, Any]] = []
+
+    def save_view(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """Save a workspace: a new one, unless it has the id of one that is there."""
+        view = {"id": f"view{len(self.views)}", **variables}
+        others = [other for other in self.views if other["id"] != view["id"]]
+        is_new = len(others) == len(self.views)
+        self.views = [*others, view]
+        return {"view": {"id": view["id"], "name": view["name"]}, "inserted": is_new}
 
     def die(self) -> None:
         """Stop answering, and refuse connections."""
@@ -60,6 +74,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        self.server.posts.append(body)
         if self.server.mood.startswith("hangs"):
             self.server.closed.wait()
         if self.server.mood == "refuses":
@@ -67,6 +82,11 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path.endswith("file_stream"):
             self.server.rows += len(body.get("files", {}).get("wandb-history.jsonl", {}).get("content", []))
             self._respond({"exitcode": None, "limits": {}})
+        elif "upsertView" in body.get("query", ""):
+            self._respond({"data": {"upsertView": self.server.save_view(body["variables"])}})
+        elif "allViews" in body.get("query", ""):
+            views = [view for view in self.server.views if view["name"] == body["variables"]["viewName"]]
+            self._respond({"data": {"project": {"allViews": {"edges": [{"node": view} for view in views]}}}})
         else:
             query = body.get("query", "")
             self._respond({"data": next((response for name, response in RESPONSES.items() if name in query), {})})

@@ -60,6 +60,7 @@ def stop_before_work(cached_listings: None, monkeypatch: pytest.MonkeyPatch, tmp
     import regulo.analysis.ablation.cells
     import regulo.analysis.ablation.runner
     import regulo.analysis.claims.lab.command
+    import regulo.analysis.dashboard.content
     import regulo.analysis.doctor.autofix
     import regulo.config.catalog
     import regulo.config.json_schema
@@ -81,6 +82,7 @@ def stop_before_work(cached_listings: None, monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(regulo.analysis.ablation.runner, "run_all", raise_error)
     monkeypatch.setattr(regulo.analysis.doctor.autofix, "apply_fixes", raise_error)
     monkeypatch.setattr(regulo.analysis.claims.lab.command, "run_trials", raise_error)
+    monkeypatch.setattr(regulo.analysis.dashboard.content, "Content", raise_error)
     monkeypatch.setattr(regulo.evaluation.evaluate, "open_run_data", raise_error)
     monkeypatch.setattr(regulo.config.catalog, "rows", raise_error)
     monkeypatch.setattr(regulo.config.json_schema, "atomic_write", raise_error)

@@ -383,7 +383,7 @@ def test_a_valid_checkpoint_is_accepted(finished_run: FinishedRun) -> None:
 
 
 def test_wandbs_logs_are_not_removed_through_a_link(tmp_path: Path) -> None:
-    from regulo.tracking.wandb_logger import remove_local_paths
+    from regulo.tracking.wandb_files import remove_local_paths
 
     (tmp_path / "outside" / "logs").mkdir(parents=True)
     (tmp_path / "wandb").mkdir()

@@ -150,7 +150,7 @@ def read(folder: Path) -> dict[str, Any]:
     """The content of a study's study.json. Raises InputError if there is none, or if it is not what a study writes."""
     file = folder / "study.json"
     if not file.is_file():
-        raise InputError(Problem("STUDY", f"{folder} has no study.json", "make ablate makes one"))
+        raise InputError(Problem("STUDY", f"{folder} has no study.json", "the folder of a study has one"))
     study: dict[str, Any] = validate_record(_StudyRecord, read_json(file, "STUDY"), str(file), "STUDY")
     errors = [f"cell {i} has no {key}" for i, cell in enumerate(study["cells"]) for key in CELL_KEYS if key not in cell]
     if not errors:

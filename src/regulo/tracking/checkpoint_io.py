@@ -87,9 +87,14 @@ def file_id(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
+def final_checkpoint(folder: RunFolder, use_best: bool) -> Path:
+    """The file with the run's final weights: of the best epoch, or of the last."""
+    return folder.checkpoints / (BEST if use_best else LAST)
+
+
 def load_final_checkpoint(folder: RunFolder, use_best: bool) -> dict[str, Any]:
     """The checkpoint with the run's final weights: of the best epoch, or of the last. Raises InputError if there is none yet."""
-    path = folder.checkpoints / (BEST if use_best else LAST)
+    path = final_checkpoint(folder, use_best)
     if not path.is_file():
         raise InputError(Problem("RUN", f"{folder.path} has no {path.name}: it did not finish an epoch"))
     return read_checkpoint(path)

@@ -29,30 +29,37 @@ Text = Annotated[str, Field(max_length=10_000)]
 _SCORES: dict[str, Any] = {"acc": Share, "loss": Number, "ece": Number, "brier": Number}
 """the metrics that every finished run has"""
 
+
+def _describe(kind: Any, description: str) -> Any:
+    """The type of a key of result.json with its meaning."""
+    return Annotated[kind, Field(description=description)]
+
+
 _FINISHED_FIELDS: dict[str, Any] = {
-    "weights": Literal["best", "last"],
-    "epochs": Count,
-    "steps": Count,
-    "weights_epoch": Count,
-    "params": Count,
-    "peak_memory_mb": Count,
-    "fit_seconds": Number,
-    "images_per_second": Number,
-    "epoch_seconds": Number,
-    "gap/acc": Number,
-    "gap/loss": Number,
+    "weights": _describe(Literal["best", "last"], "which epoch's weights are the final ones"),
+    "epochs": _describe(Count, "number of epochs that were trained"),
+    "steps": _describe(Count, "number of optimizer steps"),
+    "weights_epoch": _describe(Count, "the epoch of the final weights, from 1"),
+    "params": _describe(Count, "number of parameters of the model"),
+    "peak_memory_mb": _describe(Count, "peak memory of the GPU, or the largest resident set of the process, megabytes"),
+    "fit_seconds": _describe(Number, "seconds of training, with validation"),
+    "images_per_second": _describe(Number, "training images per second, without validation"),
+    "epoch_seconds": _describe(Number, "seconds of the median epoch, without validation"),
+    "gap/acc": _describe(Number, "accuracy: clean train − validation. It grows as a network overfits"),
+    "gap/loss": _describe(Number, "NLL: validation − clean train, nats. It grows as a network overfits"),
     **{f"{split}/{key}": kind for split in SPLITS for key, kind in _SCORES.items()},
 }
 _OPTIONAL_SCORES = {f"{split}/{name}": Number for split in SPLITS for name in list_modules("regulo.core.metrics")}
 """all metrics of today: a run that is older than a metric does not have it"""
 _STATUS_FIELDS: dict[str, Any] = {
-    "status": Required[Literal["running", "done", "failed", "interrupted"]],
-    "seed": Count,
-    "error": Text,
-    "error_type": Text,
-    "temperature": Number,
-    "resumed_at": list[Count],
-    "restarts": Count,
+    "status": Required[_describe(Literal["running", "done", "failed", "interrupted"], "whether it runs, and how it ended")],
+    "seed": _describe(Count, "the seed of the run"),
+    "error": _describe(Text, "why it failed or stopped"),
+    "error_type": _describe(Text, "the class of that error in Python"),
+    "best_epoch": _describe(Count, "the best epoch by `monitor`, from 1 (`epoch` in metrics.csv counts from 0, as in Lightning)"),
+    "temperature": _describe(Number, "the temperature that `temperature_scaling` has fitted"),
+    "resumed_at": _describe(list[Count], "the optimizer steps at which the run was resumed"),
+    "restarts": _describe(Count, "how often the processes of the run were started again"),
 }
 
 

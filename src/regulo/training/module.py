@@ -114,8 +114,11 @@ class ClassificationModule(LightningModule):
             "train/acc": acc,
             "train/grad_norm": float(norm),
             "lr": lr,
+            "time": self.throughput.fit_seconds(),
             "train/images_per_second": self.throughput.images_per_second(),
-        } | {f"train/penalty/{name}": value for name, value in penalties.items()}
+        }
+        row |= {f"train/penalty/{name}": value for name, value in penalties.items()}
+        row |= {f"strength/{name}": value for name, value in self.plan.ramp_values(self.step_context().progress).items()}
         self.log_dict(row, logger=False)  # for callbacks; Lightning would leave out the last batch of an epoch
         for logger in self.loggers:
             logger.log_metrics(row | {"epoch": self.current_epoch}, step=self.global_step)
@@ -142,7 +145,7 @@ class ClassificationModule(LightningModule):
         scores = {f"{name}/{k}": v for name, metrics in self.eval_metrics.items() for k, v in metrics.compute().items()}
         scores |= generalization_gaps(scores)
         self._check_finite("validation", scores["val/loss"])
-        self.log_dict(scores)
+        self.log_dict(scores | {"time": self.throughput.fit_seconds()})
 
     # ---- optimizer
 

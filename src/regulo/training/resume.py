@@ -172,7 +172,7 @@ def _resumable_run(folder: RunFolder, saved_config: Mapping[str, Any], tree: Map
     changes = (*_allowed_changes(before, after), *_changed_environment(folder))
     autotune_values = {key.removeprefix("trainer."): before[key] for key in AUTOTUNE_KEYS if key in before}
     new_tree = {**tree, "run_dir": saved_config.get("run_dir"), "trainer": {**tree["trainer"], **autotune_values}}
-    return ResumableRun(folder, validate.validate_config(new_tree), changes, checkpoint, state, file_id)
+    return ResumableRun(folder, validate.validate_run_config(folder, new_tree), changes, checkpoint, state, file_id)
 
 
 # ---- what may be different, and what may not
@@ -188,7 +188,7 @@ def _edit_problems(before: Mapping[str, Any], checkpoint_config: Mapping[str, An
             "put it back",
         )
         for key in keys
-        if not _is_overridable(key) and key != "run_dir"
+        if not is_overridable(key) and key != "run_dir"
     ]
 
 
@@ -208,13 +208,13 @@ def _forbidden_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> l
             f"go on without the change, or begin a new run with {shlex.quote(f'{key}={format_value(after.get(key))}')}",
         )
         for key in _changed_keys(before, after)
-        if not _is_overridable(key)
+        if not is_overridable(key)
     ]
 
 
 def _allowed_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """The other changed keys, for people."""
-    keys = [key for key in _changed_keys(before, after) if _is_overridable(key)]
+    keys = [key for key in _changed_keys(before, after) if is_overridable(key)]
     return [f"{key}: {after.get(key)!r} instead of {before.get(key)!r}" for key in keys]
 
 
@@ -230,7 +230,8 @@ def _changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[s
     return [key for key in keys if not (key in AUTOTUNE_KEYS and after.get(key) == "auto")]
 
 
-def _is_overridable(key: str) -> bool:
+def is_overridable(key: str) -> bool:
+    """Whether a run may go on with another value of this key, because nothing that is learned depends on it."""
     return any(key == prefix or key.startswith(f"{prefix}.") for prefix in OVERRIDABLE_ON_RESUME)
 
 

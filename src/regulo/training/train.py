@@ -108,6 +108,7 @@ def _run_process(arguments: Sequence[str], process: ProcessEnvironment) -> int:
 def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
     """Be the only process of a run, or the first one: prepare, fit, evaluate."""
     from regulo.evaluation import summary
+    from regulo.tracking.checkpoint_io import final_checkpoint
 
     request.check()
     with StopRequest(request.config.trainer.max_seconds()) as stop:
@@ -127,6 +128,8 @@ def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
                         peers.publish({"step": step, "data": record.identity(), **_speed_settings(autotune_result)})
                     result |= fit(run, classifier, loggers, stop)
                     result |= final_evaluation(run, unsharded_classifier, loggers)
+                    checkpoint = final_checkpoint(folder, run.components.plan.keeps_best)
+                    run.config.logger.log_result(loggers, result | {"status": "done"}, checkpoint)
     summary.print_scores(result, title=f"{result['weights']} weights, epoch {result['weights_epoch']} of {result['epochs']}")
     summary.print_run_folder(folder.path)
     return 0
@@ -244,8 +247,16 @@ def save_description(run: Run, autotune_result: "AutotuneResult") -> None:
 
 def open_loggers(run: Run) -> "contextlib.AbstractContextManager[list[Logger]]":
     """The loggers of the run, which go on behind the rows before its checkpoint."""
-    description = run.config.as_dict() | {"plan": run.components.plan.as_rows()}
-    return run.config.logger.open_loggers(run.folder.path, description, run.resume_point.rows if run.resume_point else None)
+    from regulo.training import description
+
+    config, folder = run.config, run.folder.path
+    return config.logger.open_loggers(
+        folder,
+        description.run_title(config),
+        {"folder": folder.name, **description.describe_config(config)},
+        description.run_tags(config),
+        run.resume_point.rows if run.resume_point else None,
+    )
 
 
 def _speed_settings(autotune_result: "AutotuneResult") -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from regulo.core.errors import InputError, Problem
 from regulo.core.files import atomic_write, file_lock
 from regulo.core.paths import redact_home
+from regulo.core.program import PROGRAM
 
 if TYPE_CHECKING:
     from regulo.analysis.ablation.cells import StudyCell
@@ -36,7 +37,7 @@ def ablate(arguments: Sequence[str]) -> int:
     root = (ROOT / args.name).absolute()
     try:
         with file_lock(root / ".lock", wait=False):
-            record = _run_study(args, configs, root, shlex.join(["regulo", "ablate", *arguments]))
+            record = _run_study(args, configs, root, shlex.join([PROGRAM, "ablate", *arguments]))
     except BlockingIOError as error:
         raise InputError(Problem("regulo ablate", f"another process is running the study in {root}")) from error
     return 1 if runs_with_status(record, "failed") else 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from regulo.analysis.ablation.runs import StudyRun, make_run
 from regulo.analysis.ablation.study import StudyArgs
 from regulo.analysis.launchers import local, slurm
+from regulo.core.text import format_duration
 from regulo.regularizers.base import Goal
 
 
@@ -72,11 +73,6 @@ class StudyProgress:
         rest = "" if seconds is None or not self.remaining else f", about {format_duration(seconds)} left"
         counts = f"{self.num_ended} of {len(self.runs)} runs ended, {running} running, {self.remaining - running} waiting{rest}"
         return "; ".join(filter(None, [counts, self.best()]))
-
-
-def format_duration(seconds: float) -> str:
-    """Seconds, or whole minutes from 100 seconds."""
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def describe_slots(slots: Sequence[local.Slot]) -> str:

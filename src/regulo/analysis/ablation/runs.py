@@ -13,6 +13,7 @@ from typing import Any, Literal
 from regulo.analysis.ablation.cells import StudyCell
 from regulo.analysis.ablation.study import StudyConfig
 from regulo.config import compose
+from regulo.config.overrides import format_value
 from regulo.config.schema import Config
 from regulo.core.files import file_lock
 from regulo.evaluation import robustness
@@ -96,7 +97,8 @@ def make_run(run: StudyRun) -> None:
             folder = str(run.folder).replace("\\", "\\\\").replace("'", "\\'")
             config = compose.load_config(run.overrides)
             shared = [*pinned_overrides(config, root), *same_data_arguments(config.data, root)]
-            train([*run.overrides, *shared, f"run_dir='{folder}'"])
+            group = [] if config.logger.resolve().group else [f"logger.group={format_value(root.name)}"]
+            train([*run.overrides, *shared, *group, f"run_dir='{folder}'"])
         if run.state() == "unmeasured":
             robustness.measure_robustness(RunFolder.open(run.folder), run.corruptions)
 

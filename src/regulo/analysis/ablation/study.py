@@ -62,11 +62,6 @@ class StudyArgs:
     """what submitit requests from the cluster: `slurm_partition`, `timeout_min`, `cpus_per_task`, …"""
 
 
-def studies_dir() -> Path:
-    """The folder of the shipped studies."""
-    return yaml_files.config_dir() / "study"
-
-
 def parse_study_args(arguments: Sequence[str]) -> StudyArgs:
     """Read the command line. Raises InputError with all problems of the study; its runs are checked later."""
     words = _StudyWords(arguments)
@@ -127,7 +122,7 @@ def _study_file(name: str) -> Path:
         raise InputError(
             Problem("study", f"there is no file {name} whose name could be a folder's", "study=path/to/my_study.yaml")
         )
-    files = {file.stem: file for file in studies_dir().glob("*.yaml")}
+    files = yaml_files.list_options("study")
     if name not in files:
         raise InputError(Problem("study", f"there is no study {name!r}", nearest(name, files)))
     return files[name]

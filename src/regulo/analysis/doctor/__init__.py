@@ -1,1 +1,1 @@
-"""`regulo doctor`: findings before training, a verdict after it."""
+"""Findings on a run before training, and a verdict on it afterwards."""

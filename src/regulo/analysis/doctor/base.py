@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from regulo.config.schema import Config
-from regulo.core.schedule import Ramp
+from regulo.core.schedule import peak
 from regulo.core.types import DatasetInfo
 from regulo.data.base import images_per_step
 from regulo.models.components.norms import NORMS
@@ -153,11 +153,6 @@ class RunCase:
     def pretrained(self) -> bool:
         """Whether training starts from pretrained weights."""
         return getattr(self.config.model, "weights", None) is not None
-
-
-def peak(strength: Any) -> float:
-    """The highest value of a strength, which may be a number, a ramp, or None (0)."""
-    return float(max(strength.start, strength.end) if isinstance(strength, Ramp) else strength or 0)
 
 
 class Rule(ABC):

@@ -10,6 +10,7 @@ import numpy as np
 
 from regulo.config.schema import Config
 from regulo.config.validate import read_run_config
+from regulo.core.schedule import peak
 from regulo.regularizers.base import Regularizer
 from regulo.tracking import records
 from regulo.tracking.records import Metrics
@@ -166,7 +167,5 @@ def slope(values: Sequence[float]) -> float:
 
 def relative_strength(technique: Regularizer) -> float:
     """The largest ratio of a strength of this technique to its class's default; 1 if it has no strength."""
-    from regulo.analysis.doctor.base import peak
-
     defaults = {name: peak(type(technique).model_fields[name].default) for name in technique.strength_fields}
     return max((peak(getattr(technique, name)) / value for name, value in defaults.items() if value), default=1.0)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase, peak
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
+from regulo.core.schedule import peak
 
 SHORTEST, LONGEST = 0.5, 10.0
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase, peak
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
+from regulo.core.schedule import peak
 
 HIGHEST = {"fc": 0.7, "conv": 0.3, "attention": 0.3}
 SAFE = {"fc": 0.2, "conv": 0.1, "attention": 0.1}

@@ -4,7 +4,8 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase, peak
+from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
+from regulo.core.schedule import peak
 
 MOST = 0.4
 
