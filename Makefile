@@ -1,7 +1,7 @@
-# Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="model=vit_tiny seed=1".
+# Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="seed=1 optim.lr=0.05".
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict dashboard claims ablate doctor report test test-long coverage audit lint format schema bench cost regimes lock clean
+.PHONY: help setup train evaluate predict dashboard runs sync claims ablate doctor report test test-long coverage audit lint format schema bench cost regimes docs lock new update clean
 REGULO := .venv/bin/regulo
 READY := .venv/.ready
 
@@ -18,7 +18,7 @@ endif
 $(READY): scripts/setup.sh pyproject.toml locks/base.lock locks/torch.lock
 	@sh scripts/setup.sh
 
-train: $(READY) ## train, load the best weights, test: make train ARGS="model=vit_tiny"
+train: $(READY) ## train, load the best weights, test: make train ARGS="optim.lr=0.05"
 	@$(REGULO) train $(ARGS)
 
 evaluate: $(READY) ## score a finished run again: make evaluate ARGS="runs/…"
@@ -27,8 +27,14 @@ evaluate: $(READY) ## score a finished run again: make evaluate ARGS="runs/…"
 predict: $(READY) ## classify image files: make predict ARGS="runs/… photo.jpg folder/"
 	@$(REGULO) predict $(ARGS)
 
-dashboard: $(READY) ## show the runs in the terminal
+dashboard: $(READY) ## show all runs and studies in the browser (in the terminal: ARGS=--terminal)
 	@$(REGULO) dashboard $(ARGS)
+
+runs: $(READY) ## list the runs: make runs ARGS="state=failed"
+	@$(REGULO) runs $(ARGS)
+
+sync: $(READY) ## upload offline W&B runs, each once: make sync ARGS="--dry-run"
+	@$(REGULO) sync $(ARGS)
 
 claims: $(READY) ## test the lesson's claims by experiment: make claims ARGS="--quick"
 	@$(REGULO) claims $(ARGS)
@@ -74,8 +80,18 @@ cost: $(READY) ## measure the step time of each technique relative to none: docs
 regimes: $(READY) ## train the runs that validate the doctor's verdict: docs/doctor.md
 	@.venv/bin/python scripts/regimes.py $(ARGS)
 
+docs: $(READY) ## build the documentation site: docs/_build/index.html
+	@.venv/bin/python -m sphinx -W --keep-going -q -b html -d docs/_build/.doctrees docs docs/_build
+	@echo "open docs/_build/index.html"
+
 lock: $(READY) ## renew the locked dependencies
 	@.venv/bin/python scripts/lock.py $(ARGS)
 
+new: ## make a project of your own: make new NAME="leaf disease" DIR=../leaf-disease [FORM=core] [AUTHOR=…]
+	@$(or $(PYTHON),$(wildcard .venv/bin/python),python3) scripts/new.py --form "$${FORM:-full}" --techniques "$$TECHNIQUES" --author "$$AUTHOR" -- "$$NAME" "$$DIR"
+
+update: $(READY) ## merge a later version of what this project was made from: make update [REF=…] [FROM=…]
+	@.venv/bin/python scripts/update.py --from "$$FROM" --ref "$$REF"
+
 clean: ## remove .venv and caches; keep runs/
-	@rm -rf .venv .schema .pytest_cache .mypy_cache .ruff_cache .coverage
+	@rm -rf .venv docs/_build .schema .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -61,7 +61,7 @@ def bare_speed(config: schema.Config) -> float:
     return images_seen / seconds
 
 
-def regulo_speed(overrides: list[str]) -> float:
+def framework_speed(overrides: list[str]) -> float:
     """Images/s of `regulo train` over the epochs after the first, from its metrics.csv."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         train([*overrides, f"run_dir={folder}/run"])
@@ -82,9 +82,9 @@ def main() -> None:
     print(f"{result.precision}, {result.memory_format}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     ratios = []
     for pair in range(PAIRS):
-        bare, regulo = bare_speed(config), regulo_speed(overrides)
-        ratios.append(regulo / bare)
-        speeds = f"bare {bare:7,.0f} images/s   regulo {regulo:7,.0f} images/s   ratio {ratios[-1]:.3f}"
+        bare, framework = bare_speed(config), framework_speed(overrides)
+        ratios.append(framework / bare)
+        speeds = f"bare {bare:7,.0f} images/s   framework {framework:7,.0f} images/s   ratio {ratios[-1]:.3f}"
         print(f"pair {pair + 1}/{PAIRS}: {speeds}", flush=True)
     print(f"ratio: median {statistics.median(ratios):.3f}, min {min(ratios):.3f}, max {max(ratios):.3f} (n = {PAIRS} pairs)")
 

@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from regulo import __version__
 from regulo.core.arguments import ArgumentParser, Choice
 from regulo.core.errors import InputError, Problem, RunError, exit_code, nearest, one_line
+from regulo.core.extensions import list_extensions, use_extensions
 from regulo.core.output import safe_output
 from regulo.core.paths import library_folders
+from regulo.core.program import PROGRAM
 from regulo.core.text import definitions
 from regulo.core.warnings import ignore_harmless_warnings
 from regulo.tracking.run_dir import SPLITS
-from regulo.tracking.run_names import resolve_resume
+from regulo.tracking.run_names import resolve_run_options
 
 HELP = ("-h", "--help")
 VERSION = ("-V", "--version")
 
-RUN = "a run's folder, or `latest` (the newest finished run) or `best` (the lowest validation loss)"
+RUN = "a run's folder, or its name or the beginning of it, or `latest` (the newest finished run) or `best` (lowest val/loss)"
 
 DATA_ROOT = "where the data are now, if they have moved; also written data.root=FOLDER"
 
@@ -35,6 +37,16 @@ launcher=slurm      run on a cluster through submitit, with launcher.slurm_parti
 
 All files are in runs/studies/<name>/: the runs, study.json, table.csv, report.html, logs/. The same command continues a study \
 that was interrupted. Exit code: 0 if all runs are done or wait for a larger budget, 1 if one failed."""
+
+RUNS = """\
+regulo runs                           the newest runs
+regulo runs state=failed              also done, running, interrupted, crashed, unreadable
+regulo runs "test/acc>0.9"            a number of result.json, or seed, strength, epochs, seconds, size (bytes)
+regulo runs model=vit_tiny mixup      a text (data, model, plan, study, name, started), with * for any letters; or any word
+regulo runs rm RUN …                  remove runs, after a question; not those that are pinned or being trained
+regulo runs pin RUN …                 never remove these; unpin: take that back
+
+All filters must hold. `study=NAME` lists the runs of a study. A running run is shown with the time that is left."""
 
 DOCTOR = """\
 Exit code: 0 no findings, or only notes; 1 a warning; 2 an error, which `regulo train` would refuse with the same code. For a \
@@ -62,7 +74,7 @@ class Command:
 
 def build_commands() -> dict[str, Command]:
     """The commands, in the order of the list that `regulo --help` prints."""
-    subparsers = ArgumentParser(prog="regulo").add_subparsers()
+    subparsers = ArgumentParser(prog=PROGRAM).add_subparsers()
     commands: dict[str, Command] = {}
 
     def command(name: str, function: str, summary: str, details: str = "", **settings: bool) -> ArgumentParser:
@@ -93,8 +105,25 @@ def build_commands() -> dict[str, Command]:
     predict.add_argument("run", metavar="RUN", help=RUN)
     predict.add_argument("paths", metavar="PATH", nargs="+", help="an image file, or a folder: all images in it and below")
 
-    dashboard = command("dashboard", "regulo.tracking.dashboard:dashboard", "show runs in the terminal (W&B's local viewer)")
-    dashboard.add_argument("run", metavar="RUN", nargs="?", help=f"{RUN}; default: all runs")
+    dashboard = command("dashboard", "regulo.analysis.dashboard.command:dashboard", "show all runs and studies in the browser")
+    what = f"{RUN}, a study's folder, or a folder of runs; default: runs"
+    dashboard.add_argument("folders", metavar="RUN | STUDY | FOLDER", nargs="*", help=what)
+    dashboard.add_argument("--port", metavar="N", help="of the page on this machine; default: 8008, or the next free one")
+    dashboard.add_argument("--no-browser", action="store_true", help="only print the address")
+    dashboard.add_argument("--file", metavar="PAGE.html", help="write the page into one file instead, without a server")
+    dashboard.add_argument("--online", action="store_true", help="save a workspace for the project on W&B's server instead")
+    dashboard.add_argument("--terminal", action="store_true", help="show one run, or all, in the terminal (W&B's local viewer)")
+
+    runs = command("runs", "regulo.tracking.runs:runs", "list all runs; remove or pin some", RUNS, output_required=True)
+    runs.add_argument("words", metavar="FILTER", nargs="*", help="see above; or rm, pin or unpin, and runs")
+    runs.add_argument("--json", dest="as_json", action="store_true", help="print all about each run as JSON")
+    runs.add_argument("--sort", metavar="KEY", help="numbers from the largest, texts from A to Z; --sort=-KEY: the other way")
+    runs.add_argument("--all", dest="show_all", action="store_true", help="also the runs of studies and claims, and all rows")
+    runs.add_argument("--yes", action="store_true", help="rm: remove without a question; takes whole names only")
+
+    sync = command("sync", "regulo.tracking.sync:sync", "upload offline W&B runs, each once")
+    sync.add_argument("runs", metavar="RUN", nargs="*", help=f"{RUN}; default: all below runs/ that are not uploaded yet")
+    sync.add_argument("--dry-run", action="store_true", help="only say what would be uploaded")
 
     claims = command("claims", "regulo.analysis.claims.lab.command:claims", "test the lesson's claims by experiments")
     claims.add_argument("names", metavar="name", nargs="*", help="name of a claim; default: all")
@@ -138,6 +167,13 @@ def build_commands() -> dict[str, Command]:
     )
     schema.add_argument("folder", metavar="FOLDER", nargs="?", help="default: .schema")
 
+    new = command("new", "regulo.core.new_project:new_project", "make a project of your own from this checkout")
+    new.add_argument("name", metavar="NAME", help='what it is called, for example "leaf disease"')
+    new.add_argument("folder", metavar="DIR", help="a new or empty folder")
+    new.add_argument("--form", metavar="FORM", default="full", help="full, core (without claims, doctor, ablation) or minimal")
+    new.add_argument("--techniques", metavar="NAMES", default="", help="of the minimal form; default: as in configs/train.yaml")
+    new.add_argument("--author", metavar="NAME", default="", help="who holds the copyright; default: the name that git knows")
+
     what = "print a script for completion with the tab key"
     completion = command("completion", "regulo.config.completion:completion", what, COMPLETION, output_required=True)
     completion.add_argument("shell", type=Choice("shell", ("bash", "zsh", "fish")), help="bash, zsh or fish")
@@ -156,7 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     printing = name not in commands or commands[name].output_required or not set(HELP).isdisjoint(words)
     with safe_output(required=printing), library_folders():
         try:
-            return run(name, words, commands)
+            with use_extensions(words) as words:
+                for extension in list_extensions():
+                    print(one_line(f"regulo: with the extension {extension}"), file=sys.stderr)
+                return run(name, words, commands)
         except InputError as refusal:
             n = len(refusal.problems)
             print(f"regulo: {n} problem{'s' * (n > 1)}, nothing was started", file=sys.stderr)
@@ -190,12 +229,14 @@ def run(name: str, words: list[str], commands: Mapping[str, Command]) -> int:
     module, _, function = command.function.partition(":")
     if command.free_form:
         command.parser.check_options(words)
-        words = resolve_resume(words)
+        words = resolve_run_options(words)
         ignore_harmless_warnings()
         return int(getattr(importlib.import_module(module), function)(words))
     if "--data-root" in command.parser.options():  # as `train` calls it
         words = [f"--data-root={word.partition('=')[2]}" if word.startswith("data.root=") else word for word in words]
-    values = command.parser.parse(attach_file(words) if name == "doctor" else words)
+    if name == "doctor":
+        words = attach_file(words)
+    values = command.parser.parse(words)
     ignore_harmless_warnings()
     return int(getattr(importlib.import_module(module), function)(**values))
 
