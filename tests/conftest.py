@@ -6,7 +6,8 @@ import functools
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,8 +43,8 @@ def compose_files(choices: tuple[str, ...], files: tuple[tuple[str, int, int], .
 
 def compose_once(choices: Sequence[str]) -> Any:
     """The composed config of these choices, cached until a YAML file changes."""
-    folder = yaml_files.config_dir()
-    stats = ((str(file.relative_to(folder)), file.stat()) for file in sorted(folder.rglob("*.yaml")))
+    folders = yaml_files.config_dirs()
+    stats = ((str(file.relative_to(folder)), file.stat()) for folder in folders for file in sorted(folder.rglob("*.yaml")))
     files = tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
     return copy.deepcopy(compose_files(tuple(choices), files))
 
@@ -116,6 +117,20 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     return FinishedRun(folder, json.loads((folder / "result.json").read_text()), output.getvalue())
 
 
+LOGGED = ["logger=wandb", "logger.also=[tensorboard,mlflow]", "logger.artifact=best", "logger.alerts=true", "logger.tags=[mine]"]
+"""every logger, with all that it can be asked for"""
+
+
+@pytest.fixture(scope="session")
+def logged_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """A run with all loggers and callbacks, a penalty and a ramp, for tests that only read it."""
+    folder, output = tmp_path_factory.mktemp("logged") / "run", io.StringIO()
+    plan = ["+regularizer=confidence_penalty", "regularizer.confidence_penalty.beta={start:0,end:0.1}", "seed=1"]
+    with redirect_stdout(output):
+        assert main(["train", *FAST, *LOGGED, *plan, "callbacks=default", "trainer=cpu", f"run_dir={folder}"]) == 0
+    return FinishedRun(folder, json.loads((folder / "result.json").read_text()), output.getvalue())
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
     """A function that trains for a few steps in this process, and returns the run folder and result.json."""
@@ -127,3 +142,16 @@ def run(tmp_path: Path) -> Any:
         return folder, json.loads(file.read_text()) if file.exists() else {}
 
     return train
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if path is None:
+        pytest.skip("no Chromium on this machine (Debian: apt install chromium)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

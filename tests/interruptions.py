@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from regulo.analysis.launchers import local
 from regulo.tracking import checkpoint_io
 
 SHORT = [
@@ -44,7 +43,7 @@ def train(words: list[str], interruption: Interruption | None = None, log: Path 
         command = [sys.executable, "-m", "tests.interruptions", "train", *words]
         return subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], timeout=600, check=False).returncode
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(local.PRELOAD)
+    context.set_forkserver_preload(["regulo.training.build", "regulo.training.module", "albumentations"])
     process = context.Process(target=train_here, args=(words, interruption, log))
     process.start()
     process.join(300)
@@ -111,7 +110,7 @@ def differences(one: Path, other: Path) -> list[str]:
 def rows(folder: Path) -> list[dict[str, str]]:
     """The rows of metrics.csv, without the one number that is a time."""
     with (folder / "metrics.csv").open(newline="") as lines:
-        return [{k: v for k, v in row.items() if k != "train/images_per_second"} for row in csv.DictReader(lines)]
+        return [{k: v for k, v in row.items() if k not in ("time", "train/images_per_second")} for row in csv.DictReader(lines)]
 
 
 def same(a: Any, b: Any) -> bool:

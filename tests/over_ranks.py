@@ -9,13 +9,11 @@ from typing import Any
 
 import torch
 
-from regulo.analysis.launchers import local
-
 
 def over_ranks(function: Callable[[int], Any], folder: Path, world: int = 2) -> list[Any]:
     """The results of `function(rank)` in each of `world` processes (gloo backend). The function must be importable."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(local.PRELOAD)
+    context.set_forkserver_preload(["regulo.training.build", "regulo.training.module", "albumentations"])
     with context.Pool(world) as pool:
         return pool.map_async(functools.partial(_call, function, str(folder / "store"), world), range(world), 1).get(120)
 

@@ -16,6 +16,7 @@ from regulo.__main__ import attach_file, build_commands, main
 from regulo.core.arguments import ArgumentParser
 from regulo.core.errors import InputError
 from regulo.core.output import safe_output
+from regulo.core.program import PROGRAM
 from regulo.core.text import definitions, wrap
 from tests.conftest import FAST
 
@@ -65,7 +66,7 @@ def test_an_option_is_given_once(words: list[str], capsys: pytest.CaptureFixture
 
 
 def test_the_console_script_and_the_module_are_the_same() -> None:
-    words = [[str(Path(sys.executable).with_name("regulo"))], [sys.executable, "-m", "regulo"]]
+    words = [[str(Path(sys.executable).with_name(PROGRAM))], [sys.executable, "-m", "regulo"]]
     outputs = {subprocess.run([*w, "--help"], capture_output=True, text=True, check=True).stdout for w in words}
     assert len(outputs) == 1
 

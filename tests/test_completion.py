@@ -76,6 +76,9 @@ def test_fields_of_sections_are_those_of_their_classes() -> None:
         ("regulo doctor --f", ["--fix "]),
         ("regulo claims too_", ["too_much "]),
         ("regulo evaluate runs/x t", ["test ", "train_clean "]),
+        ("regulo runs pi", ["pin ", "pinned="]),
+        ("regulo runs state=f", ["state=failed "]),
+        ("regulo runs --sort mo", ["model "]),
         ("regulo completion ", ["bash ", "fish ", "zsh "]),
         ("regulo train nowhere.x", []),
         ("regulo trian x", []),
@@ -103,19 +106,21 @@ def test_runs_are_offered_where_a_run_is_taken(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "runs" / "studies" / "quick").mkdir(parents=True)
     (tmp_path / "runs" / "studies" / "quick" / "study.json").touch()
     runs = ["runs/one ", "runs/two "]
-    for command in ("evaluate", "predict", "dashboard"):
+    for command in ("evaluate", "predict"):
         assert complete(f"regulo {command} ") == ["best ", "latest ", *runs]
+    assert complete("regulo runs rm ") == complete("regulo runs pin a ") == ["best ", "latest ", *runs]
     assert complete("regulo train --resume ") == ["latest ", *runs]
     assert complete("regulo doctor runs/o") == ["runs/one "]
+    assert complete("regulo dashboard ") == ["best ", "latest ", "runs/one ", "runs/studies/quick ", "runs/two "]
     assert complete("regulo report runs/one runs/") == ["runs/one ", "runs/studies/quick ", "runs/two "]
     assert complete("regulo predict runs/one ") == [], "files: the shell's own completion"
 
 
 def test_words_are_split_as_a_shell_does() -> None:
-    assert split_line("regulo train ") == (["regulo", "train", ""], False)
-    assert split_line(r"regulo a\ b 'c  d' e\"f") == (["regulo", "a b", "c  d", 'e"f'], False)
-    assert split_line("regulo 'a b") == (["regulo", "a b"], True)
-    assert split_line("regulo") == (["regulo", ""], False)
+    assert split_line("program train ") == (["program", "train", ""], False)
+    assert split_line(r"program a\ b 'c  d' e\"f") == (["program", "a b", "c  d", 'e"f'], False)
+    assert split_line("program 'a b") == (["program", "a b"], True)
+    assert split_line("program") == (["program", ""], False)
 
 
 def test_bash_gets_what_stands_behind_the_letters_at_which_it_breaks_words(capsys: pytest.CaptureFixture[str]) -> None:

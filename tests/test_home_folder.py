@@ -14,7 +14,7 @@ from regulo.config import compose
 from regulo.core.errors import InputError
 from regulo.core.paths import PathStr, expand_path, find_home, library_folders, redact_home
 from regulo.evaluation.predict import path_for_spreadsheet
-from regulo.tracking.loggers import _has_netrc_key
+from regulo.tracking.servers import has_netrc_key
 from tests.conftest import FAST
 
 
@@ -79,7 +79,7 @@ def test_a_user_without_a_home_needs_none(tmp_path: Path) -> None:
     assert find_home() is None
     assert redact_home("/root/x") == "/root/x"
     assert expand_path("/x") == Path("/x")
-    assert not _has_netrc_key("api.wandb.ai")
+    assert not has_netrc_key("api.wandb.ai")
     with pytest.raises(InputError, match="this user has none — set HOME"):
         expand_path("~/x")
     assert main(["train", *FAST, "trainer=cpu", "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}"]) == 0

@@ -16,6 +16,7 @@ from regulo.analysis.doctor.verdict import suggest_commands
 from regulo.analysis.report import repeat
 from regulo.config import compose
 from regulo.core.errors import InputError
+from regulo.core.program import PROGRAM
 from regulo.evaluation import summary
 from regulo.tracking.run_dir import RunFolder
 
@@ -62,8 +63,8 @@ def test_a_path_may_also_be_null_or_in_quotes_and_other_values_are_read_as_befor
 def shell(tmp_path: Path) -> Path:
     """A folder with programs `regulo` and `make train` that write their arguments into arguments.json."""
     python = f'{sys.executable} -c \'import json, sys; json.dump(sys.argv[1:], open("arguments.json", "w"))\''
-    (tmp_path / "regulo").write_text(f'#!/bin/sh\nexec {python} "$@"\n')
-    (tmp_path / "regulo").chmod(stat.S_IRWXU)
+    (tmp_path / PROGRAM).write_text(f'#!/bin/sh\nexec {python} "$@"\n')
+    (tmp_path / PROGRAM).chmod(stat.S_IRWXU)
     (tmp_path / "Makefile").write_text("train evaluate:\n\t@./regulo $@ $(ARGS)\n")
     return tmp_path
 

@@ -255,7 +255,7 @@ def test_what_would_make_it_another_run_is_refused(change: str, stopped_run: Pat
     ("words", "message"),
     [
         (["--resume"], "needs the folder of a run"),
-        (["--resume", "nowhere"], "not a run folder"),
+        (["--resume", "nowhere"], "there is no folder and no run"),
         (["--resume", "RUN", "model=vit_tiny"], "is no change of one value"),
         (["--resume", "RUN", "optim.lr=1,2"], "is no change of one value"),
         (["--resume", "RUN", "optim.rl=1"], "optim.rl"),

@@ -273,20 +273,6 @@ def test_online_logging_is_refused_in_one_line_where_there_is_no_key(
     assert "127.0.0.1:9 does not answer" in capsys.readouterr().err
 
 
-def test_the_dashboard_gathers_all_runs(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regulo.core.errors import InputError
-    from regulo.tracking.dashboard import link_runs
-
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="make train"):
-        link_runs(Path("runs"))
-    for i in (1, 2):
-        (tmp_path / f"runs/r{i}/wandb/offline-run-2026_{i}").mkdir(parents=True)
-    view = link_runs(Path("runs"))
-    assert sorted(p.name for p in view.iterdir()) == ["latest-run", "offline-run-2026_1", "offline-run-2026_2"]
-    assert all(p.is_dir() for p in view.iterdir())
-
-
 def test_a_hostile_or_torn_run_folder_is_refused_and_not_run(
     run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from regulo.__main__ import main
-from regulo.analysis.ablation import study as studies
 from regulo.analysis.ablation.cells import StudyCell, check_cells, list_cells
 from regulo.analysis.ablation.study import parse_study_args
 from regulo.config import compose
@@ -20,11 +19,11 @@ def cells_of(*arguments: str) -> list[StudyCell]:
     return list_cells(parse_study_args(arguments).study)
 
 
-@pytest.mark.parametrize("name", sorted(file.stem for file in studies.studies_dir().glob("*.yaml")))
+@pytest.mark.parametrize("name", yaml_files.list_options("study"))
 def test_the_shipped_studies_are_valid_and_say_command_time_and_result(name: str) -> None:
     configs = check_cells(parse_study_args([f"study={name}"]).study)
     assert len(configs) > 2
-    head = (studies.studies_dir() / f"{name}.yaml").read_text().split("title:")[0]
+    head = yaml_files.find_option("study", name).read_text().split("title:")[0]
     for word in (f"study={name}", "time", "expected"):
         assert word in head
 

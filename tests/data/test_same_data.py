@@ -142,8 +142,8 @@ def test_a_new_run_may_train_on_the_images_of_an_old_one(photos: Path, folder: P
     ("arguments", "message"),
     [
         (["--same-data"], "--same-data: needs the folder of a run"),
-        (["--same-data", "nowhere"], "nowhere has no data.json"),
-        (["--same-data=nowhere"], "nowhere has no data.json"),
+        (["--same-data", "nowhere"], "there is no folder and no run below runs/ with the name 'nowhere'"),
+        (["--same-data=nowhere"], "there is no folder and no run below runs/ with the name 'nowhere'"),
     ],
 )
 def test_a_folder_without_data_json_is_refused(arguments: list[str], message: str) -> None:

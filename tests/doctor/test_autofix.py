@@ -99,7 +99,7 @@ def test_exit_codes_and_refused_arguments(capsys: pytest.CaptureFixture[str]) ->
     for wrong, match in (
         (["--fxi"], "did you mean --fix"),
         (["--difference=much"], "percentage points"),
-        (["nowhere"], "not a run folder"),
+        (["nowhere"], "there is no folder and no run"),
         (["nowhere", "seed=1"], "not both"),
     ):
         assert main(["doctor", *wrong]) == 2

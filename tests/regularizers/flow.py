@@ -27,7 +27,7 @@ from tests.conftest import build_model, rng
 @functools.cache
 def configured_values(name: str) -> dict[str, Any]:
     """What configs/regularizer/<name>.yaml says."""
-    content: Any = OmegaConf.to_container(OmegaConf.load(yaml_files.config_dir() / "regularizer" / f"{name}.yaml"))
+    content: Any = OmegaConf.to_container(OmegaConf.load(yaml_files.find_option("regularizer", name)))
     assert set(content) == {name}
     return content[name]
 
