@@ -11,7 +11,7 @@ from pathlib import Path
 MANIFEST = tomllib.loads(Path(__file__).with_name("parts.toml").read_text(encoding="utf-8"))
 FORMS: dict[str, list[str]] = MANIFEST["forms"]
 SOURCE = "src/"
-BY_FOLDER = "src/regulo/{models,data,regularizers,optim,callbacks,core/metrics,analysis/claims,analysis/doctor/rules}/*.py"
+BY_FOLDER = "src/regulo/{models,data,regularizers,optim,callbacks,core/metrics,tracking/backends,analysis/claims,analysis/doctor/rules}/*.py"
 """modules that are found by their folder, and so need no import"""
 
 

@@ -148,8 +148,7 @@ class _Pruner:
                 self._prune_elements(decorator.args[1], names)
         if self.is_left_out(node.args, names) or any(self.is_left_out(d, names) for d in node.decorator_list):
             return True
-        takes_fixtures = self.is_test and (node.name.startswith("test_") or _is_fixture(node))
-        if takes_fixtures and {argument.arg for argument in node.args.args} & (self.fixtures | self.fixtures_gone):
+        if self.is_test and _used_fixtures(node) & (self.fixtures | self.fixtures_gone):
             return True
         if self.is_test and not _is_fixture(node):
             return any(self.is_left_out(statement, names) for statement in node.body if not is_docstring(statement))
@@ -192,6 +191,17 @@ def _dotted_name(node: ast.expr) -> str:
         prefix = _dotted_name(node.value)
         return f"{prefix}.{node.attr}" if prefix else ""
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def _used_fixtures(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """The fixtures that a test or a fixture takes as arguments, or names in `usefixtures`."""
+    if not (node.name.startswith("test_") or _is_fixture(node)):
+        return set()
+    marks = [
+        mark for mark in node.decorator_list if isinstance(mark, ast.Call) and ast.unparse(mark.func).endswith("usefixtures")
+    ]
+    names = {str(name.value) for mark in marks for name in mark.args if isinstance(name, ast.Constant)}
+    return names | {argument.arg for argument in node.args.args}
 
 
 def _is_fixture(node: ast.stmt) -> bool:
