@@ -11,7 +11,10 @@ from pathlib import Path
 MANIFEST = tomllib.loads(Path(__file__).with_name("parts.toml").read_text(encoding="utf-8"))
 FORMS: dict[str, list[str]] = MANIFEST["forms"]
 SOURCE = "src/"
-BY_FOLDER = "src/regulo/{models,data,regularizers,optim,callbacks,core/metrics,tracking/backends,analysis/claims,analysis/doctor/rules}/*.py"
+BY_FOLDER = (
+    "src/regulo/{models,data,regularizers,optim,callbacks,core/metrics,tracking/backends}/*.py",
+    "src/regulo/analysis/{claims,doctor/rules}/*.py",
+)
 """modules that are found by their folder, and so need no import"""
 
 
@@ -117,7 +120,7 @@ def _find_orphans(files: Mapping[str, bytes], left_out: set[str]) -> set[str]:
                 importers.setdefault(target, set()).add(path)
     orphans: set[str] = set()
     candidates = {
-        module_name(p): p for p in files if module_name(p) and not p.endswith("__init__.py") and not matches(p, [BY_FOLDER])
+        module_name(p): p for p in files if module_name(p) and not p.endswith("__init__.py") and not matches(p, BY_FOLDER)
     }
     while more := {
         path
