@@ -23,7 +23,7 @@ if ! "$python" -m venv .venv 2>.setup.log; then
   exit 2
 fi
 rm -f .setup.log
-echo "setup: installing the locked dependencies with $(.venv/bin/python --version)"
+echo "setup: installing the locked dependencies with $(.venv/bin/python --version); this can take minutes"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.lock
 export VIRTUAL_ENV="$PWD/.venv"
 export UV_COMPILE_BYTECODE=1 # once, here: where nothing may be written later (PYTHONDONTWRITEBYTECODE), each start would do it anew

@@ -56,6 +56,7 @@ def make_project(name: str, folder: str, form: str, techniques: str, author: str
     note = build(source, answers, target)
     names = answers.names
     print(f"new: {target}: package {names.package}, command {names.command}, one commit, made from Regulo {source.version}")
+    print(f"new: copyright {answers.year} {answers.holder} (another one: AUTHOR=…)")
     if note:
         print(f"new: {note}")
     print(f"new: go on with: cd {shlex.quote(str(target))} && make train")

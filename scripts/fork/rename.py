@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from fork.names import UPSTREAM, Names
 
 RULES = {
+    "unchanged": [r"\.regulo\.json"],  # the file that says which version of Regulo a project was made from
     "title": ["Regulo"],  # a sentence about the project
     "variable": ["REGULO"],  # environment variables, variables of make
     "command": [
@@ -48,7 +49,7 @@ def rename_text(text: str, names: Names) -> str:
 
     def replace(match: re.Match[str]) -> str:
         kind = str(match.lastgroup).partition("_")[0]
-        return forms.get(kind, names.command)
+        return match[0] if kind == "unchanged" else forms.get(kind, names.command)
 
     return PATTERN.sub(replace, text)
 

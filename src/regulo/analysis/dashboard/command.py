@@ -89,7 +89,7 @@ def save_page(folders: Sequence[str], file: Path) -> int:
         atomic_write(file, redact_home(page.html).translate(CONTROL))
     except OSError as error:
         raise InputError(Problem("--file", f"{file} cannot be written: {error.strerror}", "name another one")) from error
-    print(f"{file}: {len(keys):,} runs, {file.stat().st_size / 1e6:.1f} MB.{left_out}")
+    print(f"{file}: {len(keys):,} run{'s' * (len(keys) != 1)}, {file.stat().st_size / 1e6:.1f} MB.{left_out}")
     return 0
 
 
