@@ -17,6 +17,7 @@ from regulo.__main__ import build_commands, main
 from regulo.analysis.claims.lab.command import discover_claims
 from regulo.config.compose import load_config
 from regulo.core.errors import InputError
+from regulo.core.program import PROGRAM
 from regulo.tracking.run_dir import SPLITS
 from tests import dry_commands
 from tests.conftest import FinishedRun
@@ -39,7 +40,9 @@ REFUSAL = r"```console\n\$ \.venv/bin/regulo (.*)\n((?:.*\n)+?)```"
 FENCE = re.compile(
     r"(?:^<!-- not run: (?P<reason>.+) -->\n+)?^(?P<fence>```+)(?P<language>\w*)\n(?P<text>.*?)^(?P=fence)$", re.M | re.S
 )
-COMMAND = re.compile(r"(?:[A-Z_]+=\S+ )?(?:(?P<make>make)|(?:\S+ .*-m |\.venv/bin/)?regulo)(?: (?P<arguments>.*))?")
+COMMAND = re.compile(
+    r"(?:[A-Z_]+=\S+ )?(?:(?P<make>make)|\S+ .*-m regulo|(?:\.venv/bin/)?" + PROGRAM + r")(?: (?P<arguments>.*))?"
+)
 
 
 def page_text(page: Path) -> str:
@@ -75,7 +78,7 @@ def check_page_command(line: str) -> bool:
         words = [words[0], *shlex.split(arguments)] if arguments else [words[0]]
         if len(words) == 1 and words[0] not in ("train", "ablate"):
             return True  # `make report` names the target
-    if len(words) == 1 and line.startswith("regulo"):
+    if len(words) == 1 and line.startswith(PROGRAM):
         assert words[0] in ("--help", "--version") or words[0] in build_commands(), line
         return True  # `regulo report` names the command
     dry_commands.check_command_line([word for word in words if "…" not in word or "runs/" in word])

@@ -211,8 +211,8 @@ def test_another_folder_with_the_same_names_is_another_extension(example: Path, 
         ("regularizers/mixup.py", "mixup exists twice: in {package}/regularizers and in {folder}/regularizers"),
         ("models/base.py", "base exists twice: in {package}/models and in {folder}/models"),
         (
-            "configs/model/vit_tiny.yaml",
-            "configs/model/vit_tiny.yaml and {folder}/configs/model/vit_tiny.yaml have the same name",
+            "configs/model/resnet_small.yaml",
+            "configs/model/resnet_small.yaml and {folder}/configs/model/resnet_small.yaml have the same name",
         ),
         ("configs/experiment/lesson.yaml", "{folder}/configs/experiment/lesson.yaml have the same name"),
     ],
@@ -357,6 +357,6 @@ def test_load_takes_extensions(example_run: Path) -> None:
 
 
 def test_importing_regulo_is_quick() -> None:
-    code = "import sys, regulo; print({'torch', 'numpy', 'pydantic', 'yaml', 'regulo.core'} & set(sys.modules))"
+    code = "import sys; import regulo; print({'torch', 'numpy', 'pydantic', 'yaml', 'regulo.core'} & set(sys.modules))"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout == "set()\n"

@@ -13,8 +13,10 @@ class Mentions:
         self.omission = omission
         self.modules = omission.modules | omission.tests
         """dotted names, which grow as the pruning goes on: what is removed from a file is left out for the others"""
-        page = r"(docs/|scripts/)?\w+\.(md|py|ipynb)|docs/figures/.+\.png"
+        page = r"(docs/|scripts/)?\w+\.(md|py|ipynb)"
         pages = [PurePosixPath(path) for path in omission.files if re.fullmatch(page, path)]
+        figures = sorted(path.removeprefix("docs/") for path in omission.files if path.startswith("docs/figures/"))
+        self._figure = _one_of([re.escape(figure) for figure in figures], r"\]\((?:\.\./)*(?:docs/)?(?:{})\)")
         names = [page.name for page in pages]
         self._file = _one_of([re.escape(n) for n in names], r"(?<![\w.-])(?:{})(?![\w-])")
         self._command = _one_of(sorted(omission.commands), r"(?:\bregulo|\bmake|\$\(REGULO\)) (?:{})\b")
@@ -35,6 +37,7 @@ class Mentions:
         return bool(
             self.in_code(text)
             or (self._file and self._file.search(text))
+            or (self._figure and self._figure.search(text))
             or (self._option and self._option.search(text))
             or any(f"src/{name.replace('.', '/')}" in text for name in self.omission.modules)
             or any(self.is_module(dotted_test(test)) for test in re.findall(r"tests/\w[\w/]*\.py::\w+", text))

@@ -34,10 +34,10 @@ class SourceEdit:
         self.deletions.append((self.starts[first], self.starts[node.end_lineno or node.lineno]))
         self.gone |= set(ast.walk(node))
 
-    def delete_elements(self, elements: Sequence[Sequence[ast.AST]], gone: Sequence[int]) -> None:
+    def delete_elements(self, elements: Sequence[Sequence[ast.AST]], gone: Sequence[int], keep_comma: bool = False) -> None:
         """Delete elements of a collection by their indices, with the comma behind them, or before the last ones.
 
-        An element is one node, or a key and a value.
+        An element is one node, or a key and a value. `keep_comma`: the one element that is left is that of a tuple.
         """
         rest = 0  # where the last element ends that stays
         for i, element in enumerate(elements):
@@ -47,7 +47,8 @@ class SourceEdit:
             elif set(range(i + 1, len(elements))) - set(gone):
                 self.deletions.append((self._start(element), self._start(elements[i + 1])))
             else:
-                self.deletions.append((rest, end))
+                start = self.content.index(b",", rest) + 1 if keep_comma else rest
+                self.deletions.append((start, max(start, end)))
         self.gone |= {child for i in gone for node in elements[i] for child in ast.walk(node)}
 
     def _start(self, element: Sequence[ast.AST]) -> int:

@@ -172,6 +172,13 @@ def test_a(a):
     )
 
 
+def test_a_tuple_of_one_is_still_a_tuple() -> None:
+    code = 'X = ("mixup", "sam")\nY = ("sam", "mixup")\n'
+    namespace: dict[str, object] = {}
+    exec(pruned(code, options=frozenset({("regularizer", "sam")})), namespace)
+    assert namespace["X"] == namespace["Y"] == ("mixup",)
+
+
 def test_the_words_of_a_command_go_together() -> None:
     code = """
 OPTIONS = ["model=big", "model.width=4"]

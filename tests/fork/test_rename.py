@@ -91,6 +91,7 @@ def test_only_the_name_changes(files: dict[str, bytes]) -> None:
     for path, content in files.items():
         if content.isascii() or path.endswith((".py", ".md")):
             expected = content.replace(b"regulo", b"oven").replace(b"Regulo", b"Oven").replace(b"REGULO", b"OVEN")
+            expected = expected.replace(b".oven.json", b".regulo.json")
             assert rename_content(path, content, names) in (expected, content), path
 
 
