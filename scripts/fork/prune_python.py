@@ -172,7 +172,7 @@ class _Pruner:
             elements = []
         gone = [i for i, e in enumerate(elements) if any(self.is_left_out(n, names) or self._is_command(n) for n in e)]
         if 0 < len(gone) < len(elements):
-            self.edit.delete_elements(elements, gone, isinstance(node, ast.Tuple) and len(gone) + 1 == len(elements))
+            self.edit.delete_elements(elements, gone, isinstance(node, ast.Tuple))
         if not elements and not isinstance(node, ast.Call):
             for child in ast.iter_child_nodes(node):
                 if isinstance(child, ast.expr):

@@ -11,6 +11,8 @@ class SourceEdit:
         self.content = content
         self.deletions: list[tuple[int, int]] = []
         """(start, end) in bytes"""
+        self.commas: list[int] = []
+        """where a comma is added"""
         self.gone: set[ast.AST] = set()
         """the deleted nodes, and all nodes in them"""
         self.lines = content.splitlines(keepends=True)
@@ -21,8 +23,9 @@ class SourceEdit:
     def apply(self) -> bytes:
         """The content without the deletions."""
         result, position = [], 0
-        for start, end in sorted(self.deletions):
-            result.append(self.content[position : max(start, position)])
+        edits = [(start, end, b"") for start, end in self.deletions] + [(at, at, b",") for at in self.commas]
+        for start, end, text in sorted(edits):
+            result += [self.content[position : max(start, position)], text]
             position = max(position, end)
         return b"".join([*result, self.content[position:]])
 
@@ -34,12 +37,12 @@ class SourceEdit:
         self.deletions.append((self.starts[first], self.starts[node.end_lineno or node.lineno]))
         self.gone |= set(ast.walk(node))
 
-    def delete_elements(self, elements: Sequence[Sequence[ast.AST]], gone: Sequence[int], keep_comma: bool = False) -> None:
+    def delete_elements(self, elements: Sequence[Sequence[ast.AST]], gone: Sequence[int], is_tuple: bool = False) -> None:
         """Delete elements of a collection by their indices, with the comma behind them, or before the last ones.
 
-        An element is one node, or a key and a value. `keep_comma`: the one element that is left is that of a tuple.
+        An element is one node, or a key and a value. A tuple of one keeps its comma, or gets one.
         """
-        rest = 0  # where the last element ends that stays
+        rest = end = 0  # where the last element ends that stays, and where the last one ends
         for i, element in enumerate(elements):
             end = self._offset(element[-1].end_lineno, element[-1].end_col_offset)  # type: ignore[attr-defined]
             if i not in gone:
@@ -47,8 +50,9 @@ class SourceEdit:
             elif set(range(i + 1, len(elements))) - set(gone):
                 self.deletions.append((self._start(element), self._start(elements[i + 1])))
             else:
-                start = self.content.index(b",", rest) + 1 if keep_comma else rest
-                self.deletions.append((start, max(start, end)))
+                self.deletions.append((rest, end))
+        if is_tuple and len(gone) + 1 == len(elements) and not self.content[end:].lstrip().startswith(b","):
+            self.commas.append(rest)
         self.gone |= {child for i in gone for node in elements[i] for child in ast.walk(node)}
 
     def _start(self, element: Sequence[ast.AST]) -> int:

@@ -173,10 +173,10 @@ def test_a(a):
 
 
 def test_a_tuple_of_one_is_still_a_tuple() -> None:
-    code = 'X = ("mixup", "sam")\nY = ("sam", "mixup")\n'
+    code = 'X = ("mixup", "sam", "sam")\nY = ("sam", "mixup")\nZ = ("mixup", "sam",)\n'
     namespace: dict[str, object] = {}
     exec(pruned(code, options=frozenset({("regularizer", "sam")})), namespace)
-    assert namespace["X"] == namespace["Y"] == ("mixup",)
+    assert namespace["X"] == namespace["Y"] == namespace["Z"] == ("mixup",)
 
 
 def test_the_words_of_a_command_go_together() -> None:
