@@ -4,10 +4,8 @@ import json
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from regulo.tracking import checkpoint_io, csv_logger, records
 from regulo.tracking.run_dir import RunFolder
 from regulo.training import resume
 from regulo.training.train import Run, record_status
+from tests import wandb_file
 from tests.interruptions import SHORT, Interruption, differences, rows, train
 
 WORDS = [*SHORT, "model.width=4", "regularizer=[augment,dropout,mixup,ema,weight_decay,early_stopping]"]
@@ -456,39 +455,18 @@ def test_what_is_ignored_stays_ignored() -> None:
 # ---- W&B
 
 
-def heard_in(file: Path) -> Iterator[bytes]:
-    """The records of a .wandb file: LevelDB's log format (blocks of 32 KiB; checksum, length, type) behind 7 bytes."""
-    content, place, parts = file.read_bytes(), 7, b""
-    while place + 7 <= len(content):
-        if 32768 - place % 32768 < 7:
-            place += 32768 - place % 32768
-            continue
-        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
-        parts += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield parts
-            parts = b""
-
-
 def test_wandb_hears_every_row_once(tmp_path: Path) -> None:
-    from wandb.proto import wandb_internal_pb2
-
     words = [w for w in WORDS if w != "logger=csv"] + ["logger=wandb"]
     folder = tmp_path / "run"
     assert train([*words, f"run_dir={folder}"], Interruption(signal.SIGKILL, step=9)) == -9
     assert train(["--resume", str(folder)]) == 0
     files = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
     assert len(files) == 1
-    wandb_rows = []
-    for file in files:
-        for data in heard_in(file):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(data)
-            if record.WhichOneof("record_type") == "history":
-                items = {".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.history.item}
-                if "trainer/global_step" in items:
-                    wandb_rows.append((items["trainer/global_step"], "val/loss" in items, "test/acc" in items))
+    wandb_rows = [
+        (row["trainer/global_step"], "val/loss" in row, "test/acc" in row)
+        for row in wandb_file.read_rows(files[0])
+        if "trainer/global_step" in row
+    ]
     log_rows = [(int(r["step"]), bool(r["val/loss"]), bool(r["test/acc"])) for r in rows(folder)]
     assert wandb_rows == log_rows
 

@@ -1,6 +1,7 @@
 """Servers of loggers: what is missing before a run, or an upload, can use them."""
 
 import http.client
+import importlib.util
 import netrc
 import os
 import re
@@ -38,6 +39,13 @@ def check_wandb_server(key: str, hint: str) -> None:
         what = f"there is no API key for the W&B server {address}"
         raise InputError(Problem(key, what, f".venv/bin/wandb login, or set WANDB_API_KEY{'; ' * bool(hint)}{hint}"))
     check_reachable(server, "W&B", key, hint)
+
+
+def check_wandb_workspaces(key: str) -> None:
+    """Check what reports and workspaces on W&B need: their package, a key, and the server. Raises InputError with this key."""
+    if importlib.util.find_spec("wandb_workspaces") is None:
+        raise InputError(Problem(key, "wandb-workspaces is not installed", "pip install 'regulo[wandb-reports]'"))
+    check_wandb_server(key, "")
 
 
 def check_wandb_variables() -> None:

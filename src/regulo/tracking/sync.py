@@ -15,7 +15,7 @@ from regulo.core.files import atomic_write
 from regulo.tracking.run_dir import RunFolder
 from regulo.tracking.run_names import open_run
 from regulo.tracking.servers import check_wandb_server
-from regulo.tracking.wandb_files import list_named_runs
+from regulo.tracking.wandb_files import list_named_runs, run_id_of
 
 ANONYMOUS = {"WANDB_PROGRAM": "regulo", "WANDB_ERROR_REPORTING": "false"}
 """what W&B's client would send otherwise: its own path, and its errors"""
@@ -40,13 +40,13 @@ class OfflineRun:
     @classmethod
     def read(cls, folder: RunFolder, files: Path) -> "OfflineRun":
         """The W&B run of which these are the files. Raises InputError if the record is damaged."""
-        run_id = files.name.rpartition("-")[2]
-        return cls(folder, files, _count_rows(folder.path / "metrics.csv"), _read_record(files.parent / RECORD).get(run_id))
+        uploaded_rows = _read_record(files.parent / RECORD).get(run_id_of(files))
+        return cls(folder, files, _count_rows(folder.path / "metrics.csv"), uploaded_rows)
 
     @property
     def run_id(self) -> str:
         """W&B's id of the run."""
-        return self.files.name.rpartition("-")[2]
+        return run_id_of(self.files)
 
     @property
     def has_marker(self) -> bool:

@@ -30,7 +30,12 @@ def _list_run_folders(folder: Path) -> list[Path]:
 def find_run_id(folder: Path) -> str | None:
     """The id of the W&B run whose files are in a run folder; None if there is none."""
     runs = list_named_runs(folder)
-    return runs[-1].name.rpartition("-")[2] if runs else None
+    return run_id_of(runs[-1]) if runs else None
+
+
+def run_id_of(files: Path) -> str:
+    """The id of a W&B run, from its folder [offline-]run-<time>-<id>."""
+    return files.name.rpartition("-")[2]
 
 
 def list_named_runs(folder: Path) -> list[Path]:

@@ -3,15 +3,14 @@
 Every key that a panel shows is logged by a finished run; a test compares them.
 """
 
-import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
 from regulo.config import compose
 from regulo.config.schema import Config
-from regulo.core.errors import InputError, Problem, RunError
+from regulo.core.errors import RunError
 from regulo.core.metrics.base import list_metrics
-from regulo.tracking.servers import check_wandb_server
+from regulo.tracking.servers import check_wandb_workspaces
 from regulo.tracking.wandb_files import STEP
 
 NAME, VIEW = "Regulo", "regulo"
@@ -27,9 +26,7 @@ def save_workspace() -> str:
 
     An update replaces the sections, the settings and the columns: changes that were made by hand in the browser are lost.
     """
-    if importlib.util.find_spec("wandb_workspaces") is None:
-        raise InputError(Problem("--online", "wandb-workspaces is not installed", "pip install 'regulo[wandb-reports]'"))
-    check_wandb_server("--online", "")
+    check_wandb_workspaces("--online")
     import wandb
 
     config = compose.load_config([])

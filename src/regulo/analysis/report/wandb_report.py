@@ -3,7 +3,6 @@
 A W&B report shows images from a URL or from a run, so publishing a page creates a small run of type "report" that holds them.
 """
 
-import importlib.util
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,19 +11,16 @@ from typing import Any
 from regulo.analysis.report import style
 from regulo.analysis.report.html import MARKS
 from regulo.analysis.report.page import Block, Bullets, Code, Figures, Gallery, Page, Photo, Picture, Table, TableCell, Text
-from regulo.core.errors import InputError, Problem
 from regulo.core.program import PROGRAM
 from regulo.tracking.backends.wandb import wandb_settings
-from regulo.tracking.servers import check_wandb_server
+from regulo.tracking.servers import check_wandb_workspaces
 
 MARKDOWN_ESCAPES = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>()#+|~"})
 
 
 def preflight() -> None:
     """Raises InputError if W&B's reports are not installed, or if there is no account."""
-    if importlib.util.find_spec("wandb_workspaces") is None:
-        raise InputError(Problem("--wandb", "wandb-workspaces is not installed", "pip install 'regulo[wandb-reports]'"))
-    check_wandb_server("--wandb", "")
+    check_wandb_workspaces("--wandb")
 
 
 def publish(page: Page, project: str = PROGRAM) -> str:
