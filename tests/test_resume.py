@@ -273,6 +273,20 @@ def test_a_config_that_somebody_has_edited_is_refused(stopped_run: Path, capsys:
     assert "optim.lr: config.yaml has 0.3, and" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("section", ["trainer", "optim", "data", "model"])
+@pytest.mark.parametrize("content", ["", ": null", ": 3", ": [1]"], ids=["missing", "null", "number", "list"])
+def test_a_config_whose_section_is_no_mapping_is_refused(
+    section: str, content: str, stopped_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = stopped_run / "config.yaml"
+    lines = file.read_text().splitlines(keepends=True)
+    begin = lines.index(f"{section}:\n")
+    end = next(i for i in range(begin + 1, len(lines)) if not lines[i].startswith((" ", "-")))
+    file.write_text("".join([*lines[:begin], f"{section}{content}\n" if content else "", *lines[end:]]))
+    assert main(["train", "--resume", str(stopped_run)]) == 2
+    assert section in capsys.readouterr().err
+
+
 def test_a_folder_may_have_an_equals_sign(stopped_run: Path, tmp_path: Path) -> None:
     other = shutil.copytree(stopped_run, tmp_path / "lr=0.1")
     resumable = resume.parse_resume(["--resume", str(other)])

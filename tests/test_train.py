@@ -207,7 +207,7 @@ def test_a_diverging_run_fails_with_1_says_why_and_keeps_the_last_finite_weights
         (["trainer=ddp_cpu", "trainer.devices=auto"], "auto counts GPUs"),
         (["trainer=cpu", "trainer.precision=16-mixed"], "16-mixed needs a GPU"),
         (["trainer=ddp_cpu", "trainer.sync_batchnorm=true"], "sync_batchnorm"),
-        (["trainer=ddp_cpu", "data.clean_subset=1"], "too small for 2 devices"),
+        pytest.param(["trainer=ddp_cpu", "data.clean_subset=1"], "too small for 2 devices", marks=pytest.mark.long),
         (["~model.width", "model=torchvision", "model.architecture=vit_b_16"], "cannot build vit_b_16 for 1 × 28 × 28"),
         (["regularizer.dropout.conv=0.1", "model=vit_tiny", "model.width=16"], "regularizer.dropout.conv"),
     ],
@@ -303,7 +303,7 @@ def test_two_processes_see_other_images_draw_other_lambdas_and_the_first_one_tes
     script.write_text(SPY)
     folder = tmp_path / "run"
     more = ["trainer=ddp_cpu", "trainer.devices=2", "regularizer=[mixup,augment,early_stopping,dropout]", "regularizer.mixup.p=1"]
-    more.append("callbacks=default")
+    more += ["callbacks=default", "~callbacks.confusion", "~callbacks.mistakes", "~callbacks.samples"]
     command = [sys.executable, str(script), "train", *FAST, f"run_dir={folder}", "optim.lr=0.01", *more]
     process = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=200, check=False)
     assert process.returncode == 0, process.stdout[-3000:] + process.stderr[-3000:]

@@ -81,6 +81,8 @@ class _Pruner:
         if isinstance(node, ast.Call) and self.is_test:  # a function that starts a command
             words = [getattr(argument, "value", None) for argument in node.args]
             return any(self._is_command(a) for i, a in enumerate(node.args) if i == 0 or words[i - 1] == UPSTREAM)
+        if isinstance(node, ast.Subscript) and self.is_test:  # an entry of the table of commands
+            return self._is_command(node.slice)
         if isinstance(node, ast.Compare):
             return any(self._is_command(n) for n in (node.left, *node.comparators))
         return False
@@ -155,7 +157,8 @@ class _Pruner:
         outside, self.assigned = self.assigned, set()
         empty = self.prune_body(node.body, names)
         self.assigned = outside
-        left = [child for child in ast.walk(node) if isinstance(child, LEAVES_FUNCTION) and child in self.edit.gone]
+        essential = (*LEAVES_FUNCTION, ast.Assign, ast.AnnAssign) if _is_fixture(node) else LEAVES_FUNCTION
+        left = [child for child in ast.walk(node) if isinstance(child, essential) and child in self.edit.gone]
         if left and not self.is_test:
             raise ValueError(
                 f"{node.name}: {ast.unparse(left[0])!r} names something that a form leaves out; say it in other words"
@@ -205,7 +208,8 @@ def _used_fixtures(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
 
 
 def _is_fixture(node: ast.stmt) -> bool:
-    return any("fixture" in ast.unparse(decorator) for decorator in getattr(node, "decorator_list", ()))
+    decorators = getattr(node, "decorator_list", ())
+    return any(ast.unparse(decorator).partition("(")[0].endswith("pytest.fixture") for decorator in decorators)
 
 
 def _defined_names(node: ast.stmt) -> set[str]:

@@ -278,6 +278,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_killed_and_started_again_it_repeats_nothing_that_was_finished(tmp_path: Path) -> None:
     (tmp_path / "go.py").write_text(SCRIPT)
     start = [sys.executable, "go.py", "at_once=1"]

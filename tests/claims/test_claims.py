@@ -312,7 +312,7 @@ def test_an_unknown_claim_is_named_with_the_nearest(capsys: pytest.CaptureFixtur
         ("weight_decay_and_l2", "exact-sgd-0"),
         ("weight_decay_and_l2", "exact-adam-0"),
         ("early_stopping_argmin", "1-process"),
-        ("early_stopping_argmin", "2-processes"),
+        pytest.param("early_stopping_argmin", "2-processes", marks=pytest.mark.long),
     ],
 )
 def test_the_exact_claims_hold(name: str, trial: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

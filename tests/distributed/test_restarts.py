@@ -69,6 +69,7 @@ def test_a_rank_that_raises_or_hangs_is_a_reason_to_start_again(unbroken: Path, 
     assert result(tmp_path / "run")["restarts"] == 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_orphans")
 def test_a_single_process_is_started_again_in_a_folder_that_it_has_named_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -230,6 +230,32 @@ def test_b():
     assert pruned(code, modules=frozenset({"regulo.analysis"})).strip() == "def test_b():\n    pass"
 
 
+def test_a_fixture_that_loses_a_value_goes_as_a_whole_and_a_test_that_uses_fixtures_is_none() -> None:
+    code = """
+@pytest.fixture
+def folder(tmp_path):
+    words = ["+regularizer=mixup"]
+    train(tmp_path, words)
+    return tmp_path
+
+@pytest.mark.usefixtures("study")
+def test_a():
+    train("+regularizer=mixup")
+    print(1)
+
+@pytest.mark.usefixtures("study")
+def test_b():
+    pass
+"""
+    rest = pruned(code, options=frozenset({("regularizer", "mixup")})).strip()
+    assert rest == '@pytest.mark.usefixtures("study")\ndef test_b():\n    pass'
+
+
+def test_a_test_that_looks_up_a_command_goes_with_it() -> None:
+    code = 'def test_a():\n    assert COMMANDS["doctor"]\n\ndef test_b():\n    assert COMMANDS["train"]\n'
+    assert pruned(code, commands=frozenset({"doctor"})).strip() == 'def test_b():\n    assert COMMANDS["train"]'
+
+
 def test_targets_sentences_rows_and_sections_go() -> None:
     left_out = mentions(commands=frozenset({"doctor"}), files=frozenset({"docs/cost.md", "scripts/cost.py"}))
     makefile = (

@@ -171,7 +171,9 @@ def _resumable_run(folder: RunFolder, saved_config: Mapping[str, Any], tree: Map
         raise InputError(*problems)
     changes = (*_allowed_changes(before, after), *_changed_environment(folder))
     autotune_values = {key.removeprefix("trainer."): before[key] for key in AUTOTUNE_KEYS if key in before}
-    new_tree = {**tree, "run_dir": saved_config.get("run_dir"), "trainer": {**tree["trainer"], **autotune_values}}
+    new_tree = {**tree, "run_dir": saved_config.get("run_dir")}
+    if isinstance(new_tree.get("trainer"), Mapping):  # anything else is refused by the check that follows
+        new_tree["trainer"] = {**new_tree["trainer"], **autotune_values}
     return ResumableRun(folder, validate.validate_run_config(folder, new_tree), changes, checkpoint, state, file_id)
 
 
