@@ -285,7 +285,9 @@ def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: S
     savers = checkpoint_callbacks(run.folder.checkpoints, goal, config.trainer, stop)
     task_class = FSDPClassificationModule if config.trainer.strategy == "fsdp" else ClassificationModule
     optim = config.optim.for_batch_size(components.batch)
-    task = task_class(classifier, dataset_info, components.plan, optim, config.run.seed, config.trainer.log_every_n_steps)
+    task = task_class(
+        classifier, components.data.class_counts(), components.plan, optim, config.run.seed, config.trainer.log_every_n_steps
+    )
     task.checkpoint_extra = {
         "config": config.as_dict(),
         "facts": dataclasses.asdict(dataset_info),

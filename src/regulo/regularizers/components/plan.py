@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from regulo.core import registry
 from regulo.core.errors import Problem
-from regulo.core.rng import StepContext
+from regulo.core.rng import StepContext, epoch_rng
 from regulo.core.schedule import Ramp
 from regulo.core.types import DatasetInfo, LossInputs, soft_cross_entropy
 from regulo.models.components.sites import block_numbers
@@ -50,10 +50,10 @@ class Plan:
 
     # ---- before training
 
-    def sequence(self, indices: np.ndarray) -> np.ndarray:
-        """The indices (n,) of the images of an epoch, in the order in which they are visited."""
+    def sequence(self, indices: np.ndarray, epoch: int, labels: np.ndarray, seed: int) -> np.ndarray:
+        """The indices (n,) of the images of an epoch, in the order in which they are visited. `labels` (n,) are by index."""
         for r in self._by_hook["sequence"]:
-            indices = r.sequence(indices)
+            indices = r.sequence(indices, labels, epoch_rng(seed, epoch, r.name))
         return indices
 
     def transforms(self, resize: Sequence[Any], dataset_info: DatasetInfo, progress: float = 0.0) -> list[Any]:
@@ -117,15 +117,15 @@ class Plan:
         return images, targets
 
     def loss(
-        self, model: nn.Module, images: Tensor, targets: Tensor, logits: Tensor, context: StepContext
+        self, model: nn.Module, images: Tensor, targets: Tensor, logits: Tensor, class_counts: Tensor, context: StepContext
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss () of a forward pass, and its parts () by name: the data loss (of the first view), and every penalty.
 
-        Images (V·B, C, H, W), targets (B, K), logits (V·B, K).
+        Images (V·B, C, H, W), targets (B, K), logits (V·B, K), training images of each class (K,).
         """
         criterion: Callable[[Tensor, Tensor], Tensor] = soft_cross_entropy
         for r in self._by_hook["criterion"]:
-            criterion = r.resolve(context.progress).criterion
+            criterion = functools.partial(r.resolve(context.progress).criterion, class_counts=class_counts)
         parts = {"data": criterion(logits[: len(targets)].float(), targets).mean()}
         inputs = LossInputs(model, images, targets, logits, criterion)
         for r in self._by_hook["penalty"]:
@@ -187,7 +187,7 @@ Conflict = tuple[frozenset[str], Problem]
 
 def find_conflicts(regularizers: Sequence[Regularizer], run_conditions: Iterable[str] = ()) -> list[Problem]:
     """What must not run together, alone, or under these conditions of the trainer, with the reasons; each pair once."""
-    conflicts = [*_exclusive_hooks(regularizers)]
+    conflicts: list[Conflict] = []
     run_conditions = list(run_conditions)
     for r in regularizers:
         conflicts += [
@@ -195,6 +195,7 @@ def find_conflicts(regularizers: Sequence[Regularizer], run_conditions: Iterable
             *_incompatible_pairs(r, regularizers),
             *_condition_conflicts(r, run_conditions),
         ]
+    conflicts += _exclusive_hooks(regularizers)  # last: the reason of a technique says more
     problems: dict[frozenset[str], Problem] = {}
     for names, problem in conflicts:
         problems.setdefault(names, problem)
