@@ -341,7 +341,7 @@ def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logg
     from regulo.core import affinity
     from regulo.core.metrics.components.running import generalization_gaps
     from regulo.evaluation import inference
-    from regulo.tracking import checkpoint_io, records
+    from regulo.tracking import checkpoint_io, class_scores, records
     from regulo.tracking import loggers as loggers_module
 
     affinity.limit_threads(1)
@@ -361,9 +361,12 @@ def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logg
         val = predict(data.evaluation_loader("val"))
         result["temperature"] = plan.calibrate(val.logits, val.labels)
         folder.save_json("calibration.json", {"temperature": result["temperature"]})
+    matrices = {}
     for split in SPLITS:
         outputs = predict(data.evaluation_loader(split), temperature=records.read_temperature(folder))
         result |= {f"{split}/{key}": value for key, value in outputs.scores().items()}
+        matrices[split] = outputs.confusion_matrix()
+    class_scores.write_class_scores(folder, matrices, data.dataset_info.classes)
     result |= generalization_gaps(result)
     context = FigureContext(data.dataset_info, folder.figures, loggers_module.image_publisher(loggers))
     for plugin in run.config.callbacks.values():

@@ -46,8 +46,8 @@ class RunCase:
     model: nn.Module
     """the model after the plan's surgery"""
     dataset_info: DatasetInfo
-    num_train: int
-    """training images"""
+    class_counts: tuple[int, ...]
+    """training images of each class"""
     num_val: int
     """validation images"""
     num_test: int
@@ -73,13 +73,18 @@ class RunCase:
             components.plan,
             components.model,
             data.dataset_info,
-            num_train=len(data.train_dataset),
+            class_counts=tuple(data.class_counts()),
             num_val=len(data.eval_datasets["val"]),
             num_test=len(data.eval_datasets["test"]),
             difference=difference,
         )
 
     # ---- sizes
+
+    @property
+    def num_train(self) -> int:
+        """Training images."""
+        return sum(self.class_counts)
 
     @property
     def world_size(self) -> int:

@@ -1,6 +1,7 @@
 """The base classes of all metrics, and the predictions that they score."""
 
 import functools
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -21,7 +22,7 @@ class EvalOutput:
     def scores(self) -> dict[str, float]:
         """The value of every metric by its name, and the mean of each of `extras`."""
         means = {name: values.double().mean().item() for name, values in self.extras.items()}
-        return {metric.name: metric.compute(self) for metric in list_metrics()} | means
+        return {metric.name: metric.compute(self) for metric in list_metrics(self.logits.shape[1])} | means
 
     def confusion_matrix(self) -> Tensor:
         """(K, K) counts: rows are labels, columns are predictions."""
@@ -46,6 +47,10 @@ class Metric:
     """whether studies compare it with the base. Each column that they compare makes the intervals of all columns wider"""
     order: ClassVar[int] = 100
     """position in tables: lower ones come first, then by name"""
+    min_classes: ClassVar[int] = 2
+    """with fewer classes it says nothing, and is left out"""
+    in_validation: ClassVar[bool] = False
+    """whether it is also computed in the validation of every epoch, so that `monitor` can be `val/<name>`"""
 
     @property
     def name(self) -> str:
@@ -65,6 +70,8 @@ class Metric:
 class ConfusionMetric(Metric):
     """A metric of the confusion matrix. It is also computed in the validation of every epoch, over all processes."""
 
+    in_validation = True
+
     def compute(self, output: EvalOutput) -> float:
         return self.from_confusion(output.confusion_matrix().double()).item()
 
@@ -73,9 +80,26 @@ class ConfusionMetric(Metric):
         raise NotImplementedError
 
 
-def list_metrics() -> tuple[Metric, ...]:
-    """One metric from each module of this package, in the order of tables. Raises TypeError if a module has none or several."""
-    return _load_metrics(tuple(list_modules(__name__.rpartition(".")[0])))
+class MeanMetric(Metric):
+    """A metric that is a mean over the images. It is also computed in the validation of every epoch, over all processes."""
+
+    in_validation = True
+
+    def compute(self, output: EvalOutput) -> float:
+        return self.per_image(output.logits, output.labels).double().mean().item()
+
+    def per_image(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The value of each image (B,), from logits (B, K) and labels (B,), on their device and without waiting for it."""
+        raise NotImplementedError
+
+
+def list_metrics(num_classes: float = math.inf) -> tuple[Metric, ...]:
+    """One metric from each module of this package, in the order of tables; those that say something about so many classes.
+
+    Raises TypeError if a module has none or several.
+    """
+    metrics = _load_metrics(tuple(list_modules(__name__.rpartition(".")[0])))
+    return tuple(metric for metric in metrics if metric.min_classes <= num_classes)
 
 
 @functools.cache

@@ -1,0 +1,43 @@
+"""Classes of very different sizes: what the start of a run says about them, and the remedies."""
+
+from collections.abc import Sequence
+
+from regulo.config.schema import Config
+from regulo.core import registry
+from regulo.regularizers.components.plan import find_conflicts, find_providers
+
+IMBALANCE = "imbalanced classes"
+"""the beginning of the note"""
+MAX_RATIO = 10
+"""training images of the largest class for each of the smallest, above which a run says so"""
+
+
+def imbalance(class_counts: Sequence[int]) -> float:
+    """Training images of the largest class for each one of the smallest. A class without images counts as one with one."""
+    return max(class_counts) / max(1, min(class_counts))
+
+
+def describe_imbalance(class_counts: Sequence[int], classes: Sequence[str]) -> str:
+    """Which classes of train are the largest and the smallest, with their numbers of images."""
+    largest, smallest = (pick(range(len(classes)), key=class_counts.__getitem__) for pick in (max, min))
+    sizes = [f"{classes[k]} has {class_counts[k]:,}" for k in (largest, smallest)]
+    return f"{IMBALANCE}: of the training images, {sizes[0]} and {sizes[1]} ({imbalance(class_counts):.0f} : 1)"
+
+
+def remedies(config: Config) -> list[str]:
+    """The names of the techniques for imbalanced classes that the plan takes; none if it has one, or if none is installed."""
+    plan = list(config.regularizer.values())
+    if any("balances" in r.tags for r in plan):
+        return []
+    candidates = {name: registry.get_plugin("regularizer", name)() for name in find_providers("balances")}
+    return [name for name, r in candidates.items() if not find_conflicts([*plan, r], config.trainer.run_conditions())]
+
+
+def imbalance_note(config: Config, class_counts: Sequence[int], classes: Sequence[str]) -> str:
+    """A line for people if the classes of train differ by more than 10 : 1, with what may help; empty otherwise."""
+    if imbalance(class_counts) <= MAX_RATIO:
+        return ""
+    options = " or ".join(f"+regularizer={name}" for name in remedies(config))
+    monitor = "" if config.run.monitor == "val/balanced_acc" else "monitor=val/balanced_acc"
+    advice = " with ".join(filter(None, [options, monitor]))
+    return describe_imbalance(class_counts, classes) + (f"; try {advice}" if advice else "")
