@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor
 from typing_extensions import TypedDict
 
@@ -26,6 +26,7 @@ ClassScores = TypedDict(
     {"split": Literal["val", "test"], "class": Name, "precision": Score, "recall": Score, "f1": Score, "support": Count},
 )
 """a row: the scores of one class on one split; `support` is the number of its images"""
+ClassScores.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
 
 
 def write_class_scores(folder: RunFolder, matrices: Mapping[str, Tensor], classes: tuple[str, ...]) -> None:
