@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from regulo.config.schema import Config
+from regulo.config.schema import Config, monitors
 from regulo.core import registry
 from regulo.regularizers.components.plan import find_conflicts, find_providers
 
@@ -33,11 +33,15 @@ def remedies(config: Config) -> list[str]:
     return [name for name, r in candidates.items() if not find_conflicts([*plan, r], config.trainer.run_conditions())]
 
 
+def better_monitor(config: Config) -> str:
+    """The override for a monitor in which all classes count the same; empty if the run has one."""
+    return "" if monitors()[config.run.monitor].balanced else "monitor=val/balanced_acc"
+
+
 def imbalance_note(config: Config, class_counts: Sequence[int], classes: Sequence[str]) -> str:
     """A line for people if the classes of train differ by more than 10 : 1, with what may help; empty otherwise."""
     if imbalance(class_counts) <= MAX_RATIO:
         return ""
     options = " or ".join(f"+regularizer={name}" for name in remedies(config))
-    monitor = "" if config.run.monitor == "val/balanced_acc" else "monitor=val/balanced_acc"
-    advice = " with ".join(filter(None, [options, monitor]))
+    advice = " with ".join(filter(None, [options, better_monitor(config)]))
     return describe_imbalance(class_counts, classes) + (f"; try {advice}" if advice else "")

@@ -11,6 +11,7 @@ class AUROC(Metric):
     title = "AUROC"
     reference = "torchmetrics.classification.AUROC, average=macro"
     better = "high"
+    balanced = True
     order = 7
 
     def compute(self, output: EvalOutput) -> float:

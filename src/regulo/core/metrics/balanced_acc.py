@@ -12,6 +12,7 @@ class BalancedAccuracy(ConfusionMetric):
     title = "balanced accuracy"
     reference = "torchmetrics.classification.Accuracy, average=macro"
     better = "high"
+    balanced = True
     percent = True
     order = 4
 

@@ -49,6 +49,8 @@ class Metric:
     """position in tables: lower ones come first, then by name"""
     min_classes: ClassVar[int] = 2
     """with fewer classes it says nothing, and is left out"""
+    balanced: ClassVar[bool] = False
+    """whether every class counts the same, however many images it has"""
     in_validation: ClassVar[bool] = False
     """whether it is also computed in the validation of every epoch, so that `monitor` can be `val/<name>`"""
 

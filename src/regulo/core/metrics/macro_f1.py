@@ -12,6 +12,7 @@ class MacroF1(ConfusionMetric):
     title = "macro F1"
     reference = "torchmetrics.classification.F1Score, average=macro"
     better = "high"
+    balanced = True
     order = 5
 
     def from_confusion(self, matrix: Tensor) -> Tensor:

@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 
 from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
-from regulo.training.imbalance import MAX_RATIO, describe_imbalance, imbalance, remedies
-
-MONITOR = "monitor=val/balanced_acc"
+from regulo.training.imbalance import MAX_RATIO, better_monitor, describe_imbalance, imbalance, remedies
 
 
 class ImbalancedClasses(Rule):
@@ -21,9 +19,9 @@ class ImbalancedClasses(Rule):
         if imbalance(case.class_counts) <= MAX_RATIO:
             return
         what = describe_imbalance(case.class_counts, case.dataset_info.classes)
-        options = remedies(case.config)
+        options, monitor = remedies(case.config), better_monitor(case.config)
         if options:
             alternatives = f"; +regularizer={' or '.join(options)} makes rare classes count more"
-            yield self.warning("regularizer", what + alternatives, f"+regularizer={options[-1]}", MONITOR)
-        elif case.config.run.monitor in ("val/loss", "val/acc"):
-            yield self.note("monitor", f"{what}, and the best epoch is chosen by {case.config.run.monitor}", MONITOR)
+            yield self.warning("regularizer", what + alternatives, f"+regularizer={options[-1]}", *filter(None, [monitor]))
+        elif monitor:
+            yield self.note("monitor", f"{what}, and the best epoch is chosen by {case.config.run.monitor}", monitor)
