@@ -17,7 +17,16 @@ from regulo.__main__ import main as regulo
 from regulo.config import compose
 
 LARGEST, SMALLEST, SEEDS = 500, 10, range(3)
-RUN = ["trainer.max_epochs=15", "regularizer=[augment,weight_decay]", "monitor=val/balanced_acc", "callbacks=none", "logger=csv"]
+RUN = [
+    "model.width=8",
+    "trainer.max_epochs=12",
+    "trainer.precision=32-true",
+    "trainer.memory_format=contiguous",
+    "data.batch_size=64",
+    "regularizer=[augment,weight_decay]",
+    "callbacks=none",
+    "logger=csv",
+]
 PLANS = {name: f"+regularizer={name}" for name in ("balanced_sampling", "class_weights", "logit_adjustment")}
 SCORES = ("test/balanced_acc", "test/macro_f1", "test/acc", "test/loss")
 
