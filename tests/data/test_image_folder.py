@@ -377,7 +377,7 @@ def test_every_image_reaches_the_network_at_one_size(tmp_path: Path) -> None:
             save(tmp_path / c / f"{i}.png", photo(i, *size))
     spec = ImageFolder(root=str(tmp_path), image_size=24, batch_size=4, num_workers=0)
     splits = spec.splits()
-    data = ImageDataModule(spec, splits, 0, train_transforms=Augment().transform(spec.resize_transforms(), splits.dataset_info))
+    data = ImageDataModule(spec, splits, 0, train_transforms=Augment().transform([spec.resize()], splits.dataset_info))
     for loader in (data.train_dataloader(), data.evaluation_loader("val"), data.evaluation_loader("test")):
         assert {tuple(b.images.shape[1:]) for b in loader} == {(3, 24, 24)}
 
@@ -739,6 +739,6 @@ def test_a_file_that_does_not_fit_into_memory_is_named(tmp_path: Path, monkeypat
         raise MemoryError
 
     splits = open_folder(image_folder(tmp_path))
-    monkeypatch.setattr("regulo.data.image_folder.read_image", fail)
+    monkeypatch.setattr("regulo.data.components.file_images.read_image", fail)
     with pytest.raises(UnreadableImageError, match=r"no memory is left to decode '.*a/\d\.png'"):
         splits.train.images[0]

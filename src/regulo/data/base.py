@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -13,6 +13,7 @@ from regulo.core.errors import InputError, Problem
 from regulo.core.paths import PathStr
 from regulo.core.ranges import Share
 from regulo.core.registry import PluginConfig
+from regulo.core.resize import Resize
 from regulo.core.types import DatasetInfo, Split
 from regulo.tracking.records import DataRecord
 
@@ -84,12 +85,12 @@ class DatasetConfig(PluginConfig):
         """
         return self.splits()
 
-    def resize_transforms(self) -> list[Any]:
-        """Albumentations transforms that resize any image to the size in the dataset info, in evaluation and before augmentation.
+    def resize(self) -> Resize | None:
+        """How images of any size get the size in the dataset info, in evaluation and before augmentation.
 
-        The list is empty if all images have this size.
+        None if all images have this size.
         """
-        return []
+        return None
 
 
 _DOWNLOADS = ContextVar("downloads", default=True)
