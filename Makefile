@@ -1,12 +1,12 @@
 # Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="seed=1 optim.lr=0.05".
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict dashboard runs sync claims ablate doctor report test test-long coverage audit lint format schema bench cost regimes docs lock new update clean
+.PHONY: help setup train evaluate predict dashboard runs sync claims ablate doctor report test test-long coverage audit lint format schema bench bench-loader cost regimes docs lock new update clean
 REGULO := .venv/bin/regulo
 READY := .venv/.ready
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with the locked dependencies (TORCH_BACKEND=cpu: another build of torch)
 
@@ -73,6 +73,9 @@ schema: $(READY) ## write .schema/, with which editors complete the YAML files
 
 bench: $(READY) ## measure images/s through Regulo and through a plain PyTorch loop
 	@.venv/bin/python scripts/bench.py $(ARGS)
+
+bench-loader: $(READY) ## measure images/s of the loader beside timm's and torchvision's: make bench-loader ARGS="path/to/photos"
+	@.venv/bin/python scripts/bench_loader.py $(ARGS)
 
 cost: $(READY) ## measure the step time of each technique relative to none: docs/cost.md
 	@.venv/bin/python scripts/cost.py $(ARGS)

@@ -351,6 +351,19 @@ def test_a_record_says_what_was_taken_and_finds_it_again(tmp_path: Path) -> None
         config.restore_splits(record)
 
 
+def test_a_run_keeps_the_rule_of_resizing_and_says_if_it_was_another(tmp_path: Path) -> None:
+    config = ImageFolder(root=str(image_folder(tmp_path / "photos")), image_size=16)
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    _, record = open_splits(config)
+    assert record.resize == "antialiased bilinear, center crop of 0.875"
+    for rule, expected in ((record.resize, 0), (None, 1), ("nearest", 1)):
+        run.save_json("data.json", record.model_copy(update={"resize": rule}).model_dump())
+        _, again = open_splits(config, run)
+        assert sum("resized by another rule" in note for note in again.notes) == expected
+        assert again.resize == record.resize
+
+
 def test_many_classes_are_folded(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for k in range(30):
         for i in range(3 + k % 2 + (k == 7)):

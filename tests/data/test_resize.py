@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -16,7 +18,7 @@ from torchvision.transforms import v2
 from regulo.core.resize import Box, CenterBox, RandomBox, Resize, WholeBox, resize_image
 from regulo.core.types import DatasetInfo, Split
 from regulo.data.components import jpeg
-from regulo.data.components.dataset import BatchedImages
+from regulo.data.components.dataset import BatchedImages, stack_channels_first
 from regulo.data.components.file_images import FileImages
 from regulo.data.components.image_io import read_image, read_resized
 from regulo.regularizers.augment import Augment
@@ -157,6 +159,14 @@ def test_a_box_and_a_flip_are_drawn_independently(tmp_path: Path) -> None:
     assert abs(np.corrcoef(flipped, area)[0, 1]) < 0.15
 
 
+@pytest.mark.parametrize("shape", [(3, 8, 5, 1), (2, 30, 20, 3), (2, 6, 7, 9)], ids=str)
+def test_a_batch_is_stacked_with_its_channels_first(shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, shape, "uint8")
+    assert (stack_channels_first(list(images)) == images.transpose(0, 3, 1, 2)).all()
+    flipped = [image[:, ::-1] for image in images]
+    assert (stack_channels_first(flipped) == images[:, :, ::-1].transpose(0, 3, 1, 2)).all()
+
+
 # ---- fast reading of JPEG files
 
 
@@ -262,3 +272,13 @@ def test_a_file_whose_pixels_are_damaged_is_read_as_pillow_reads_it(tmp_path: Pa
 def test_a_long_strip_is_its_middle_either_way(tmp_path: Path) -> None:
     raw, resize = save(tmp_path, encode(scene(16, 1600))), Resize(8, 8, WholeBox())
     assert (read_resized(raw, 3, None, resize, Random()) == resize(read_image(raw, 3), Random())).all()
+
+
+def test_an_image_that_cannot_be_written_to_is_resized_without_a_warning() -> None:
+    code = (
+        "import numpy as np, warnings; warnings.simplefilter('error')\n"
+        "from regulo.core.resize import resize_image\n"
+        "image = np.zeros((9, 9, 3), np.uint8); image.flags.writeable = False\n"
+        "resize_image(image, 4, 4, 'bilinear')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)  # torch warns once in a process

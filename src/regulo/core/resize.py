@@ -108,6 +108,7 @@ def resize_image(image: np.ndarray, height: int, width: int, interpolation: Inte
 
     if image.shape[:2] == (height, width):
         return image
-    pixels = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2)  # whose kernel for colors is the fastest
+    writable = np.require(image, requirements="W")  # torch warns of others
+    pixels = torch.from_numpy(writable)[None].permute(0, 3, 1, 2)  # the order for which the kernel of color images is fast
     resized = torch.nn.functional.interpolate(pixels, (height, width), mode=interpolation, antialias=True, align_corners=False)
     return resized.permute(0, 2, 3, 1)[0].numpy()
