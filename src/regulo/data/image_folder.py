@@ -21,6 +21,7 @@ from regulo.data.components.class_folders import (
     list_splits,
     split_files,
 )
+from regulo.data.components.copies import find_copies
 from regulo.data.components.dataset import BatchedImages
 from regulo.data.components.file_images import FileImages
 from regulo.data.components.image_check import check_images
@@ -119,6 +120,9 @@ class ImageFolder(DatasetConfig):
         else:
             pixel_range = self.pixel_range or check.pixel_range
             notes = [*notes, *check.notes(pixel_range)]
+            if self.verify_images != "none":
+                paths, labels = ({part: pair[i] for part, pair in arrays.items()} for i in (0, 1))
+                notes += find_copies(paths, labels).notes()
             if self.pixel_range and not check.deep:
                 notes.append("data.pixel_range has no effect: none of the files has more than 8 bits")
         if check.deep and not pixel_range:
