@@ -1,7 +1,7 @@
 # Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="seed=1 optim.lr=0.05".
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict dashboard runs sync claims ablate doctor report test test-long coverage audit lint format schema bench bench-loader cost regimes docs lock new update clean
+.PHONY: help setup train evaluate predict dashboard runs sync claims ablate doctor inspect report test test-long coverage audit lint format schema bench bench-loader cost regimes docs lock new update clean
 REGULO := .venv/bin/regulo
 READY := .venv/.ready
 
@@ -44,6 +44,9 @@ ablate: $(READY) ## which technique helps? make ablate ARGS="study=lesson"
 
 doctor: $(READY) ## find what is risky in a run, or what its curves show: make doctor ARGS="optim.lr=3"
 	@$(REGULO) doctor $(ARGS)
+
+inspect: $(READY) ## look into all images of a data set before training: make inspect ARGS="path/to/photos"
+	@$(REGULO) inspect $(ARGS)
 
 report: $(READY) ## write a page that explains a run or a study: make report ARGS="runs/…"
 	@$(REGULO) report $(ARGS)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -37,6 +38,17 @@ class Splits:
     def items(self) -> tuple[tuple[str, Split], ...]:
         """The names and the splits, in the order train, val, test."""
         return ("train", self.train), ("val", self.val), ("test", self.test)
+
+
+@dataclass(frozen=True)
+class FileListing:
+    """The files of a data set by split and class. None of them has been opened."""
+
+    root: Path
+    files: dict[str, dict[str, list[str]]]
+    """paths relative to the root, with `/`"""
+    notes: tuple[str, ...] = ()
+    """what was left out or held out, one line each, for people"""
 
 
 def check_splits(splits: Splits) -> Splits:
@@ -77,6 +89,10 @@ class DatasetConfig(PluginConfig):
     def splits(self) -> Splits:
         """Read or open the files. Raises InputError if they are missing or damaged."""
         raise NotImplementedError
+
+    def list_files(self) -> FileListing | None:
+        """The files of a new run; None if the images do not lie in files of their own. Raises InputError."""
+        return None
 
     def restore_splits(self, record: DataRecord | None) -> Splits:
         """The splits of a run, of which `record` is the data.json; None: it is of version 0.1, which wrote none.

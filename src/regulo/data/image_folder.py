@@ -11,7 +11,7 @@ from regulo.core.errors import InputError, nearest
 from regulo.core.paths import PathStr, expand_path
 from regulo.core.resize import CenterBox, Resize
 from regulo.core.types import DatasetInfo, Split
-from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error
+from regulo.data.base import DatasetConfig, FileListing, Splits, channel_mean_std, data_error
 from regulo.data.components.class_folders import (
     Files,
     check_class_sizes,
@@ -59,11 +59,15 @@ class ImageFolder(DatasetConfig):
     the training images"""
 
     def splits(self) -> Splits:
+        listing = self.list_files()
+        return self._open(listing.root, listing.files, list(listing.notes))
+
+    def list_files(self) -> FileListing:
         root = self._root()
         lister = ImageLister(root)
-        listing = list_splits(root, lister)
-        notes = [*lister.omissions.notes(), *self._hold_out(listing)]
-        return self._open(root, listing, notes)
+        files = list_splits(root, lister)
+        notes = (*lister.omissions.notes(), *self._hold_out(files))
+        return FileListing(root, {part: files[part] for part in ("train", "val", "test")}, notes)
 
     def restore_splits(self, record: DataRecord | None) -> Splits:
         root = self._root()

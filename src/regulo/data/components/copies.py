@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,19 +65,22 @@ def find_copies(paths: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray
             except OSError:  # reading it says why
                 continue
             by_size[size].append((raw, Place(split, index, int(labels[split][index]))))
-    groups = []
-    for same_size in by_size.values():
-        if len(same_size) > 1:
-            by_content = defaultdict[bytes, list[Place]](list)
-            for raw, place in same_size:
-                try:
-                    by_content[_digest(raw)].append(place)
-                except OSError:
-                    continue
-            groups += [group for group in by_content.values() if len(group) > 1]
-    return Copies(groups)
+    same_size = [places for places in by_size.values() if len(places) > 1]
+    return group_by_content((content, place) for places in same_size for raw, place in places if (content := _digest(raw)))
+
+
+def group_by_content(images: Iterable[tuple[bytes, Place]]) -> Copies:
+    """The copies among images with these contents, or digests of their contents."""
+    by_content = defaultdict[bytes, list[Place]](list)
+    for content, place in images:
+        by_content[content].append(place)
+    return Copies([group for group in by_content.values() if len(group) > 1])
 
 
 def _digest(raw: bytes) -> bytes:
-    with open(raw, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+    """Of a file; empty if it cannot be read."""
+    try:
+        with open(raw, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+    except OSError:
+        return b""
