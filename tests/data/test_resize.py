@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from regulo.core.resize import Box, CenterBox, RandomBox, Resize, WholeBox, resize_image
 from regulo.core.types import DatasetInfo, Split
 from regulo.data.components import jpeg
-from regulo.data.components.dataset import BatchedImages, stack_channels_first
+from regulo.data.components.dataset import BatchedImages, channels_first, stack_channels_first
 from regulo.data.components.file_images import FileImages
 from regulo.data.components.image_io import read_image, read_resized
 from regulo.regularizers.augment import Augment
@@ -165,6 +165,9 @@ def test_a_batch_is_stacked_with_its_channels_first(shape: tuple[int, ...]) -> N
     assert (stack_channels_first(list(images)) == images.transpose(0, 3, 1, 2)).all()
     flipped = [image[:, ::-1] for image in images]
     assert (stack_channels_first(flipped) == images[:, :, ::-1].transpose(0, 3, 1, 2)).all()
+    assert stack_channels_first(list(images)).strides == channels_first(images).strides
+    from_torch = [torch.from_numpy(image.transpose(2, 0, 1).copy()).permute(1, 2, 0).contiguous().numpy() for image in images]
+    assert (stack_channels_first(from_torch) == images.transpose(0, 3, 1, 2)).all()
 
 
 # ---- fast reading of JPEG files
