@@ -32,7 +32,11 @@ def make_image_folder(folder: Path) -> Path:
     return folder / "images"
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+LARGE = {"rsb_a3", "torchvision_v2", "deit_3_s"}
+"""recipes for a model that another recipe of the short suite trains, too"""
+
+
+@pytest.mark.parametrize("name", [pytest.param(e, marks=pytest.mark.long if e in LARGE else ()) for e in EXPERIMENTS])
 def test_an_experiment_runs(name: str, tmp_path: Path) -> None:
     overrides = [f"experiment={name}", "debug=fast", "logger=csv", "data.num_workers=0", f"run_dir={tmp_path / 'run'}"]
     if compose.load_config([f"experiment={name}", "data.root=photographs"]).data.name == "image_folder":

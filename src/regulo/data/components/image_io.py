@@ -98,7 +98,7 @@ def read_image(raw: bytes, channels: int, pixel_range: PixelRange | None = None)
 def read_resized(raw: bytes, channels: int, pixel_range: PixelRange | None, resize: Resize, random: Random) -> np.ndarray:
     """A box of the image at this path, resized: (height, width, channels) uint8. See `read_image`, of which it is a faster form.
 
-    Of an ordinary JPEG no more pixels are decoded than the box needs.
+    If `resize` allows it, no more pixels of an ordinary JPEG are decoded than the box needs.
     """
     if stat.S_ISREG(os.stat(raw).st_mode):  # anything else is refused by `read_image`
         with open(raw, "rb") as file:
