@@ -27,7 +27,7 @@ evaluate: $(READY) ## score a finished run again: make evaluate ARGS="runs/…"
 predict: $(READY) ## classify image files: make predict ARGS="runs/… photo.jpg folder/"
 	@$(REGULO) predict $(ARGS)
 
-dashboard: $(READY) ## show all runs and studies in the browser (in the terminal: ARGS=--terminal)
+dashboard: $(READY) ## show all runs in the browser (in the terminal: ARGS=--terminal)
 	@$(REGULO) dashboard $(ARGS)
 
 runs: $(READY) ## list the runs: make runs ARGS="state=failed"
@@ -48,7 +48,7 @@ doctor: $(READY) ## find what is risky in a run, or what its curves show: make d
 inspect: $(READY) ## look into all images of a data set before training: make inspect ARGS="path/to/photos"
 	@$(REGULO) inspect $(ARGS)
 
-report: $(READY) ## write a page that explains a run or a study: make report ARGS="runs/…"
+report: $(READY) ## write a page that explains a run: make report ARGS="runs/…"
 	@$(REGULO) report $(ARGS)
 
 test: $(READY) ## run the tests; they need no network
