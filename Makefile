@@ -1,12 +1,12 @@
 # Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="seed=1 optim.lr=0.05".
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict dashboard runs sync claims ablate doctor report test test-long coverage audit lint format schema bench cost regimes docs lock new update clean
+.PHONY: help setup train evaluate predict dashboard runs sync claims ablate doctor inspect report test test-long coverage audit lint format schema bench bench-loader cost regimes docs lock new update clean
 REGULO := .venv/bin/regulo
 READY := .venv/.ready
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with the locked dependencies (TORCH_BACKEND=cpu: another build of torch)
 
@@ -27,7 +27,7 @@ evaluate: $(READY) ## score a finished run again: make evaluate ARGS="runs/…"
 predict: $(READY) ## classify image files: make predict ARGS="runs/… photo.jpg folder/"
 	@$(REGULO) predict $(ARGS)
 
-dashboard: $(READY) ## show all runs and studies in the browser (in the terminal: ARGS=--terminal)
+dashboard: $(READY) ## show all runs in the browser (in the terminal: ARGS=--terminal)
 	@$(REGULO) dashboard $(ARGS)
 
 runs: $(READY) ## list the runs: make runs ARGS="state=failed"
@@ -45,7 +45,10 @@ ablate: $(READY) ## which technique helps? make ablate ARGS="study=lesson"
 doctor: $(READY) ## find what is risky in a run, or what its curves show: make doctor ARGS="optim.lr=3"
 	@$(REGULO) doctor $(ARGS)
 
-report: $(READY) ## write a page that explains a run or a study: make report ARGS="runs/…"
+inspect: $(READY) ## look into all images of a data set before training: make inspect ARGS="path/to/photos"
+	@$(REGULO) inspect $(ARGS)
+
+report: $(READY) ## write a page that explains a run: make report ARGS="runs/…"
 	@$(REGULO) report $(ARGS)
 
 test: $(READY) ## run the tests; they need no network
@@ -73,6 +76,9 @@ schema: $(READY) ## write .schema/, with which editors complete the YAML files
 
 bench: $(READY) ## measure images/s through Regulo and through a plain PyTorch loop
 	@.venv/bin/python scripts/bench.py $(ARGS)
+
+bench-loader: $(READY) ## measure images/s of the loader beside timm's and torchvision's: make bench-loader ARGS="path/to/photos"
+	@.venv/bin/python scripts/bench_loader.py $(ARGS)
 
 cost: $(READY) ## measure the step time of each technique relative to none: docs/cost.md
 	@.venv/bin/python scripts/cost.py $(ARGS)

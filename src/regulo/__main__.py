@@ -52,6 +52,13 @@ DOCTOR = """\
 Exit code: 0 no findings, or only notes; 1 a warning; 2 an error, which `regulo train` would refuse with the same code. For a \
 finished run it is 0, whatever the findings. With --fix, it is the exit code of the run with the fixes."""
 
+INSPECT = """\
+regulo inspect photos/                         a folder of class folders
+regulo inspect data=fashion_mnist_mini         any data set, with its options
+
+Writes a page (counts, sizes, a contact sheet), and a CSV file with images that are copies of each other, are there under two \
+classes, look alike in two splits, or cannot be read. Exit code: 0 no problem, 1 a problem, 2 the data cannot be listed."""
+
 COMPLETION = """\
 bash:   eval "$(regulo completion bash)"                              in ~/.bashrc
 zsh:    eval "$(regulo completion zsh)"                               in ~/.zshrc, after compinit
@@ -152,6 +159,10 @@ def build_commands() -> dict[str, Command]:
     doctor.add_argument(
         "--difference", metavar="POINTS", help="the smallest difference in accuracy that matters, in percentage points"
     )
+
+    inspect = command("inspect", "regulo.analysis.inspection.command:inspect", "look into all images of a data set", INSPECT)
+    inspect.add_argument("words", metavar="FOLDER | override", nargs="*", help="a folder, or overrides of `regulo train`")
+    inspect.add_argument("--output", metavar="PAGE.html", help="default: inspect.html; the list of files is beside it")
 
     report = command("report", "regulo.analysis.report.command:report", "write a page that explains a run or a study")
     report.add_argument("folders", metavar="RUN | STUDY", nargs="*", help=f"{RUN}, or a study's folder; default: the newest run")

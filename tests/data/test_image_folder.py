@@ -315,8 +315,21 @@ def test_files_with_the_same_content_in_two_splits_are_counted(tmp_path: Path) -
     shutil.copy(tmp_path / "train" / "a" / "1.png", tmp_path / "test" / "a" / "copy.png")
     os.link(tmp_path / "train" / "a" / "2.png", tmp_path / "val" / "a" / "hard.png")
     (tmp_path / "test" / "b" / "soft.png").symlink_to(tmp_path / "val" / "b" / "3.png")
-    (note,) = open_folder(tmp_path).notes
-    assert note.startswith("3 files of val and test have the content of a file in train or val")
+    for verify in ("full", "header"):
+        assert (
+            open_folder(tmp_path, verify_images=verify)
+            .notes[0]
+            .startswith("3 images of val and test have the content of an image in train or val")
+        )
+    assert not open_folder(tmp_path, verify_images="none").notes
+
+
+def test_one_picture_under_two_classes_is_counted(tmp_path: Path) -> None:
+    image_folder(tmp_path / "train")
+    image_folder(tmp_path / "val")
+    image_folder(tmp_path / "test")
+    shutil.copy(tmp_path / "train" / "a" / "1.png", tmp_path / "train" / "b" / "other.png")
+    assert open_folder(tmp_path).notes[0] == "1 picture is there under two classes: one of them is wrong"
 
 
 def test_a_file_that_is_removed_while_the_folder_is_read_is_named(tmp_path: Path) -> None:
@@ -351,6 +364,19 @@ def test_a_record_says_what_was_taken_and_finds_it_again(tmp_path: Path) -> None
         config.restore_splits(record)
 
 
+def test_a_run_keeps_the_rule_of_resizing_and_says_if_it_was_another(tmp_path: Path) -> None:
+    config = ImageFolder(root=str(image_folder(tmp_path / "photos")), image_size=16)
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    _, record = open_splits(config)
+    assert record.resize == "antialiased bilinear, center crop of 0.875"
+    for rule, expected in ((record.resize, 0), (None, 1), ("nearest", 1)):
+        run.save_json("data.json", record.model_copy(update={"resize": rule}).model_dump())
+        _, again = open_splits(config, run)
+        assert sum("resized by another rule" in note for note in again.notes) == expected
+        assert again.resize == record.resize
+
+
 def test_many_classes_are_folded(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for k in range(30):
         for i in range(3 + k % 2 + (k == 7)):
@@ -377,7 +403,7 @@ def test_every_image_reaches_the_network_at_one_size(tmp_path: Path) -> None:
             save(tmp_path / c / f"{i}.png", photo(i, *size))
     spec = ImageFolder(root=str(tmp_path), image_size=24, batch_size=4, num_workers=0)
     splits = spec.splits()
-    data = ImageDataModule(spec, splits, 0, train_transforms=Augment().transform(spec.resize_transforms(), splits.dataset_info))
+    data = ImageDataModule(spec, splits, 0, train_transforms=Augment().transform([spec.resize()], splits.dataset_info))
     for loader in (data.train_dataloader(), data.evaluation_loader("val"), data.evaluation_loader("test")):
         assert {tuple(b.images.shape[1:]) for b in loader} == {(3, 24, 24)}
 
@@ -739,6 +765,6 @@ def test_a_file_that_does_not_fit_into_memory_is_named(tmp_path: Path, monkeypat
         raise MemoryError
 
     splits = open_folder(image_folder(tmp_path))
-    monkeypatch.setattr("regulo.data.image_folder.read_image", fail)
+    monkeypatch.setattr("regulo.data.components.file_images.read_image", fail)
     with pytest.raises(UnreadableImageError, match=r"no memory is left to decode '.*a/\d\.png'"):
         splits.train.images[0]

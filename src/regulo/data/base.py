@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -13,6 +14,7 @@ from regulo.core.errors import InputError, Problem
 from regulo.core.paths import PathStr
 from regulo.core.ranges import Share
 from regulo.core.registry import PluginConfig
+from regulo.core.resize import Resize
 from regulo.core.types import DatasetInfo, Split
 from regulo.tracking.records import DataRecord
 
@@ -36,6 +38,17 @@ class Splits:
     def items(self) -> tuple[tuple[str, Split], ...]:
         """The names and the splits, in the order train, val, test."""
         return ("train", self.train), ("val", self.val), ("test", self.test)
+
+
+@dataclass(frozen=True)
+class FileListing:
+    """The files of a data set by split and class. None of them has been opened."""
+
+    root: Path
+    files: dict[str, dict[str, list[str]]]
+    """paths relative to the root, with `/`"""
+    notes: tuple[str, ...] = ()
+    """what was left out or held out, one line each, for people"""
 
 
 def check_splits(splits: Splits) -> Splits:
@@ -77,6 +90,10 @@ class DatasetConfig(PluginConfig):
         """Read or open the files. Raises InputError if they are missing or damaged."""
         raise NotImplementedError
 
+    def list_files(self) -> FileListing | None:
+        """The files of a new run; None if the images do not lie in files of their own. Raises InputError."""
+        return None
+
     def restore_splits(self, record: DataRecord | None) -> Splits:
         """The splits of a run, of which `record` is the data.json; None: it is of version 0.1, which wrote none.
 
@@ -84,12 +101,12 @@ class DatasetConfig(PluginConfig):
         """
         return self.splits()
 
-    def resize_transforms(self) -> list[Any]:
-        """Albumentations transforms that resize any image to the size in the dataset info, in evaluation and before augmentation.
+    def resize(self) -> Resize | None:
+        """How images of any size get the size in the dataset info, in evaluation and before augmentation.
 
-        The list is empty if all images have this size.
+        None if all images have this size.
         """
-        return []
+        return None
 
 
 _DOWNLOADS = ContextVar("downloads", default=True)

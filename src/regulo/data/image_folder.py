@@ -3,15 +3,15 @@
 import dataclasses
 import os
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
-from regulo.core.errors import InputError, UnreadableImageError, nearest
+from regulo.core.errors import InputError, nearest
 from regulo.core.paths import PathStr, expand_path
+from regulo.core.resize import CenterBox, Resize
 from regulo.core.types import DatasetInfo, Split
-from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error
+from regulo.data.base import DatasetConfig, FileListing, Splits, channel_mean_std, data_error
 from regulo.data.components.class_folders import (
     Files,
     check_class_sizes,
@@ -21,12 +21,18 @@ from regulo.data.components.class_folders import (
     list_splits,
     split_files,
 )
-from regulo.data.components.image_check import check_images, describe_error
+from regulo.data.components.copies import find_copies
+from regulo.data.components.dataset import BatchedImages
+from regulo.data.components.file_images import FileImages
+from regulo.data.components.image_check import check_images
 from regulo.data.components.image_files import ImageLister
-from regulo.data.components.image_io import PixelRange, import_albumentations, read_image
+from regulo.data.components.image_io import PixelRange
 from regulo.data.components.split_folders import find_split_folders
 from regulo.data.components.subsets import fixed_subset
 from regulo.tracking.records import DataRecord
+
+CENTER_SHARE = 7 / 8
+"""share of the shorter side that evaluation sees"""
 
 
 class ImageFolder(DatasetConfig):
@@ -37,7 +43,7 @@ class ImageFolder(DatasetConfig):
     root: PathStr | None = None
     """the folder; required"""
     image_size: Annotated[int, Field(ge=8, le=4096)] = 64
-    """H = W in pixels: the shorter side is resized to 8/7 of it, then the center is cropped"""
+    """H = W in pixels, to which the middle of an image is resized: a square with 7/8 of its shorter side"""
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB"""
     val_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
@@ -53,11 +59,15 @@ class ImageFolder(DatasetConfig):
     the training images"""
 
     def splits(self) -> Splits:
+        listing = self.list_files()
+        return self._open(listing.root, listing.files, list(listing.notes))
+
+    def list_files(self) -> FileListing:
         root = self._root()
         lister = ImageLister(root)
-        listing = list_splits(root, lister)
-        notes = [*lister.omissions.notes(), *self._hold_out(listing)]
-        return self._open(root, listing, notes)
+        files = list_splits(root, lister)
+        notes = (*lister.omissions.notes(), *self._hold_out(files))
+        return FileListing(root, {part: files[part] for part in ("train", "val", "test")}, notes)
 
     def restore_splits(self, record: DataRecord | None) -> Splits:
         root = self._root()
@@ -114,12 +124,15 @@ class ImageFolder(DatasetConfig):
         else:
             pixel_range = self.pixel_range or check.pixel_range
             notes = [*notes, *check.notes(pixel_range)]
+            if self.verify_images != "none":
+                paths, labels = ({part: pair[i] for part, pair in arrays.items()} for i in (0, 1))
+                notes += find_copies(paths, labels).notes()
             if self.pixel_range and not check.deep:
                 notes.append("data.pixel_range has no effect: none of the files has more than 8 bits")
         if check.deep and not pixel_range:
             what = f"{check.deep:,} files of val or test have more than 8 bits per channel, and those of train have not"
             raise data_error("data.pixel_range", what, "save all files with 8 bits, or set data.pixel_range=[LOW,HIGH]")
-        splits = {part: Split(ImageFiles(p, self.channels, pixel_range), labels) for part, (p, labels) in arrays.items()}
+        splits = {part: Split(FileImages(p, self.channels, pixel_range), labels) for part, (p, labels) in arrays.items()}
         for part in ("val", "test"):
             if not record and (absent := [name for name in classes if not files[part].get(name)]):
                 notes.append(f"{part} has no image of {', '.join(absent[:10])}{', …' if len(absent) > 10 else ''}")
@@ -137,41 +150,11 @@ class ImageFolder(DatasetConfig):
         new = set(list_paths(listing)) - paths
         return [f"not used: {len(new):,} image{'s' * (len(new) != 1)} that came after the run began"] if new else []
 
-    def resize_transforms(self) -> list[Any]:
-        A = import_albumentations()
-        import cv2
-
-        return [
-            A.SmallestMaxSize(max_size=round(self.image_size * 8 / 7), interpolation=cv2.INTER_AREA),
-            A.CenterCrop(self.image_size, self.image_size),
-        ]
+    def resize(self) -> Resize:
+        return Resize(self.image_size, self.image_size, CenterBox(CENTER_SHARE))
 
     def _channel_mean_std(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel over 500 training images."""
-        pipeline = import_albumentations().Compose(self.resize_transforms())
-        indices = fixed_subset(len(train.labels), 500)
-        return channel_mean_std(np.stack([pipeline(image=train.images[i])["image"] for i in indices]))
-
-
-class ImageFiles:
-    """A sequence of images, each read when it is indexed.
-
-    Paths are stored in one array of bytes: a million of them reach a loader process as fast as one.
-    """
-
-    def __init__(self, paths: np.ndarray, channels: int, pixel_range: PixelRange | None = None) -> None:
-        self.paths, self.channels, self.pixel_range = paths, channels, pixel_range
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int | np.ndarray) -> "np.ndarray | ImageFiles":
-        if isinstance(index, np.ndarray):
-            return ImageFiles(self.paths[index], self.channels, self.pixel_range)
-        try:
-            return read_image(self.paths[index], self.channels, self.pixel_range)
-        except MemoryError:
-            what = f"no memory is left to decode {os.fsdecode(self.paths[index])!r}"
-            raise UnreadableImageError(what) from None  # whose message names the file, unlike that of a full memory
-        except Exception as error:  # a decoder may raise anything on a damaged file
-            raise UnreadableImageError(describe_error(self.paths[index], error)) from error
+        keys = [(0, int(i), 0) for i in fixed_subset(len(train.labels), 500)]
+        batch = BatchedImages(train, [self.resize()], seed=0).__getitems__(keys)
+        return channel_mean_std(batch.images.permute(0, 2, 3, 1).numpy())

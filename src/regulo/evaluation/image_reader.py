@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
+from random import Random
 
 import numpy as np
 
+from regulo.core.resize import Resize, WholeBox
 from regulo.core.types import DatasetInfo
 from regulo.data.base import DatasetConfig
-from regulo.data.components.image_io import import_albumentations, read_image
+from regulo.data.components.image_io import read_resized
 
 BATCH = 64
 """images that are predicted together"""
@@ -17,9 +19,8 @@ class ImageReader:
     """Reads and resizes images as the evaluation of a run does."""
 
     def __init__(self, data: DatasetConfig, dataset_info: DatasetInfo) -> None:
-        """data: the data set of the run. Raises InputError if the wrong package of albumentations is installed."""
-        A = import_albumentations()
-        self._resize = A.Compose(data.resize_transforms() or [A.Resize(dataset_info.height, dataset_info.width)])
+        """data: the data set of the run."""
+        self._resize = data.resize() or Resize(dataset_info.height, dataset_info.width, WholeBox())
         self._dataset_info = dataset_info
 
     def __call__(self, image: str | Path | np.ndarray) -> np.ndarray:
@@ -29,8 +30,8 @@ class ImageReader:
         """
         info = self._dataset_info
         if not isinstance(image, np.ndarray):
-            image = read_image(os.fsencode(image), info.channels, info.pixel_range)
-        elif image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size != image.shape[0] * image.shape[1] * info.channels:
+            return read_resized(os.fsencode(image), info.channels, info.pixel_range, self._resize, Random()).transpose(2, 0, 1)
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size != image.shape[0] * image.shape[1] * info.channels:
             what = f"{image.dtype} of the shape {image.shape}"
             raise ValueError(f"the image is {what}, and the run takes uint8 of the shape (height, width, {info.channels})")
-        return self._resize(image=image)["image"].reshape(info.height, info.width, info.channels).transpose(2, 0, 1)
+        return self._resize(image.reshape(*image.shape[:2], info.channels), Random()).transpose(2, 0, 1)

@@ -56,7 +56,7 @@ def _measure_corruptions(run: "LoadedRun", data: "ImageDataModule") -> dict[str,
 
     test = data.eval_datasets["test"]
     indices = fixed_subset(len(test), IMAGES)
-    data.eval_datasets["some"] = BatchedImages(test.split.select(indices), data.config.resize_transforms(), test.seed)
+    data.eval_datasets["some"] = BatchedImages(test.split.select(indices), test.transforms, test.seed)
     clean = [b._replace(indices=b.indices.new_tensor(indices[np.asarray(b.indices)])) for b in data.evaluation_loader("some")]
     accuracies = {
         f"corrupted/{kind}/{severity}/acc": run.predict_loader(corrupt_batches(clean, kind, severity)).scores()["acc"]

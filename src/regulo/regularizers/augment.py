@@ -3,11 +3,13 @@
 The draws are new for every image in every epoch. Only the user knows which changes keep the class: digits must not be flipped.
 """
 
+import dataclasses
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from regulo.core.ranges import Share
+from regulo.core.resize import CenterBox, RandomBox, Resize
 from regulo.core.types import DatasetInfo
 from regulo.data.components.image_io import import_albumentations, strict_arguments
 from regulo.regularizers.base import Regularizer
@@ -52,7 +54,8 @@ class Augment(Regularizer):
         with strict_arguments():
             crop = self.crop if self.crop != "auto" else "resized" if pipeline else "pad"
             if crop == "resized":  # it starts from the whole image and resizes by itself
-                pipeline = [A.RandomResizedCrop((height, width), scale=(self.min_area, 1.0))]
+                resize = next((t for t in pipeline if isinstance(t, Resize)), Resize(height, width, CenterBox()))
+                pipeline = [dataclasses.replace(resize, choose_box=RandomBox(self.min_area), may_reduce=True)]
             elif crop == "pad":
                 margin = (height + 2 * round(height * self.padding), width + 2 * round(width * self.padding))
                 pipeline = [*pipeline, A.PadIfNeeded(*margin, border_mode=0), A.RandomCrop(height, width)]

@@ -123,6 +123,8 @@ class DataRecord(BaseModel):
     """what was left out, converted or held out"""
     pixel_range: Annotated[list[PixelLevel], Field(min_length=2, max_length=2)] | None = None
     """the values that become 0 and 255, if files have more than 8 bits per channel"""
+    resize: Text | None = None
+    """the rule by which images of any size are resized in evaluation"""
     files: Annotated[dict[SplitName, dict[Name, list[RelativePath]]], AllSplits] | None = None
     """paths by class, relative to the root, of data that lie in files"""
 

@@ -15,6 +15,7 @@ from regulo.core.errors import InputError, Problem
 from regulo.core.types import DatasetInfo
 from regulo.data.base import images_per_step
 from regulo.data.components.datamodule import ImageDataModule
+from regulo.data.components.dataset import list_resize
 from regulo.data.components.record import open_splits
 from regulo.models.components.classifier import Classifier
 from regulo.models.components.norms import BATCH_NORM
@@ -62,7 +63,7 @@ def build_components(config: Config, run: RunFolder | None = None) -> RunCompone
     _check_monitor(config.run, splits.dataset_info.num_classes)
     transform_plan = plan.with_hook("transform")  # loader workers need nothing else of the plan
     transforms = functools.partial(
-        _transforms, transform_plan, config.data.resize_transforms(), config.trainer.max_epochs, splits.dataset_info
+        _transforms, transform_plan, list_resize(config.data.resize()), config.trainer.max_epochs, splits.dataset_info
     )
     data = ImageDataModule(config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence)
     data_record = _note_imbalance(data_record, config, data)

@@ -1,5 +1,6 @@
 """Classes of very different sizes: what the start of a run says about them, and the remedies."""
 
+import math
 from collections.abc import Sequence
 
 from regulo.config.schema import Config, monitors
@@ -13,15 +14,16 @@ MAX_RATIO = 10
 
 
 def imbalance(class_counts: Sequence[int]) -> float:
-    """Training images of the largest class for each one of the smallest. A class without images counts as one with one."""
-    return max(class_counts) / max(1, min(class_counts))
+    """Training images of the largest class for each one of the smallest; infinity if that has none."""
+    return max(class_counts) / min(class_counts) if min(class_counts) else math.inf
 
 
 def describe_imbalance(class_counts: Sequence[int], classes: Sequence[str]) -> str:
     """Which classes of train are the largest and the smallest, with their numbers of images."""
     largest, smallest = (pick(range(len(classes)), key=class_counts.__getitem__) for pick in (max, min))
     sizes = [f"{classes[k]} has {class_counts[k]:,}" for k in (largest, smallest)]
-    return f"{IMBALANCE}: of the training images, {sizes[0]} and {sizes[1]} ({imbalance(class_counts):.0f} : 1)"
+    ratio = f" ({imbalance(class_counts):.0f} : 1)" if min(class_counts) else ""
+    return f"{IMBALANCE}: of the training images, {sizes[0]} and {sizes[1]}{ratio}"
 
 
 def remedies(config: Config) -> list[str]:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import nn
 
@@ -12,9 +12,14 @@ from regulo.config.schema import Config
 from regulo.core.schedule import peak
 from regulo.core.types import DatasetInfo
 from regulo.data.base import images_per_step
+from regulo.data.components.copies import find_copies
+from regulo.data.components.file_images import FileImages
 from regulo.models.components.norms import NORMS
 from regulo.regularizers.base import Regularizer
 from regulo.regularizers.components.plan import Plan
+
+if TYPE_CHECKING:
+    from regulo.data.components.datamodule import ImageDataModule
 
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -52,6 +57,8 @@ class RunCase:
     """validation images"""
     num_test: int
     """test images"""
+    num_leaks: int = 0
+    """images of val and test whose content is also in train or val"""
     difference: float | None = None
     """the difference of accuracies, in [0, 1], that the user wants to resolve on validation; None: not given"""
 
@@ -76,6 +83,7 @@ class RunCase:
             class_counts=tuple(data.class_counts()),
             num_val=len(data.eval_datasets["val"]),
             num_test=len(data.eval_datasets["test"]),
+            num_leaks=_count_leaks(data),
             difference=difference,
         )
 
@@ -158,6 +166,12 @@ class RunCase:
     def pretrained(self) -> bool:
         """Whether training starts from pretrained weights."""
         return getattr(self.config.model, "weights", None) is not None
+
+
+def _count_leaks(data: "ImageDataModule") -> int:
+    splits = {"train": data.train_dataset.split} | {name: data.eval_datasets[name].split for name in ("val", "test")}
+    paths = {name: split.images.paths for name, split in splits.items() if isinstance(split.images, FileImages)}
+    return find_copies(paths, {name: split.labels for name, split in splits.items()}).count_leaks()
 
 
 class Rule(ABC):

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 from regulo.core import affinity
 from regulo.core.types import Batch, Split
 from regulo.data.base import DatasetConfig, Splits, check_splits
-from regulo.data.components.dataset import BatchedImages, Transforms, collate, worker_init
+from regulo.data.components.dataset import BatchedImages, Transforms, collate, list_resize, worker_init
 from regulo.data.components.sampler import EvalBatchSampler, SampleKey, SampleOrder, TrainBatchSampler
 from regulo.data.components.subsets import fixed_subset, subsample_train
 
@@ -38,7 +38,7 @@ class ImageDataModule(LightningDataModule):
         self.train_dataset = BatchedImages(train, train_transforms, seed)
         self.sequence: SampleOrder = functools.partial(sequence, labels=train.labels, seed=seed)
         self.eval_datasets = {
-            name: BatchedImages(self._shuffle_if_cut_off(split), config.resize_transforms(), seed)
+            name: BatchedImages(self._shuffle_if_cut_off(split), list_resize(config.resize()), seed)
             for name, split in (("train_clean", clean), ("val", splits.val), ("test", splits.test))
         }
 
@@ -88,8 +88,7 @@ class ImageDataModule(LightningDataModule):
 
     def _loader(self, dataset: BatchedImages, batch_sampler: Sampler[list[SampleKey]]) -> DataLoader[Batch]:
         # slicing an array that needs no transform is faster than getting the batch from a worker process
-        in_memory = dataset.pipeline is None and isinstance(dataset.split.images, np.ndarray)
-        workers = 0 if in_memory else self.num_workers()
+        workers = 0 if dataset.is_ready else self.num_workers()
         return DataLoader(
             dataset,
             batch_sampler=batch_sampler,

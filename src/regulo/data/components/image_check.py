@@ -1,6 +1,5 @@
 """Checks the image files of a data set before training, and measures the range of those with more than 8 bits."""
 
-import hashlib
 import os
 import threading
 import warnings
@@ -8,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -42,8 +40,6 @@ class ImageReport:
     """the range of a deep file that was decoded"""
     frames: int = 1
     is_long: bool = False
-    digest: bytes = b""
-    """of the content of a file that was decoded"""
 
 
 @dataclass
@@ -54,8 +50,6 @@ class ImageCheck:
     frames: int = 0
     long: int = 0
     damaged_exif: int = 0
-    copies: int = 0
-    """files of val and test with the content of a file in another split"""
     files: int = 0
     pixel_range: PixelRange | None = None
     """of the training files with more than 8 bits per channel; None if there are none"""
@@ -74,9 +68,6 @@ class ImageCheck:
             notes.append(f"{self.long:,} files with an image more than {MAX_ASPECT} times as long as wide: its middle is used")
         if self.damaged_exif:
             notes.append(f"{self.damaged_exif:,} files with damaged EXIF data: they are not turned upright")
-        if self.copies:
-            what = f"{self.copies:,} files of val and test have the content of a file in train or val"
-            notes.append(f"{what}: the scores of these say nothing about new images")
         return notes
 
 
@@ -87,7 +78,6 @@ def check_images(paths: Mapping[str, np.ndarray], channels: int, verify: Literal
     """
     chosen = paths if verify != "none" else {"train": _some(paths["train"])}
     check, problems, ranges = ImageCheck(files=sum(map(len, chosen.values()))), [], []
-    split_of_content: dict[bytes, str] = {}
     with collect_exif_warnings() as damaged_exif:
         for part, files in chosen.items():
             for raw, report in zip(files, _inspect(part, files, channels, verify == "full"), strict=True):
@@ -96,7 +86,6 @@ def check_images(paths: Mapping[str, np.ndarray], channels: int, verify: Literal
                 check.deep += report.deep
                 check.frames += report.frames > 1
                 check.long += report.is_long
-                check.copies += bool(report.digest) and split_of_content.setdefault(report.digest, part) != part
                 if report.deep and part == "train":
                     ranges.append((report.low, report.high) if verify == "full" else raw)
     check.damaged_exif = len(damaged_exif)
@@ -127,17 +116,16 @@ def inspect_image(raw: bytes, channels: int, decode: bool) -> ImageReport:
         with open_image(raw) as image:
             deep, frames = has_deep_pixels(image), getattr(image, "n_frames", 1) if image.format in PAGED else 1
             is_long = max(image.size) > MAX_ASPECT * min(image.size)
-            low, high, digest = 0, 0, b""
+            low, high = 0, 0
             if decode and deep:
                 pixels = read_deep_pixels(image, raw)
                 colors = pixels[..., :3] if pixels.ndim == 3 else pixels  # an alpha channel has its own range
                 low, high = int(colors.min()), int(colors.max())
         if decode:
             read_image(raw, channels, (low, high) if deep else None)
-            digest = hashlib.blake2b(Path(os.fsdecode(raw)).read_bytes(), digest_size=16).digest()
     except Exception as error:  # a decoder may raise anything on a damaged file
         return ImageReport(error=describe_error(raw, error))
-    return ImageReport("", deep, low, high, frames, is_long, digest)
+    return ImageReport("", deep, low, high, frames, is_long)
 
 
 _CURRENT = threading.local()

@@ -6,6 +6,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from random import Random
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from pydantic import AfterValidator
 
 from regulo.core.errors import InputError, Problem
 from regulo.core.ranges import PixelLevel
+from regulo.core.resize import Resize
+from regulo.data.components import jpeg
 from regulo.data.components.image_files import readable_formats
 
 MAX_ASPECT = 16
@@ -90,6 +93,22 @@ def read_image(raw: bytes, channels: int, pixel_range: PixelRange | None = None)
             image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
         array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return array[..., None] if channels == 1 else array
+
+
+def read_resized(raw: bytes, channels: int, pixel_range: PixelRange | None, resize: Resize, random: Random) -> np.ndarray:
+    """A box of the image at this path, resized: (height, width, channels) uint8. See `read_image`, of which it is a faster form.
+
+    If `resize` allows it, no more pixels of an ordinary JPEG are decoded than the box needs.
+    """
+    if stat.S_ISREG(os.stat(raw).st_mode):  # anything else is refused by `read_image`
+        with open(raw, "rb") as file:
+            content = file.read()
+        header = jpeg.read_header(content)
+        if header and max(header.upright_size) <= MAX_ASPECT * min(header.upright_size):
+            box = resize.box(header.upright_size, random)
+            if (result := jpeg.decode_box(content, header, box, resize, channels)) is not None:
+                return result
+    return resize(read_image(raw, channels, pixel_range), random)
 
 
 ORIENTATION = 0x0112

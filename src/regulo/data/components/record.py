@@ -21,9 +21,12 @@ def open_splits(config: DatasetConfig, run: RunFolder | None = None) -> tuple[Sp
     current = describe_data(config, splits)
     if record:
         check_same_data(current, record)
-        current = record.model_copy(
-            update={"source": current.source, "notes": list(dict.fromkeys([*record.notes, *current.notes]))}
-        )
+        notes = [*record.notes, *current.notes]
+        if current.resize != record.resize:
+            before = record.resize or "an earlier version's"
+            notes.append(f"resized by another rule ({current.resize}) than before ({before}): scores are not quite comparable")
+        update = {"source": current.source, "resize": current.resize, "notes": list(dict.fromkeys(notes))}
+        current = record.model_copy(update=update)
     return splits, current
 
 
@@ -37,6 +40,7 @@ def describe_data(config: DatasetConfig, splits: Splits) -> DataRecord:
         digests={name: splits.digests.get(name) or _digest(split) for name, split in splits.items()},
         notes=list(splits.notes),
         pixel_range=list(splits.dataset_info.pixel_range or ()) or None,
+        resize=str(resize) if (resize := config.resize()) else None,
         files=splits.files,
     )
 
