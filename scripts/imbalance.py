@@ -23,6 +23,7 @@ RUN = [
     "trainer.precision=32-true",
     "trainer.memory_format=contiguous",
     "data.batch_size=64",
+    "data.num_workers=0",
     "regularizer=[augment,weight_decay]",
     "callbacks=none",
     "logger=csv",
