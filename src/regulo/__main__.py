@@ -100,10 +100,16 @@ def build_commands() -> dict[str, Command]:
     evaluate.add_argument("--data-root", metavar="FOLDER", help=DATA_ROOT)
 
     predict = command(
-        "predict", "regulo.evaluation.predict:predict", "predict the classes of image files; prints CSV", output_required=True
+        "predict",
+        "regulo.evaluation.predict:predict",
+        "predict the classes of image files; prints CSV, or writes a file",
+        output_required=True,
     )
     predict.add_argument("run", metavar="RUN", help=RUN)
     predict.add_argument("paths", metavar="PATH", nargs="+", help="an image file, or a folder: all images in it and below")
+    predict.add_argument("--top", metavar="K", type=int, default=1, help="the K most probable classes of each image; default: 1")
+    predict.add_argument("--output", metavar="FILE", help="write a new file .csv, .jsonl or .parquet instead")
+    predict.add_argument("--tta", action="store_true", help="average over each image and its mirror image; takes twice as long")
 
     dashboard = command("dashboard", "regulo.analysis.dashboard.command:dashboard", "show all runs and studies in the browser")
     what = f"{RUN}, a study's folder, or a folder of runs; default: runs"
