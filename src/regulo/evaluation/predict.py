@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 
-from regulo.core.affinity import available_cores
 from regulo.core.errors import InputError, Problem, one_line
 from regulo.core.paths import expand_path
 from regulo.data.components.image_files import ImageLister, image_extensions
-from regulo.evaluation.image_loader import BATCH, load_images
+from regulo.evaluation.image_loader import load_images, num_workers
 from regulo.evaluation.image_reader import ImageReader
 from regulo.evaluation.prediction_files import Row, csv_writer, prediction_path, write_predictions
 from regulo.tracking.run_names import open_run
@@ -67,11 +66,6 @@ def prediction_rows(names: Sequence[str], probabilities: torch.Tensor, classes: 
         pairs = zip(*best, strict=True)
         rows.append([name, *(cell for probability, k in pairs for cell in (classes[k], probability))])
     return rows
-
-
-def num_workers(images: int) -> int:
-    """Loader processes for this many images: half of the cores, at most 8; none for a few images, which are read sooner here."""
-    return 0 if images <= BATCH else min(8, max(1, len(available_cores()) // 2))
 
 
 def _track(loader: Iterable[Any], batches: int, is_shown: bool) -> Iterable[Any]:

@@ -18,7 +18,13 @@ def print_scores(result: Mapping[str, Any], title: str) -> None:
     table = Table("", *(metric.title for metric in metrics), **STYLE)
     for column in table.columns[1:]:
         column.justify = "right"
-    names = {"train_clean": "clean train", "val": "validation", "test": "test", "gap": "gap (train, validation)"}
+    names = {
+        "train_clean": "clean train",
+        "val": "validation",
+        "test": "test",
+        "gap": "gap (train, validation)",
+        "data": "these images",
+    }
     for split, label in names.items():
         cells = [result.get(f"{split}/{metric.name}") for metric in metrics]
         if any(c is not None for c in cells):

@@ -29,7 +29,7 @@ from regulo.analysis.report.predictions import RunPredictions
 from regulo.core.errors import InputError
 from regulo.core.metrics.base import list_metrics
 from regulo.tracking import records
-from regulo.tracking.records import Metrics
+from regulo.tracking.records import EvaluationRecord, Metrics
 from regulo.tracking.run_dir import SPLITS, RunFolder
 
 SPLIT_TITLES = dict(zip(SPLITS, ("clean train", "validation", "test"), strict=True))
@@ -64,7 +64,7 @@ def build(folder: RunFolder, data_root: str | None = None) -> Page:
     with style.figure_style():
         sections = [
             Section("Learning", list(_learning(metrics, result, outputs))),
-            Section("Scores", list(_scores(result, outputs))),
+            Section("Scores", [*_scores(result, outputs), *_other_scores(records.read_evaluations(folder))]),
             Section("Predictions on the test images", list(_predictions(result, outputs, why_none))),
             Section("What the network saw", list(_samples(folder))),
             Section("Worst mistakes", list(_mistakes(outputs))),
@@ -159,6 +159,19 @@ def _scores(result: dict[str, Any], outputs: RunPredictions | None) -> Iterator[
     if rows:
         caption = "Scores of the final weights. NLL: mean negative log-likelihood; the Brier score lies in 0 to 2."
         yield Table(caption, header, _cells(rows))
+
+
+def _other_scores(evaluations: Sequence[EvaluationRecord]) -> Iterator[Block]:
+    """The scores on labeled images that are not the run's."""
+    metrics = list_metrics()
+    rows = []
+    for record in evaluations:
+        scores = [record.scores.get(f"data/{metric.name}") for metric in metrics]
+        cells = ["–" if score is None else f"{score:.4f}" for score in scores]
+        rows.append([record.data, f"{sum(record.images.values()):,}", *cells])
+    if rows:
+        header = ["images of", "images", *(metric.heading for metric in metrics)]
+        yield Table("Scores on other images: regulo evaluate RUN --data FOLDER.", header, _cells(rows))
 
 
 def _predictions(result: dict[str, Any], outputs: RunPredictions | None, why_none: str) -> Iterator[Block]:

@@ -13,9 +13,8 @@ from PIL import Image
 import regulo
 from regulo.__main__ import main
 from regulo.evaluation import prediction_files
-from regulo.evaluation.image_loader import BATCH, load_images
+from regulo.evaluation.image_loader import BATCH, load_images, num_workers
 from regulo.evaluation.image_reader import ImageReader
-from regulo.evaluation.predict import num_workers
 from tests.conftest import FinishedRun
 
 
