@@ -52,6 +52,11 @@ DOCTOR = """\
 Exit code: 0 no findings, or only notes; 1 a warning; 2 an error, which `regulo train` would refuse with the same code. For a \
 finished run it is 0, whatever the findings. With --fix, it is the exit code of the run with the fixes."""
 
+EXPORT = """\
+The file takes images (N, H, W, C) uint8 of any size and gives probabilities (N, K): resizing, normalization and the temperature \
+are inside. Beside it are FILE.json (parity) and FILE.md (model card). The file must agree with the run on the test images: at \
+least 99.9% of the classes, each probability up to 0.001. Exit code: 0 written; 1 it does not agree, and nothing is written."""
+
 COMPLETION = """\
 bash:   eval "$(regulo completion bash)"                              in ~/.bashrc
 zsh:    eval "$(regulo completion zsh)"                               in ~/.zshrc, after compinit
@@ -111,6 +116,14 @@ def build_commands() -> dict[str, Command]:
     predict.add_argument("--top", metavar="K", type=int, default=1, help="the K most probable classes of each image; default: 1")
     predict.add_argument("--output", metavar="FILE", help="write a new file .csv, .jsonl or .parquet instead")
     predict.add_argument("--tta", action="store_true", help="average over each image and its mirror image; takes twice as long")
+
+    export = command(
+        "export", "regulo.evaluation.export.command:export", "write the model of a run as one file, ONNX or pt2", EXPORT
+    )
+    export.add_argument("run", metavar="RUN", help=RUN)
+    export.add_argument("--format", type=Choice("format", ("onnx", "pt2")), default="onnx", help="onnx (default) or pt2")
+    export.add_argument("--output", metavar="FILE", help="a new file; default: export/model.<format> in the run folder")
+    export.add_argument("--data-root", metavar="FOLDER", help=DATA_ROOT)
 
     dashboard = command("dashboard", "regulo.analysis.dashboard.command:dashboard", "show all runs and studies in the browser")
     what = f"{RUN}, a study's folder, or a folder of runs; default: runs"
