@@ -90,7 +90,7 @@ def _run_latency(run: LoadedRun, images: Iterable[np.ndarray]) -> float:
 
     @torch.inference_mode()
     def predict(image: np.ndarray) -> torch.Tensor:
-        return run.predict_probabilities(torch.from_numpy(read(image))[None]).cpu()
+        return run.predict_probabilities(torch.tensor(read(image)[None])).cpu()
 
     return latency(predict, images)
 

@@ -80,8 +80,8 @@ class Pt2(Format):
 import json, numpy, torch
 from PIL import Image
 program = torch.export.load("{file}", extra_files=(texts := {{"classes": ""}})).module()
-probabilities = program(torch.from_numpy({pixels}))[0]
-print(json.loads(texts["classes"])[probabilities.argmax()], float(probabilities.max()))"""
+probabilities = program(torch.from_numpy({pixels}))[0].detach().numpy()
+print(json.loads(texts["classes"])[probabilities.argmax()], probabilities.max())"""
 
     def write(self, program: torch.export.ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
         """One file; the texts are its extra files."""
@@ -95,7 +95,7 @@ print(json.loads(texts["classes"])[probabilities.argmax()], float(probabilities.
 
         @torch.no_grad()
         def predict(images: np.ndarray) -> np.ndarray:
-            return model(torch.from_numpy(images)).numpy()
+            return model(torch.tensor(images)).numpy()  # a copy: torch warns of arrays that are read-only
 
         return predict
 
