@@ -12,6 +12,7 @@ from PIL import Image
 
 import regulo
 from regulo.__main__ import main
+from regulo.core import affinity
 from regulo.evaluation import prediction_files
 from regulo.evaluation.image_loader import BATCH, load_images, num_workers
 from regulo.evaluation.image_reader import ImageReader
@@ -94,6 +95,19 @@ def test_loader_processes_keep_the_order_and_lose_no_image(photos: Path, run_mod
     assert [place for batch in batches for place, _ in batch.errors] == [100]
     assert "No such file" in batches[-1].errors[0][1]
     assert torch.equal(torch.cat([b.images for b in batches]), torch.from_numpy(np.stack([read(f) for f in files[:100]])))
+
+
+def test_torch_leaves_the_loader_processes_their_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        monkeypatch.setattr(affinity, "available_cores", lambda: [0, 1, 2, 3])
+        for processes, expected in ((0, 4), (1, 3), (8, 1)):
+            with affinity.leave_cores(processes):
+                assert torch.get_num_threads() == expected
+            assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_test_time_augmentation_is_the_mean_over_an_image_and_its_mirror_image(run_model: Any, photos: Path) -> None:

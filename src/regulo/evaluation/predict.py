@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from regulo.core.affinity import leave_cores
 from regulo.core.errors import InputError, Problem, one_line
 from regulo.core.paths import expand_path
 from regulo.data.components.image_files import ImageLister, image_extensions
@@ -36,7 +37,8 @@ def predict(run: str, paths: Sequence[str], top: int = 1, output: str | None = N
     loader = load_images(files, ImageReader(run_model.config.data, run_model.dataset_info), num_workers(len(files)))
     unreadable = 0
     columns = prediction_columns(top)
-    with write_predictions(path, columns) if path else nullcontext(csv_writer(sys.stdout, columns)) as write:
+    writer = write_predictions(path, columns) if path else nullcontext(csv_writer(sys.stdout, columns))
+    with leave_cores(loader.num_workers), writer as write:
         for batch in _track(loader, len(loader), is_shown=path is not None or not sys.stdout.isatty()):
             for place, error in batch.errors:
                 print(f"regulo: unreadable image {one_line(f'{files[place]}: {error}')}", file=sys.stderr)
