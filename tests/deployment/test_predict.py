@@ -1,6 +1,7 @@
 """`regulo predict` and the same in Python: classes of files, in the form that is asked for."""
 
 import csv
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,18 @@ def test_an_interrupted_command_leaves_no_file(
 
     monkeypatch.setattr("regulo.evaluation.predict.prediction_rows", interrupt)
     assert main(["predict", str(finished_run.folder), str(photos), "--output", str(tmp_path / f"x{ending}")]) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_reported_and_leaves_no_file(
+    finished_run: FinishedRun, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("regulo.core.files.sync", fail)
+    assert main(["predict", str(finished_run.folder), str(photos / "000.png"), "--output", str(tmp_path / "x.csv")]) == 1
+    assert f"cannot write {tmp_path / 'x.csv'}: No space left on device" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from regulo.core.errors import InputError, Problem
+from regulo.core.errors import InputError, Problem, RunError
 from regulo.core.paths import expand_path
 
 PART = ".part"
@@ -52,6 +52,15 @@ def new_file_path(name: str, key: str) -> Path:
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise InputError(Problem(key, f"{path.parent} cannot be written to", "name a folder that can"))
     return path
+
+
+@contextmanager
+def report_write_errors(path: Path) -> Iterator[None]:
+    """Context in which a full disk and the like are raised as RunError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def sync(path: Path) -> None:

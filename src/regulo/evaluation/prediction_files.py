@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from regulo.core.errors import InputError, Problem, nearest, one_line
-from regulo.core.files import atomic_open, atomic_path, new_file_path
+from regulo.core.files import atomic_open, atomic_path, new_file_path, report_write_errors
 
 Row = Sequence[str | float]
 Write = Callable[[Sequence[Row]], None]
@@ -64,9 +64,11 @@ def prediction_path(name: str) -> Path:
     return path
 
 
-def write_predictions(path: Path, columns: Sequence[str]) -> AbstractContextManager[Write]:
-    """Context with a function that writes rows into a file of `prediction_path`, which appears at the end."""
-    return FORMATS[path.suffix.lower()](path, columns)
+@contextmanager
+def write_predictions(path: Path, columns: Sequence[str]) -> Iterator[Write]:
+    """Context with a function that writes rows into a file of `prediction_path`, which appears at the end. Raises RunError."""
+    with report_write_errors(path), FORMATS[path.suffix.lower()](path, columns) as write:
+        yield write
 
 
 def csv_writer(file: TextIO, columns: Sequence[str]) -> Write:

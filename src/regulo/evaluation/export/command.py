@@ -12,7 +12,7 @@ import torch
 from regulo.core import failures
 from regulo.core.console import CONSOLE
 from regulo.core.errors import InputError, Problem
-from regulo.core.files import atomic_path, atomic_write, new_file_path
+from regulo.core.files import atomic_path, atomic_write, new_file_path, report_write_errors
 from regulo.evaluation.export.card import model_card
 from regulo.evaluation.export.formats import FORMATS, graph_metadata
 from regulo.evaluation.export.graph import export_graph
@@ -62,7 +62,7 @@ def _write(run: LoadedRun, format: str, path: Path) -> None:
     is_exact = run.config.trainer.precision == "32-true" and run.device.type == "cpu"
     reference = as_run if is_exact else exact_run.predict_loader(loader)
     program = export_graph(exact_run)
-    with atomic_path(path) as part:
+    with report_write_errors(path), atomic_path(path) as part:
         FORMATS[format].write(program, part, graph_metadata(run.classes))
         predict = FORMATS[format].open(part)
         probabilities = predict_all(predict, (images[i] for i in tested))

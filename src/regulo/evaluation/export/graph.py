@@ -20,7 +20,8 @@ class ExportedClassifier(nn.Module):
     def __init__(self, run: LoadedRun) -> None:
         super().__init__()
         self.resize = Resize(resize_rule(resize_transforms(run.config.data, run.dataset_info)))
-        self.classifier, self.plan, self.temperature = run.classifier, run.plan, run.temperature
+        self.classifier = run.classifier.to(memory_format=torch.contiguous_format)  # a pt2 file has no other
+        self.plan, self.temperature = run.plan, run.temperature
 
     def forward(self, images: Tensor) -> Tensor:
         """Everything from pixels to probabilities."""
