@@ -1,7 +1,7 @@
 # Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="seed=1 optim.lr=0.05".
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict dashboard runs sync claims ablate doctor inspect report test test-long coverage audit lint format schema bench bench-loader cost regimes docs lock new update clean
+.PHONY: help setup train evaluate predict export dashboard runs sync claims ablate doctor inspect report test test-long coverage audit lint format schema bench bench-loader cost regimes docs lock new update clean
 REGULO := .venv/bin/regulo
 READY := .venv/.ready
 
@@ -26,6 +26,9 @@ evaluate: $(READY) ## score a finished run again: make evaluate ARGS="runs/…"
 
 predict: $(READY) ## classify image files: make predict ARGS="runs/… photo.jpg folder/"
 	@$(REGULO) predict $(ARGS)
+
+export: $(READY) ## write the model of a run as one file, ONNX or pt2: make export ARGS="runs/…"
+	@$(REGULO) export $(ARGS)
 
 dashboard: $(READY) ## show all runs in the browser (in the terminal: ARGS=--terminal)
 	@$(REGULO) dashboard $(ARGS)

@@ -106,7 +106,7 @@ def test_runs_are_offered_where_a_run_is_taken(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "runs" / "studies" / "quick").mkdir(parents=True)
     (tmp_path / "runs" / "studies" / "quick" / "study.json").touch()
     runs = ["runs/one ", "runs/two "]
-    for command in ("evaluate", "predict"):
+    for command in ("evaluate", "predict", "export"):
         assert complete(f"regulo {command} ") == ["best ", "latest ", *runs]
     assert complete("regulo runs rm ") == complete("regulo runs pin a ") == ["best ", "latest ", *runs]
     assert complete("regulo train --resume ") == ["latest ", *runs]

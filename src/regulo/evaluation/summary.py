@@ -14,7 +14,8 @@ from regulo.core.metrics.base import list_metrics
 def print_scores(result: Mapping[str, Any], title: str) -> None:
     """Print a table: a row for each metric that the result has, a column for each split, and the gap between two of them."""
     CONSOLE.print(title, style="bold", soft_wrap=True)
-    titles = {"train_clean": "clean train", "val": "validation", "test": "test", "gap": "gap (train, validation)"}
+    titles = {"train_clean": "clean train", "val": "validation", "test": "test", "data": "these images"}
+    titles["gap"] = "gap (train, validation)"
     splits = [split for split in titles if any(key.startswith(f"{split}/") for key in result)]
     table = Table("", *(Column(titles[split], justify="right") for split in splits), **STYLE)
     for metric in list_metrics():

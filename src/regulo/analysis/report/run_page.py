@@ -30,7 +30,7 @@ from regulo.core.errors import InputError
 from regulo.core.metrics.base import list_metrics
 from regulo.tracking import class_scores, records
 from regulo.tracking.class_scores import ClassScores
-from regulo.tracking.records import Metrics
+from regulo.tracking.records import EvaluationRecord, Metrics
 from regulo.tracking.run_dir import SPLITS, RunFolder
 
 SPLIT_TITLES = dict(zip(SPLITS, ("clean train", "validation", "test"), strict=True))
@@ -67,7 +67,14 @@ def build(folder: RunFolder, data_root: str | None = None) -> Page:
     with style.figure_style():
         sections = [
             Section("Learning", list(_learning(metrics, result, outputs))),
-            Section("Scores", [*_scores(result, outputs), *_class_tables(class_scores.read_class_scores(folder))]),
+            Section(
+                "Scores",
+                [
+                    *_scores(result, outputs),
+                    *_class_tables(class_scores.read_class_scores(folder)),
+                    *_other_scores(records.read_evaluations(folder)),
+                ],
+            ),
             Section("Predictions on the test images", list(_predictions(result, outputs, why_none))),
             Section("What the network saw", list(_samples(folder))),
             Section("Worst mistakes", list(_mistakes(outputs))),
@@ -178,6 +185,19 @@ def _class_tables(rows: Sequence[ClassScores]) -> Iterator[Block]:
 def _class_scores(row: ClassScores) -> list[str]:
     scores = (row["precision"], row["recall"], row["f1"])
     return ["–" if score == "" else f"{score:.4f}" for score in scores]
+
+
+def _other_scores(evaluations: Sequence[EvaluationRecord]) -> Iterator[Block]:
+    """The scores on labeled images that are not the run's."""
+    metrics = list_metrics()
+    rows = []
+    for record in evaluations:
+        scores = [record.scores.get(f"data/{metric.name}") for metric in metrics]
+        cells = ["–" if score is None else f"{score:.4f}" for score in scores]
+        rows.append([record.data, f"{sum(record.images.values()):,}", *cells])
+    if rows:
+        header = ["images of", "images", *(metric.heading for metric in metrics)]
+        yield Table("Scores on other images: regulo evaluate RUN --data FOLDER.", header, _cells(rows))
 
 
 def _predictions(result: dict[str, Any], outputs: RunPredictions | None, why_none: str) -> Iterator[Block]:

@@ -20,9 +20,10 @@ class EvalOutput:
     extras: dict[str, Tensor] = field(default_factory=dict)  # (n,) by name: further outputs of the plan's inference
 
     def scores(self) -> dict[str, float]:
-        """The value of every metric by its name, and the mean of each of `extras`."""
+        """The value of every metric that is defined for these labels, by its name, and the mean of each of `extras`."""
         means = {name: values.double().mean().item() for name, values in self.extras.items()}
-        return {metric.name: metric.compute(self) for metric in list_metrics(self.logits.shape[1])} | means
+        values = {metric.name: metric.compute(self) for metric in list_metrics(self.logits.shape[1])}
+        return {name: value for name, value in values.items() if value is not None} | means
 
     def confusion_matrix(self) -> Tensor:
         """(K, K) counts: rows are labels, columns are predictions."""
@@ -64,8 +65,8 @@ class Metric:
         """The title with the unit."""
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
-    def compute(self, output: EvalOutput) -> float:
-        """The value for all predictions on a split."""
+    def compute(self, output: EvalOutput) -> float | None:
+        """The value for all predictions on a split; None if it is not defined for their labels."""
         raise NotImplementedError
 
 

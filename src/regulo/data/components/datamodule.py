@@ -93,7 +93,7 @@ class ImageDataModule(LightningDataModule):
             dataset,
             batch_sampler=batch_sampler,
             num_workers=workers,
-            collate_fn=collate,  # type: ignore[arg-type]
+            collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=worker_init,
             persistent_workers=workers > 0,

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from regulo.core.resize import Resize
@@ -17,6 +18,7 @@ from regulo.data.components.image_io import import_albumentations, strict_argume
 from regulo.data.components.sampler import SampleKey
 
 Transforms = Sequence[Any] | Callable[[int], Sequence[Any]]
+BatchT = TypeVar("BatchT", bound=tuple[Any, ...])
 
 
 def list_resize(resize: Resize | None) -> list[Any]:
@@ -97,15 +99,16 @@ def channels_first(images: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def collate(batch: Batch) -> Batch:
+def collate(batch: BatchT) -> BatchT:
     """The collate function. `__getitems__` has already stacked the batch.
 
     A loader process moves the batch to shared memory here. Otherwise its queue does so in a thread whose errors are lost: if
     /dev/shm is full, the run would wait forever.
     """
     if get_worker_info() is not None:
-        for tensor in batch:
-            tensor.share_memory_()
+        for part in batch:
+            if isinstance(part, Tensor):
+                part.share_memory_()
     return batch
 
 
