@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from regulo.core.errors import InputError, UnreadableImageError, nearest
+from regulo.core.input_spec import CropShare, ImageSize, Interpolation
 from regulo.core.paths import PathStr, expand_path
 from regulo.core.types import DatasetInfo, Split
 from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error
@@ -28,6 +29,17 @@ from regulo.data.components.split_folders import find_split_folders
 from regulo.data.components.subsets import fixed_subset
 from regulo.tracking.records import DataRecord
 
+DEFAULT_SIZE = 64
+DEFAULT_CROP_SHARE = 7 / 8
+INTERPOLATIONS: dict[Interpolation, str] = {
+    "area": "INTER_AREA",
+    "nearest": "INTER_NEAREST",
+    "bilinear": "INTER_LINEAR",
+    "bicubic": "INTER_CUBIC",
+    "lanczos": "INTER_LANCZOS4",
+}
+"""OpenCV's names"""
+
 
 class ImageFolder(DatasetConfig):
     """Class folders of images in any common format. docs/images.md says which files are read, and how."""
@@ -36,8 +48,13 @@ class ImageFolder(DatasetConfig):
 
     root: PathStr | None = None
     """the folder; required"""
-    image_size: Annotated[int, Field(ge=8, le=4096)] = 64
-    """H = W in pixels: the shorter side is resized to 8/7 of it, then the center is cropped"""
+    image_size: ImageSize | None = None
+    """H = W in pixels of the center that is cropped; null: that of the weights, else 64"""
+    crop_share: CropShare | None = None
+    """share of the shorter side that the crop takes: before it, the image is resized to image_size / crop_share; null: that of
+    the weights, else 7/8"""
+    interpolation: Interpolation | None = None
+    """how images are resized; null: that of the weights, else area"""
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB"""
     val_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
@@ -51,6 +68,11 @@ class ImageFolder(DatasetConfig):
     pixel_range: PixelRange | None = None
     """of files with more than 8 bits per channel: the values that become 0 and 255; null: the smallest and the largest value of
     the training images"""
+
+    @property
+    def side(self) -> int:
+        """H = W in pixels."""
+        return self.image_size or DEFAULT_SIZE
 
     def splits(self) -> Splits:
         root = self._root()
@@ -124,7 +146,7 @@ class ImageFolder(DatasetConfig):
             if not record and (absent := [name for name in classes if not files[part].get(name)]):
                 notes.append(f"{part} has no image of {', '.join(absent[:10])}{', …' if len(absent) > 10 else ''}")
         mean, std = self._channel_mean_std(splits["train"])
-        dataset_info = DatasetInfo(self.channels, self.image_size, self.image_size, tuple(classes), mean, std, pixel_range)
+        dataset_info = DatasetInfo(self.channels, self.side, self.side, tuple(classes), mean, std, pixel_range)
         digests = {part: digest_files(root, files[part]) for part in files}
         return Splits(splits["train"], splits["val"], splits["test"], dataset_info, tuple(notes), files, digests)
 
@@ -142,8 +164,11 @@ class ImageFolder(DatasetConfig):
         import cv2
 
         return [
-            A.SmallestMaxSize(max_size=round(self.image_size * 8 / 7), interpolation=cv2.INTER_AREA),
-            A.CenterCrop(self.image_size, self.image_size),
+            A.SmallestMaxSize(
+                max_size=round(self.side / (self.crop_share or DEFAULT_CROP_SHARE)),
+                interpolation=getattr(cv2, INTERPOLATIONS[self.interpolation or "area"]),
+            ),
+            A.CenterCrop(self.side, self.side),
         ]
 
     def _channel_mean_std(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from regulo.core.errors import InputError, Problem
+from regulo.core.input_spec import InputSpec
 from regulo.core.paths import PathStr, expand_path
 from regulo.core.registry import PluginConfig
 from regulo.core.types import DatasetInfo
@@ -40,6 +41,13 @@ class ModelConfig(PluginConfig):
         It is called if `weights` names no path. Raises InputError if they are not there.
         """
         raise NotImplementedError
+
+    def input_spec(self) -> InputSpec | None:
+        """What the published weights of this architecture expect of their input; None if that is not known.
+
+        It also holds for a file of weights, unless a run has saved it.
+        """
+        return None
 
     def convert_state(self, state: "OrderedDict[str, Tensor]", model: nn.Module) -> "OrderedDict[str, Tensor]":
         """A state dict of this architecture, for another image size or with older names, in the form that fits `model`."""

@@ -2,12 +2,13 @@
 
 import sys
 from collections import OrderedDict
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from regulo.core.errors import InputError, Problem, nearest
+from regulo.core.input_spec import InputSpec, Interpolation
 from regulo.core.paths import redact_home
 from regulo.core.types import DatasetInfo
 from regulo.models.components.pretrained import PretrainedModelConfig, download_error
@@ -66,6 +67,16 @@ class Timm(PretrainedModelConfig):
             what = f"the weights {name} cannot be loaded: {' '.join(str(error).split())[:200]}"
             raise download_error(what, _published_file(settings), _cache_folder(settings)) from error
         return f"timm's {name}", OrderedDict(model.state_dict())
+
+    def input_spec(self) -> InputSpec | None:
+        settings = self._published_settings()
+        return InputSpec(
+            image_size=settings.input_size[-1],
+            crop_share=settings.crop_pct,
+            interpolation=settings.interpolation if settings.interpolation in get_args(Interpolation) else None,
+            mean=list(settings.mean),
+            std=list(settings.std),
+        )
 
     def convert_state(self, state: "OrderedDict[str, Tensor]", model: nn.Module) -> "OrderedDict[str, Tensor]":
         """As timm does for the files of this family: older names, other image sizes."""

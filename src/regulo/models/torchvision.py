@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from regulo.core.errors import InputError, Problem, nearest
+from regulo.core.input_spec import InputSpec
 from regulo.core.paths import PathStr, expand_path, redact_home
 from regulo.core.types import DatasetInfo
 from regulo.models.components.hooked_sites import ActivationProbe, add_site_after, add_site_before
@@ -19,8 +20,10 @@ from regulo.models.components.pretrained import PretrainedModelConfig, download_
 from regulo.models.components.sites import RateSite, Site
 from regulo.models.components.weights import adapt_filters
 
+AUXILIARY = ("googlenet", "inception_v3")
+"""architectures with auxiliary heads"""
 AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
-"""beginnings of the names of the heads that googlenet and inception_v3 have in training only"""
+"""beginnings of the names of the heads that they have in training only"""
 
 
 class Torchvision(PretrainedModelConfig):
@@ -37,18 +40,21 @@ class Torchvision(PretrainedModelConfig):
     """no down-sampling before the first stage, as in networks for CIFAR; null: for images of at most 64 pixels"""
 
     def build(self, dataset_info: DatasetInfo) -> nn.Module:
-        from torchvision import models
-
-        names = models.list_models(module=models)
-        if self.architecture not in names:
-            what = f"torchvision has no classification model {self.architecture!r}"
-            raise InputError(Problem("model.architecture", what, nearest(self.architecture, names)))
+        self._check_architecture()
         try:
             return self._build_model(dataset_info)
         except (AssertionError, IndexError, KeyError, RuntimeError, ValueError) as error:
             size = f"{dataset_info.channels} × {dataset_info.height} × {dataset_info.width}"
             what = f"torchvision cannot build {self.architecture} for {size} images: {str(error).splitlines()[0]}"
             raise InputError(Problem("model.architecture", what, "convolutional architectures accept any size")) from error
+
+    def _check_architecture(self) -> None:
+        from torchvision import models
+
+        names = models.list_models(module=models)
+        if self.architecture not in names:
+            what = f"torchvision has no classification model {self.architecture!r}"
+            raise InputError(Problem("model.architecture", what, nearest(self.architecture, names)))
 
     def _build_model(self, dataset_info: DatasetInfo) -> nn.Module:
         model = self._build_torchvision_model(dataset_info)
@@ -63,7 +69,7 @@ class Torchvision(PretrainedModelConfig):
         from torchvision import models
 
         options: dict[str, Any] = {}
-        if self.architecture in ("googlenet", "inception_v3"):
+        if self.architecture in AUXILIARY:
             options |= {"aux_logits": False, "init_weights": True}  # one vector of logits per image
         if self.architecture.startswith("vit_"):
             options["image_size"] = max(dataset_info.height, dataset_info.width)
@@ -93,6 +99,18 @@ class Torchvision(PretrainedModelConfig):
             del state[name]
         return f"torchvision's {weights.name} of {self.architecture}", state
 
+    def input_spec(self) -> InputSpec | None:
+        preset = self._published_entry().transforms()
+        # these networks would convert images that are normalized as ImageNet to a range of −1 to 1: here they get it at once
+        half = [0.5, 0.5, 0.5] if self.architecture in AUXILIARY else None
+        return InputSpec(
+            image_size=preset.crop_size[0],
+            crop_share=preset.crop_size[0] / preset.resize_size[0],
+            interpolation=preset.interpolation.value,
+            mean=half or list(preset.mean),
+            std=half or list(preset.std),
+        )
+
     def convert_state(self, state: "OrderedDict[str, Tensor]", model: nn.Module) -> "OrderedDict[str, Tensor]":
         from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
@@ -104,8 +122,9 @@ class Torchvision(PretrainedModelConfig):
         """The member of torchvision's enumeration that `weights` names. Raises InputError if there is none."""
         from torchvision import models
 
+        self._check_architecture()
         versions = models.get_model_weights(self.architecture).__members__
-        name = "DEFAULT" if self.weights is True else str(self.weights)
+        name = "DEFAULT" if self.weights is True or self.weights_path() else str(self.weights)
         if name not in versions:
             what = f"{self.architecture} has no weights {name!r}, and there is no such file"
             raise InputError(Problem("model.weights", what, nearest(name, versions)))

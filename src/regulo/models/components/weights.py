@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from regulo.core.errors import InputError, Problem, nearest
+from regulo.core.input_spec import InputSpec
 from regulo.core.types import DatasetInfo
 from regulo.models.base import ModelConfig
 from regulo.tracking import records
@@ -35,6 +37,29 @@ def build_with_weights(config: ModelConfig, dataset_info: DatasetInfo) -> tuple[
     source = _read_file(path) if path else Source(*config.published_weights())
     model = config.build(dataset_info)
     return model, _load(config, model, source, dataset_info.num_classes)
+
+
+def input_of_weights(config: ModelConfig) -> InputSpec | None:
+    """What the first weights expect of their input; None if they are random, or if that is not known. Raises InputError."""
+    if not config.weights:
+        return None
+    path = config.weights_path()
+    if path is None or not (path.is_dir() or path.suffix == ".ckpt"):
+        return config.input_spec()
+    file = _weights_file(path)
+    content = read_weights_file(file)
+    if not isinstance(content, Mapping) or "regulo" not in content:
+        return config.input_spec()
+    dataset_info = records.read_dataset_info(content, str(file))
+    data = content["regulo"]["config"]["data"]
+    fields = {"image_size": dataset_info.height, "mean": list(dataset_info.mean), "std": list(dataset_info.std)}
+    fields |= {name: data.get(name) for name in ("crop_share", "interpolation")}
+    try:
+        return InputSpec.model_validate(fields)
+    except ValidationError as error:
+        raise InputError(
+            Problem("model.weights", f"{file} is not the checkpoint of a run: {error.errors()[0]['msg']}")
+        ) from error
 
 
 @dataclass(frozen=True)
