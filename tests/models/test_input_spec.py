@@ -52,9 +52,9 @@ def test_the_input_of_published_weights_fills_what_is_null(weights: Path) -> Non
     data = config.data
     assert (data.image_size, data.crop_share, data.interpolation) == (160, expected["crop_pct"], expected["interpolation"])
     assert (tuple(data.mean), tuple(data.std)) == (expected["mean"], expected["std"])
-    assert note == "input of the weights: image_size 160, crop_share 0.95, interpolation bicubic, mean 0.5, std 0.5"
+    assert note == "input of the weights: image_size 160, crop_share 0.95, interpolation bilinear, mean 0.5, std 0.5"
     config, note = config_of("data=image_folder", "data.image_size=96", "data.crop_share=1", *timm_model)
-    assert (config.data.image_size, config.data.crop_share, config.data.interpolation) == (96, 1.0, "bicubic")
+    assert (config.data.image_size, config.data.crop_share, config.data.interpolation) == (96, 1.0, "bilinear")
     assert note.endswith("; set otherwise: image_size 96, crop_share 1")
     config, note = config_of(*timm_model)
     assert note == "input of the weights: mean 0.5, std 0.5", "images of a fixed size take the normalization only"
@@ -93,14 +93,14 @@ def test_a_run_keeps_the_input_and_goes_on_and_predicts_without_the_weights(
     assert result["status"] == "done"
     output = capsys.readouterr().out
     assert (
-        "input of the weights: crop_share 0.95, interpolation bicubic, mean 0.5, std 0.5; set otherwise: image_size 32" in output
+        "input of the weights: crop_share 0.95, interpolation bilinear, mean 0.5, std 0.5; set otherwise: image_size 32" in output
     )
     weights.unlink()
     loaded = load_run(RunFolder(folder))
     assert loaded.dataset_info.mean == (0.5, 0.5, 0.5)
     assert (loaded.config.data.image_size, loaded.config.data.crop_share) == (32, 0.95)  # type: ignore[attr-defined]
     assert main(["evaluate", str(folder)]) == 0
-    config, note = config_of("data=image_folder", f"model.weights={folder}")
+    config, _ = config_of("data=image_folder", f"model.weights={folder}")
     assert (config.data.image_size, config.data.crop_share, config.data.mean) == (32, 0.95, [0.5, 0.5, 0.5])
     shutil.rmtree(folder / "checkpoints")
     with pytest.raises(InputError, match=r"^model\.weights|checkpoint"):

@@ -57,7 +57,7 @@ class Config:
     callbacks: dict[str, CallbackConfig]
 
     def take_input_of_weights(self) -> tuple["Config", str]:
-        """The config of a new run, in which null fields of the data have the values that its first weights expect; and a line on it.
+        """The config of a new run, in which null fields of the data have what its first weights expect, and a line about it.
 
         The line is empty without such weights. Raises InputError if they are not there.
         """
