@@ -170,3 +170,17 @@ def test_an_architecture_without_weights_says_so() -> None:
     name = next(name for name in timm.list_models() if not timm.is_model_pretrained(name))
     with pytest.raises(InputError, match=rf"^model\.weights: timm has no weights of {name} — "):
         build_with_weights(Timm(architecture=name, weights=True), COLOR)
+
+
+@pytest.mark.parametrize("architecture", ["test_vit", "test_resnet", "test_convnext"])
+def test_layer_decay_scales_rates_as_timm_does(architecture: str) -> None:
+    from timm.optim import param_groups_layer_decay
+
+    from regulo.regularizers.components.plan import Plan
+    from regulo.regularizers.layer_decay import LayerDecay
+
+    model = Timm(architecture=architecture).build(DatasetInfo(3, 160, 160, tuple("abcde"), (0.5,) * 3, (0.2,) * 3))
+    scales = {p: group["lr_scale"] for group in param_groups_layer_decay(model, layer_decay=0.7) for p in group["params"]}
+    groups = Plan([LayerDecay(decay=0.7)]).param_groups(model)
+    assert {m.parameter: g.lr_scale for g in groups for m in g.members} == pytest.approx(scales)
+    assert len({g.lr_scale for g in groups}) > 3
