@@ -109,7 +109,5 @@ def test_a_block_without_its_branches_is_its_shortcut(module: str) -> None:
 
 def test_a_technique_without_a_site_is_refused_by_name() -> None:
     model = Timm(architecture="test_vit").build(SITES.dataset_info(160))
-    with pytest.raises(
-        InputError, match=r"^regularizer\.dropout\.conv: this model has no site of the kind 'conv'; it has"
-    ):
+    with pytest.raises(InputError, match=r"^regularizer\.dropout\.conv: this model has no site of the kind 'conv'; it has"):
         Plan([Dropout(conv=0.1)]).surgery(model, SITES.dataset_info(160))

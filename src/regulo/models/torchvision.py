@@ -33,7 +33,7 @@ class Torchvision(PretrainedModelConfig):
 
     architecture: Annotated[str, Field(min_length=1)] = "resnet18"
     """a name from torchvision.models.list_models()"""
-    weights: PathStr | Literal[True] | None = None  # type: ignore[assignment]
+    weights: PathStr | Literal[True] | None = None
     """weights to begin with: true, or a name of torchvision such as IMAGENET1K_V1 (downloaded), or a file or folder as for any
     model; null: random"""
     small_stem: bool | None = None

@@ -43,13 +43,14 @@ def _contexts(block: nn.Module) -> tuple[contextlib.AbstractContextManager[None]
 @contextlib.contextmanager
 def _unchanged_bn_stats(block: nn.Module) -> Iterator[None]:
     """BatchNorm saves the same tensors as before, which checkpointing requires, and adds nothing to its running statistics."""
-    norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.num_batches_tracked is not None]
-    before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked = norm.num_batches_tracked.clone()  # the pass counts in the copy
     try:
         yield
     finally:
         for norm, momentum, batches in before:
-            norm.momentum = momentum
-            norm.num_batches_tracked.copy_(batches)
+            norm.momentum, norm.num_batches_tracked = momentum, batches

@@ -132,7 +132,7 @@ def layer_numbers(model: nn.Module) -> dict[str, int]:
     if hasattr(model, "group_matcher"):
         from timm.models import group_parameters
 
-        return group_parameters(model, model.group_matcher(coarse=False), reverse=True)
+        return group_parameters(model, model.group_matcher(coarse=False), reverse=True)  # type: ignore[operator]
     numbers: dict[str, int] = {}
     blocks, layer = block_numbers(model), 0
     for prefix, owner in model.named_modules():
