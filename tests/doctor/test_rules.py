@@ -124,7 +124,7 @@ IMAGENET: Any = {"class_counts": (1255,) * 1000, "num_val": 25_600, "num_test": 
 def test_a_shipped_recipe_has_no_warning(name: str) -> None:
     config = compose.load_config([f"experiment={name}"])
     if config.data.name == "image_folder":
-        side = config.data.image_size  # type: ignore[attr-defined]
+        side = config.data.side  # type: ignore[attr-defined]
         dataset_info = DatasetInfo(3, side, side, tuple(f"class {k}" for k in range(1000)), (0.5,) * 3, (0.2,) * 3)
         plan = Plan(config.regularizer.values())
         with torch.device("meta"):

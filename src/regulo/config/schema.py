@@ -76,6 +76,23 @@ class Config:
     regularizer: dict[str, Regularizer]
     callbacks: dict[str, CallbackConfig]
 
+    def take_input_of_weights(self) -> tuple["Config", str]:
+        """The config of a new run, in which null fields of the data have what its first weights expect, and a line about it.
+
+        The line is empty without such weights. Raises InputError if they are not there.
+        """
+        from regulo.models.components.weights import input_of_weights
+
+        spec = input_of_weights(self.model)
+        if spec is None:
+            return self, ""
+        data = self.data.take_input(spec)
+        values = {name: value for name, value in spec if value is not None and name in type(data).model_fields}
+        texts = [f"{name} {_short(value)}" for name, value in values.items() if getattr(data, name) == value]
+        others = [f"{name} {_short(getattr(data, name))}" for name, value in values.items() if getattr(data, name) != value]
+        note = f"input of the weights: {', '.join(texts)}" + (f"; set otherwise: {', '.join(others)}" if others else "")
+        return dataclasses.replace(self, data=data), note
+
     def as_dict(self) -> dict[str, Any]:
         """The configuration as plain data, which `validate_config` accepts again."""
         result = self.run.model_dump()
@@ -87,3 +104,10 @@ class Config:
         for group in SECTIONS:
             result[group] = getattr(self, group).model_dump()
         return result
+
+
+def _short(value: Any) -> str:
+    """A number, a word, or the numbers of a list."""
+    if isinstance(value, list):
+        return " ".join(map(_short, value)) if len(set(value)) > 1 else _short(value[0])
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

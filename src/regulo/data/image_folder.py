@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from regulo.core.errors import InputError, nearest
+from regulo.core.input_spec import CropShare, ImageSize
 from regulo.core.paths import PathStr, expand_path
-from regulo.core.resize import CenterBox, Resize
+from regulo.core.resize import CenterBox, Interpolation, Resize
 from regulo.core.types import DatasetInfo, Split
 from regulo.data.base import DatasetConfig, FileListing, Splits, channel_mean_std, data_error
 from regulo.data.components.class_folders import (
@@ -31,8 +32,8 @@ from regulo.data.components.split_folders import find_split_folders
 from regulo.data.components.subsets import fixed_subset
 from regulo.tracking.records import DataRecord
 
-CENTER_SHARE = 7 / 8
-"""share of the shorter side that evaluation sees"""
+DEFAULT_SIZE = 64
+DEFAULT_CROP_SHARE = 7 / 8
 
 
 class ImageFolder(DatasetConfig):
@@ -42,8 +43,12 @@ class ImageFolder(DatasetConfig):
 
     root: PathStr | None = None
     """the folder; required"""
-    image_size: Annotated[int, Field(ge=8, le=4096)] = 64
-    """H = W in pixels, to which the middle of an image is resized: a square with 7/8 of its shorter side"""
+    image_size: ImageSize | None = None
+    """H = W in pixels, to which the middle of an image is resized; null: that of the weights, else 64"""
+    crop_share: CropShare | None = None
+    """share of the shorter side that evaluation sees, as a square in the middle; null: that of the weights, else 7/8"""
+    interpolation: Interpolation | None = None
+    """how images are resized, with antialiasing; null: that of the weights, else bilinear"""
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB"""
     val_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
@@ -57,6 +62,11 @@ class ImageFolder(DatasetConfig):
     pixel_range: PixelRange | None = None
     """of files with more than 8 bits per channel: the values that become 0 and 255; null: the smallest and the largest value of
     the training images"""
+
+    @property
+    def side(self) -> int:
+        """H = W in pixels."""
+        return self.image_size or DEFAULT_SIZE
 
     def splits(self) -> Splits:
         listing = self.list_files()
@@ -137,7 +147,7 @@ class ImageFolder(DatasetConfig):
             if not record and (absent := [name for name in classes if not files[part].get(name)]):
                 notes.append(f"{part} has no image of {', '.join(absent[:10])}{', …' if len(absent) > 10 else ''}")
         mean, std = self._channel_mean_std(splits["train"])
-        dataset_info = DatasetInfo(self.channels, self.image_size, self.image_size, tuple(classes), mean, std, pixel_range)
+        dataset_info = DatasetInfo(self.channels, self.side, self.side, tuple(classes), mean, std, pixel_range)
         digests = {part: digest_files(root, files[part]) for part in files}
         return Splits(splits["train"], splits["val"], splits["test"], dataset_info, tuple(notes), files, digests)
 
@@ -151,7 +161,8 @@ class ImageFolder(DatasetConfig):
         return [f"not used: {len(new):,} image{'s' * (len(new) != 1)} that came after the run began"] if new else []
 
     def resize(self) -> Resize:
-        return Resize(self.image_size, self.image_size, CenterBox(CENTER_SHARE))
+        box = CenterBox(self.crop_share or DEFAULT_CROP_SHARE)
+        return Resize(self.side, self.side, box, self.interpolation or "bilinear")
 
     def _channel_mean_std(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel over 500 training images."""

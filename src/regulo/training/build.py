@@ -24,6 +24,7 @@ from regulo.regularizers.components.plan import Plan
 from regulo.tracking.records import DataRecord
 from regulo.tracking.run_dir import RunFolder
 from regulo.training.autotune import AutotuneResult
+from regulo.training.gradient_checkpointing import checkpoint_blocks
 from regulo.training.imbalance import IMBALANCE, imbalance_note
 
 
@@ -69,6 +70,8 @@ def build_components(config: Config, run: RunFolder | None = None) -> RunCompone
     data_record = _note_imbalance(data_record, config, data)
     model, weights_note = build_with_weights(config.model, splits.dataset_info)
     model = plan.surgery(model, splits.dataset_info)
+    if config.trainer.gradient_checkpointing:
+        checkpoint_blocks(model)
     plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap
     _refuse_non_finite(model)
     smallest, devices = min(len(s) for s in (data.train_dataset, *data.eval_datasets.values())), config.trainer.world_size()

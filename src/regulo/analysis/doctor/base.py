@@ -71,6 +71,7 @@ class RunCase:
         from regulo.evaluation.restore import without_input_checks
         from regulo.training.build import build_components
 
+        config, _ = config.take_input_of_weights()
         # one CPU process, so that any machine can examine a run that is meant for another one
         on_cpu = config.trainer.model_copy(update={"accelerator": "cpu", "devices": 1, "strategy": "auto"})
         components = build_components(dataclasses.replace(without_input_checks(config), trainer=on_cpu))

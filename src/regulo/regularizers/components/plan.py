@@ -14,7 +14,7 @@ from regulo.core.errors import Problem
 from regulo.core.rng import StepContext, epoch_rng
 from regulo.core.schedule import Ramp
 from regulo.core.types import DatasetInfo, LossInputs, soft_cross_entropy
-from regulo.models.components.sites import block_numbers
+from regulo.models.components.sites import layer_numbers
 from regulo.optim.components.param_groups import NamedParameter, ParamGroup
 from regulo.regularizers.base import HOOKS, Goal, Regularizer, used_hooks
 
@@ -243,13 +243,12 @@ def _pair(name: str, other: str, reason: str) -> Conflict:
 def named_parameters(model: nn.Module) -> tuple[NamedParameter, ...]:
     """The trainable parameters with their owners and the numbers of their layers; each shared parameter once."""
     parameters: dict[int, NamedParameter] = {}  # by id
-    blocks, layer = block_numbers(model), 0
+    layers = layer_numbers(model)
     for prefix, owner in model.named_modules():
-        block_number = next((n for block, n in blocks.items() if prefix == block or prefix.startswith(f"{block}.")), None)
         for name, parameter in owner.named_parameters(recurse=False):
-            layer = block_number or (layer if layer < len(blocks) else len(blocks) + 1)
+            full_name = f"{prefix}.{name}".lstrip(".")
             if parameter.requires_grad and id(parameter) not in parameters:
-                parameters[id(parameter)] = NamedParameter(f"{prefix}.{name}".lstrip("."), parameter, owner, layer)
+                parameters[id(parameter)] = NamedParameter(full_name, parameter, owner, layers[full_name])
     return tuple(parameters.values())
 
 
