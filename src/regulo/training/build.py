@@ -41,7 +41,8 @@ class RunComponents:
     @property
     def batch(self) -> int:
         """Images per step, over all processes."""
-        return images_per_step(self.config.data.batch_size, len(self.data.train_dataset), self.config.trainer.world_size())
+        size = self.config.data.batch_size * self.config.optim.accumulate
+        return images_per_step(size, len(self.data.train_dataset), self.config.trainer.world_size())
 
     def classifier(self) -> Classifier:
         """The model with its normalization, in the memory format of the config."""
@@ -63,7 +64,9 @@ def build_components(config: Config, run: RunFolder | None = None) -> RunCompone
     transforms = functools.partial(
         _transforms, transform_plan, list_resize(config.data.resize()), config.trainer.max_epochs, splits.dataset_info
     )
-    data = ImageDataModule(config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence)
+    data = ImageDataModule(
+        config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence, config.optim.accumulate
+    )
     model, weights_note = build_with_weights(config.model, splits.dataset_info)
     model = plan.surgery(model, splits.dataset_info)
     plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap

@@ -70,7 +70,7 @@ class Plan:
         return model
 
     def param_groups(self, model: nn.Module, progress: float = 0.0) -> list[ParamGroup]:
-        """The trainable parameters, each in exactly one group."""
+        """All parameters, each in exactly one group. Optimizers skip those that are frozen: they have no gradient."""
         members = named_parameters(model)
         groups = [ParamGroup(members)]
         for r in self._by_hook["param_groups"]:
@@ -240,14 +240,14 @@ def _pair(name: str, other: str, reason: str) -> Conflict:
 
 
 def named_parameters(model: nn.Module) -> tuple[NamedParameter, ...]:
-    """The trainable parameters with their owners and the numbers of their layers; each shared parameter once."""
+    """All parameters, frozen ones too, with their owners and the numbers of their layers; each shared parameter once."""
     parameters: dict[int, NamedParameter] = {}  # by id
     blocks, layer = block_numbers(model), 0
     for prefix, owner in model.named_modules():
         block_number = next((n for block, n in blocks.items() if prefix == block or prefix.startswith(f"{block}.")), None)
         for name, parameter in owner.named_parameters(recurse=False):
             layer = block_number or (layer if layer < len(blocks) else len(blocks) + 1)
-            if parameter.requires_grad and id(parameter) not in parameters:
+            if id(parameter) not in parameters:
                 parameters[id(parameter)] = NamedParameter(f"{prefix}.{name}".lstrip("."), parameter, owner, layer)
     return tuple(parameters.values())
 
