@@ -74,9 +74,9 @@ def build_components(config: Config, run: RunFolder | None = None) -> RunCompone
     smallest, devices = min(len(s) for s in (data.train_dataset, *data.eval_datasets.values())), config.trainer.world_size()
     if smallest < devices:
         raise InputError(Problem("trainer.devices", f"a split of {smallest} images is too small for {devices} devices"))
-    if min(config.data.batch_size, len(data.train_dataset) // devices) == 1 and any(
-        isinstance(m, BATCH_NORM) for m in model.modules()
-    ):
+    parts = devices * config.optim.accumulate
+    smallest_batch = images_per_step(config.data.batch_size * config.optim.accumulate, len(data.train_dataset), devices) // parts
+    if smallest_batch <= 1 and any(isinstance(m, BATCH_NORM) for m in model.modules()):
         what = "BatchNorm has no variance in a batch of one image per device"
         raise InputError(Problem("data.batch_size", what, "use at least 2, or +regularizer=norm regularizer.norm.kind=group"))
     return RunComponents(config, plan, data, model, data_record, weights_note)

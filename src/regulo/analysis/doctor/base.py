@@ -95,7 +95,7 @@ class RunCase:
     @property
     def local_batch_size(self) -> int:
         """Images that a device computes at once."""
-        return self.global_batch_size // (self.world_size * self.config.optim.accumulate)
+        return max(1, self.global_batch_size // (self.world_size * self.config.optim.accumulate))
 
     @property
     def epochs(self) -> int:
