@@ -184,15 +184,16 @@ def test_l2_sp_is_refused_beside_weight_decay() -> None:
 # ---- wise_ft
 
 
-def is_average(checkpoint: dict[str, Any], share: float) -> bool:
-    """Whether the weights of a checkpoint are (1 − α) θ⁰ + α θ, and those of θ in the head."""
-    first, trained = checkpoint["initial_state_dict"], checkpoint["raw_state_dict"]
-    for key, tensor in checkpoint["state_dict"].items():
-        theta, name = trained[key].double(), key.removeprefix("classifier.model.")
-        is_mixed = tensor.is_floating_point() and not name.startswith("head.")
-        expected = (1 - share) * first[name].double() + share * theta if is_mixed else theta
-        torch.testing.assert_close(tensor.double(), expected, rtol=1e-6, atol=1e-7, msg=name)
-    return True
+def interpolate(checkpoint: dict[str, Any], share: float) -> State:
+    """(1 − α) θ⁰ + α θ, and θ in the head, from what a checkpoint holds."""
+    first = checkpoint["initial_state_dict"]
+    trained = {key.removeprefix("classifier.model."): tensor for key, tensor in checkpoint["raw_state_dict"].items()}
+    in_head = {"head.weight", "head.bias"}
+    return {n: t if n in in_head or not t.is_floating_point() else (1 - share) * first[n] + share * t for n, t in trained.items()}
+
+
+def weights_of(checkpoint: dict[str, Any]) -> State:
+    return {key.removeprefix("classifier.model."): tensor for key, tensor in checkpoint["state_dict"].items()}
 
 
 @pytest.mark.formula("wise_ft")
@@ -200,44 +201,49 @@ def test_the_share_has_the_lowest_validation_loss_and_its_weights_are_validated_
     run: Any, finished_run: FinishedRun
 ) -> None:
     shares = [0.0, 0.2, 0.6, 1.0]
-    words = ["regularizer=[wise_ft]", f"regularizer.wise_ft.shares={shares}", f"model.weights={finished_run.folder}"]
-    folder, result = run(*words, "optim.lr=0.5")
+    group_norm = ["regularizer.norm.kind=group", "regularizer.norm.groups=2"]  # without statistics
+    words = ["regularizer=[norm,wise_ft]", f"regularizer.wise_ft.shares={shares}", f"model.weights={finished_run.folder}"]
+    folder, result = run(*words, *group_norm, "optim.lr=0.5")
     checkpoint = read_checkpoint(folder / "checkpoints" / "last.ckpt")
-    assert is_average(checkpoint, result["interpolation"])
-    weights = read_checkpoint(finished_run.folder / "checkpoints" / f"{finished_run.result['weights']}.ckpt")["state_dict"]
-    first = checkpoint["initial_state_dict"]
-    assert all(first[name].equal(weights[f"classifier.model.{name}"]) for name in first)
+    torch.testing.assert_close(weights_of(checkpoint), interpolate(checkpoint, result["interpolation"]), rtol=1e-5, atol=1e-6)
+    weights = read_checkpoint(finished_run.folder / "checkpoints" / f"{finished_run.result['weights']}.ckpt")
+    assert checkpoint["initial_state_dict"]["conv.weight"].equal(weights_of(weights)["conv.weight"])
 
     loaded = restore.load_run(RunFolder(folder))
     loader = restore.open_run_data(loaded).evaluation_loader("val")
     losses = {}
     for share in shares:
-        state = {}
-        for key, theta in checkpoint["raw_state_dict"].items():
-            name = key.removeprefix("classifier.model.")
-            is_mixed = theta.is_floating_point() and not name.startswith("head.")
-            state[name] = (1 - share) * first[name] + share * theta if is_mixed else theta
-        loaded.classifier.model.load_state_dict(state)
+        loaded.classifier.model.load_state_dict(interpolate(checkpoint, share))
         losses[share] = loaded.predict_loader(loader).scores()["loss"]
     assert result["interpolation"] == min(losses, key=losses.__getitem__)
     assert len({round(loss, 3) for loss in losses.values()}) == len(shares), "they differ"
     assert result["val/loss"] == pytest.approx(min(losses.values()), rel=1e-5)
-    assert float(next(row["val/loss"] for row in reversed(rows(folder)) if row["val/loss"])) == pytest.approx(
-        result["val/loss"], rel=1e-5
-    )
+    validated = [float(row["val/loss"]) for row in rows(folder) if row["val/loss"]]
+    assert validated[-1] == pytest.approx(result["val/loss"], rel=1e-5)
 
 
-def test_one_share_needs_no_validation_images_and_training_goes_on_with_the_raw_weights(tmp_path: Path) -> None:
+@pytest.mark.formula("wise_ft")
+def test_the_statistics_are_torchs_update_bn_and_training_goes_on_with_the_raw_weights(tmp_path: Path) -> None:
     class Save(Callback):
+        images: list[Tensor] = []
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *_: Any) -> None:
+            self.images.append(outputs["images"])
+
         def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
             trainer.save_checkpoint(tmp_path / "last.ckpt")
 
-    _, recorder = train([WiSEFT(shares=[0.5])], extra=(Save(),))
+    _, recorder = train([WiSEFT(shares=[0.5], statistics=2)], extra=(Save(),))
     _, plain = train([])
     assert changes(recorder.states[-1], plain.states[-1]) == set()
     checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert checkpoint["interpolation"] == 0.5
-    assert is_average(checkpoint, 0.5)
+    model = build_model("resnet_small", GRAY)
+    model.load_state_dict(interpolate(checkpoint, 0.5))
+    torch.optim.swa_utils.update_bn(Save.images[-2:], model)
+    expected = {name: tensor for name, tensor in model.state_dict().items() if "num_batches" not in name}
+    saved = {name: tensor for name, tensor in weights_of(checkpoint).items() if name in expected}
+    torch.testing.assert_close(saved, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_of_equally_good_shares_the_largest_is_taken(run: Any) -> None:
@@ -260,6 +266,7 @@ def test_a_run_that_goes_on_before_at_or_after_the_change_equals_the_unbroken_on
     shutil.copytree(finished_run.folder, weights)
     monkeypatch.setattr(ResumeCheckpoint, "save", save_and_copy)
     words = ["regularizer=[linear_probe,l2_sp,wise_ft]", "regularizer.linear_probe.share=0.4", f"model.weights={weights}"]
+    words.append("regularizer.wise_ft.statistics=1")  # no checkpoint can be saved while images are collected for them
     steps = ["trainer.max_epochs=2", "trainer.limit_batches=4", "trainer.save_every_n_steps=1"]
     unbroken, _ = run(*words, *steps)
     monkeypatch.setattr(ResumeCheckpoint, "save", save)

@@ -7,7 +7,6 @@ starting point. As in the paper, the penalty is a part of the loss. So Adam divi
 gradient, as for l2. Checkpoints hold w⁰, which makes them larger by the size of the weights.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
 
-def squared_norm(tensors: Sequence[Tensor]) -> Tensor:
+def squared_norm(tensors: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
     """‖·‖² of all tensors together: ()."""
     return torch.stack([square.sum() for square in torch._foreach_mul(tensors, tensors)]).sum()
 

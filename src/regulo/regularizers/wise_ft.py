@@ -3,9 +3,12 @@
     θ_α = (1 − α) θ⁰ + α θ,   α = argmin over `shares` of the validation loss (or the best value of another monitor)
 
 θ⁰ is the state before the first step, θ the trained one. The head is always the trained one, because a new head has no useful
-θ⁰. The running statistics of BatchNorm are interpolated like weights. At the end of every epoch α is chosen, and θ_α is
-validated and saved. So the best epoch is that of the best θ_α, and `result.json` has the share of the final weights. Training
-goes on with θ. Checkpoints hold θ⁰ and θ beside θ_α, which makes them larger.
+θ⁰. At the end of every epoch α is chosen, and θ_α is validated and saved. So the best epoch is that of the best θ_α, and
+`result.json` has the share of the final weights. Training goes on with θ. Checkpoints hold θ⁰ and θ beside θ_α, which makes them
+larger.
+
+The running statistics of BatchNorm are computed again for each θ_α with α < 1, from the last training batches of the epoch.
+Between two sets of weights they are not the interpolated ones: docs/howto/fine_tuning.md has a measurement.
 """
 
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -34,6 +37,9 @@ class WiSEFT(Regularizer):
     """the shares α that are tried, 1 for the trained weights; each costs one more validation per epoch. One share alone is used
     as it is, and costs nothing"""
 
+    statistics: Annotated[int, Field(ge=1, le=1000)] = 16
+    """training batches from which the statistics of BatchNorm are computed for the interpolated weights"""
+
     _head: Head = PrivateAttr(default=Head(()))
     _initial: dict[str, Tensor] = PrivateAttr(default_factory=dict)  # θ⁰ by name
 
@@ -46,4 +52,5 @@ class WiSEFT(Regularizer):
         from regulo.regularizers.components.initial_state import InitialStateCallback
         from regulo.regularizers.components.interpolation import InterpolationCallback
 
-        return [InitialStateCallback(self._initial), InterpolationCallback(self._initial, self._head, self.shares, goal)]
+        interpolation = InterpolationCallback(self._initial, self._head, self.shares, self.statistics, goal)
+        return [InitialStateCallback(self._initial), interpolation]
