@@ -44,7 +44,7 @@ def note_step(self: Any, batch: Any, batch_idx: int) -> Any:
 
 
 def note_gradient(self: Any, optimizer: Any, *a: Any, **k: Any) -> None:
-    records["gradients"].append(flat(p.grad for p in self.parameters()))
+    records["gradients"].append(flat(p.grad for p in self.parameters() if p.grad is not None))
     plain_clip(self, optimizer, *a, **k)
 
 

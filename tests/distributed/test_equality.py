@@ -11,7 +11,9 @@ import torch
 from regulo.tracking import checkpoint_io
 from tests.distributed.conftest import execute, script
 
+DRAWS = "vit_tiny, what draws"  # every rank draws for itself
 PLANS = {
+    DRAWS: ["model=vit_tiny", "model.width=16", "regularizer=[cutmix,mixup,dropout]", "regularizer.dropout.fc=0.2"],
     "vit_tiny, nothing else": ["model=vit_tiny", "model.width=16", "regularizer=none"],
     "vit_tiny, what acts on weights": [
         "model=vit_tiny",
@@ -25,6 +27,12 @@ PLANS = {
         "regularizer=[augment,weight_decay,layer_decay,balanced_sampling]",
         "optim.grad_clip_norm=1",
     ],
+    "vit_tiny, fine-tuning": [
+        "model=vit_tiny",
+        "model.width=16",
+        "regularizer=[linear_probe,l2_sp,wise_ft]",
+        "regularizer.linear_probe.share=0.35",  # the backbone begins to learn in the fifth of ten steps
+    ],
     "resnet_small, GroupNorm, SAM": [
         "model.width=4",
         "regularizer=[augment,norm,sam,l1,class_weights]",
@@ -37,10 +45,11 @@ COMMON = ["debug=fast", "data.num_workers=0", "logger=csv", "callbacks=none"]
 BATCH, SPLITS = 12, ["data.max_train_images=60", "data.clean_subset=47", "trainer.limit_batches=null", "trainer.max_epochs=2"]
 
 
-def run_spy(folder: Path, plan: str, ranks: int) -> dict[str, Any]:
+def run_spy(folder: Path, plan: str, ranks: int, accumulate: int = 1) -> dict[str, Any]:
     """What `ranks` ranks did."""
-    note = folder / f"seen{ranks}.pt"
-    how = [f"trainer={'ddp_cpu' if ranks > 1 else 'cpu'}", f"trainer.devices={ranks}", f"data.batch_size={BATCH // ranks}"]
+    note, size = folder / f"seen{ranks}.pt", BATCH // ranks // accumulate
+    how = [f"trainer={'ddp_cpu' if ranks > 1 else 'cpu'}", f"trainer.devices={ranks}", f"data.batch_size={size}"]
+    how.append(f"optim.accumulate={accumulate}")
     if ranks > 1 and "fsdp" in plan:
         how.append("trainer.strategy=fsdp")
     run = ["train", *COMMON, *PLANS[plan], *SPLITS, *how]
@@ -61,7 +70,7 @@ def furthest(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", [plan for plan in PLANS if plan != DRAWS])
 def test_two_and_three_ranks_do_what_one_does(plan: str, tmp_path: Path) -> None:
     alone = run_spy(tmp_path, plan, 1)
     assert len(alone["losses"]) == len(alone["measured"]) * 5 == 10
@@ -76,6 +85,15 @@ def test_two_and_three_ranks_do_what_one_does(plan: str, tmp_path: Path) -> None
         accuracies = [[m[0], m[2]] for m in alone["measured"]]
         assert [[m[0], m[2]] for m in together["measured"]] == accuracies, "of as many images, to the last one"
         assert apart["measured"] < 1e-5
+
+
+@pytest.mark.long
+def test_accumulated_batches_of_two_ranks_are_those_of_one(tmp_path: Path) -> None:
+    alone, together = (run_spy(tmp_path, DRAWS, ranks, accumulate) for ranks, accumulate in ((1, 4), (2, 2)))
+    assert together["images"] == alone["images"]
+    apart = furthest(alone, together)
+    assert apart["gradients"] < 1e-4
+    assert apart["weights"] < 1e-4
 
 
 @pytest.mark.long

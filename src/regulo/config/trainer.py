@@ -45,7 +45,7 @@ class TrainerConfig(StrictConfig):
     log_every_n_steps: Annotated[int, Field(ge=1)] = 20
     """steps between two log points of loss, accuracy, rate and gradient norm; between them nothing waits for the device"""
     limit_batches: Annotated[int, Field(ge=1)] | None = None
-    """largest number of batches per epoch of training, and per evaluation of a split, for a quick test; null: all"""
+    """largest number of steps per epoch of training, and of batches per evaluation of a split, for a quick test; null: all"""
     gradient_checkpointing: bool = False
     """keep only the inputs of the model's blocks for the backward pass, and compute the blocks again there: less memory, about a
     third more time, the same result up to rounding"""

@@ -22,6 +22,10 @@ class Batch(NamedTuple):
     labels: Tensor  # (B,) int64
     indices: Tensor  # (B,) int64, the index of each image in its split
 
+    def split(self, parts: int) -> "list[Batch]":
+        """At most `parts` batches, none of them empty: part k has every `parts`-th image from image k on."""
+        return [Batch(*(tensor[k::parts] for tensor in self)) for k in range(min(parts, len(self.labels)))]
+
 
 class Images(Protocol):
     """Images that can be indexed: an integer gives one (H, W, C) uint8 array, an array of indices gives part of the images.

@@ -75,7 +75,7 @@ class DatasetConfig(PluginConfig):
     root: PathStr | None = None
     """folder of the files; null: the default of the data set"""
     batch_size: Annotated[int, Field(ge=1)] = 128
-    """images per training step and device"""
+    """images that a device computes at once; with optim.accumulate=1, those of a training step"""
     num_workers: Annotated[int, Field(ge=0)] | None = None
     """loader processes per device; null: half of the cores that each device gets, at most 8"""
     clean_subset: Annotated[int, Field(ge=1)] = 1000

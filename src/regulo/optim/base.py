@@ -24,6 +24,8 @@ class OptimizerConfig(PluginConfig):
     """shape of the learning rate over the steps of the run, after the warm-up or including it (one_cycle)"""
     warmup: ProperShare = 0.2
     """share of the steps in which the learning rate rises"""
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    """batches of data.batch_size images on each device whose mean gradient makes one step: a large batch in little memory"""
     grad_clip_norm: Positive | None = None
     """largest norm of the whole gradient; null: no clipping"""
 

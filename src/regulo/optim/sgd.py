@@ -46,5 +46,8 @@ class SGDW(torch.optim.SGD):
                 parameters = [p for p in group["params"] if p.grad is not None]
                 if group["decoupled_decay"] and parameters:
                     torch._foreach_mul_(parameters, 1 - group["lr"] * group["decoupled_decay"])
+                for p in parameters if group["momentum"] else ():
+                    if "momentum_buffer" not in self.state[p]:  # where some of a group have one, torch's fused kernel needs all
+                        self.state[p]["momentum_buffer"] = torch.zeros_like(p)
         super().step()
         return loss

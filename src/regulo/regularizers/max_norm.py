@@ -68,5 +68,6 @@ class MaxNormOptimizer(OptimizerWrapper):
         technique, _ = self.resolve_step()
         loss = self.base.step(closure)
         for weight in self.weights:
-            project(weight, technique.c)
+            if weight.requires_grad:  # it is not frozen
+                project(weight, technique.c)
         return loss

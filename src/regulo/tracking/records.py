@@ -58,6 +58,7 @@ _STATUS_FIELDS: dict[str, Any] = {
     "error_type": _describe(Text, "the class of that error in Python"),
     "best_epoch": _describe(Count, "the best epoch by `monitor`, from 1 (`epoch` in metrics.csv counts from 0, as in Lightning)"),
     "temperature": _describe(Number, "the temperature that `temperature_scaling` has fitted"),
+    "interpolation": _describe(Share, "the share α of the trained weights in the final ones, with `wise_ft`"),
     "resumed_at": _describe(list[Count], "the optimizer steps at which the run was resumed"),
     "restarts": _describe(Count, "how often the processes of the run were started again"),
 }

@@ -43,7 +43,8 @@ class RunComponents:
     @property
     def batch(self) -> int:
         """Images per step, over all processes."""
-        return images_per_step(self.config.data.batch_size, len(self.data.train_dataset), self.config.trainer.world_size())
+        size = self.config.data.batch_size * self.config.optim.accumulate
+        return images_per_step(size, len(self.data.train_dataset), self.config.trainer.world_size())
 
     def classifier(self) -> Classifier:
         """The model with its normalization, in the memory format of the config."""
@@ -66,7 +67,9 @@ def build_components(config: Config, run: RunFolder | None = None) -> RunCompone
     transforms = functools.partial(
         _transforms, transform_plan, list_resize(config.data.resize()), config.trainer.max_epochs, splits.dataset_info
     )
-    data = ImageDataModule(config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence)
+    data = ImageDataModule(
+        config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence, config.optim.accumulate
+    )
     data_record = _note_imbalance(data_record, config, data)
     model, weights_note = build_with_weights(config.model, splits.dataset_info)
     model = plan.surgery(model, splits.dataset_info)
@@ -77,9 +80,9 @@ def build_components(config: Config, run: RunFolder | None = None) -> RunCompone
     smallest, devices = min(len(s) for s in (data.train_dataset, *data.eval_datasets.values())), config.trainer.world_size()
     if smallest < devices:
         raise InputError(Problem("trainer.devices", f"a split of {smallest} images is too small for {devices} devices"))
-    if min(config.data.batch_size, len(data.train_dataset) // devices) == 1 and any(
-        isinstance(m, BATCH_NORM) for m in model.modules()
-    ):
+    parts = devices * config.optim.accumulate
+    smallest_batch = images_per_step(config.data.batch_size * config.optim.accumulate, len(data.train_dataset), devices) // parts
+    if smallest_batch <= 1 and any(isinstance(m, BATCH_NORM) for m in model.modules()):
         what = "BatchNorm has no variance in a batch of one image per device"
         raise InputError(Problem("data.batch_size", what, "use at least 2, or +regularizer=norm regularizer.norm.kind=group"))
     return RunComponents(config, plan, data, model, data_record, weights_note)

@@ -1,5 +1,6 @@
 """The task: fold the plan over batch, model, loss and optimizer. It never names a regularizer."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -86,11 +87,34 @@ class ClassificationModule(LightningModule):
             self.optim.update_groups(optimizer, self.plan.param_groups(self.classifier.model, context.progress))  # type: ignore[arg-type]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        output = compute_loss(self.classifier, self.plan, batch, self.class_counts, self.step_context())
+        """The loss, whose gradient is added to that of the earlier batches of the step. The images are those of the last one."""
+        if self.optim.accumulate > 1:
+            self.optimizers(use_pl_optimizer=False).zero_grad()  # type: ignore[union-attr]
+        *earlier, last = batch.split(self.optim.accumulate)
+        for number, part in enumerate(earlier):
+            loss = self._compute_part(part, number, len(part.labels) / len(batch.labels)).loss
+            with torch.autocast(self.device.type, enabled=False):
+                self.trainer.strategy.backward(loss, None)  # inside of DDP's forward pass, in which it reduces no gradients
+        output = self._compute_part(last, len(earlier), len(last.labels) / len(batch.labels))
         if not is_replay():
-            self.train_metrics.update(output.parts, output.logits[: len(output.targets)], output.targets)
-            self.throughput.images += len(output.targets) * self.trainer.world_size
+            self.throughput.images += len(batch.labels) * self.trainer.world_size
         return {"loss": output.loss, "images": output.images, "targets": output.targets}
+
+    def _compute_part(self, batch: Batch, number: int, share: float) -> LossOutput:
+        """The loss of a batch that is a share of the step, times this share. It draws as if it were on a device of its own."""
+        context = self.step_context()
+        context = dataclasses.replace(context, rank=context.rank + number * self.trainer.world_size)
+        if number:
+            torch.manual_seed(torch_seed(context.seed, context.rank, context.step))
+        output = compute_loss(self.classifier, self.plan, batch, self.class_counts, context)
+        if not is_replay():
+            self.train_metrics.update(output.parts, output.logits[: len(output.targets)], output.targets, share)
+        return output if share == 1 else output._replace(loss=output.loss * share)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Lightning calls it before the last backward pass: with several in a step, `training_step` has done it."""
+        if self.optim.accumulate == 1:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
 
     def step_context(self) -> StepContext:
         """Where the run is."""

@@ -1,5 +1,6 @@
 """What a person reads in the terminal before training."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -60,10 +61,15 @@ def print_plan(rows: Sequence[Mapping[str, str]], choice: "AutotuneResult") -> N
 
 def print_learning_rate(optim: "OptimizerConfig", batch_size: int, processes: int, batch: int) -> None:
     """Images per step over all processes, and the learning rate that goes with them."""
-    batch_text = f"{processes} × {batch_size} = {batch}" if processes > 1 and batch == processes * batch_size else f"{batch}"
+    factors = [n for n in (processes, optim.accumulate) if n > 1] + [batch_size]
+    text = " × ".join(map(str, factors))
+    batch_text = f"{text} = {batch}" if len(factors) > 1 and batch == math.prod(factors) else f"{batch}"
     if optim.lr_base_batch:
         lr = optim.for_batch_size(batch).lr
         how = f"{lr:.4g}: {optim.lr:g} for {optim.lr_base_batch} images, scaled linearly"
     else:
         how = f"{optim.lr:g} as written (not scaled)"
     CONSOLE.print(f"global batch {batch_text}; lr {how}")
+    if optim.accumulate > 1:
+        what = "mixing and the statistics of BatchNorm are those of one batch"
+        CONSOLE.print(f"a step is the mean gradient of {optim.accumulate} batches, one after the other; {what}", soft_wrap=True)

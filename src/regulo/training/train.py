@@ -357,6 +357,8 @@ def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logg
         "weights": "best" if plan.keeps_best else "last",
         "weights_epoch": checkpoint["epoch"] + 1,
     }
+    if "interpolation" in checkpoint:
+        result["interpolation"] = checkpoint["interpolation"]
     predict = functools.partial(
         inference.run_inference, classifier, device=trainer.device(), precision=trainer.precision, plan=plan
     )

@@ -103,7 +103,13 @@ class RunCase:
     @property
     def global_batch_size(self) -> int:
         """Images per step, summed over all processes."""
-        return images_per_step(self.config.data.batch_size, self.num_train, self.world_size)
+        size = self.config.data.batch_size * self.config.optim.accumulate
+        return images_per_step(size, self.num_train, self.world_size)
+
+    @property
+    def local_batch_size(self) -> int:
+        """Images that a device computes at once."""
+        return max(1, self.global_batch_size // (self.world_size * self.config.optim.accumulate))
 
     @property
     def epochs(self) -> int:

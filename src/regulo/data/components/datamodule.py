@@ -27,9 +27,11 @@ class ImageDataModule(LightningDataModule):
         limit: int | None = None,
         train_transforms: Transforms = (),
         sequence: Callable[..., np.ndarray] = lambda indices, epoch, labels, seed: indices,
+        batches_per_step: int = 1,
     ) -> None:
         super().__init__()
         splits = check_splits(splits)
+        self.batches_per_step = batches_per_step
         self.start_position = (0, 0)  # (epoch, batch) at which training begins
         self.limit = limit  # batches of an evaluation; None: all
         self.config, self.dataset_info, self.seed = config, splits.dataset_info, seed
@@ -53,13 +55,11 @@ class ImageDataModule(LightningDataModule):
         return split.select(np.random.default_rng(0).permutation(n))
 
     def train_dataloader(self) -> DataLoader[Batch]:
+        """Loader of all images of a step at once."""
         rank, world = self._rank_and_world()
-        return self._loader(
-            self.train_dataset,
-            TrainBatchSampler(
-                len(self.train_dataset), self.config.batch_size, self.seed, rank, world, self.sequence, self.start_position
-            ),
-        )
+        size = self.config.batch_size * self.batches_per_step
+        n, start = len(self.train_dataset), self.start_position
+        return self._loader(self.train_dataset, TrainBatchSampler(n, size, self.seed, rank, world, self.sequence, start))
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         rank, world = self._rank_and_world()

@@ -70,7 +70,7 @@ class Plan:
         return model
 
     def param_groups(self, model: nn.Module, progress: float = 0.0) -> list[ParamGroup]:
-        """The trainable parameters, each in exactly one group."""
+        """All parameters, each in exactly one group. Optimizers skip those that are frozen: they have no gradient."""
         members = named_parameters(model)
         groups = [ParamGroup(members)]
         for r in self._by_hook["param_groups"]:
@@ -241,13 +241,13 @@ def _pair(name: str, other: str, reason: str) -> Conflict:
 
 
 def named_parameters(model: nn.Module) -> tuple[NamedParameter, ...]:
-    """The trainable parameters with their owners and the numbers of their layers; each shared parameter once."""
+    """All parameters, frozen ones too, with their owners and the numbers of their layers; each shared parameter once."""
     parameters: dict[int, NamedParameter] = {}  # by id
     layers = layer_numbers(model)
     for prefix, owner in model.named_modules():
         for name, parameter in owner.named_parameters(recurse=False):
             full_name = f"{prefix}.{name}".lstrip(".")
-            if parameter.requires_grad and id(parameter) not in parameters:
+            if id(parameter) not in parameters:
                 parameters[id(parameter)] = NamedParameter(full_name, parameter, owner, layers[full_name])
     return tuple(parameters.values())
 

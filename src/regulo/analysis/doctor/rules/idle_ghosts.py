@@ -12,7 +12,7 @@ class IdleGhosts(Rule):
     reference = "Hoffer et al. 2017, arXiv:1705.08741, algorithm 1; the forward pass in regularizers/ghost_batch_norm.py"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
-        ghost, local_batch_size = case.technique("ghost_batch_norm"), case.global_batch_size // case.world_size
+        ghost, local_batch_size = case.technique("ghost_batch_norm"), case.local_batch_size
         if ghost and local_batch_size < 2 * ghost.size:
             what = f"chunks of {ghost.size} in batches of {local_batch_size} images: no batch is split"
             fix = (

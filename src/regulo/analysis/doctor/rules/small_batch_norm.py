@@ -17,8 +17,8 @@ class SmallBatchNorm(Rule):
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
         if not case.has_layer(BATCH_NORM):
             return
-        processes = 1 if case.config.trainer.sync_batchnorm else case.world_size
-        norm_batch_size = case.global_batch_size // processes
+        processes = case.world_size if case.config.trainer.sync_batchnorm else 1
+        norm_batch_size = case.local_batch_size * processes
         ghost = case.technique("ghost_batch_norm")
         if ghost and ghost.size < FEWEST <= norm_batch_size:
             what = f"chunks of {ghost.size} images"

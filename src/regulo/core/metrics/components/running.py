@@ -46,23 +46,26 @@ class TrainMetrics:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.sums: dict[str, Tensor] = {}
-        self.steps = 0
+        self.steps = 0.0
 
     @torch.no_grad()
-    def update(self, parts: dict[str, Tensor], logits: Tensor, targets: Tensor) -> None:
-        """Add a step: parts () of its loss, logits (B, K), soft targets (B, K). Right is the class with the largest target."""
+    def update(self, parts: dict[str, Tensor], logits: Tensor, targets: Tensor, share: float = 1.0) -> None:
+        """Add a step, or a batch that is this share of its images: parts () of the loss, logits (B, K), soft targets (B, K).
+
+        Right is the class with the largest target.
+        """
         right = (logits.argmax(1) == targets.argmax(1)).float().mean()
         for name, value in (parts | {"right": right}).items():
-            total = value.detach().float()
+            total = value.detach().float() * share
             self.sums[name] = self.sums[name] + total if name in self.sums else total
-        self.steps += 1
+        self.steps += share
 
     def compute(self) -> tuple[float, float, dict[str, float]]:
         """(mean loss, mean accuracy, mean of each penalty) since the last call, over all ranks. Waits for the device once."""
         means = torch.stack(list(self.sums.values())) / self.steps
         mean_over_ranks(means)  # all ranks see the same loss, so a loss that is not finite ends all of them
         penalties = dict(zip(self.sums, means.tolist(), strict=True))
-        self.sums, self.steps = {}, 0
+        self.sums, self.steps = {}, 0.0
         accuracy, data_loss = penalties.pop("right"), penalties.pop("data")
         return data_loss + sum(penalties.values()), accuracy, penalties
 
