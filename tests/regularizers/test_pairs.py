@@ -53,9 +53,9 @@ class Hybrid(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.conv1, self.norm1 = nn.Conv2d(dataset_info.channels, 8, 7, 7, bias=False), nn.BatchNorm2d(8)
-        self.conv_site, self.conv2, self.map_branch = Site("conv"), nn.Conv2d(8, 8, 3, 1, 1), Site("residual")
+        self.conv_site, self.map_branch = Site("conv"), Site("residual")
         self.block = nn.Module()
-        self.block.site = Site("trunk")
+        self.block.conv2, self.block.site = nn.Conv2d(8, 8, 3, 1, 1), Site("trunk")
         self.position, self.tokens = nn.Parameter(0.02 * torch.randn(1, 16, 8)), Site("tokens")
         self.norm2, self.attention = nn.LayerNorm(8), nn.MultiheadAttention(8, 2, batch_first=True)
         self.attention.add_module("site", RateSite("attention", self.attention, "dropout"))
@@ -63,7 +63,7 @@ class Hybrid(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.conv_site(F.relu(self.norm1(self.conv1(images))))
-        x = self.block.site(x + self.map_branch(self.conv2(x)))  # type: ignore[operator, union-attr]
+        x = self.block.site(x + self.map_branch(self.block.conv2(x)))  # type: ignore[operator, union-attr]
         x = self.tokens(x.flatten(2).transpose(1, 2) + self.position)
         y = self.norm2(x)
         x = x + self.token_branch(self.attention(y, y, y, need_weights=False)[0])
