@@ -296,10 +296,12 @@ def test_both_passes_of_sam_mix_alike_and_another_techniques_turn_finds_the_mixe
     rows: list[tuple[int, float, float]] = []
     loss = Plan.loss
 
-    def spy(self: Plan, model: nn.Module, images: Tensor, targets: Tensor, logits: Tensor, now: StepContext) -> Any:
+    def spy(
+        self: Plan, model: nn.Module, images: Tensor, targets: Tensor, logits: Tensor, counts: Tensor, now: StepContext
+    ) -> Any:
         own = targets.max(1).values.min().item()
         rows.append((now.step, sum(shares(model)), own))
-        return loss(self, model, images, targets, logits, now)
+        return loss(self, model, images, targets, logits, counts, now)
 
     monkeypatch.setattr(Plan, "loss", spy)
     run("regularizer=[manifold_mixup,cutmix,sam]", "regularizer.manifold_mixup.p=1", "data.batch_size=16")

@@ -24,7 +24,7 @@ from regulo.regularizers.layer_decay import LayerDecay
 from regulo.regularizers.lookahead import Lookahead
 from regulo.regularizers.sam import SAM, perturbations
 from regulo.regularizers.weight_decay import WeightDecay
-from tests.conftest import COLOR, GRAY, SMALL, build_model
+from tests.conftest import COLOR, GRAY, build_model
 from tests.test_module import SyncCounter, fit, make_batches, make_module
 
 A = torch.tensor([[3.0, 0.5, 0.0], [0.5, 1.0, 0.2], [0.0, 0.2, 2.0]], dtype=torch.float64)
@@ -228,7 +228,7 @@ def model_of(name: str) -> nn.Module:
 
 
 @pytest.mark.formula("layer_decay")
-@pytest.mark.parametrize(("name", "blocks"), MODELS, ids=list(SMALL))
+@pytest.mark.parametrize(("name", "blocks"), MODELS, ids=[name for name, _ in MODELS])
 def test_layer_decay_is_beits(name: str, blocks: int) -> None:
     model = model_of(name)
     for regularizers in ([LayerDecay(decay=0.5)], [LayerDecay(decay=0.5), WeightDecay(rate=0.1)]):

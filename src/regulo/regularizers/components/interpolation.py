@@ -55,7 +55,7 @@ class InterpolationCallback(WeightAveragingCallback):
         """The share with the best value of the monitor. Each validation image is read once for all of them."""
         if self.loader is None:  # Lightning already reads from its own
             self.loader = trainer.datamodule.val_dataloader()[0]  # type: ignore[attr-defined]
-        metrics = {share: EvalMetrics(pl_module.dataset_info.num_classes, pl_module.device) for share in candidates}
+        metrics = {share: EvalMetrics(pl_module.num_classes, pl_module.device) for share in candidates}
         for batch in self.loader:
             batch = pl_module.transfer_batch_to_device(batch, pl_module.device, 0)
             for share, state in candidates.items():
