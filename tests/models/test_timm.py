@@ -95,7 +95,7 @@ def test_published_weights_come_from_the_cache_of_the_hub(hub: Path) -> None:
         assert len(same) == len(own) - 3
         origin = "timm's test_resnet.r160_in1k" if weights is True else str(file)
         assert note.startswith(f"weights: {len(own) - 2} tensors of {origin}; conv1.0.weight is adapted from 3 to 1 channel")
-        assert note.endswith("; its head fc of 1000 classes is left out, as there are 10")
+        assert note.endswith("; its head fc of 1000 classes is left out: one of 10 begins at zero")
 
 
 def test_positions_are_resampled_for_another_image_size(tmp_path: Path) -> None:

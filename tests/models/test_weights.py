@@ -73,10 +73,10 @@ def test_a_head_of_another_size_is_left_out_and_said(name: str, tmp_path: Path) 
     changed = [key for key, tensor in model.state_dict().items() if not tensor.equal(state[key])]
     head = changed[0].rpartition(".")[0]
     assert changed == [f"{head}.weight", f"{head}.bias"]
-    assert note.endswith(f"; its head {head} of 3 classes is left out, as there are 10")
+    assert note.endswith(f"; its head {head} of 3 classes is left out: one of 10 begins at zero")
     torch.save({key: tensor for key, tensor in state.items() if key not in changed}, tmp_path / "w.pth")
     model, note = load(name, tmp_path / "w.pth")
-    assert note.endswith(f"; it has no head {head}, which stays random")
+    assert note.endswith(f"; it has no head {head}, which begins at zero")
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(GRAY, COLOR), (COLOR, GRAY)], ids=["color to gray", "gray to color"])

@@ -83,7 +83,8 @@ def _read_file(path: Path) -> Source:
 def _load(config: ModelConfig, model: nn.Module, source: Source, num_classes: int) -> str:
     """Load weights into a model of `num_classes` logits, and return the line that says what was loaded.
 
-    Heads of another size are left out, and the filters of the first convolution are adapted to the channels of the images.
+    Heads of another size are left out: the new ones begin at zero (Kolesnikov et al., 2020, arXiv:1912.11370). The filters of the
+    first convolution are adapted to the channels of the images.
     Raises InputError if anything else does not fit.
     """
     own = model.state_dict()
@@ -102,6 +103,8 @@ def _load(config: ModelConfig, model: nn.Module, source: Source, num_classes: in
         raise InputError(
             Problem("model.weights", f"{source.origin} has the weights of another model: {what}", source.description)
         )
+    for name in head_tensors - state.keys():  # the initial noise of a head would first destroy what the backbone knows
+        own[name].zero_()
     return "; ".join([f"weights: {len(state)} tensors of {source.origin}", *notes])
 
 
@@ -282,7 +285,7 @@ def _leave_out_head(head: str, own: Mapping[str, Tensor], state: dict[str, Tenso
     names = _parameters_of(head, own)
     tensors = [state[name] for name in names if name in state]
     if names and not tensors:
-        return [f"it has no head {head}, which stays random"]
+        return [f"it has no head {head}, which begins at zero"]
     if any(
         tensor.shape == own[name].shape or tensor.shape[1:] != own[name].shape[1:]
         for name, tensor in zip(names, tensors, strict=False)
@@ -290,7 +293,9 @@ def _leave_out_head(head: str, own: Mapping[str, Tensor], state: dict[str, Tenso
         return []  # it fits, or it is the head of another model
     for name in names:
         state.pop(name, None)
-    return [f"its head {head} of {len(tensors[0])} classes is left out, as there are {len(own[names[0]])}"] if names else []
+    return (
+        [f"its head {head} of {len(tensors[0])} classes is left out: one of {len(own[names[0]])} begins at zero"] if names else []
+    )
 
 
 def _parameters_of(layer: str, own: Mapping[str, Tensor]) -> list[str]:
