@@ -59,7 +59,7 @@ class L2SP(Regularizer):
         parameters = dict(inputs.model.named_parameters())
         backbone = [name for name in parameters if name not in self._head]
         moves = torch._foreach_sub([parameters[n] for n in backbone], [self._initial[n] for n in backbone])
-        head = [p for name, p in parameters.items() if name in self._head]
+        head: list[Tensor] = [p for name, p in parameters.items() if name in self._head]
         return self.alpha / 2 * squared_norm(moves) + self.beta / 2 * squared_norm(head)
 
     def callbacks(self, goal: Goal) -> "list[Callback]":
