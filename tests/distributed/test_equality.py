@@ -32,6 +32,7 @@ PLANS = {
         "model.width=16",
         "regularizer=[linear_probe,l2_sp,wise_ft]",
         "regularizer.linear_probe.share=0.35",  # the backbone begins to learn in the fifth of ten steps
+        "optim.lr=0.0005",  # Adam's first step has this size, also where a gradient is nothing but rounding
     ],
     "resnet_small, GroupNorm, SAM": [
         "model.width=4",
