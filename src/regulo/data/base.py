@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from regulo.core.errors import InputError, Problem
 from regulo.core.paths import PathStr
@@ -85,6 +85,19 @@ class DatasetConfig(PluginConfig):
     label_noise: Share = 0.0
     """share of the training labels that are replaced by uniformly drawn ones (arXiv:1611.03530); the training accuracy then shows
     how many of them are memorized. Labels of validation and test stay"""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """cross-validation: all images but those of an official test set are cut into this many folds, stratified by class; one of
+    them is the test split. `regulo crossval` trains all"""
+    fold: Annotated[int, Field(ge=0)] | None = None
+    """the fold that is the test split, from 0"""
+
+    @model_validator(mode="after")
+    def _check_fold(self) -> Self:
+        if (self.folds is None) != (self.fold is None):
+            raise ValueError("folds and fold belong together: data.folds=5 data.fold=0")
+        if self.folds is not None and self.fold is not None and self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold} is none of the {self.folds} folds, which are 0 to {self.folds - 1}")
+        return self
 
     def splits(self) -> Splits:
         """Read or open the files. Raises InputError if they are missing or damaged."""
@@ -100,6 +113,10 @@ class DatasetConfig(PluginConfig):
         Raises InputError if its files are missing.
         """
         return self.splits()
+
+    def describe_source(self) -> str:
+        """Where the images are from, for people."""
+        return f"{self.name} in {self.root}" if self.root else self.name
 
     def resize(self) -> Resize | None:
         """How images of any size get the size in the dataset info, in evaluation and before augmentation.
