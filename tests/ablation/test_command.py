@@ -15,14 +15,16 @@ from typing import Any
 
 import pytest
 
-from regulo.analysis.ablation import command, runner, runs
+from regulo.analysis.ablation import command
 from regulo.analysis.ablation.cells import StudyCell
 from regulo.analysis.ablation.command import ablate
-from regulo.analysis.ablation.runner import StudyProgress
 from regulo.analysis.ablation.runs import StudyRun
-from regulo.analysis.launchers import local
+from regulo.analysis.launchers import local, runner
+from regulo.analysis.launchers.runner import RunsProgress
+from regulo.analysis.launchers.runs import make_run
 from regulo.config import compose
 from regulo.core.errors import InputError
+from regulo.core.files import file_lock
 from regulo.core.paths import expand_path
 from regulo.evaluation import robustness
 from regulo.regularizers.base import Goal
@@ -151,7 +153,7 @@ def test_a_run_that_breaks_is_tried_again_when_the_study_is(job_names: list[str]
     def breaks(run: StudyRun) -> None:
         if "weight_decay" in run.name:
             raise OSError("No space left on device")
-        runs.make_run(run)
+        make_run(run)
 
     monkeypatch.setattr(runner, "make_run", breaks)
     assert ablate(ONE) == 1
@@ -161,7 +163,7 @@ def test_a_run_that_breaks_is_tried_again_when_the_study_is(job_names: list[str]
         "status": "failed",
         "error": "No space left on device",
     }
-    monkeypatch.setattr(runner, "make_run", runs.make_run)
+    monkeypatch.setattr(runner, "make_run", make_run)
     assert ablate(ONE) == 0
     assert [name.split("-")[0] for name in job_names] == ["base", "weight_decay", "weight_decay"]
 
@@ -225,7 +227,7 @@ def test_a_budget_that_is_spent_starts_no_run(job_names: list[str], capsys: pyte
 
 
 def test_the_budget_looks_ahead() -> None:
-    progress = StudyProgress([], Goal("val/loss", "min"), 1, budget=1.0)
+    progress = RunsProgress([], Goal("val/loss", "min"), 1, budget=1.0)
     assert progress.may_start()
     progress.start_times["a"] = 0.0
     progress.update(local.JobEvent("a", 59.0))
@@ -247,7 +249,7 @@ def test_wrong_labels_have_a_column_and_runs_of_their_own(job_names: list[str]) 
 
 
 def test_one_process_at_a_time(job_names: list[str]) -> None:
-    with command.file_lock(ROOT / ".lock"), pytest.raises(InputError, match="another process"):
+    with file_lock(ROOT / ".lock"), pytest.raises(InputError, match="another process"):
         ablate(ONE)
 
 
@@ -262,11 +264,11 @@ def test_the_best_so_far_is_the_best_mean_on_validation(tmp_path: Path) -> None:
         folder = tmp_path / f"{label}{seed}"
         folder.mkdir()
         (folder / "result.json").write_text(json.dumps(make_result(label) | {"val/loss": loss, "val/acc": loss}))
-        return StudyRun(StudyCell(label, (), ()), seed, None, False, folder, ())
+        return StudyRun(folder, (), StudyCell(label, (), ()), seed, None, False)
 
     finished_runs = [run("a", 0, 0.1), run("a", 1, 0.9), run("b", 0, 0.4)]
-    assert "b (val/loss 0.4000, n = 1)" in str(StudyProgress(finished_runs, Goal("val/loss", "min"), 1, None))
-    assert "a (val/acc 0.5000, n = 2)" in str(StudyProgress(finished_runs, Goal("val/acc", "max"), 1, None))
+    assert "b (val/loss 0.4000, n = 1)" in str(RunsProgress(finished_runs, Goal("val/loss", "min"), 1, None))
+    assert "a (val/acc 0.5000, n = 2)" in str(RunsProgress(finished_runs, Goal("val/acc", "max"), 1, None))
 
 
 SCRIPT = f"""
