@@ -3,13 +3,12 @@
 import csv
 import json
 import os
-import random
 import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,38 +21,15 @@ from regulo.analysis.ablation.runs import StudyRun
 from regulo.analysis.launchers import local, runner
 from regulo.analysis.launchers.runner import RunsProgress
 from regulo.analysis.launchers.runs import make_run
-from regulo.config import compose
 from regulo.core.errors import InputError
 from regulo.core.files import file_lock
-from regulo.core.paths import expand_path
 from regulo.evaluation import robustness
 from regulo.regularizers.base import Goal
+from tests.fake_runs import fake_train, jobs_in_process, make_result
 
 TINY = ["debug=fast", "model.width=4", "data.num_workers=0", "regularizer=none", "data.clean_subset=50"]
 ONE = ["study.techniques=[weight_decay]", "study.seeds=1", "study.corruptions=false", *TINY]
 ROOT = Path("runs/studies/quick")
-KEYS = ("acc", "loss", "ece", "brier")
-
-
-def fake_train(overrides: Sequence[str]) -> int:
-    """Write the files of `regulo train`, with random numbers that depend on the whole configuration."""
-    config = compose.load_config(overrides)
-    assert config.run.run_dir
-    folder = expand_path(config.run.run_dir)
-    folder.mkdir()
-    (folder / "config.yaml").write_text(f"seed: {config.run.seed}")
-    (folder / "result.json").write_text(json.dumps(make_result(folder.name) | {"seed": config.run.seed}))
-    return 0
-
-
-def make_result(name: str) -> dict[str, Any]:
-    """The result of a finished run, with random numbers that depend on its name."""
-    rng = random.Random(name)
-    scores = {f"{split}/{key}": rng.random() for split in ("train_clean", "val", "test") for key in KEYS}
-    costs = {"epoch_seconds": rng.random(), "peak_memory_mb": 600}
-    counts = dict.fromkeys(("epochs", "steps", "weights_epoch", "params", "fit_seconds", "images_per_second"), 1)
-    gaps = {"gap/acc": rng.random(), "gap/loss": rng.random()}
-    return {"status": "done", "weights": "last", **gaps, **counts, **costs, **scores}
 
 
 @pytest.fixture
@@ -73,22 +49,7 @@ def job_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Jobs run in this process, in an empty folder. Returns the list of their names, which grows."""
     monkeypatch.chdir(tmp_path)
     names: list[str] = []
-
-    def run(
-        jobs: Mapping[str, Callable[[], object]], slots: object, logs: Path, may_start: Callable[[], bool]
-    ) -> Iterator[local.JobEvent]:
-        for name, job in jobs.items():
-            if not may_start():
-                return
-            names.append(name)
-            yield local.JobEvent(name)
-            try:
-                job()
-                yield local.JobEvent(name, 1.0)
-            except Exception as error:
-                yield local.JobEvent(name, 1.0, str(error).splitlines()[0])
-
-    monkeypatch.setattr(local, "run_jobs", run)
+    monkeypatch.setattr(local, "run_jobs", jobs_in_process(names))
     monkeypatch.setattr(command, "write_report", lambda root: [])  # the page has tests of its own
     return names
 

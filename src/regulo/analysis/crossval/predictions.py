@@ -81,6 +81,8 @@ def read_predictions(file: Path) -> Predictions:
         index = {name: k for k, name in enumerate(classes)}
         images, labels, _, folds, *columns = zip(*rows[1:], strict=True)
         probabilities = np.array(columns, float).T
+        if probabilities.shape[1] != len(classes):
+            raise ValueError("a row has no probability of each class")
         return Predictions(classes, images, np.array([index[name] for name in labels]), np.array(folds, int), probabilities)
     except (ValueError, KeyError, IndexError) as error:
         raise InputError(
