@@ -1,7 +1,7 @@
 # Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="seed=1 optim.lr=0.05".
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict dashboard runs sync claims ablate crossval doctor inspect report test test-long coverage audit lint format schema bench bench-loader cost regimes docs lock new update clean
+.PHONY: help setup train evaluate predict export dashboard runs sync claims ablate crossval doctor inspect report test test-long coverage audit lint format schema bench bench-loader cost regimes docs lock new update clean
 REGULO := .venv/bin/regulo
 READY := .venv/.ready
 
@@ -27,7 +27,10 @@ evaluate: $(READY) ## score a finished run again: make evaluate ARGS="runs/…"
 predict: $(READY) ## classify image files: make predict ARGS="runs/… photo.jpg folder/"
 	@$(REGULO) predict $(ARGS)
 
-dashboard: $(READY) ## show all runs and studies in the browser (in the terminal: ARGS=--terminal)
+export: $(READY) ## write the model of a run as one file, ONNX or pt2: make export ARGS="runs/…"
+	@$(REGULO) export $(ARGS)
+
+dashboard: $(READY) ## show all runs in the browser (in the terminal: ARGS=--terminal)
 	@$(REGULO) dashboard $(ARGS)
 
 runs: $(READY) ## list the runs: make runs ARGS="state=failed"
@@ -51,7 +54,7 @@ doctor: $(READY) ## find what is risky in a run, or what its curves show: make d
 inspect: $(READY) ## look into all images of a data set before training: make inspect ARGS="path/to/photos"
 	@$(REGULO) inspect $(ARGS)
 
-report: $(READY) ## write a page that explains a run or a study: make report ARGS="runs/…"
+report: $(READY) ## write a page that explains a run: make report ARGS="runs/…"
 	@$(REGULO) report $(ARGS)
 
 test: $(READY) ## run the tests; they need no network

@@ -23,14 +23,15 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from regulo.core import registry
 from regulo.core.types import DatasetInfo, Split
 from regulo.core.warnings import ignore_harmless_warnings
-from regulo.data.components.dataset import BatchedImages, collate, worker_init
+from regulo.data.base import Splits
+from regulo.data.components.datamodule import ImageDataModule
+from regulo.data.components.dataset import worker_init
 from regulo.data.components.file_images import FileImages
 from regulo.data.components.image_io import import_albumentations
-from regulo.data.components.sampler import TrainBatchSampler
 from regulo.data.image_folder import ImageFolder
-from regulo.regularizers.augment import Augment
 
 BATCH, SIZES = 64, (224, 64)
 
@@ -42,13 +43,11 @@ def list_files(root: Path) -> list[str]:
 
 def regulo_loader(files: list[str], size: int) -> DataLoader[Any]:
     """As `regulo train` makes it."""
+    config = ImageFolder(image_size=size, batch_size=BATCH, num_workers=1)
     info = DatasetInfo(3, size, size, ("a", "b"), (0.5,) * 3, (0.2,) * 3)
-    transforms = Augment().transform([ImageFolder(image_size=size).resize()], info)
     split = Split(FileImages(np.array([os.fsencode(f) for f in files]), 3), np.zeros(len(files), np.int64))
-    dataset = BatchedImages(split, transforms, seed=0)
-    sampler = TrainBatchSampler(len(dataset), BATCH, 0, 0, 1)
-    options: dict[str, Any] = {"collate_fn": collate, "worker_init_fn": worker_init, "persistent_workers": True}
-    return DataLoader(dataset, batch_sampler=sampler, num_workers=1, **options)
+    transforms = registry.get_plugin("regularizer", "augment")().transform([config.resize()], info)
+    return ImageDataModule(config, Splits(split, split, split, info), seed=0, train_transforms=transforms).train_dataloader()
 
 
 class Files(Dataset[Any]):

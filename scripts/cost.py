@@ -54,6 +54,7 @@ def make_stepper(model: str, name: str, autotune_result: AutotuneResult) -> Call
     classifier: Classifier = components.classifier().to(device).train()
     example, context = components.data.example_batch(), StepContext(0)
     batch = Batch(*(column.to(device) for column in example))
+    class_counts = torch.tensor(components.data.class_counts(), dtype=torch.float32, device=device)
     groups = plan.param_groups(classifier.model)
     optimizer = plan.wrap_optimizer(config.optim.build(groups, fused=True), classifier.model, lambda: context)
     averaging_callbacks = [c for c in plan.callbacks(config.run.goal) if hasattr(c, "update_average")]
@@ -61,7 +62,7 @@ def make_stepper(model: str, name: str, autotune_result: AutotuneResult) -> Call
 
     def closure() -> torch.Tensor:
         with autocast(config.trainer.precision, device):
-            loss = compute_loss(classifier, plan, batch, components.data.dataset_info.num_classes, context).loss
+            loss = compute_loss(classifier, plan, batch, class_counts, context).loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         return loss

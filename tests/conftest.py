@@ -62,7 +62,12 @@ config_compose.compose_groups, fashion_mnist_mini.unpack = compose_once, unpack_
 
 GRAY = DatasetInfo(1, 28, 28, tuple("abcdefghij"), (0.29,), (0.35,))
 COLOR = DatasetInfo(3, 32, 32, tuple("abcde"), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
-SMALL = {"resnet_small": {"depth": 8, "width": 4}, "vit_tiny": {"width": 16, "depth": 2}, "torchvision": {"small_stem": False}}
+SMALL = {
+    "resnet_small": {"depth": 8, "width": 4},
+    "vit_tiny": {"width": 16, "depth": 2},
+    "torchvision": {"small_stem": False},
+    "timm": {"architecture": "test_resnet"},
+}
 """fields that make models small; a model that is not listed is tested with its defaults"""
 
 

@@ -110,7 +110,7 @@ def test_help_of_every_command_comes_without_torch_in_either_place() -> None:
         (["evaluate", "runs/x", "tset"], "did you mean test?"),
         (["evaluate", "runs/x", "test", "val"], "takes no 'val'"),
         (["predict", "runs/x"], "required: PATH"),
-        (["predict", "runs/x", "folder", "--top-k", "3"], "--top-k: is not an option of regulo predict — usage: regulo predict"),
+        (["predict", "runs/x", "folder", "--top-k", "3"], "--top-k: is not an option of regulo predict — did you mean --top?"),
         (["predict", "runs/x", "folder", "--top-k 3"], "--top-k 3: is not an option of regulo predict"),
         (["predict", "runs/x", "folder", "-k", "3"], "takes no '-k' — usage: regulo predict"),
         (["train", "--resum", "runs/x"], "--resum: is not an option of regulo train — did you mean --resume?"),

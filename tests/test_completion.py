@@ -55,7 +55,7 @@ def test_fields_of_sections_are_those_of_their_classes() -> None:
         ("regulo tra", ["train "]),
         ("regulo help eval", ["evaluate "]),
         ("regulo --ver", ["--version "]),
-        ("regulo train model=", ["model=resnet_small ", "model=torchvision ", "model=vit_tiny "]),
+        ("regulo train model=", ["model=resnet_small ", "model=timm ", "model=torchvision ", "model=vit_tiny "]),
         ("regulo train optim.l", ["optim.lr=", "optim.lr_base_batch="]),
         ("regulo train optim=sgd optim.n", ["optim.nesterov="]),
         ("regulo train optim=adamw optim.n", []),
@@ -107,7 +107,7 @@ def test_runs_are_offered_where_a_run_is_taken(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "runs" / "studies" / "quick").mkdir(parents=True)
     (tmp_path / "runs" / "studies" / "quick" / "study.json").touch()
     runs = ["runs/one ", "runs/two "]
-    for command in ("evaluate", "predict"):
+    for command in ("evaluate", "predict", "export"):
         assert complete(f"regulo {command} ") == ["best ", "latest ", *runs]
     assert complete("regulo runs rm ") == complete("regulo runs pin a ") == ["best ", "latest ", *runs]
     assert complete("regulo train --resume ") == ["latest ", *runs]

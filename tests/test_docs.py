@@ -287,10 +287,10 @@ def test_the_extensions_of_the_contributing_guide_work_without_any_other_edit(fo
     process = run_python(*train, *overrides, "debug=fast", "logger=csv", "run_dir=run", cwd=fork, PYTHONPATH="src")
     assert process.returncode == 0, process.stderr
     assert "pixel_noise" in process.stdout
-    assert "macro F1" in process.stdout
+    assert "Cohen's kappa" in process.stdout
     result = json.loads((fork / "run" / "result.json").read_text())
-    assert all(0 <= result[f"{split}/macro_f1"] <= 1 for split in SPLITS)
-    assert "val/macro_f1" in (fork / "run" / "metrics.csv").read_text().partition("\n")[0]
+    assert all(-1 <= result[f"{split}/kappa"] <= 1 for split in SPLITS)
+    assert "val/kappa" in (fork / "run" / "metrics.csv").read_text().partition("\n")[0]
     help_text = run_python(*train, "--help", cwd=fork, PYTHONPATH="src").stdout
     assert "regularizer.pixel_noise.sigma=0.1   number ≥ 0 and ≤ 1" in help_text
     assert "model=linear" in help_text
@@ -304,9 +304,9 @@ from regulo.__main__ import main
 file = Path("old/result.json")
 assert main("train model=linear data=noise regularizer=none debug=fast logger=csv run_dir=old".split()) == 0
 result = json.loads(file.read_text())
-file.write_text(json.dumps({key: value for key, value in result.items() if "macro_f1" not in key}))
+file.write_text(json.dumps({key: value for key, value in result.items() if "kappa" not in key}))
 assert main(["report", "old"]) == 0
-file.write_text(json.dumps(result | {"test/macro_f1": "high"}))
+file.write_text(json.dumps(result | {"test/kappa": "high"}))
 assert main(["report", "old"]) == 2
 """
 
@@ -315,9 +315,9 @@ def test_the_report_of_a_run_that_is_older_than_a_metric_leaves_it_empty(fork: P
     process = run_python("-c", OLDER_THAN_A_METRIC, cwd=fork, PYTHONPATH="src")
     assert process.returncode == 0, process.stderr
     page = (fork / "old" / "report.html").read_text()
-    assert "macro F1" in page
+    assert "Cohen's kappa" in page or "Cohen&#x27;s kappa" in page or "Cohen&#39;s kappa" in page
     assert ">–</td>" in page
-    assert "test/macro_f1" in process.stderr
+    assert "test/kappa" in process.stderr
 
 
 @pytest.mark.long

@@ -1,5 +1,7 @@
 """Paths below the home folder: shown with `~`, opened only when that is expanded; and users without a home."""
 
+import csv
+import io
 import json
 import os
 import pwd
@@ -13,7 +15,7 @@ from regulo.analysis.doctor.rules.validation_size import ValidationSize
 from regulo.config import compose
 from regulo.core.errors import InputError
 from regulo.core.paths import PathStr, expand_path, find_home, library_folders, redact_home
-from regulo.evaluation.predict import path_for_spreadsheet
+from regulo.evaluation.prediction_files import csv_writer
 from regulo.tracking.servers import has_netrc_key
 from tests.conftest import FAST
 
@@ -97,7 +99,10 @@ def test_libraries_have_a_temporary_folder_if_there_is_no_home(monkeypatch: pyte
 
 
 def test_a_terminal_gets_no_control_characters_from_a_file_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = Path("a\x1b[31m\nregulo: all is well.png")
-    assert path_for_spreadsheet(name) == str(name), "a program that reads the CSV can open it"
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    assert path_for_spreadsheet(name) == "a\\x1b[31m\\nregulo: all is well.png"
+    name = "a\x1b[31m\nregulo: all is well.png"
+    pipe, terminal = io.StringIO(), io.StringIO()
+    csv_writer(pipe, ["path"])([[name]])
+    assert list(csv.DictReader(io.StringIO(pipe.getvalue()))) == [{"path": name}], "a program that reads the CSV can open it"
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    csv_writer(terminal, ["path"])([[name]])
+    assert terminal.getvalue() == "path\r\na\\x1b[31m\\nregulo: all is well.png\r\n"

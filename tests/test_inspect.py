@@ -14,6 +14,7 @@ from regulo.analysis.inspection.images import hash_image
 from regulo.analysis.inspection.near_copies import MAX_PAIRS, find_near_pairs
 from regulo.core.resize import resize_image
 from regulo.data.components.copies import Copies, Place, find_copies
+from regulo.data.image_folder import ImageFolder
 
 
 def scene(seed: int, height: int = 60, width: int = 80) -> Image.Image:
@@ -81,6 +82,8 @@ def test_planted_faults_are_found(photos: Path, capsys: pytest.CaptureFixture[st
         ("copy", "again.jpg"),
     }
     assert "cannot identify image file" in Path("page.html").read_text()
+    (photos / "train/bees/page.jpg").unlink()
+    assert "regulo inspect lists these images" in ImageFolder(root="photos").splits().notes
 
 
 def test_an_imbalance_is_a_problem(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

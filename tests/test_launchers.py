@@ -105,7 +105,7 @@ def holds_the_lock(file: Path, seconds: int = 120) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux kills the children of a process")
-@pytest.mark.parametrize("job", ["sleeps", "holds_the_lock"])
+@pytest.mark.parametrize("job", ["sleeps", pytest.param("holds_the_lock", marks=pytest.mark.long)])
 def test_jobs_and_their_server_end_when_only_their_study_is_killed(job: str, tmp_path: Path) -> None:
     script = tmp_path / "study.py"
     script.write_text(

@@ -171,7 +171,7 @@ def test_the_examples_of_the_guide_are_extensions_too(tmp_path: Path) -> None:
         assert "noise" in registry.list_plugins("data")
         assert registry.get_plugin("data", "noise")().splits().dataset_info.classes == ("heads", "tails")
         assert "noise" in yaml_files.list_options("study")
-        assert [metric.name for metric in list_metrics()] == [*names, "macro_f1"]
+        assert [metric.name for metric in list_metrics()] == [*names, "kappa"]
     assert [metric.name for metric in list_metrics()] == names
 
 

@@ -55,13 +55,15 @@ def test_scores_have_the_same_bits_as_in_earlier_versions() -> None:
         "ece": multiclass_calibration_error(p, labels, num_classes=4, n_bins=15).item(),
         "brier": (p.double() - F.one_hot(labels, 4)).square().sum(1).mean().item(),
         "entropy": p[:, 0].double().mean().item(),
-    }
-    assert list(scores) == ["acc", "loss", "ece", "brier", "entropy"]
+    } | {name: scores[name] for name in ("balanced_acc", "macro_f1", "auroc")}
+    assert list(scores) == ["acc", "loss", "ece", "brier", "balanced_acc", "macro_f1", "auroc", "entropy"]
     tally = EvalMetrics(4, torch.device("cpu"))
     tally.update(logits, labels)
     right = (logits.argmax(1) == labels).sum()
     loss = F.cross_entropy(logits, labels, reduction="sum")
-    assert tally.compute() == {"acc": (right / torch.tensor(500)).item(), "loss": (loss / torch.tensor(500)).item()}
+    sums = tally.compute()
+    assert sums["acc"] == (right / torch.tensor(500)).item()
+    assert sums["loss"] == (loss / torch.tensor(500)).item()
 
 
 @pytest.mark.parametrize("metric", list_metrics(), ids=lambda metric: metric.name)
@@ -70,8 +72,8 @@ def test_a_metric_is_documented_and_a_number(metric: Metric) -> None:
     assert metric.title
     assert metric.reference, "a metric names its source"
     assert metric.better in ("high", "low")
-    assert math.isfinite(metric.compute(EvalOutput(*answers())))
-    assert not math.isinf(metric.compute(EvalOutput(torch.eye(3), torch.tensor([0, 1, 1])))), "a class may have no images"
+    assert math.isfinite(metric.compute(EvalOutput(*answers(k=8))))
+    assert not math.isinf(metric.compute(EvalOutput(torch.eye(8)[:3], torch.tensor([0, 1, 1])))), "a class may have no images"
 
 
 def test_the_confusion_matrix_counts_rows_by_label() -> None:
@@ -113,3 +115,96 @@ def test_what_ranks_measure_is_added_up_over_all_of_them(tmp_path: Path) -> None
     assert tally["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
     assert (loss, acc, penalties) == (2.0, 0.5, {"l1": 1.5})
     assert mean == [5.0]
+
+
+# ---- scores by class, and means over classes
+
+
+LABELS = [0, 0, 0, 0, 1, 1, 2, 2, 2, 4]
+PREDICTIONS = [0, 0, 0, 1, 1, 3, 2, 0, 2, 2]
+"""class 3 has no image and is predicted once; class 4 has one image and is never predicted"""
+
+
+def by_hand() -> dict[str, float]:
+    """Counted image by image, without a confusion matrix."""
+    recalls, f1s = [], []
+    for k in sorted(set(LABELS)):
+        hits = sum(label == prediction == k for label, prediction in zip(LABELS, PREDICTIONS, strict=True))
+        recalls.append(hits / LABELS.count(k))
+        precision = hits / PREDICTIONS.count(k) if k in PREDICTIONS else 0.0
+        f1s.append(2 * precision * recalls[-1] / (precision + recalls[-1]) if hits else 0.0)
+    return {"balanced_acc": sum(recalls) / len(recalls), "macro_f1": sum(f1s) / len(f1s)}
+
+
+def test_means_over_classes_leave_out_those_without_images_and_keep_those_never_predicted() -> None:
+    output = EvalOutput(F.one_hot(torch.tensor(PREDICTIONS), 5).float(), torch.tensor(LABELS))
+    scores, expected = output.scores(), by_hand()
+    tally = EvalMetrics(5, torch.device("cpu"))
+    tally.update(output.logits, output.labels)
+    for name, value in expected.items():
+        assert scores[name] == pytest.approx(value, rel=1e-12)
+        assert tally.compute()[name] == pytest.approx(value, rel=1e-6)
+
+
+def test_scores_are_torchmetrics_where_every_class_has_images() -> None:
+    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc, multiclass_f1_score
+
+    logits, labels = answers(k=8)
+    scores = EvalOutput(logits, labels).scores()
+    assert scores["balanced_acc"] == pytest.approx(multiclass_accuracy(logits, labels, 8, average="macro").item(), rel=1e-6)
+    assert scores["macro_f1"] == pytest.approx(multiclass_f1_score(logits, labels, 8, average="macro").item(), rel=1e-6)
+    assert scores["auroc"] == pytest.approx(multiclass_auroc(logits, labels, 8).item(), rel=1e-6)
+    top5 = multiclass_accuracy(logits, labels, 8, average="micro", top_k=5).item()
+    assert scores["top5_acc"] == pytest.approx(top5, rel=1e-6)
+    tally = EvalMetrics(8, torch.device("cpu"))
+    for part in range(0, 500, 64):
+        tally.update(logits[part : part + 64], labels[part : part + 64])
+    assert tally.compute()["top5_acc"] == pytest.approx(top5, rel=1e-6)
+
+
+def test_auroc_is_the_share_of_pairs_in_the_right_order_over_the_classes_that_have_images() -> None:
+    logits, labels = answers(n=60, k=5)
+    labels = labels.clamp(max=3)  # no image of class 4
+    logits[:9] = logits[0]  # ties count half
+    p, areas = logits.double().softmax(1), []
+    for k in range(4):
+        pairs = [(p[i, k], p[j, k]) for i in range(60) for j in range(60) if labels[i] == k != labels[j]]
+        areas.append(sum(float(a > b) + 0.5 * float(a == b) for a, b in pairs) / len(pairs))
+    assert EvalOutput(logits, labels).scores()["auroc"] == pytest.approx(sum(areas) / 4, rel=1e-6)
+    assert "auroc" not in EvalOutput(logits, torch.zeros(60, dtype=torch.int64)).scores(), "not defined for one class"
+
+
+def test_top_5_is_scored_only_where_it_can_be_wrong() -> None:
+    assert "top5_acc" not in EvalOutput(*answers(k=5)).scores()
+    tally = EvalMetrics(5, torch.device("cpu"))
+    tally.update(*answers(k=5))
+    assert "top5_acc" not in tally.compute()
+    assert set(tally.compute()) == {m.name for m in list_metrics(5) if m.in_validation}, "what `monitor` can be"
+
+
+def test_classes_csv_has_the_scores_of_each_class_and_gaps_where_they_are_not_defined(tmp_path: Path) -> None:
+    from regulo.tracking.class_scores import read_class_scores, write_class_scores
+    from regulo.tracking.run_dir import RunFolder
+
+    matrix = EvalOutput(F.one_hot(torch.tensor(PREDICTIONS), 5).float(), torch.tensor(LABELS)).confusion_matrix()
+    folder, classes = RunFolder(tmp_path), ("ant", "b,c", 'd"e', "=1+1", "f")
+    assert read_class_scores(folder) == []
+    write_class_scores(folder, {"val": matrix, "test": matrix.T}, classes)
+    rows = read_class_scores(folder)
+    assert [(row["split"], row["class"]) for row in rows] == [(split, name) for split in ("val", "test") for name in classes]
+    assert rows[0] == {"split": "val", "class": "ant", "precision": 0.75, "recall": 0.75, "f1": 0.75, "support": 4}
+    assert rows[3] == {"split": "val", "class": "=1+1", "precision": 0.0, "recall": "", "f1": "", "support": 0}
+    assert rows[4] == {"split": "val", "class": "f", "precision": "", "recall": 0.0, "f1": 0.0, "support": 1}
+
+
+@pytest.mark.parametrize(
+    "row", ["val,a,2,0,0,1", "val,a,nan,0,0,1", "train,a,0,0,0,1", "val,a,0,0,0,-1", "val,a,0,0", "val,a,0,0,0,1,9"]
+)
+def test_a_classes_csv_that_is_not_ours_is_refused(row: str, tmp_path: Path) -> None:
+    from regulo.core.errors import InputError
+    from regulo.tracking.class_scores import read_class_scores
+    from regulo.tracking.run_dir import RunFolder
+
+    (tmp_path / "classes.csv").write_text(f"split,class,precision,recall,f1,support\n{row}\n")
+    with pytest.raises(InputError, match=r"classes\.csv is not what Regulo writes"):
+        read_class_scores(RunFolder(tmp_path))

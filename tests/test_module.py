@@ -65,7 +65,7 @@ def make_module(names: str, optim: Any = None, log_every: int = 4) -> Classifica
     plan = Plan(compose.load_config([f"regularizer={names}"]).regularizer.values())
     model = plan.surgery(build_model("resnet_small", GRAY), GRAY)
     return ClassificationModule(
-        Classifier(model, GRAY, "contiguous"), GRAY, plan, optim or SGD(lr=0.01, grad_clip_norm=1.0), 0, log_every
+        Classifier(model, GRAY, "contiguous"), [1] * 10, plan, optim or SGD(lr=0.01, grad_clip_norm=1.0), 0, log_every
     )
 
 

@@ -210,7 +210,11 @@ def test_a_ramp_of_weight_decay_reaches_the_optimizer_in_every_step(optim: Any, 
     assert plan.groups_change
     assert not Plan([WeightDecay()]).groups_change
     model = build_model("resnet_small", GRAY)
-    fit(ClassificationModule(Classifier(model, GRAY, "contiguous"), GRAY, plan, optim, 0, 4), make_batches(), callbacks=[Look()])
+    fit(
+        ClassificationModule(Classifier(model, GRAY, "contiguous"), [1] * 10, plan, optim, 0, 4),
+        make_batches(),
+        callbacks=[Look()],
+    )
     assert len(values) == STEPS
     assert [with_decay for with_decay, _ in values] == pytest.approx([0.9 * step / STEPS for step in range(STEPS)])
     assert all(without_decay == 0 for _, without_decay in values)
@@ -230,7 +234,7 @@ def test_dials_stand_where_the_run_is_in_every_step() -> None:
         def on_before_zero_grad(self, *_: Any) -> None:
             values.append(float(find_sites(model, "fc")[0].inner[0].rate.value))
 
-    task = ClassificationModule(Classifier(model, GRAY, "contiguous"), GRAY, plan, SGD(lr=0.01), 0, 4)
+    task = ClassificationModule(Classifier(model, GRAY, "contiguous"), [1] * 10, plan, SGD(lr=0.01), 0, 4)
     fit(task, make_batches(), callbacks=[Look()])
     assert values == pytest.approx([0.9 * step / STEPS for step in range(STEPS)])
 

@@ -64,7 +64,13 @@ INTERRUPTIONS = {
 }
 
 
-@pytest.mark.parametrize("interruption", INTERRUPTIONS)
+SHORT_ONES = {"killed inside an epoch", "killed while validating", "terminated inside an epoch", "told to make way (SLURM)"}
+"""the interruptions of `make test`; the others are long tests"""
+
+
+@pytest.mark.parametrize(
+    "interruption", [pytest.param(i, marks=() if i in SHORT_ONES else pytest.mark.long) for i in INTERRUPTIONS]
+)
 def test_a_run_that_was_stopped_ends_as_the_unbroken_one(interruption: str, unbroken: Path, tmp_path: Path) -> None:
     folder, log = tmp_path / "run", tmp_path / "log"
     how, code = INTERRUPTIONS[interruption]

@@ -25,7 +25,16 @@ INTERRUPTIONS = {
 USUAL = ("killed", "terminated")
 """for each technique alone; those that work together meet all of them"""
 TOGETHER = ["augment", "cutmix", "dropout", "ema", "label_smoothing", "mixup", "sam", "stochastic_depth", "weight_decay"]
-DATA_TECHNIQUES = ["augment", "trivial_augment", "rand_augment", "aug_mix", "repeated_augmentation", "three_augment", "mixup"]
+DATA_TECHNIQUES = [
+    "augment",
+    "trivial_augment",
+    "rand_augment",
+    "aug_mix",
+    "balanced_sampling",
+    "repeated_augmentation",
+    "three_augment",
+    "mixup",
+]
 """techniques that work in the loader's processes, or behind them"""
 
 

@@ -59,7 +59,7 @@ def test_best_has_the_lowest_validation_loss_on_the_data_of_the_newest(make_run:
 
 
 @pytest.mark.parametrize("name", ["latest", "best"])
-@pytest.mark.parametrize("command", ["evaluate", "predict", "doctor", "dashboard", "report"])
+@pytest.mark.parametrize("command", ["evaluate", "predict", "export", "doctor", "dashboard", "report"])
 def test_without_a_finished_run_every_command_reports_it(
     command: str, name: str, make_run: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,6 +71,7 @@ def test_without_a_finished_run_every_command_reports_it(
 COMMANDS = [
     ["evaluate"],
     ["predict", "x.png"],
+    ["export", "--format=pt2"],
     ["doctor"],
     ["dashboard", "--terminal"],
     ["report"],

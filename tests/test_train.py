@@ -15,9 +15,11 @@ import yaml
 
 from regulo.__main__ import main
 from regulo.config import validate
+from regulo.core.metrics.base import list_metrics
 from regulo.tracking import checkpoint_io
 from tests.conftest import FAST, FinishedRun
 
+METRICS = [metric.name for metric in list_metrics(num_classes=10)]
 KEYS = {
     *(
         "status",
@@ -33,7 +35,7 @@ KEYS = {
         "weights",
         "weights_epoch",
     ),
-    *(f"{s}/{k}" for s in ("train_clean", "val", "test") for k in ("acc", "loss", "ece", "brier")),
+    *(f"{s}/{k}" for s in ("train_clean", "val", "test") for k in METRICS),
     *("gap/acc", "gap/loss"),
 }
 COMMAND = [sys.executable, "-m", "regulo"]
@@ -51,7 +53,14 @@ def test_a_run_leaves_its_folder_and_can_be_evaluated_to_the_last_digit(
     assert result["status"] == "done"
     assert result["epochs"] == 2
     assert result["steps"] == 4
-    for name in ("config.yaml", "plan.json", "metrics.csv", "result.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+    for name in (
+        "config.yaml",
+        "plan.json",
+        "metrics.csv",
+        "result.json",
+        "classes.csv",
+        *(f"checkpoints/{name}.ckpt" for name in ("best", "last")),
+    ):
         assert (folder / name).is_file(), name
     assert not list(folder.rglob("*.part"))
     for technique in ("augment", "dropout", "weight_decay", "mixup", "cutmix", "early_stopping"):
@@ -59,7 +68,7 @@ def test_a_run_leaves_its_folder_and_can_be_evaluated_to_the_last_digit(
     assert main(["evaluate", str(folder)]) == 0
     again = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {k: v for k, v in result.items() if k in again} == again
-    assert len(again) == 12
+    assert len(again) == 3 * len(METRICS)
     assert main(["evaluate", str(folder), "val"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["val/acc"] == result["val/acc"]
 

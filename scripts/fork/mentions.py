@@ -22,6 +22,7 @@ class Mentions:
         self._command = _one_of(sorted(omission.commands), r"(?:\bregulo|\bmake|\$\(REGULO\)) (?:{})\b")
         patterns = [_option_pattern(group, names) for group, names in _by_group(omission.options).items()]
         self._option = _one_of([*patterns, *(rf"\b{group}[=.]" for group in sorted(omission.groups))], "{}")
+        self._topic = _one_of(list(omission.topics), "{}")
         self._words = {name for group, name in omission.options if group not in ("experiment", "study", "debug")}
 
     def may_be_in(self, content: bytes, fixtures: set[str]) -> bool:
@@ -43,6 +44,10 @@ class Mentions:
             or any(self.is_module(dotted_test(test)) for test in re.findall(r"tests/\w[\w/]*\.py::\w+", text))
             or any(f"`{name}`" in text for name in self.removed_tests())
         )
+
+    def in_prose(self, text: str) -> bool:
+        """Whether a sentence, an item or a row of a page is about something that is left out."""
+        return self.in_text(text) or bool(self._topic and self._topic.search(text))
 
     def is_page(self, line: str) -> bool:
         """Whether an entry of a list of pages, `page` or `Title <page>` below docs/, is a page that is left out."""

@@ -34,6 +34,8 @@ class Omission:
     """dotted names of tests that need the parts, and do not name them"""
     paragraphs: tuple[str, ...]
     """beginnings of paragraphs and headings of pages"""
+    topics: tuple[str, ...] = ()
+    """patterns of what sentences of pages are about, beside the names in them"""
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:
@@ -73,6 +75,7 @@ def split_form(files: Mapping[str, bytes], form: str, techniques: Iterable[str])
         frozenset({group for group, _ in options} - {group for group, _ in map(option_of, remaining)}),
         frozenset(dotted_test(test) for part in left_out_parts.values() for test in part.get("tests", ())),
         tuple(text for part in left_out_parts.values() for text in part.get("paragraphs", ())),
+        tuple(topic for part in left_out_parts.values() for topic in part.get("topics", ())),
     )
 
 

@@ -107,7 +107,7 @@ def _prune_block(block: str, mentions: Mentions, beginnings: tuple[str, ...]) ->
         lines = [line for line in block.splitlines() if line.startswith(("```", "<!--")) or not is_listed(line)]
         return "\n".join(lines) if any(not line.startswith("```") for line in lines) else ""
     if any(line.startswith("|") for line in block.splitlines()):
-        lines = [line for line in block.splitlines() if not line.startswith("|") or not mentions.in_text(line)]
+        lines = [line for line in block.splitlines() if not line.startswith("|") or not mentions.in_prose(line)]
         return "\n".join(lines) if sum(line.startswith("|") for line in lines) > 2 else ""
     items = re.split(r"\n(?=(?:[-*]|\d+\.) )", block)
     return "\n".join(filter(None, (_prune_sentences(item, mentions) for item in items if not _begins(item, beginnings))))
@@ -116,5 +116,5 @@ def _prune_block(block: str, mentions: Mentions, beginnings: tuple[str, ...]) ->
 def _prune_sentences(text: str, mentions: Mentions) -> str:
     marker, text = re.fullmatch(r"((?:(?:[-*]|\d+\.) )?)(.*)", text, re.S).groups()  # type: ignore[union-attr]
     sentences = re.split(r"(?<=[.!?])(?=\s+[^\sa-z])", text)
-    rest = "".join(sentence for sentence in sentences if not mentions.in_text(sentence)).strip()
+    rest = "".join(sentence for sentence in sentences if not mentions.in_prose(sentence)).strip()
     return marker + rest if rest else ""

@@ -316,8 +316,11 @@ def test_files_with_the_same_content_in_two_splits_are_counted(tmp_path: Path) -
     os.link(tmp_path / "train" / "a" / "2.png", tmp_path / "val" / "a" / "hard.png")
     (tmp_path / "test" / "b" / "soft.png").symlink_to(tmp_path / "val" / "b" / "3.png")
     for verify in ("full", "header"):
-        (note,) = open_folder(tmp_path, verify_images=verify).notes
-        assert note.startswith("3 images of val and test have the content of an image in train or val")
+        assert (
+            open_folder(tmp_path, verify_images=verify)
+            .notes[0]
+            .startswith("3 images of val and test have the content of an image in train or val")
+        )
     assert not open_folder(tmp_path, verify_images="none").notes
 
 
@@ -326,8 +329,7 @@ def test_one_picture_under_two_classes_is_counted(tmp_path: Path) -> None:
     image_folder(tmp_path / "val")
     image_folder(tmp_path / "test")
     shutil.copy(tmp_path / "train" / "a" / "1.png", tmp_path / "train" / "b" / "other.png")
-    (note,) = open_folder(tmp_path).notes
-    assert note.startswith("1 images are there under two classes: one of them is wrong")
+    assert open_folder(tmp_path).notes[0] == "1 picture is there under two classes: one of them is wrong"
 
 
 def test_a_file_that_is_removed_while_the_folder_is_read_is_named(tmp_path: Path) -> None:

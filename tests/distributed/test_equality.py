@@ -22,12 +22,12 @@ PLANS = {
     "vit_tiny, fsdp": [
         "model=vit_tiny",
         "model.width=16",
-        "regularizer=[augment,weight_decay,layer_decay]",
+        "regularizer=[augment,weight_decay,layer_decay,balanced_sampling]",
         "optim.grad_clip_norm=1",
     ],
     "resnet_small, GroupNorm, SAM": [
         "model.width=4",
-        "regularizer=[augment,norm,sam,l1]",
+        "regularizer=[augment,norm,sam,l1,class_weights]",
         "regularizer.norm.kind=group",
         "regularizer.norm.groups=2",
         "optim.lr=0.02",  # at a higher one, each step enlarges rounding

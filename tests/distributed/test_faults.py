@@ -27,6 +27,7 @@ def is_resumable(run: Path, process: ProcessResult) -> None:
     assert process.errors.count(f"regulo: when that is fixed, go on with: regulo train --resume {run}") == 1
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_orphans")
 def test_a_killed_rank_ends_the_run_which_names_it(tmp_path: Path) -> None:
     process, seconds = run_with_fault(tmp_path, "is_killed", 1)

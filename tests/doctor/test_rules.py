@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ BAD = {
     "FewSteps": ["data.batch_size=5000", "optim.lr=2"],
     "FineTuningRate": ["model=torchvision", "model.weights=DEFAULT", "optim.lr=0.3"],
     "IdleGhosts": ["+regularizer=ghost_batch_norm", "regularizer.ghost_batch_norm.size=64"],
+    "ImbalancedClasses": [PHOTOS, "data.root=uneven"],
     "L2UnderAdam": ["optim=adamw", "regularizer.weight_decay.mode=l2"],
     "LabelNoise": ["data.label_noise=0.2"],
     "LayerDecayFromScratch": ["model=vit_tiny", "+regularizer=layer_decay"],
@@ -59,8 +61,13 @@ WITHOUT_FIX = {"LeakedImages"}
 def photo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of small images."""
     root = tmp_path_factory.mktemp("photos")
-    for folder, classes, count in (("sides", ("hand_left", "hand_right", "foot"), 8), ("plain", ("cat", "dog"), 800)):
-        for label in classes:
+    folders = {
+        "sides": {"hand_left": 8, "hand_right": 8, "foot": 8},
+        "plain": {"cat": 800, "dog": 800},
+        "uneven": {"cat": 60, "dog": 5},
+    }
+    for folder, counts in folders.items():
+        for label, count in counts.items():
             (root / folder / label).mkdir(parents=True)
             for i in range(count):
                 pixels = rng(i).integers(0, 256, (8, 8, 3), dtype="uint8")
@@ -110,14 +117,14 @@ def test_the_default_has_no_findings() -> None:
     assert examine([]) == []
 
 
-IMAGENET = {"num_train": 1_255_000, "num_val": 25_600, "num_test": 50_000}
+IMAGENET: Any = {"class_counts": (1255,) * 1000, "num_val": 25_600, "num_test": 50_000}
 
 
 @pytest.mark.parametrize("name", yaml_files.list_groups()["experiment"])
 def test_a_shipped_recipe_has_no_warning(name: str) -> None:
     config = compose.load_config([f"experiment={name}"])
     if config.data.name == "image_folder":
-        side = config.data.image_size  # type: ignore[attr-defined]
+        side = config.data.side  # type: ignore[attr-defined]
         dataset_info = DatasetInfo(3, side, side, tuple(f"class {k}" for k in range(1000)), (0.5,) * 3, (0.2,) * 3)
         plan = Plan(config.regularizer.values())
         with torch.device("meta"):
@@ -149,6 +156,18 @@ HARMLESS = {
 def test_harmless_cases_are_not_reported(rule: str) -> None:
     """What the rule looks for is there, and harmless."""
     assert not findings_of(examine(HARMLESS[rule]), rule)
+
+
+@pytest.mark.usefixtures("photo_folders")
+def test_a_plan_for_imbalanced_classes_is_only_asked_for_a_monitor_that_counts_them() -> None:
+    uneven = [PHOTOS, "data.root=uneven", "data.image_size=8"]
+    (with_bce,) = [f for f in examine([*uneven, "+regularizer=bce"]) if f.what.startswith("imbalanced")]
+    assert with_bce.fix[0] == "+regularizer=balanced_sampling", "the others cannot run beside bce"
+    balanced = [*uneven, "+regularizer=class_weights"]
+    (finding,) = [f for f in examine(balanced) if f.what.startswith("imbalanced")]
+    assert (finding.severity, finding.fix) == ("note", ("monitor=val/balanced_acc",))
+    assert not findings_of(examine([*balanced, *finding.fix]), "ImbalancedClasses")
+    assert not findings_of(examine([PHOTOS, "data.root=sides", "data.image_size=8"]), "ImbalancedClasses")
 
 
 def test_the_strength_of_the_run_counts_in_the_finding_and_in_its_fix() -> None:

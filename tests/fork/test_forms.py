@@ -303,3 +303,19 @@ make a
 ```
 """
     assert prune_page(page, left_out, ("- **Three",)) == expected
+
+
+def test_sentences_about_a_topic_go_and_headings_stay() -> None:
+    table = "| a |\n|---|\n"
+    page = (
+        f"# All studies\n\nA recipe is a file. A study has many runs: the study says so. It stays.\n\n{table}| studies |\n| b |\n"
+    )
+    expected = f"# All studies\n\nA recipe is a file. It stays.\n\n{table}| b |\n"
+    assert prune_page(page, mentions(topics=(r"\b[Ss]tud(y|ies)\b",))) == expected
+
+
+def test_every_topic_of_the_manifest_is_on_a_page(files: dict[str, bytes]) -> None:
+    pages = b"\n".join(content for path, content in files.items() if path.endswith(".md")).decode()
+    for part in MANIFEST["parts"].values():
+        for topic in part.get("topics", ()):
+            assert re.search(topic, pages), topic

@@ -131,7 +131,7 @@ def test_a_wrong_architecture_names_the_nearest() -> None:
     with pytest.raises(InputError, match=r"model\.architecture.*resnet50"):
         Torchvision(architecture="resnet5O").build(COLOR)
     with pytest.raises(InputError, match=r"model\.weights.*IMAGENET1K_V1"):
-        Torchvision(architecture="resnet18", weights="IMAGENET1K_V9").build(COLOR)
+        build_with_weights(Torchvision(architecture="resnet18", weights="IMAGENET1K_V9"), COLOR)
 
 
 def test_pretrained_weights_come_from_a_file_or_from_torchvisions_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_pretrained_weights_come_from_a_file_or_from_torchvisions_cache(tmp_path
     name = ResNet18_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
     (hub / name).write_bytes((tmp_path / "mine.pth").read_bytes())
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    for weights in (str(tmp_path / "mine.pth"), "IMAGENET1K_V1", "DEFAULT"):
+    for weights in (str(tmp_path / "mine.pth"), "IMAGENET1K_V1", "DEFAULT", True):
         model, _ = build_with_weights(Torchvision(weights=weights), GRAY)
         assert model.layer1[0].conv1.weight.equal(source.layer1[0].conv1.weight)  # type: ignore[index, union-attr, operator]
         torch.testing.assert_close(model.conv1.weight, source.conv1.weight.sum(1, keepdim=True))  # type: ignore[union-attr]
@@ -163,8 +163,11 @@ def test_a_failed_download_of_weights_says_what_to_do(tmp_path: Path, monkeypatc
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(InputError, match=r"no network.*TORCH_HOME"):
-        Torchvision(weights="DEFAULT").build(COLOR)
+    with pytest.raises(
+        InputError,
+        match=r"no network — download https://\S+pth where .*, and place it in .*checkpoints, or give .*model\.weights=FILE",
+    ):
+        build_with_weights(Torchvision(weights=True), COLOR)
 
 
 def test_a_torn_file_in_torchvisions_cache_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,5 +177,8 @@ def test_a_torn_file_in_torchvisions_cache_is_named(tmp_path: Path, monkeypatch:
     hub.mkdir(parents=True)
     (hub / ResNet18_Weights.IMAGENET1K_V1.url.rpartition("/")[2]).write_bytes(b"torn")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(InputError, match=r"^model\.weights: torchvision cannot read DEFAULT of resnet18.*TORCH_HOME"):
-        Torchvision(weights="DEFAULT").build(COLOR)
+    with pytest.raises(
+        InputError,
+        match=r"^model\.weights: torchvision cannot read IMAGENET1K_V1 of resnet18.*remove resnet18\S+ from .*checkpoints",
+    ):
+        build_with_weights(Torchvision(weights=True), COLOR)

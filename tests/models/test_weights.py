@@ -106,8 +106,10 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         assert "any size" not in str(refusal.value)
     with pytest.raises(InputError, match=r"^model\.weights: there is no file .*nowhere"):
         load("resnet_small", tmp_path / "nowhere")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
     with pytest.raises(InputError, match=r"^model\.weights: .* is not the folder of a finished run"):
-        load("resnet_small", tmp_path)
+        load("resnet_small", tmp_path / "run")
 
 
 class Payload:

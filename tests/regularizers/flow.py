@@ -81,13 +81,16 @@ def train(plan: Plan, model: nn.Module, dataset_info: DatasetInfo, steps: int = 
     """A few steps with SGD on a model after surgery. Returns all that a technique could change, in flow order."""
     classifier = Classifier(model, dataset_info, "contiguous").train()
     split, at = images_and_labels(dataset_info, size), [StepContext(0)]
+    class_counts = torch.bincount(torch.from_numpy(split.labels), minlength=dataset_info.num_classes).float()
     base = SGD(lr=0.05)
     optimizer = plan.wrap_optimizer(base.build(plan.param_groups(model), fused=False), model, lambda: at[0])
     tensors: list[Tensor] = []
     for step in range(steps):
         now = at[0] = StepContext(0, step=step, progress=step / steps)
         data = BatchedImages(split, plan.transforms([], dataset_info, now.progress), seed=0)
-        batch = data.__getitems__([(step, int(i), copy) for copy, i in enumerate(plan.sequence(np.arange(size)))])
+        batch = data.__getitems__(
+            [(step, int(i), copy) for copy, i in enumerate(plan.sequence(np.arange(size), step, split.labels, 0))]
+        )
         for dial in dials_of(model):
             dial.update(now.progress)
         if plan.groups_change:
@@ -96,7 +99,7 @@ def train(plan: Plan, model: nn.Module, dataset_info: DatasetInfo, steps: int = 
 
         def closure(batch: Any = batch, now: StepContext = now) -> Tensor:
             optimizer.zero_grad()
-            output = compute_loss(classifier, plan, batch, dataset_info.num_classes, now)
+            output = compute_loss(classifier, plan, batch, class_counts, now)
             output.loss.backward()
             tensors.extend(t.detach().clone() for t in (output.images, output.targets, output.logits, output.loss))
             return output.loss

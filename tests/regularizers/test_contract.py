@@ -251,7 +251,7 @@ def test_transforms_reach_workers_that_are_started_afresh(name: str) -> None:
 def test_a_sequence_visits_as_many_images_as_before_and_only_those(name: str) -> None:
     for n in (1, 7, 64):
         places = rng().permutation(n)
-        indices = technique(name).sequence(places)
+        indices = technique(name).sequence(places, rng().integers(0, 3, n), rng())
         assert indices.shape == (n,)
         assert set(indices) <= set(places)
 

@@ -1,5 +1,6 @@
 """Losses and penalties against independent references, and what other libraries get wrong about them."""
 
+import functools
 import math
 from typing import Any
 
@@ -25,6 +26,9 @@ from regulo.regularizers.orthogonality import Orthogonality, soft_orthogonality
 from regulo.regularizers.r_drop import RDrop, symmetric_kl
 from tests.conftest import COLOR, GRAY, build_model, images_of, rng
 
+EVEN = torch.ones(10)
+"""as many training images of each class: for losses that do not depend on it"""
+
 
 def soft(n: int, k: int, seed: int = 0) -> torch.Tensor:
     g = torch.Generator().manual_seed(seed)
@@ -45,7 +49,7 @@ def step_of(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, crite
 @pytest.mark.formula("bce")
 def test_bce_is_its_sum_over_questions_in_float64() -> None:
     z, t = logits_of(5, 4), soft(5, 4)
-    loss = BCE().criterion(z, t)
+    loss = BCE().criterion(z, t, EVEN)
     for i in range(5):
         p = [1 / (1 + math.exp(-v)) for v in z[i].tolist()]
         by_hand = -sum(a * math.log(b) + (1 - a) * math.log(1 - b) for a, b in zip(t[i].tolist(), p, strict=True)) / 4
@@ -57,17 +61,17 @@ def test_a_threshold_makes_every_mixed_class_a_yes_and_only_if_it_is_asked_for()
     targets, logits = torch.tensor([[0.7, 0.3, 0.0], [0.85, 0.15, 0.0]]), torch.randn(2, 3)
     hard = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
     expected = nn.functional.binary_cross_entropy_with_logits(logits, hard, reduction="none").mean(1)
-    torch.testing.assert_close(BCE(threshold=0.2).criterion(logits, targets), expected)
+    torch.testing.assert_close(BCE(threshold=0.2).criterion(logits, targets, EVEN), expected)
     assert BCE().threshold is None
 
 
 def test_bce_sees_smoothing_and_lambda() -> None:
     z, hard = logits_of(4, 5).float(), soft_targets(torch.arange(4), 5)
-    losses = [BCE().criterion(z, hard)]
+    losses = [BCE().criterion(z, hard, EVEN)]
     for r in (LabelSmoothing(epsilon=0.2), Mixup(alpha=1.0)):
         t, leaf = r.mix(z, hard, rng())[1], z.clone().requires_grad_()
-        losses.append(BCE().criterion(leaf, t).detach())
-        (gradient,) = torch.autograd.grad(BCE().criterion(leaf, t).sum(), leaf)
+        losses.append(BCE().criterion(leaf, t, EVEN).detach())
+        (gradient,) = torch.autograd.grad(BCE().criterion(leaf, t, EVEN).sum(), leaf)
         torch.testing.assert_close(gradient, (z.sigmoid() - t) / 5)  # a threshold on t would show here
     assert not losses[0].allclose(losses[1])
     assert not losses[0].allclose(losses[2])
@@ -88,7 +92,7 @@ def test_focal_loss_is_its_formula_in_float64(gamma: float) -> None:
     p = z.numpy() - z.numpy().max(1, keepdims=True)
     p = np.exp(p) / np.exp(p).sum(1, keepdims=True)
     by_hand = -(t.numpy() * (1 - p) ** gamma * np.log(p)).sum(1)
-    np.testing.assert_allclose(FocalLoss(gamma=gamma).criterion(z, t).numpy(), by_hand, rtol=1e-12)
+    np.testing.assert_allclose(FocalLoss(gamma=gamma).criterion(z, t, EVEN).numpy(), by_hand, rtol=1e-12)
 
 
 @pytest.mark.formula("focal_loss")
@@ -104,7 +108,7 @@ def test_two_classes_give_torchvisions_focal_loss() -> None:
 
 def test_focal_loss_without_focus_is_cross_entropy_bit_for_bit() -> None:
     z, t = logits_of(6, 4).float(), soft(6, 4).float()
-    assert FocalLoss().with_strength(0).criterion(z, t).equal(soft_cross_entropy(z, t))  # type: ignore[union-attr]
+    assert FocalLoss().with_strength(0).criterion(z, t, EVEN).equal(soft_cross_entropy(z, t))  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("gamma", [0.01, 0.5, 2.0])
@@ -177,8 +181,10 @@ def test_the_second_pass_leaves_the_running_statistics_alone_and_reaches_the_gra
 
 def test_r_drop_follows_the_runs_loss_and_needs_a_layer_that_draws() -> None:
     model = build_model("vit_tiny", GRAY).train()
-    step = step_of(model, images_of(GRAY), soft_targets(torch.arange(4), 10), BCE().criterion)
-    torch.testing.assert_close(RDrop().penalty(step), BCE().criterion(step.logits, step.targets).mean())
+    step = step_of(
+        model, images_of(GRAY), soft_targets(torch.arange(4), 10), functools.partial(BCE().criterion, class_counts=EVEN)
+    )
+    torch.testing.assert_close(RDrop().penalty(step), BCE().criterion(step.logits, step.targets, EVEN).mean())
 
 
 def test_at_strength_0_there_is_no_second_pass() -> None:
@@ -279,7 +285,7 @@ def test_strength_0_is_absence_bit_for_bit(r: Any) -> None:
     gradients = []
     for plan in (Plan([]), Plan([r], strength=0.0), Plan([r])):
         model = build_model("resnet_small", GRAY).train()
-        loss, _ = plan.loss(model, images, targets, model(images), StepContext(0))
+        loss, _ = plan.loss(model, images, targets, model(images), EVEN, StepContext(0))
         loss.backward()
         gradients.append([p.grad for p in model.parameters()])
     assert all(a.equal(b) for a, b in zip(*gradients[:2], strict=True))
@@ -291,7 +297,7 @@ def test_a_single_image_in_bf16_has_a_finite_loss_in_float32(r: Any) -> None:
     model = build_model("vit_tiny", COLOR).train()
     images, targets = images_of(COLOR, 1), soft_targets(torch.tensor([2]), 5)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, parts = Plan([r]).loss(model, images, targets, model(images), StepContext(0))
+        loss, parts = Plan([r]).loss(model, images, targets, model(images), EVEN, StepContext(0))
     assert loss.dtype == torch.float32
     assert loss.isfinite()
     assert set(parts) <= {"data", r.name}

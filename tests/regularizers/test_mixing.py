@@ -135,7 +135,7 @@ def test_the_partner_of_an_image_is_not_its_copy_under_repeated_augmentation() -
     from regulo.regularizers.repeated_augmentation import RepeatedAugmentation
 
     for size in (8, 64, 128):
-        places = RepeatedAugmentation(repeats=3).sequence(rng().permutation(size * 4))[:size]
+        places = RepeatedAugmentation(repeats=3).sequence(rng().permutation(size * 4), np.zeros(size * 4, int), rng())[:size]
         labels = torch.from_numpy(places)
         own = (partners(labels, "batch") == labels).double().mean().item()
         assert own == 0 if size > 8 else own < 0.5

@@ -27,6 +27,7 @@ def pinned_overrides(config: Config, root: Path) -> list[str]:
             from regulo.training.build import build_components
             from regulo.training.train import autotune
 
+            config, _ = config.take_input_of_weights()
             result = autotune(build_components(dataclasses.replace(config, regularizer={})))
             overrides[key] = [f"trainer.precision={result.precision}", f"trainer.memory_format={result.memory_format}"]
             atomic_write(file, json.dumps(overrides, indent=1) + "\n")

@@ -10,7 +10,7 @@ from typing import get_args
 
 from regulo.core import yaml_files
 from regulo.core.arguments import ArgumentParser, Choice
-from regulo.core.class_fields import read_fields
+from regulo.core.class_fields import read_constant, read_fields
 from regulo.core.errors import InputError
 from regulo.core.extensions import OPTION, use_extensions
 from regulo.core.registry import GROUPS, list_modules
@@ -201,6 +201,9 @@ def _list_keys(key: str, sign: str, groups: Mapping[str, list[str]], before: Seq
 
 
 def _list_field_values(key: str, before: Sequence[str]) -> list[str]:
+    if key == "monitor":
+        names = list_modules("regulo.core.metrics")
+        return [f"val/{name}" for name in names if read_constant(f"regulo.core.metrics.{name}", "in_validation")]
     parent, _, field = key.rpartition(".")
     return _read_fields(parent, before).get(field, [])
 

@@ -123,13 +123,16 @@ class ParsedOverrides:
 
 
 def _parse(argument: str) -> Any:
-    """The override in an argument, parsed by Hydra; None if it is not an override. A path is taken as it is written."""
+    """The override in an argument, parsed by Hydra; None if it is not an override. A path is taken as it is written.
+
+    Only `null` and `true` (published weights) are no paths.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     key, equals, text = argument.partition("=")
     try:
-        if equals and text != "null" and not QUOTED.fullmatch(text) and _is_path(key.lstrip("+")):
+        if equals and text not in ("null", "true") and not QUOTED.fullmatch(text) and _is_path(key.lstrip("+")):
             return dataclasses.replace(OverridesParser.create().parse_override(f"{key}=path"), _value=text)
         return OverridesParser.create().parse_override(argument)
     except (HydraException, ValueError, RecursionError):  # such as a number of 5,000 digits

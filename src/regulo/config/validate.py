@@ -127,6 +127,8 @@ def _nearest_value(cls: type[StrictConfig], location: list[str], error: Any) -> 
     context = error.get("ctx") or {}
     if error["type"] in ("greater_than_equal", "less_than_equal"):
         return f"nearest: {context.get('ge', context.get('le'))}"
+    if "choices" in context:
+        return nearest(str(error["input"]), context["choices"])
     options = _options(cls.model_fields[location[0]].annotation) if location and location[0] in cls.model_fields else []
     return nearest(str(error["input"]), options) if options else ""
 

@@ -1,7 +1,8 @@
 """CPU cores: which ones this process may use, and limits on them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -14,6 +15,17 @@ def available_cores() -> list[int]:
 def limit_threads(processes: int) -> None:
     """Limit torch to an equal part of the cores, for `processes` processes at the same time."""
     torch.set_num_threads(max(1, len(available_cores()) // processes))
+
+
+@contextmanager
+def leave_cores(processes: int) -> Iterator[None]:
+    """Context in which torch leaves a core to each of this many other processes, which would wait for it otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(threads, len(available_cores()) - processes)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def pin_to_cores(cores: Sequence[int]) -> None:

@@ -5,6 +5,7 @@ import importlib.util
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 Definition = tuple[str, ast.stmt]
 """a module, and the statement in it that defines a name"""
@@ -18,6 +19,18 @@ def read_fields(module: str, name: str = "") -> dict[str, list[str]]:
         if name or any(where.endswith(".base") for where, _ in lineage):
             return {field: values for where, cls in reversed(lineage) for field, values in _own_fields(where, cls)}
     return {}
+
+
+def read_constant(module: str, name: str) -> Any:
+    """The value of a class attribute of the extension in a module, which its class or a base class sets; None if none does."""
+    for node in _source(module).body:
+        if isinstance(node, ast.ClassDef):
+            for _, cls in _lineage(module, node.name):
+                for statement in cls.body:
+                    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+                    if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                        return ast.literal_eval(statement.value)  # type: ignore[attr-defined]
+    return None
 
 
 def _own_fields(module: str, cls: ast.ClassDef) -> Iterator[tuple[str, list[str]]]:

@@ -7,6 +7,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from regulo.core.errors import InputError, Problem, RunError
+from regulo.core.paths import expand_path
+
 PART = ".part"
 """the end of the name of a file that is being written"""
 
@@ -20,18 +23,44 @@ def atomic_write(path: Path, text: str) -> None:
 @contextmanager
 def atomic_open(path: Path) -> Iterator[TextIO]:
     """Context with a temporary file, which becomes `path` at the end if nothing was raised."""
+    with atomic_path(path) as part, part.open("x", encoding="utf-8") as file:  # "x": no link of this name is followed
+        yield file
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Context with the path of a temporary file to write, which becomes `path` at the end if nothing was raised."""
     part = path.with_name(path.name + PART)
     part.unlink(missing_ok=True)
     try:
-        with part.open("x", encoding="utf-8") as file:  # "x": no link of this name is followed
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # otherwise a power cut can leave an empty file in the place of the old one
+        yield part
+        sync(part)  # otherwise a power cut can leave an empty file in the place of the old one
         part.replace(path)
     except BaseException:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def new_file_path(name: str, key: str) -> Path:
+    """The path of a file that a command will write. Raises InputError for `key` if it exists, or cannot be made."""
+    path = expand_path(name)
+    if path.exists() or path.is_symlink():
+        raise InputError(Problem(key, f"{path} exists", "name another file, or remove it"))
+    if not path.parent.is_dir():
+        raise InputError(Problem(key, f"there is no folder {path.parent}", "make it first"))
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(Problem(key, f"{path.parent} cannot be written to", "name a folder that can"))
+    return path
+
+
+@contextmanager
+def report_write_errors(path: Path) -> Iterator[None]:
+    """Context in which a full disk and the like are raised as RunError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def sync(path: Path) -> None:

@@ -82,6 +82,9 @@ class Resize:
     width: int
     choose_box: BoxChooser
     interpolation: Interpolation = "bilinear"
+    may_reduce: bool = False
+    """whether a JPEG may be decoded at a half, a quarter or an eighth of its size: faster, and almost the same. Not in
+    evaluation, whose pixels any other program must be able to repeat"""
 
     def __call__(self, image: np.ndarray, random: Random) -> np.ndarray:
         """image: (H, W, C) uint8. Returns (height, width, C) uint8."""

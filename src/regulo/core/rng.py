@@ -40,6 +40,11 @@ class StepContext:
         return make_rng(self.seed, ALL_RANKS, self.step, name)
 
 
+def epoch_rng(seed: int, epoch: int, name: str) -> np.random.Generator:
+    """The generator of the technique `name` for the order of the images in an epoch, the same on every rank."""
+    return np.random.default_rng([seed, epoch, zlib.crc32(name.encode())])
+
+
 def sample_seed(seed: int, epoch: int, index: int, copy: int = 0) -> int:
     """A 32-bit seed for augmenting one image in one epoch (its `copy`-th visit). It does not depend on worker or rank."""
     return int(np.random.SeedSequence([seed, epoch, index, copy]).generate_state(1)[0])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from regulo.core.errors import InputError, Problem
+from regulo.core.input_spec import InputSpec, Means, Stds, fit_channels
 from regulo.core.paths import PathStr
 from regulo.core.ranges import Share
 from regulo.core.registry import PluginConfig
@@ -98,6 +99,33 @@ class DatasetConfig(PluginConfig):
         if self.folds is not None and self.fold is not None and self.fold >= self.folds:
             raise ValueError(f"fold {self.fold} is none of the {self.folds} folds, which are 0 to {self.folds - 1}")
         return self
+
+    mean: Means | None = None
+    """mean of each channel, of images scaled to [0, 1]; null: that of the weights, else that of the training images"""
+    std: Stds | None = None
+    """standard deviation of each channel, as `mean`"""
+
+    @model_validator(mode="after")
+    def _check_normalization(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std belong together: set both, or none")
+        return self
+
+    def take_input(self, spec: InputSpec) -> Self:
+        """The config with what trained weights expect in its fields that are null. It ignores fields that it does not have."""
+        update = {name: value for name, value in spec if name in type(self).model_fields and getattr(self, name) is None}
+        return self.model_copy(update=update)
+
+    def normalize_as_configured(self, splits: Splits) -> Splits:
+        """The splits with `mean` and `std`, if they are set. Raises InputError for another number of channels."""
+        if self.mean is None or self.std is None:
+            return splits
+        channels = splits.dataset_info.channels
+        try:
+            mean, std = fit_channels(self.mean, channels), fit_channels(self.std, channels)
+        except ValueError as error:
+            raise data_error("data.mean", str(error), "give one number per channel, or leave mean and std out") from error
+        return replace(splits, dataset_info=replace(splits.dataset_info, mean=mean, std=std))
 
     def splits(self) -> Splits:
         """Read or open the files. Raises InputError if they are missing or damaged."""

@@ -2,12 +2,11 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from regulo.config.schema import Config
@@ -15,11 +14,14 @@ from regulo.config.validate import read_run_config
 from regulo.core.errors import InputError, Problem
 from regulo.core.metrics.base import EvalOutput
 from regulo.core.paths import expand_path
+from regulo.core.precision import autocast
 from regulo.core.types import Batch, DatasetInfo
 from regulo.data.base import allow_downloads
-from regulo.evaluation.image_reader import BATCH, ImageReader
+from regulo.evaluation.image_loader import load_images
+from regulo.evaluation.image_reader import AnyImage, ImageReader
 from regulo.evaluation.inference import fixed_seed, predict_batch, restore_ramps, run_inference
 from regulo.models.components.classifier import Classifier
+from regulo.models.components.sites import find_sites
 from regulo.regularizers.components.plan import Plan
 from regulo.tracking import checkpoint_io, records
 from regulo.tracking.environment import find_changed_extensions
@@ -42,23 +44,59 @@ class LoadedRun:
     plan: Plan
     temperature: float
 
-    @torch.inference_mode()
-    def predict(self, images: Iterable[str | Path | np.ndarray]) -> torch.Tensor:
-        """The probabilities (n, K) of n images, float32 on the CPU: image files, or arrays (H, W, C) uint8 of any size.
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the K classes, in the order of the columns of all predictions."""
+        return self.dataset_info.classes
 
-        The columns are `dataset_info.classes`. Raises InputError that names the first image that cannot be read.
+    def predict(self, images: Iterable[AnyImage], tta: bool = False) -> torch.Tensor:
+        """The probabilities (n, K) of n images, float32 on the CPU. `images`: paths, arrays (H, W, C) uint8, or PIL images.
+
+        tta: average over each image and its mirror image. Raises InputError that names the first image that cannot be read.
         """
-        read = ImageReader(self.config.data, self.dataset_info)
-        pixels = []
-        for number, image in enumerate(images):
-            try:
-                pixels.append(read(image))
-            except Exception as error:  # a decoder may raise anything on a damaged file
-                name = f"images[{number}]" if isinstance(image, np.ndarray) else str(image)
-                raise InputError(Problem(name, str(error))) from error
-        batches = (torch.from_numpy(np.stack(pixels[start : start + BATCH])) for start in range(0, len(pixels), BATCH))
-        probabilities = [self.predict_logits(batch).softmax(1).cpu() for batch in batches]
-        return torch.cat([torch.zeros(0, self.dataset_info.num_classes), *probabilities])
+        return self._map(images, lambda batch: self.predict_probabilities(batch, tta), self.dataset_info.num_classes)
+
+    def logits(self, images: Iterable[AnyImage]) -> torch.Tensor:
+        """The final logits (n, K) of n images, float32 on the CPU; their softmax is what `predict` gives. Raises InputError."""
+        return self._map(images, self.predict_logits, self.dataset_info.num_classes)
+
+    def embed(self, images: Iterable[AnyImage]) -> torch.Tensor:
+        """The features (n, D) before the head of n images, float32 on the CPU.
+
+        Raises InputError for an image that cannot be read, and for a model without a site before its head.
+        """
+        return self._map(images, self._features, 0)
+
+    @torch.no_grad()  # not inference_mode: a head can be trained on the features
+    def _map(self, images: Iterable[AnyImage], function: Callable[[torch.Tensor], torch.Tensor], width: int) -> torch.Tensor:
+        """A function of batches (B, C, H, W) uint8, on all images: (n, …); (0, width) if there is none."""
+        if isinstance(images, str | Path) or not isinstance(images, Iterable):
+            raise InputError(Problem("images", "this is one image, and a list is needed", "write [image]"))
+        image_list = list(images)
+        rows = []
+        for batch in load_images(image_list, ImageReader(self.config.data, self.dataset_info)):
+            for place, error in batch.errors:
+                image = image_list[place]
+                raise InputError(Problem(str(image) if isinstance(image, str | Path) else f"images[{place}]", error))
+            rows.append(function(batch.images).float().cpu())
+        return torch.cat(rows) if rows else torch.zeros(0, width)
+
+    def _features(self, images: torch.Tensor) -> torch.Tensor:
+        """The features (B, D) before the head, for images (B, C, H, W) uint8."""
+        outputs: list[
+            torch.Tensor
+        ] = []  # of all sites of this kind, in the order of the forward pass: the last one is before the head
+        sites = find_sites(self.classifier.model, "fc")
+        handles = [site.register_forward_pre_hook(lambda _, inputs: outputs.append(inputs[0])) for site in sites]
+        try:
+            with autocast(self.config.trainer.precision, self.device):
+                self.classifier(images.to(self.device))
+        finally:
+            for handle in handles:
+                handle.remove()
+        if not outputs:
+            raise InputError(Problem("RUN", f"{self.config.model.name} has no site of the kind 'fc' before its head"))
+        return outputs[-1].mean((2, 3)) if outputs[-1].ndim == 4 else outputs[-1]
 
     def predict_loader(self, loader: Iterable[Batch]) -> EvalOutput:
         """The final predictions of the run on all images of a loader."""
@@ -69,6 +107,14 @@ class LoadedRun:
         with fixed_seed(self.device):
             outputs = predict_batch(self.classifier, images.to(self.device), self.config.trainer.precision, self.plan)
         return outputs["logits"].float() / self.temperature
+
+    def predict_probabilities(self, images: torch.Tensor, tta: bool = False) -> torch.Tensor:
+        """The probabilities (B, K) of the run, on the device, for images (B, C, H, W) uint8.
+
+        tta: the mean over each image and its mirror image (test-time augmentation).
+        """
+        views = (images, images.flip(3)) if tta else (images,)
+        return torch.stack([self.predict_logits(view).softmax(1) for view in views]).mean(0)
 
 
 def without_input_checks(config: Config) -> Config:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from regulo.config.overrides import make_command
 from regulo.core.console import CONSOLE, STYLE
@@ -12,17 +12,16 @@ from regulo.core.metrics.base import list_metrics
 
 
 def print_scores(result: Mapping[str, Any], title: str) -> None:
-    """Print a table: every metric by split, and the gap. A score that the result does not have is left empty."""
+    """Print a table: a row for each metric that the result has, a column for each split, and the gap between two of them."""
     CONSOLE.print(title, style="bold", soft_wrap=True)
-    metrics = list_metrics()
-    table = Table("", *(metric.title for metric in metrics), **STYLE)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    names = {"train_clean": "clean train", "val": "validation", "test": "test", "gap": "gap (train, validation)"}
-    for split, label in names.items():
-        cells = [result.get(f"{split}/{metric.name}") for metric in metrics]
-        if any(c is not None for c in cells):
-            table.add_row(label, *("" if c is None else f"{c:.4f}" for c in cells))
+    titles = {"train_clean": "clean train", "val": "validation", "test": "test", "data": "these images"}
+    titles["gap"] = "gap (train, validation)"
+    splits = [split for split in titles if any(key.startswith(f"{split}/") for key in result)]
+    table = Table("", *(Column(titles[split], justify="right") for split in splits), **STYLE)
+    for metric in list_metrics():
+        scores = [result.get(f"{split}/{metric.name}") for split in splits]
+        if any(score is not None for score in scores):
+            table.add_row(metric.title, *("" if score is None else f"{score:.4f}" for score in scores))
     CONSOLE.print(table)
 
 

@@ -1,10 +1,10 @@
 """Any classification model of torchvision, with its head and stem adapted to the data."""
 
 import copy
-import functools
 import pickle
+from collections import OrderedDict
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.error import URLError
 
 import torch
@@ -12,44 +12,49 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from regulo.core.errors import InputError, Problem, nearest
-from regulo.core.paths import PathStr, expand_path
+from regulo.core.input_spec import InputSpec
+from regulo.core.paths import PathStr, expand_path, redact_home
 from regulo.core.types import DatasetInfo
-from regulo.models.base import ModelConfig
+from regulo.models.components.hooked_sites import ActivationProbe, add_site_after, add_site_before
+from regulo.models.components.pretrained import PretrainedModelConfig, download_error
 from regulo.models.components.sites import RateSite, Site
 from regulo.models.components.weights import adapt_filters
 
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.ELU, nn.LeakyReLU)
+AUXILIARY = ("googlenet", "inception_v3")
+"""architectures with auxiliary heads"""
+AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
+"""beginnings of the names of the heads that they have in training only"""
 
 
-class Torchvision(ModelConfig):
+class Torchvision(PretrainedModelConfig):
     """A torchvision model. Its own dropout and stochastic depth are off, so that only the plan regularizes it."""
 
     reference: ClassVar[str] = "torchvision.models"
 
     architecture: Annotated[str, Field(min_length=1)] = "resnet18"
     """a name from torchvision.models.list_models()"""
-    weights: PathStr | None = None
-    """weights to begin with: DEFAULT or another name of torchvision (downloaded), a run folder, a checkpoint of a run, or a file
-    of torchvision, timm or Lightning; null: random"""
+    weights: PathStr | Literal[True] | None = None
+    """weights to begin with: true, or a name of torchvision such as IMAGENET1K_V1 (downloaded), or a file or folder as for any
+    model; null: random"""
     small_stem: bool | None = None
     """no down-sampling before the first stage, as in networks for CIFAR; null: for images of at most 64 pixels"""
 
-    def weights_path(self) -> Path | None:
-        return super().weights_path() if self.weights and expand_path(self.weights).exists() else None  # or it is a name
-
     def build(self, dataset_info: DatasetInfo) -> nn.Module:
-        from torchvision import models
-
-        names = models.list_models(module=models)
-        if self.architecture not in names:
-            what = f"torchvision has no classification model {self.architecture!r}"
-            raise InputError(Problem("model.architecture", what, nearest(self.architecture, names)))
+        self._check_architecture()
         try:
             return self._build_model(dataset_info)
         except (AssertionError, IndexError, KeyError, RuntimeError, ValueError) as error:
             size = f"{dataset_info.channels} × {dataset_info.height} × {dataset_info.width}"
             what = f"torchvision cannot build {self.architecture} for {size} images: {str(error).splitlines()[0]}"
             raise InputError(Problem("model.architecture", what, "convolutional architectures accept any size")) from error
+
+    def _check_architecture(self) -> None:
+        from torchvision import models
+
+        names = models.list_models(module=models)
+        if self.architecture not in names:
+            what = f"torchvision has no classification model {self.architecture!r}"
+            raise InputError(Problem("model.architecture", what, nearest(self.architecture, names)))
 
     def _build_model(self, dataset_info: DatasetInfo) -> nn.Module:
         model = self._build_torchvision_model(dataset_info)
@@ -61,48 +66,73 @@ class Torchvision(ModelConfig):
         return model
 
     def _build_torchvision_model(self, dataset_info: DatasetInfo) -> nn.Module:
-        """The model as torchvision builds it, with the weights that it knows by name."""
         from torchvision import models
 
-        builder = models.get_model_builder(self.architecture)
         options: dict[str, Any] = {}
-        if self.architecture in ("googlenet", "inception_v3"):
+        if self.architecture in AUXILIARY:
             options |= {"aux_logits": False, "init_weights": True}  # one vector of logits per image
-        if self.architecture.startswith("vit_") and (self.weights is None or self.weights_path()):
+        if self.architecture.startswith("vit_"):
             options["image_size"] = max(dataset_info.height, dataset_info.width)
         if self.architecture.startswith("maxvit"):
             options["input_size"] = (dataset_info.height, dataset_info.width)
-        model = self._load(builder, options)
-        if hasattr(model, "transform_input"):
-            model.transform_input = False  # type: ignore[assignment]  # images are already normalized with the mean and std of the data
-        return model
+        return models.get_model_builder(self.architecture)(weights=None, **options)
 
-    def _load(self, builder: Any, options: dict[str, Any]) -> nn.Module:
+    def weights_path(self) -> Path | None:
+        is_name = isinstance(self.weights, PathStr) and not expand_path(self.weights).exists()
+        return None if is_name else super().weights_path()
+
+    def published_weights(self) -> tuple[str, "OrderedDict[str, Tensor]"]:
         from torchvision import models
 
-        if self.weights is None or self.weights_path():
-            return builder(weights=None, **options)
-        versions = models.get_model_weights(self.architecture)
-        if self.weights not in versions.__members__:
-            what = f"{self.architecture} has no weights {self.weights!r}, and there is no such file"
-            raise InputError(Problem("model.weights", what, nearest(str(self.weights), versions.__members__)))
-        options.pop("init_weights", None)
-        if "aux_logits" in options:  # the file has the auxiliary heads: load them, then remove them
-            options["aux_logits"] = True
+        weights = self._published_entry()
         try:
-            model = builder(weights=versions[self.weights], **options)
+            model = models.get_model_builder(self.architecture)(weights=weights)
         except URLError as error:
-            hint = "place the file in TORCH_HOME/hub/checkpoints, or give its path as model.weights"
-            raise InputError(Problem("model.weights", f"the download failed: {error.reason}", hint)) from error
+            what = f"the weights {weights.name} of {self.architecture} cannot be downloaded: {error.reason}"
+            raise download_error(what, weights.url, _cache_folder()) from error
         except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:  # a torn file in its cache
-            what = f"torchvision cannot read {self.weights} of {self.architecture}: {' '.join(str(error).split())[:200]}"
-            raise InputError(Problem("model.weights", what, "remove the file from TORCH_HOME/hub/checkpoints")) from error
-        if "aux_logits" in options:
-            model.aux_logits = False
-            for auxiliary in ("aux1", "aux2", "AuxLogits"):
-                if hasattr(model, auxiliary):
-                    setattr(model, auxiliary, None)
-        return model
+            what = f"torchvision cannot read {weights.name} of {self.architecture}: {' '.join(str(error).split())[:200]}"
+            hint = f"remove {weights.url.rpartition('/')[2]} from {_cache_folder()}"
+            raise InputError(Problem("model.weights", what, hint)) from error
+        state = model.state_dict()
+        for name in [name for name in state if name.startswith(AUXILIARY_HEADS)]:
+            del state[name]
+        return f"torchvision's {weights.name} of {self.architecture}", state
+
+    def input_spec(self) -> InputSpec | None:
+        preset = self._published_entry().transforms()
+        # these networks would convert images that are normalized as ImageNet to a range of −1 to 1: here they get it at once
+        half = [0.5, 0.5, 0.5] if self.architecture in AUXILIARY else None
+        return InputSpec(
+            image_size=preset.crop_size[0],
+            crop_share=preset.crop_size[0] / preset.resize_size[0],
+            interpolation=preset.interpolation.value,
+            mean=half or list(preset.mean),
+            std=half or list(preset.std),
+        )
+
+    def convert_state(self, state: "OrderedDict[str, Tensor]", model: nn.Module) -> "OrderedDict[str, Tensor]":
+        from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+
+        if not isinstance(model, VisionTransformer):
+            return state
+        return interpolate_embeddings(model.image_size, model.patch_size, state)  # positions for another image size
+
+    def _published_entry(self) -> Any:
+        """The member of torchvision's enumeration that `weights` names. Raises InputError if there is none."""
+        from torchvision import models
+
+        self._check_architecture()
+        versions = models.get_model_weights(self.architecture).__members__
+        name = "DEFAULT" if self.weights is True or self.weights_path() else str(self.weights)
+        if name not in versions:
+            what = f"{self.architecture} has no weights {name!r}, and there is no such file"
+            raise InputError(Problem("model.weights", what, nearest(name, versions)))
+        return versions[name]
+
+
+def _cache_folder() -> str:
+    return redact_home(f"{torch.hub.get_dir()}/checkpoints")
 
 
 def _disable_regularization(model: nn.Module) -> None:
@@ -146,24 +176,18 @@ def _adapt_head(model: nn.Module, num_classes: int) -> nn.Module:
 
 
 def _add_sites(model: nn.Module, head: nn.Module, dataset_info: DatasetInfo) -> None:
-    """Add sites as children without parameters, called by forward hooks, so that state-dict keys stay those of torchvision."""
     for name, kind in _activation_sites(model, dataset_info).items():
-        module = model.get_submodule(name)
-        module.add_module("site", Site(kind))  # type: ignore[arg-type]
-        module.register_forward_hook(_site_after)
-    head.add_module("site", Site("fc"))
-    head.register_forward_pre_hook(_site_before)
+        add_site_after(model.get_submodule(name), Site(kind))  # type: ignore[arg-type]
+    add_site_before(head, Site("fc"))
     for block, branches in _residual_blocks(model):
         for branch in branches:
-            branch.add_module("residual", Site("residual"))
-            if not isinstance(branch, nn.Sequential):  # which runs its last child by itself
-                branch.register_forward_hook(_residual_after)
-        block.add_module("trunk", Site("trunk"))
-        block.register_forward_hook(_trunk_after)
+            if isinstance(branch, nn.Sequential):  # which runs its last child by itself
+                branch.add_module("residual", Site("residual"))
+            else:
+                add_site_after(branch, Site("residual"), "residual")
+        add_site_after(block, Site("trunk"), "trunk")
     if hasattr(model, "encoder") and hasattr(model.encoder, "pos_embedding"):
-        dropout = model.get_submodule("encoder.dropout")
-        dropout.add_module("tokens", Site("tokens", prefix=1))
-        dropout.register_forward_hook(_tokens_after)
+        add_site_after(model.get_submodule("encoder.dropout"), Site("tokens", prefix=1), "tokens")
     for module in list(model.modules()):
         attribute = "dropout" if isinstance(module, nn.MultiheadAttention) else "attention_dropout"
         if isinstance(getattr(module, attribute, None), float) and not isinstance(module, nn.Dropout):
@@ -197,26 +221,6 @@ def _residual_blocks(model: nn.Module) -> list[tuple[nn.Module, list[nn.Module]]
     return blocks
 
 
-def _residual_after(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-    return module.residual(output)  # type: ignore[operator]
-
-
-def _trunk_after(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-    return module.trunk(output)  # type: ignore[operator]
-
-
-def _tokens_after(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-    return module.tokens(output)  # type: ignore[operator]
-
-
-def _site_after(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-    return module.site(output)  # type: ignore[operator]
-
-
-def _site_before(module: nn.Module, args: Any) -> tuple[Tensor]:
-    return (module.site(args[0]),)  # type: ignore[operator]
-
-
 def _activation_sites(model: nn.Module, dataset_info: DatasetInfo) -> dict[str, str]:
     """Names of the activation modules, with the kind of layer before them: from a forward pass without data."""
     meta_model = copy.deepcopy(model).to("meta").eval()
@@ -224,25 +228,3 @@ def _activation_sites(model: nn.Module, dataset_info: DatasetInfo) -> dict[str, 
     with torch.no_grad():
         meta_model(torch.empty(1, dataset_info.channels, dataset_info.height, dataset_info.width, device="meta"))
     return probe.kinds
-
-
-class ActivationProbe:
-    """Hooks on the modules of a model. In a forward pass they record the kind of layer that ran last before each activation."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.kinds: dict[str, str] = {}  # kind of site, by the name of the activation module
-        self._last_layer = ""
-        for name, module in model.named_modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                kind = "conv" if isinstance(module, nn.Conv2d) else "fc"
-                module.register_forward_hook(functools.partial(self._record_layer, kind))
-            elif isinstance(module, ACTIVATIONS):
-                module.register_forward_hook(functools.partial(self._record_activation, name))
-
-    def _record_layer(self, kind: str, module: nn.Module, args: Any, output: Tensor) -> None:
-        self._last_layer = kind
-
-    def _record_activation(self, name: str, module: nn.Module, args: Any, output: Tensor) -> None:
-        is_squeeze = output.ndim == 4 and output.shape[2:].numel() == 1  # in squeeze-and-excitation
-        if self._last_layer == "fc" or (output.ndim == 4 and not is_squeeze):
-            self.kinds[name] = self._last_layer

@@ -55,7 +55,7 @@ class Augment(Regularizer):
             crop = self.crop if self.crop != "auto" else "resized" if pipeline else "pad"
             if crop == "resized":  # it starts from the whole image and resizes by itself
                 resize = next((t for t in pipeline if isinstance(t, Resize)), Resize(height, width, CenterBox()))
-                pipeline = [dataclasses.replace(resize, choose_box=RandomBox(self.min_area))]
+                pipeline = [dataclasses.replace(resize, choose_box=RandomBox(self.min_area), may_reduce=True)]
             elif crop == "pad":
                 margin = (height + 2 * round(height * self.padding), width + 2 * round(width * self.padding))
                 pipeline = [*pipeline, A.PadIfNeeded(*margin, border_mode=0), A.RandomCrop(height, width)]

@@ -43,14 +43,19 @@ class Regularizer(PluginConfig):
     strength_fields: ClassVar[tuple[str, ...]] = ()
     """the fields that `strength` multiplies, up to their highest value; without any, a technique is on or off"""
     tags: ClassVar[frozenset[str]] = frozenset()
-    """properties that other techniques refer to: `draws` (predictions differ from pass to pass), `augments`, `average`"""
+    """properties that others refer to: `draws` (predictions differ from pass to pass), `augments`, `average`, `balances` (rare
+    classes count more)"""
     incompatible: ClassVar[dict[str, str]] = {}
     """techniques, tags and run conditions of the trainer with which it must not run, with the reasons"""
     requires: ClassVar[dict[str, str]] = {}
     """techniques or tags without which it has no effect, with the reasons"""
 
-    def sequence(self, indices: np.ndarray) -> np.ndarray:
-        """The order in which an epoch visits the training images: shuffled indices (n,) → indices (n,)."""
+    def sequence(self, indices: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """The order in which an epoch visits the training images: shuffled indices (n,) → indices (n,).
+
+        `labels` (n,) are those of the training images, by index. The generator depends on the seed and the epoch only: all
+        processes must get the same order.
+        """
         raise NotImplementedError
 
     def transform(self, pipeline: list[Any], dataset_info: DatasetInfo) -> list[Any]:
@@ -87,8 +92,11 @@ class Regularizer(PluginConfig):
         """Change a training batch on the device: normalized images (B, C, H, W), soft targets (B, K) whose rows sum to one."""
         raise NotImplementedError
 
-    def criterion(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The loss of each image (B,), instead of soft cross-entropy, from logits and soft targets (B, K) in float32."""
+    def criterion(self, logits: Tensor, targets: Tensor, class_counts: Tensor) -> Tensor:
+        """The loss of each image (B,), instead of soft cross-entropy, from logits and soft targets (B, K) in float32.
+
+        `class_counts` (K,) float32: the number of training images of each class.
+        """
         raise NotImplementedError
 
     def penalty(self, inputs: LossInputs) -> Tensor:

@@ -33,7 +33,7 @@ class BCE(Regularizer):
     threshold: ProperShare | None = None
     """targets above it become 1, all others 0: .2 in RSB A1 to A3, 0 in DeiT-III; null: they stay soft"""
 
-    def criterion(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def criterion(self, logits: Tensor, targets: Tensor, class_counts: Tensor) -> Tensor:
         if self.threshold is not None:
             targets = (targets > self.threshold).to(targets.dtype)
         return binary_cross_entropy(logits, targets)

@@ -35,5 +35,5 @@ class FocalLoss(Regularizer):
     gamma: Rampable[NonNegative] = 2.0
     """γ, the focus: .5 to 5, 2 in the paper; 0 is cross-entropy"""
 
-    def criterion(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def criterion(self, logits: Tensor, targets: Tensor, class_counts: Tensor) -> Tensor:
         return focal_loss(logits, targets, self.gamma)

@@ -28,5 +28,5 @@ class RepeatedAugmentation(Regularizer):
     repeats: Annotated[int, Field(ge=1, le=100)] = 3
     """visits of each image in a row, 1: no repetition; 3 for DeiT, 2 to 32 in the paper"""
 
-    def sequence(self, indices: np.ndarray) -> np.ndarray:
+    def sequence(self, indices: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         return repeat(indices, self.repeats)

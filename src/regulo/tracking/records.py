@@ -148,6 +148,24 @@ class DataRecord(BaseModel):
         return [self.classes, self.digests, self.pixel_range]
 
 
+EVALUATIONS = "evaluations"
+"""the folder, in that of a run, of the scores on other images than the run's"""
+
+
+class EvaluationRecord(BaseModel):
+    """The scores of a run on a labeled set of images that is not its own."""
+
+    data: Text
+    """where the images are"""
+    images: dict[Name, Count]
+    """number of images by class"""
+    notes: list[Text]
+    """what was left out"""
+    weights_epoch: Count
+    """the epoch of the weights, from 1"""
+    scores: dict[Annotated[str, Field(pattern=r"^data/\w{1,100}$")], Number]
+
+
 class ResumeRecord(BaseModel):
     """The position of a checkpoint in its run, from which the run goes on."""
 
@@ -229,6 +247,12 @@ def read_data_record(folder: RunFolder) -> DataRecord | None:
 def read_measures(folder: RunFolder) -> dict[str, float]:
     """measures.json; empty if there is none. Raises InputError."""
     return _read_record(dict[str, Number], folder, "measures.json")
+
+
+def read_evaluations(folder: RunFolder) -> list[EvaluationRecord]:
+    """The records in evaluations/, by the names of their files. Raises InputError."""
+    files = sorted((folder.path / EVALUATIONS).glob("*.json"))
+    return [validate_record(EvaluationRecord, read_json(file), str(file)) for file in files]
 
 
 def read_temperature(folder: RunFolder) -> float:

@@ -114,7 +114,7 @@ class RunFolder:
         folder = expand_path(os.fspath(path))
         if not (folder / CONFIG).is_file():
             raise InputError(Problem("RUN", f"{folder} is not a run folder: it has no config.yaml", recent_runs()))
-        safe_io.check_folder(folder, "checkpoints", "figures", "wandb", "tensorboard")
+        safe_io.check_folder(folder, "checkpoints", "figures", "evaluations", "export", "wandb", "tensorboard")
         return cls(folder.resolve())
 
     def claim(self) -> None:

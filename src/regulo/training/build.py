@@ -9,7 +9,7 @@ from typing import Any
 from lightning import seed_everything
 from torch import nn
 
-from regulo.config.schema import Config
+from regulo.config.schema import Config, RunConfig, monitors
 from regulo.core import affinity
 from regulo.core.errors import InputError, Problem
 from regulo.core.types import DatasetInfo
@@ -24,6 +24,8 @@ from regulo.regularizers.components.plan import Plan
 from regulo.tracking.records import DataRecord
 from regulo.tracking.run_dir import RunFolder
 from regulo.training.autotune import AutotuneResult
+from regulo.training.gradient_checkpointing import checkpoint_blocks
+from regulo.training.imbalance import IMBALANCE, imbalance_note
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,17 @@ def build_components(config: Config, run: RunFolder | None = None) -> RunCompone
     seed_everything(config.run.seed, verbose=False)
     plan = Plan(config.regularizer.values(), config.run.strength)
     splits, data_record = open_splits(config.data, run)
+    _check_monitor(config.run, splits.dataset_info.num_classes)
     transform_plan = plan.with_hook("transform")  # loader workers need nothing else of the plan
     transforms = functools.partial(
         _transforms, transform_plan, list_resize(config.data.resize()), config.trainer.max_epochs, splits.dataset_info
     )
     data = ImageDataModule(config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence)
+    data_record = _note_imbalance(data_record, config, data)
     model, weights_note = build_with_weights(config.model, splits.dataset_info)
     model = plan.surgery(model, splits.dataset_info)
+    if config.trainer.gradient_checkpointing:
+        checkpoint_blocks(model)
     plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap
     _refuse_non_finite(model)
     smallest, devices = min(len(s) for s in (data.train_dataset, *data.eval_datasets.values())), config.trainer.world_size()
@@ -77,6 +83,21 @@ def build_components(config: Config, run: RunFolder | None = None) -> RunCompone
         what = "BatchNorm has no variance in a batch of one image per device"
         raise InputError(Problem("data.batch_size", what, "use at least 2, or +regularizer=norm regularizer.norm.kind=group"))
     return RunComponents(config, plan, data, model, data_record, weights_note)
+
+
+def _note_imbalance(record: DataRecord, config: Config, data: ImageDataModule) -> DataRecord:
+    """The record with a note if classes are imbalanced, instead of that of an earlier run on the same images."""
+    notes = [note for note in record.notes if not note.startswith(IMBALANCE)]
+    note = imbalance_note(config, data.class_counts(), data.dataset_info.classes)
+    return record.model_copy(update={"notes": notes + [note] * bool(note)})
+
+
+def _check_monitor(run: RunConfig, num_classes: int) -> None:
+    """Raises InputError if the monitor is not computed for so few classes."""
+    minimum = monitors()[run.monitor].min_classes
+    if num_classes < minimum:
+        what = f"{run.monitor} says nothing about {num_classes} classes: it needs {minimum} or more"
+        raise InputError(Problem("monitor", what, "monitor=val/acc"))
 
 
 def _refuse_non_finite(model: nn.Module) -> None:

@@ -1,6 +1,7 @@
 """The task: fold the plan over batch, model, loss and optimizer. It never names a regularizer."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from regulo.core.errors import NonFiniteLossError
 from regulo.core.metrics.components.running import EvalMetrics, Throughput, TrainMetrics, generalization_gaps
 from regulo.core.rng import StepContext, torch_seed
 from regulo.core.schedule import RampBuffer
-from regulo.core.types import Batch, DatasetInfo, soft_targets
+from regulo.core.types import Batch, soft_targets
 from regulo.models.components.classifier import Classifier
 from regulo.models.components.sites import RateSite
 from regulo.optim.base import OptimizerConfig
@@ -30,14 +31,14 @@ class LossOutput(NamedTuple):
     logits: Tensor  # (V·B, K), V views
 
 
-def compute_loss(classifier: Classifier, plan: Plan, batch: Batch, num_classes: int, now: StepContext) -> LossOutput:
-    """Training's way from a batch on the device to its loss."""
-    targets = soft_targets(batch.labels, num_classes)
+def compute_loss(classifier: Classifier, plan: Plan, batch: Batch, class_counts: Tensor, now: StepContext) -> LossOutput:
+    """Training's way from a batch on the device to its loss. `class_counts` (K,) float32: training images of each class."""
+    targets = soft_targets(batch.labels, len(class_counts))
     first, *others = classifier.normalize(batch.images).split(len(targets))
     first, targets = plan.mix(first, targets, now)
     images = torch.cat([first, *others]) if others else first
     logits = classifier.model(images)
-    loss, parts = plan.loss(classifier.model, images, targets, logits, now)
+    loss, parts = plan.loss(classifier.model, images, targets, logits, class_counts, now)
     return LossOutput(loss, parts, first, targets, logits)
 
 
@@ -46,13 +47,17 @@ class ClassificationModule(LightningModule):
 
     may_fuse = True
     """whether the optimizer's one kernel for all parameters takes those of this task"""
+    class_counts: Tensor
+    """(K,) training images of each class"""
 
     def __init__(
-        self, classifier: Classifier, dataset_info: DatasetInfo, plan: Plan, optim: OptimizerConfig, seed: int, log_every: int
+        self, classifier: Classifier, class_counts: Sequence[int], plan: Plan, optim: OptimizerConfig, seed: int, log_every: int
     ) -> None:
         super().__init__()
         self.classifier = classifier
-        self.dataset_info, self.plan, self.optim, self.seed, self.log_every = dataset_info, plan, optim, seed, log_every
+        self.register_buffer("class_counts", torch.tensor(class_counts, dtype=torch.float32), persistent=False)
+        self.num_classes = len(class_counts)
+        self.plan, self.optim, self.seed, self.log_every = plan, optim, seed, log_every
         self.checkpoint_extra: dict[str, Any] = {}  # plain data that travels in the checkpoint
         self.resume_state: dict[str, Any] = {}  # that of the checkpoint from which the run goes on
 
@@ -81,7 +86,7 @@ class ClassificationModule(LightningModule):
             self.optim.update_groups(optimizer, self.plan.param_groups(self.classifier.model, context.progress))  # type: ignore[arg-type]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        output = compute_loss(self.classifier, self.plan, batch, self.dataset_info.num_classes, self.step_context())
+        output = compute_loss(self.classifier, self.plan, batch, self.class_counts, self.step_context())
         if not is_replay():
             self.train_metrics.update(output.parts, output.logits[: len(output.targets)], output.targets)
             self.throughput.images += len(output.targets) * self.trainer.world_size
@@ -136,7 +141,7 @@ class ClassificationModule(LightningModule):
     # ---- validation: dataloader 0 is val, 1 is the clean part of train
 
     def on_validation_epoch_start(self) -> None:
-        self.eval_metrics = {name: EvalMetrics(self.dataset_info.num_classes, self.device) for name in ("val", "train_clean")}
+        self.eval_metrics = {name: EvalMetrics(self.num_classes, self.device) for name in ("val", "train_clean")}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         list(self.eval_metrics.values())[dataloader_idx].update(self(batch.images), batch.labels)

@@ -11,6 +11,7 @@ from regulo.config.overrides import format_value
 from regulo.config.schema import Config
 from regulo.core.arguments import split_option
 from regulo.core.errors import InputError, NonFiniteLossError, Problem, one_line
+from regulo.core.input_spec import InputSpec
 from regulo.core.nested import flatten
 from regulo.core.paths import expand_path
 from regulo.distributed.environment import process_environment, restart_count
@@ -31,6 +32,8 @@ OVERRIDABLE_ON_RESUME = (
 """keys, and groups of keys, on which nothing depends that is learned"""
 AUTOTUNE_KEYS = ("trainer.precision", "trainer.memory_format")
 """what may have been asked for as auto"""
+INPUT_KEYS = tuple(f"data.{key}" for key in InputSpec.model_fields)
+"""what may have been null, and taken from the weights when the run began"""
 
 
 @dataclass(frozen=True)
@@ -170,10 +173,12 @@ def _resumable_run(folder: RunFolder, saved_config: Mapping[str, Any], tree: Map
     if problems:
         raise InputError(*problems)
     changes = (*_allowed_changes(before, after), *_changed_environment(folder))
-    autotune_values = {key.removeprefix("trainer."): before[key] for key in AUTOTUNE_KEYS if key in before}
+    choices = {key: before[key] for key in (*AUTOTUNE_KEYS, *INPUT_KEYS) if key in before}
     new_tree = {**tree, "run_dir": saved_config.get("run_dir")}
-    if isinstance(new_tree.get("trainer"), Mapping):  # anything else is refused by the check that follows
-        new_tree["trainer"] = {**new_tree["trainer"], **autotune_values}
+    for group in ("trainer", "data"):
+        if isinstance(new_tree.get(group), Mapping):  # anything else is refused by the check that follows
+            values = {key.removeprefix(f"{group}."): value for key, value in choices.items() if key.startswith(f"{group}.")}
+            new_tree[group] = {**new_tree[group], **values}
     return ResumableRun(folder, validate.validate_run_config(folder, new_tree), changes, checkpoint, state, file_id)
 
 
@@ -229,7 +234,8 @@ def _changed_environment(folder: RunFolder) -> list[str]:
 
 def _changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     keys = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key) and key != "run_dir"]
-    return [key for key in keys if not (key in AUTOTUNE_KEYS and after.get(key) == "auto")]
+    choices = {**dict.fromkeys(AUTOTUNE_KEYS, "auto"), **dict.fromkeys(INPUT_KEYS)}
+    return [key for key in keys if not (key in choices and after.get(key) == choices[key])]
 
 
 def is_overridable(key: str) -> bool:

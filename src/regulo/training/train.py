@@ -40,6 +40,8 @@ class RunRequest:
     resumable: ResumableRun | None
     data_folder: RunFolder | None
     """the run, or study, on whose images it trains; None: on those that are there now"""
+    input_note: str = ""
+    """what the data have taken from the weights, for people"""
 
     @classmethod
     def parse(cls, arguments: Sequence[str], restart_folder: Path | None = None) -> "RunRequest":
@@ -48,7 +50,8 @@ class RunRequest:
         resumable = resume.parse_resume(arguments, restart_folder)
         if resumable:
             return cls(resumable.config, resumable, resumable.folder)
-        return cls(compose.load_config(arguments), None, data_folder)
+        config, note = compose.load_config(arguments).take_input_of_weights()
+        return cls(config, None, data_folder, note)
 
     def check(self) -> None:
         """Compare it with this machine, before anything is spent on the run. Raises InputError."""
@@ -118,7 +121,7 @@ def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
         with folder.lock():
             run = start_run(request, components, autotune_result, folder)
             with record_status(run, peers) as result:
-                save_description(run, autotune_result)
+                save_description(run, autotune_result, request.input_note)
                 classifier = run.components.classifier()
                 unsharded_classifier = copy.deepcopy(classifier) if run.config.trainer.strategy == "fsdp" else classifier
                 with open_loggers(run) as loggers:
@@ -227,7 +230,7 @@ def join_run(request: RunRequest, choices: dict[str, Any], folder: RunFolder) ->
     return Run(components.config, components, folder, resume_point)
 
 
-def save_description(run: Run, autotune_result: "AutotuneResult") -> None:
+def save_description(run: Run, autotune_result: "AutotuneResult", input_note: str) -> None:
     """Write down and print what is trained."""
     from regulo.core.console import CONSOLE
     from regulo.training import summary as training_summary
@@ -237,8 +240,8 @@ def save_description(run: Run, autotune_result: "AutotuneResult") -> None:
     run.folder.save_json("environment.json", describe_environment())
     run.folder.save_json("plan.json", {"regularizers": plan, "speed": autotune_result.as_dict()})
     training_summary.print_data(run.components.data_record)
-    if run.components.weights_note:
-        CONSOLE.print(run.components.weights_note, soft_wrap=True)
+    for note in filter(None, (run.components.weights_note, input_note)):
+        CONSOLE.print(note, soft_wrap=True)
     training_summary.print_plan(plan, autotune_result)
     training_summary.print_learning_rate(run.config.optim, run.config.data.batch_size, trainer.world_size(), run.components.batch)
     if run.resume_point:
@@ -285,7 +288,9 @@ def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: S
     savers = checkpoint_callbacks(run.folder.checkpoints, goal, config.trainer, stop)
     task_class = FSDPClassificationModule if config.trainer.strategy == "fsdp" else ClassificationModule
     optim = config.optim.for_batch_size(components.batch)
-    task = task_class(classifier, dataset_info, components.plan, optim, config.run.seed, config.trainer.log_every_n_steps)
+    task = task_class(
+        classifier, components.data.class_counts(), components.plan, optim, config.run.seed, config.trainer.log_every_n_steps
+    )
     task.checkpoint_extra = {
         "config": config.as_dict(),
         "facts": dataclasses.asdict(dataset_info),
@@ -339,7 +344,7 @@ def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logg
     from regulo.core import affinity
     from regulo.core.metrics.components.running import generalization_gaps
     from regulo.evaluation import inference
-    from regulo.tracking import checkpoint_io, records
+    from regulo.tracking import checkpoint_io, class_scores, records
     from regulo.tracking import loggers as loggers_module
 
     affinity.limit_threads(1)
@@ -359,9 +364,12 @@ def final_evaluation(run: Run, classifier: "Classifier", loggers: "Sequence[Logg
         val = predict(data.evaluation_loader("val"))
         result["temperature"] = plan.calibrate(val.logits, val.labels)
         folder.save_json("calibration.json", {"temperature": result["temperature"]})
+    matrices = {}
     for split in SPLITS:
         outputs = predict(data.evaluation_loader(split), temperature=records.read_temperature(folder))
         result |= {f"{split}/{key}": value for key, value in outputs.scores().items()}
+        matrices[split] = outputs.confusion_matrix()
+    class_scores.write_class_scores(folder, matrices, data.dataset_info.classes)
     result |= generalization_gaps(result)
     context = FigureContext(data.dataset_info, folder.figures, loggers_module.image_publisher(loggers))
     for plugin in run.config.callbacks.values():

@@ -82,7 +82,7 @@ def dry_run_cells(configs: dict[StudyCell, Config]) -> None:
     problems = []
     for cell, config in configs.items():
         try:
-            build_components(without_input_checks(config))
+            build_components(without_input_checks(config.take_input_of_weights()[0]))
         except InputError as refusal:
             problems += _problems_of_cell(cell, refusal)
     if problems:

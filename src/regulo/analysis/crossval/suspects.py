@@ -21,12 +21,13 @@ def find_suspects(labels: np.ndarray, probabilities: np.ndarray) -> list[Suspect
 
     labels: (n,); probabilities: (n, K), out of fold. An image confidently belongs to the classes j with p_j ≥ t_j, where t_j is
     the mean p_j of the images with the label j (the mean self-confidence of the class); of several, to the most probable one.
+    Images whose label is their most probable class are left out, as cleanlab does.
     """
     n, num_classes = probabilities.shape
     thresholds = np.array([probabilities[labels == j, j].mean() if (labels == j).any() else np.inf for j in range(num_classes)])
     confident = np.where(probabilities >= thresholds, probabilities, -np.inf)
     classes = confident.argmax(1)
     self_confidence = probabilities[np.arange(n), labels]
-    is_suspect = np.isfinite(confident.max(1)) & (classes != labels)
+    is_suspect = np.isfinite(confident.max(1)) & (classes != labels) & (probabilities.argmax(1) != labels)
     ranking = sorted(np.flatnonzero(is_suspect), key=lambda i: self_confidence[i])
     return [Suspect(int(i), int(classes[i]), float(self_confidence[i])) for i in ranking]

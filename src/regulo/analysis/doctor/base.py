@@ -51,8 +51,8 @@ class RunCase:
     model: nn.Module
     """the model after the plan's surgery"""
     dataset_info: DatasetInfo
-    num_train: int
-    """training images"""
+    class_counts: tuple[int, ...]
+    """training images of each class"""
     num_val: int
     """validation images"""
     num_test: int
@@ -71,6 +71,7 @@ class RunCase:
         from regulo.evaluation.restore import without_input_checks
         from regulo.training.build import build_components
 
+        config, _ = config.take_input_of_weights()
         # one CPU process, so that any machine can examine a run that is meant for another one
         on_cpu = config.trainer.model_copy(update={"accelerator": "cpu", "devices": 1, "strategy": "auto"})
         components = build_components(dataclasses.replace(without_input_checks(config), trainer=on_cpu))
@@ -80,7 +81,7 @@ class RunCase:
             components.plan,
             components.model,
             data.dataset_info,
-            num_train=len(data.train_dataset),
+            class_counts=tuple(data.class_counts()),
             num_val=len(data.eval_datasets["val"]),
             num_test=len(data.eval_datasets["test"]),
             num_leaks=_count_leaks(data),
@@ -88,6 +89,11 @@ class RunCase:
         )
 
     # ---- sizes
+
+    @property
+    def num_train(self) -> int:
+        """Training images."""
+        return sum(self.class_counts)
 
     @property
     def world_size(self) -> int:

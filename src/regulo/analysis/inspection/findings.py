@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from regulo.analysis.inspection.images import ImageFacts, ImageSet
 from regulo.analysis.inspection.near_copies import MAX_PAIRS, find_near_pairs
 from regulo.data.components.copies import Place
-
-IMBALANCE = 10
-"""largest over smallest class of the training images, from which on it is a finding"""
+from regulo.training.imbalance import MAX_RATIO, imbalance
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,9 @@ def _leaks(images: ImageSet, exact: Sequence[Sequence[ImageFacts]]) -> Finding:
 
 def _imbalance(images: ImageSet) -> list[Finding]:
     counts = images.counts()["train"]
-    large, small = max(counts), min(counts)
-    if large <= IMBALANCE * small:
+    if imbalance(counts) <= MAX_RATIO:
         return []
+    large, small = max(counts), min(counts)
     names = images.classes[counts.index(large)], images.classes[counts.index(small)]
     what = f"the largest class of train, {names[0]}, has {large:,} images, and the smallest, {names[1]}, has {small:,}"
     return [Finding("imbalance", what, "more images of the small classes; and do not judge by accuracy alone")]

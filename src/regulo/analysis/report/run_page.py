@@ -28,8 +28,9 @@ from regulo.analysis.report.page import (
 from regulo.analysis.report.predictions import RunPredictions
 from regulo.core.errors import InputError
 from regulo.core.metrics.base import list_metrics
-from regulo.tracking import records
-from regulo.tracking.records import Metrics
+from regulo.tracking import class_scores, records
+from regulo.tracking.class_scores import ClassScores
+from regulo.tracking.records import EvaluationRecord, Metrics
 from regulo.tracking.run_dir import SPLITS, RunFolder
 
 SPLIT_TITLES = dict(zip(SPLITS, ("clean train", "validation", "test"), strict=True))
@@ -37,6 +38,8 @@ CURVES = ("train/loss", "train_clean/acc", "train_clean/loss", "val/acc", "val/l
 """the columns of the table by epoch"""
 MAX_ROWS = 1000
 """rows up to which the table by epoch has all epochs"""
+MAX_CLASSES = 30
+"""classes up to which the table by class is open"""
 MISTAKES = 16
 """images of the gallery"""
 
@@ -64,7 +67,14 @@ def build(folder: RunFolder, data_root: str | None = None) -> Page:
     with style.figure_style():
         sections = [
             Section("Learning", list(_learning(metrics, result, outputs))),
-            Section("Scores", list(_scores(result, outputs))),
+            Section(
+                "Scores",
+                [
+                    *_scores(result, outputs),
+                    *_class_tables(class_scores.read_class_scores(folder)),
+                    *_other_scores(records.read_evaluations(folder)),
+                ],
+            ),
             Section("Predictions on the test images", list(_predictions(result, outputs, why_none))),
             Section("What the network saw", list(_samples(folder))),
             Section("Worst mistakes", list(_mistakes(outputs))),
@@ -159,6 +169,35 @@ def _scores(result: dict[str, Any], outputs: RunPredictions | None) -> Iterator[
     if rows:
         caption = "Scores of the final weights. NLL: mean negative log-likelihood; the Brier score lies in 0 to 2."
         yield Table(caption, header, _cells(rows))
+
+
+def _class_tables(rows: Sequence[ClassScores]) -> Iterator[Block]:
+    """The scores of each class on the test split, and folded those on the validation split."""
+    header = ["class", "images", "precision", "recall", "F1"]
+    for split in ("test", "val"):
+        cells = [[row["class"], f"{row['support']:,}", *_class_scores(row)] for row in rows if row["split"] == split]
+        if cells:
+            caption = f"Each class on the {SPLIT_TITLES[split]} images. Precision: of its predictions, the share that is right. "
+            caption += "Recall: of its images, the share that is predicted right. F1: the harmonic mean of both."
+            yield Table(caption, header, _cells(cells), folded=split == "val" or len(cells) > MAX_CLASSES)
+
+
+def _class_scores(row: ClassScores) -> list[str]:
+    scores = (row["precision"], row["recall"], row["f1"])
+    return ["–" if score == "" else f"{score:.4f}" for score in scores]
+
+
+def _other_scores(evaluations: Sequence[EvaluationRecord]) -> Iterator[Block]:
+    """The scores on labeled images that are not the run's."""
+    metrics = list_metrics()
+    rows = []
+    for record in evaluations:
+        scores = [record.scores.get(f"data/{metric.name}") for metric in metrics]
+        cells = ["–" if score is None else f"{score:.4f}" for score in scores]
+        rows.append([record.data, f"{sum(record.images.values()):,}", *cells])
+    if rows:
+        header = ["images of", "images", *(metric.heading for metric in metrics)]
+        yield Table("Scores on other images: regulo evaluate RUN --data FOLDER.", header, _cells(rows))
 
 
 def _predictions(result: dict[str, Any], outputs: RunPredictions | None, why_none: str) -> Iterator[Block]:

@@ -1,6 +1,7 @@
 """The base classes of all metrics, and the predictions that they score."""
 
 import functools
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -19,9 +20,10 @@ class EvalOutput:
     extras: dict[str, Tensor] = field(default_factory=dict)  # (n,) by name: further outputs of the plan's inference
 
     def scores(self) -> dict[str, float]:
-        """The value of every metric by its name, and the mean of each of `extras`."""
+        """The value of every metric that is defined for these labels, by its name, and the mean of each of `extras`."""
         means = {name: values.double().mean().item() for name, values in self.extras.items()}
-        return {metric.name: metric.compute(self) for metric in list_metrics()} | means
+        values = {metric.name: metric.compute(self) for metric in list_metrics(self.logits.shape[1])}
+        return {name: value for name, value in values.items() if value is not None} | means
 
     def confusion_matrix(self) -> Tensor:
         """(K, K) counts: rows are labels, columns are predictions."""
@@ -46,6 +48,12 @@ class Metric:
     """whether studies compare it with the base. Each column that they compare makes the intervals of all columns wider"""
     order: ClassVar[int] = 100
     """position in tables: lower ones come first, then by name"""
+    min_classes: ClassVar[int] = 2
+    """with fewer classes it says nothing, and is left out"""
+    balanced: ClassVar[bool] = False
+    """whether every class counts the same, however many images it has"""
+    in_validation: ClassVar[bool] = False
+    """whether it is also computed in the validation of every epoch, so that `monitor` can be `val/<name>`"""
 
     @property
     def name(self) -> str:
@@ -57,13 +65,15 @@ class Metric:
         """The title with the unit."""
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
-    def compute(self, output: EvalOutput) -> float:
-        """The value for all predictions on a split."""
+    def compute(self, output: EvalOutput) -> float | None:
+        """The value for all predictions on a split; None if it is not defined for their labels."""
         raise NotImplementedError
 
 
 class ConfusionMetric(Metric):
     """A metric of the confusion matrix. It is also computed in the validation of every epoch, over all processes."""
+
+    in_validation = True
 
     def compute(self, output: EvalOutput) -> float:
         return self.from_confusion(output.confusion_matrix().double()).item()
@@ -73,9 +83,26 @@ class ConfusionMetric(Metric):
         raise NotImplementedError
 
 
-def list_metrics() -> tuple[Metric, ...]:
-    """One metric from each module of this package, in the order of tables. Raises TypeError if a module has none or several."""
-    return _load_metrics(tuple(list_modules(__name__.rpartition(".")[0])))
+class MeanMetric(Metric):
+    """A metric that is a mean over the images. It is also computed in the validation of every epoch, over all processes."""
+
+    in_validation = True
+
+    def compute(self, output: EvalOutput) -> float:
+        return self.per_image(output.logits, output.labels).double().mean().item()
+
+    def per_image(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The value of each image (B,), from logits (B, K) and labels (B,), on their device and without waiting for it."""
+        raise NotImplementedError
+
+
+def list_metrics(num_classes: float = math.inf) -> tuple[Metric, ...]:
+    """One metric from each module of this package, in the order of tables; those that say something about so many classes.
+
+    Raises TypeError if a module has none or several.
+    """
+    metrics = _load_metrics(tuple(list_modules(__name__.rpartition(".")[0])))
+    return tuple(metric for metric in metrics if metric.min_classes <= num_classes)
 
 
 @functools.cache

@@ -13,6 +13,7 @@ class NegativeLogLikelihood(Metric):
     better = "low"
     unit = "nats"
     in_studies = True
+    in_validation = True
     order = 1
 
     def compute(self, output: EvalOutput) -> float:

@@ -45,10 +45,12 @@ class Copies:
         notes = []
         if leaks := self.count_leaks():
             what = f"{leaks:,} images of val and test have the content of an image in train or val"
-            notes.append(f"{what}: their scores say nothing about new images; regulo inspect lists them, remove one of each")
+            notes.append(f"{what}: their scores say nothing about new images; remove one of each")
         if conflicts := len(self.under_two_labels()):
-            what = f"{conflicts:,} images are there under two classes"
-            notes.append(f"{what}: one of them is wrong; regulo inspect lists them")
+            what = "1 picture is" if conflicts == 1 else f"{conflicts:,} pictures are"
+            notes.append(f"{what} there under two classes: one of them is wrong")
+        if notes:
+            notes.append("regulo inspect lists these images")
         return notes
 
 

@@ -1,5 +1,8 @@
 """The LightningDataModule of every data set."""
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from lightning import LightningDataModule
@@ -23,17 +26,17 @@ class ImageDataModule(LightningDataModule):
         seed: int,
         limit: int | None = None,
         train_transforms: Transforms = (),
-        sequence: SampleOrder = lambda indices: indices,
+        sequence: Callable[..., np.ndarray] = lambda indices, epoch, labels, seed: indices,
     ) -> None:
         super().__init__()
         splits = check_splits(splits)
-        self.sequence = sequence
         self.start_position = (0, 0)  # (epoch, batch) at which training begins
         self.limit = limit  # batches of an evaluation; None: all
         self.config, self.dataset_info, self.seed = config, splits.dataset_info, seed
         train = subsample_train(splits.train, config, splits.dataset_info.num_classes, seed)
         clean = train.select(fixed_subset(len(train.labels), config.clean_subset))
         self.train_dataset = BatchedImages(train, train_transforms, seed)
+        self.sequence: SampleOrder = functools.partial(sequence, labels=train.labels, seed=seed)
         self.eval_datasets = {
             name: BatchedImages(self._shuffle_if_cut_off(split), list_resize(config.resize()), seed)
             for name, split in (("train_clean", clean), ("val", splits.val), ("test", splits.test))
@@ -72,6 +75,10 @@ class ImageDataModule(LightningDataModule):
         """Number of images of training, train_clean, val and test, in this order."""
         return [len(self.train_dataset), *(len(split) for split in self.eval_datasets.values())]
 
+    def class_counts(self) -> list[int]:
+        """Number of training images of each class (K)."""
+        return np.bincount(self.train_dataset.split.labels, minlength=self.dataset_info.num_classes).tolist()
+
     def example_batch(self) -> Batch:
         """The first images of epoch 0 as one training batch, made in this process."""
         return self.train_dataset.__getitems__([(0, i, 0) for i in range(min(self.config.batch_size, len(self.train_dataset)))])
@@ -86,7 +93,7 @@ class ImageDataModule(LightningDataModule):
             dataset,
             batch_sampler=batch_sampler,
             num_workers=workers,
-            collate_fn=collate,  # type: ignore[arg-type]
+            collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=worker_init,
             persistent_workers=workers > 0,

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from regulo.core.resize import Resize
@@ -17,6 +18,7 @@ from regulo.data.components.image_io import import_albumentations, strict_argume
 from regulo.data.components.sampler import SampleKey
 
 Transforms = Sequence[Any] | Callable[[int], Sequence[Any]]
+BatchT = TypeVar("BatchT", bound=tuple[Any, ...])
 
 
 def list_resize(resize: Resize | None) -> list[Any]:
@@ -55,7 +57,7 @@ class BatchedImages(Dataset[Batch]):
         if callable(self.transforms) and keys[0][0] != self.epoch:
             self._set_epoch(keys[0][0])
         if self.is_ready:
-            images = np.ascontiguousarray(self.split.images[indices].transpose(0, 3, 1, 2))
+            images = channels_first(self.split.images[indices])
         else:
             images = stack_channels_first([self._image(*key) for key in keys])
         tensor = torch.from_numpy(images)
@@ -77,25 +79,36 @@ class BatchedImages(Dataset[Batch]):
 
 
 def stack_channels_first(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Images (H, W, C) uint8 of one size as a new array (B, C, H, W)."""
+    """Images (H, W, C) uint8 of one size as an array (B, C, H, W), in the memory layout of `channels_first`."""
     import cv2
 
     height, width, channels = images[0].shape
+    if channels == 1:
+        return channels_first(np.stack(images))
     batch = np.empty((len(images), channels, height, width), np.uint8)
     for image, planes in zip(images, batch, strict=True):
-        cv2.split(image, list(planes))  # into the batch; ten times as fast as to transpose it
+        if image.strides == (width * channels, channels, 1):
+            cv2.split(image, list(planes))  # into the batch; ten times as fast as to transpose it
+        else:  # OpenCV misreads the odd strides that an axis of length 1 may have
+            planes[:] = image.transpose(2, 0, 1)
     return batch
 
 
-def collate(batch: Batch) -> Batch:
+def channels_first(images: np.ndarray) -> np.ndarray:
+    """Images (B, H, W, C) as (B, C, H, W). The layout decides which kernels compute the run, and so its last digits."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def collate(batch: BatchT) -> BatchT:
     """The collate function. `__getitems__` has already stacked the batch.
 
     A loader process moves the batch to shared memory here. Otherwise its queue does so in a thread whose errors are lost: if
     /dev/shm is full, the run would wait forever.
     """
     if get_worker_info() is not None:
-        for tensor in batch:
-            tensor.share_memory_()
+        for part in batch:
+            if isinstance(part, Tensor):
+                part.share_memory_()
     return batch
 
 

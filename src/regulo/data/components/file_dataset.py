@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from regulo.core.errors import InputError
-from regulo.core.resize import CenterBox, Resize
+from regulo.core.input_spec import CropShare, ImageSize
+from regulo.core.resize import CenterBox, Interpolation, Resize
 from regulo.core.types import DatasetInfo, Split
 from regulo.data.base import DatasetConfig, FileListing, Splits, channel_mean_std, data_error
 from regulo.data.components.copies import find_copies
@@ -32,8 +33,8 @@ from regulo.data.components.subsets import fixed_subset
 from regulo.tracking.records import DataRecord
 
 PARTS = ("train", "val", "test")
-CENTER_SHARE = 7 / 8
-"""share of the shorter side that evaluation sees"""
+DEFAULT_SIZE = 64
+DEFAULT_CROP_SHARE = 7 / 8
 
 
 class FileDatasetConfig(DatasetConfig):
@@ -42,8 +43,12 @@ class FileDatasetConfig(DatasetConfig):
     source_key: ClassVar[str] = "data.root"
     """the key of the configuration that says which files there are"""
 
-    image_size: Annotated[int, Field(ge=8, le=4096)] = 64
-    """H = W in pixels, to which the middle of an image is resized: a square with 7/8 of its shorter side"""
+    image_size: ImageSize | None = None
+    """H = W in pixels, to which the middle of an image is resized; null: that of the weights, else 64"""
+    crop_share: CropShare | None = None
+    """share of the shorter side that evaluation sees, as a square in the middle; null: that of the weights, else 7/8"""
+    interpolation: Interpolation | None = None
+    """how images are resized, with antialiasing; null: that of the weights, else bilinear"""
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB"""
     val_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
@@ -57,6 +62,11 @@ class FileDatasetConfig(DatasetConfig):
     pixel_range: PixelRange | None = None
     """of files with more than 8 bits per channel: the values that become 0 and 255; null: the smallest and the largest value of
     the training images"""
+
+    @property
+    def side(self) -> int:
+        """H = W in pixels."""
+        return self.image_size or DEFAULT_SIZE
 
     def splits(self) -> Splits:
         listing = self.list_files()
@@ -155,7 +165,7 @@ class FileDatasetConfig(DatasetConfig):
             if not record and (absent := [name for name in classes if not files[part].get(name)]):
                 notes.append(f"{part} has no image of {', '.join(absent[:10])}{', …' if len(absent) > 10 else ''}")
         mean, std = self._channel_mean_std(splits["train"])
-        dataset_info = DatasetInfo(self.channels, self.image_size, self.image_size, tuple(classes), mean, std, pixel_range)
+        dataset_info = DatasetInfo(self.channels, self.side, self.side, tuple(classes), mean, std, pixel_range)
         digests = {part: digest_files(root, files[part]) for part in files}
         return Splits(splits["train"], splits["val"], splits["test"], dataset_info, tuple(notes), files, digests)
 
@@ -169,7 +179,8 @@ class FileDatasetConfig(DatasetConfig):
         return [f"not used: {len(new):,} image{'s' * (len(new) != 1)} that came after the run began"] if new else []
 
     def resize(self) -> Resize:
-        return Resize(self.image_size, self.image_size, CenterBox(CENTER_SHARE))
+        box = CenterBox(self.crop_share or DEFAULT_CROP_SHARE)
+        return Resize(self.side, self.side, box, self.interpolation or "bilinear")
 
     def _channel_mean_std(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel over 500 training images."""

@@ -74,7 +74,7 @@ def read_image(raw: bytes, channels: int, pixel_range: PixelRange | None = None)
     that `pixel_range` becomes 0 to 255. Returns (H, W, channels) uint8. Raises ValueError for pixels without an agreed range:
     floating-point ones, and those of more than 8 bits if there is no `pixel_range`.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     with open_image(raw) as file:
         if file.mode == "F":
@@ -87,18 +87,25 @@ def read_image(raw: bytes, channels: int, pixel_range: PixelRange | None = None)
             image = Image.fromarray(_scale(read_deep_pixels(file, raw), pixel_range))
             if file.format != "TIFF" and file.getexif().get(ORIENTATION):  # the decoders turn a TIFF upright themselves
                 image.getexif()[ORIENTATION] = file.getexif()[ORIENTATION]
-        image = _crop_middle(ImageOps.exif_transpose(image))
-        if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-            rgba = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+        return convert_image(image, channels)
+
+
+def convert_image(image: Any, channels: int) -> np.ndarray:
+    """The pixels (H, W, channels) uint8 of a PIL image of 8 bits: upright, on white, its middle if it is very long."""
+    from PIL import Image, ImageOps
+
+    image = _crop_middle(ImageOps.exif_transpose(image))
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return array[..., None] if channels == 1 else array
 
 
 def read_resized(raw: bytes, channels: int, pixel_range: PixelRange | None, resize: Resize, random: Random) -> np.ndarray:
     """A box of the image at this path, resized: (height, width, channels) uint8. See `read_image`, of which it is a faster form.
 
-    Of an ordinary JPEG no more pixels are decoded than the box needs.
+    If `resize` allows it, no more pixels of an ordinary JPEG are decoded than the box needs.
     """
     if stat.S_ISREG(os.stat(raw).st_mode):  # anything else is refused by `read_image`
         with open(raw, "rb") as file:

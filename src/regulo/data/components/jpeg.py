@@ -1,4 +1,4 @@
-"""Fast reading of ordinary JPEG files by OpenCV, which decodes them at a half, a quarter or an eighth where that is enough.
+"""Fast reading of ordinary JPEG files by OpenCV, which can decode them at a half, a quarter or an eighth of their size.
 
 Whatever is not ordinary (CMYK, 12 bits, a file that ends too early) is left to Pillow, which reads it or says what is wrong.
 """
@@ -94,7 +94,9 @@ def decode_box(content: bytes, header: JpegHeader, box: Box, resize: Resize, cha
     is_transposed = header.orientation in TRANSPOSED
     height, width = (resize.width, resize.height) if is_transposed else (resize.height, resize.width)
     top, left, box_height, box_width = _stored_box(box, header)
-    scale = next((s for s in (8, 4, 2) if box_height >= s * OVERSAMPLING * height and box_width >= s * OVERSAMPLING * width), 1)
+    scales = (8, 4, 2) if resize.may_reduce else ()
+    enough = (s for s in scales if box_height >= s * OVERSAMPLING * height and box_width >= s * OVERSAMPLING * width)
+    scale = next(enough, 1)
     color = "GRAYSCALE" if channels == 1 else "COLOR"
     flags = getattr(cv2, f"IMREAD_REDUCED_{color}_{scale}" if scale > 1 else f"IMREAD_{color}") | cv2.IMREAD_IGNORE_ORIENTATION
     try:

@@ -19,6 +19,7 @@ def open_splits(config: DatasetConfig, run: RunFolder | None = None) -> tuple[Sp
     is_new = run is None or not (record or run.has_checkpoint())
     with failures.as_input_error(config.batch_size):
         splits = check_splits(take_fold(config, config.splits() if is_new else config.restore_splits(record)))
+        splits = config.normalize_as_configured(splits)
     current = describe_data(config, splits)
     if record:
         check_same_data(current, record)

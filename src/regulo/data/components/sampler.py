@@ -11,8 +11,8 @@ from regulo.data.base import images_per_step
 SampleKey = tuple[int, int, int]
 """(epoch, index, copy): persistent workers learn the epoch from the key; `copy` counts earlier visits of the image"""
 
-SampleOrder = Callable[[np.ndarray], np.ndarray]
-"""from the shuffled indices (N,) of an epoch to indices (N,) in the order of their visits"""
+SampleOrder = Callable[[np.ndarray, int], np.ndarray]
+"""from the shuffled indices (N,) of an epoch, and its number, to indices (N,) in the order of their visits"""
 
 
 class EpochSampler(Sampler[int]):
@@ -47,7 +47,7 @@ class TrainBatchSampler(Sampler[list[SampleKey]]):
         seed: int,
         rank: int,
         world: int,
-        sequence: SampleOrder = lambda indices: indices,
+        sequence: SampleOrder = lambda indices, epoch: indices,
         start: tuple[int, int] = (0, 0),
     ) -> None:
         self.sampler = EpochSampler(n, seed)  # Lightning finds it by this name
@@ -64,7 +64,7 @@ class TrainBatchSampler(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         visits: Counter[int] = Counter()
         keys = []
-        for index in self.sequence(np.array(list(self.sampler))).tolist():
+        for index in self.sequence(np.array(list(self.sampler)), self.sampler.epoch).tolist():
             keys.append((self.sampler.epoch, index, visits[index]))
             visits[index] += 1
         start_epoch, start_step = self.start

@@ -10,7 +10,8 @@ identity until a module is inserted, so state-dict keys are the same with and wi
     trunk       the whole hidden state between two blocks, which no shortcut bypasses, (B, C, H, W) or (B, N, D)
     tokens      the tokens that enter a transformer, with their positions added, (B, N, D)
 
-The module that has a `trunk` site is a block. The order of these sites numbers the layers of the model from input to output.
+The module that has a `trunk` site is a block. The order of these sites numbers the layers of the model from input to output
+(those of timm's models are numbered by timm).
 """
 
 import weakref
@@ -121,3 +122,22 @@ def block_numbers(model: nn.Module) -> dict[str, int]:
     """Names of the blocks, with their numbers from input to output: 1 to L."""
     blocks = [name.rpartition(".")[0] for name, m in model.named_modules() if isinstance(m, Site) and m.kind == "trunk"]
     return {name: i + 1 for i, name in enumerate(blocks)}
+
+
+def layer_numbers(model: nn.Module) -> dict[str, int]:
+    """Names of the parameters, with the numbers of their layers: 0 before the first block, 1 to L in blocks, L + 1 after them.
+
+    The models of timm say it themselves: their blocks need no `trunk` site.
+    """
+    if hasattr(model, "group_matcher"):
+        from timm.models import group_parameters
+
+        return group_parameters(model, model.group_matcher(coarse=False), reverse=True)  # type: ignore[operator]
+    numbers: dict[str, int] = {}
+    blocks, layer = block_numbers(model), 0
+    for prefix, owner in model.named_modules():
+        block_number = next((n for block, n in blocks.items() if prefix == block or prefix.startswith(f"{block}.")), None)
+        for name, _ in owner.named_parameters(recurse=False):
+            layer = block_number or (layer if layer < len(blocks) else len(blocks) + 1)
+            numbers[f"{prefix}.{name}".lstrip(".")] = layer
+    return numbers

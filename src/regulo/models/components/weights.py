@@ -5,65 +5,163 @@ import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from regulo.core.errors import InputError, Problem
+from regulo.core.errors import InputError, Problem, nearest
+from regulo.core.input_spec import InputSpec
 from regulo.core.types import DatasetInfo
 from regulo.models.base import ModelConfig
 from regulo.tracking import records
-from regulo.tracking.run_dir import RunFolder
+from regulo.tracking.run_dir import CONFIG, RunFolder
 
 WRAPPINGS = ("state_dict", "model", "model_state_dict")
 """the keys of a checkpoint that hold the weights: of a run, timm and Lightning; of torchvision's script; of torch's tutorials"""
 PREFIXES = ("module.", "_orig_mod.", "model.", "classifier.")
 """of names: DistributedDataParallel, torch.compile, a LightningModule, `Classifier`; also several, one after the other"""
 MAX_PREFIXES = 4
+SUFFIXES = (".pth", ".pt", ".safetensors")
+"""of files of weights"""
 
 
 def build_with_weights(config: ModelConfig, dataset_info: DatasetInfo) -> tuple[nn.Module, str]:
     """A model with its first weights, and a line that says from where they are; empty if they are random. Raises InputError."""
-    path, model = config.weights_path(), config.build(dataset_info)
-    if path:
-        return model, load_file(model, path, dataset_info.num_classes)
-    return model, f"weights: {config.weights}, with a new head" if config.weights else ""
+    if not config.weights:
+        return config.build(dataset_info), ""
+    path = config.weights_path()
+    source = _read_file(path) if path else Source(*config.published_weights())
+    model = config.build(dataset_info)
+    return model, _load(config, model, source, dataset_info.num_classes)
 
 
-def load_file(model: nn.Module, path: Path, num_classes: int) -> str:
-    """Load a file into a model of `num_classes` logits, and return the line that says what was loaded.
+def input_of_weights(config: ModelConfig) -> InputSpec | None:
+    """What the first weights expect of their input; None if they are random, or if that is not known. Raises InputError."""
+    if not config.weights:
+        return None
+    path = config.weights_path()
+    if path is None or not (path.is_dir() or path.suffix == ".ckpt"):
+        return config.input_spec()
+    file = _weights_file(path)
+    content = read_weights_file(file)
+    if not isinstance(content, Mapping) or "regulo" not in content:
+        return config.input_spec()
+    dataset_info = records.read_dataset_info(content, str(file))
+    data = content["regulo"]["config"]["data"]
+    fields = {"image_size": dataset_info.height, "mean": list(dataset_info.mean), "std": list(dataset_info.std)}
+    fields |= {name: data.get(name) for name in ("crop_share", "interpolation")}
+    try:
+        return InputSpec.model_validate(fields)
+    except ValidationError as error:
+        raise InputError(
+            Problem("model.weights", f"{file} is not the checkpoint of a run: {error.errors()[0]['msg']}")
+        ) from error
 
-    A head of another size is left out, and the filters of the first convolution are adapted to the channels of the images.
-    Raises InputError if anything else does not fit.
-    """
-    file = _checkpoint_of(path)
+
+@dataclass(frozen=True)
+class Source:
+    """Weights by name, and from where they are, for people."""
+
+    origin: str
+    weights: "OrderedDict[str, Tensor]"
+    description: str = ""
+    """of the model that had them; empty if that is not known"""
+
+
+def _read_file(path: Path) -> Source:
+    """The weights in a file, in the folder of a run, or in a folder with one file of weights. Raises InputError."""
+    file = _weights_file(path)
     content = read_weights_file(file)
     wrapping, weights = _unwrap(content, file)
+    return Source(f"{file}, its {wrapping!r}" if wrapping else str(file), weights, _describe_model(content))
+
+
+def _load(config: ModelConfig, model: nn.Module, source: Source, num_classes: int) -> str:
+    """Load weights into a model of `num_classes` logits, and return the line that says what was loaded.
+
+    Heads of another size are left out, and the filters of the first convolution are adapted to the channels of the images.
+    Raises InputError if anything else does not fit.
+    """
     own = model.state_dict()
-    head = find_head(model, num_classes)
+    heads = config.head_names(model, num_classes)
+    weights = rename_weights(source.weights, config.rename)
     state = _strip_prefix(weights, find_prefix(weights, own))
     notes = [f"{len(weights) - len(state)} others are not of the model"] if len(state) < len(weights) else []
-    notes += [*_adapt_stem(model, own, state), *_leave_out_head(head, own, state)]
+    notes += [*_adapt_stem(model, own, state), *_leave_out_heads(heads, own, state)]
+    head_tensors = {name for head in heads for name in _parameters_of(head, own)}
+    differences = _load_tensors(model, own, state, head_tensors, source)
+    if differences:
+        state = _convert(config, state, model, source)
+        differences = _load_tensors(model, own, state, head_tensors, source)
+    if differences:
+        what = "; ".join(f"{kind}: {_first(names)}" for kind, names in differences.items())
+        raise InputError(
+            Problem("model.weights", f"{source.origin} has the weights of another model: {what}", source.description)
+        )
+    return "; ".join([f"weights: {len(state)} tensors of {source.origin}", *notes])
+
+
+def _convert(
+    config: ModelConfig, state: "OrderedDict[str, Tensor]", model: nn.Module, source: Source
+) -> "OrderedDict[str, Tensor]":
+    """The state as its library converts it. Raises InputError if the library finds no sense in it."""
+    try:
+        return config.convert_state(state, model)
+    except (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        what = f"{source.origin} cannot be converted for this model: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise InputError(Problem("model.weights", what, source.description)) from error
+
+
+def _load_tensors(
+    model: nn.Module, own: Mapping[str, Tensor], state: "OrderedDict[str, Tensor]", head_tensors: Collection[str], source: Source
+) -> dict[str, list[str]]:
+    """Load the tensors that fit. Returns what does not, by kind; empty if all fits. The tensors of the heads may be missing."""
     shapes = {
         name: f"{name} ({_size(tensor)}, and {_size(own[name])} in the model)"
         for name, tensor in state.items()
         if name in own and tensor.shape != own[name].shape
     }
     fitting = OrderedDict((name, tensor) for name, tensor in state.items() if name not in shapes)
-    fitting._metadata = state._metadata  # type: ignore[attr-defined]
+    fitting._metadata = getattr(state, "_metadata", {})  # type: ignore[attr-defined]
     try:
         missing, unexpected = model.load_state_dict(fitting, strict=False)
     except RuntimeError as error:  # a module that reads older versions of itself
-        raise InputError(Problem("model.weights", f"{file} does not fit: {' '.join(str(error).split())[:300]}")) from error
-    missing = [name for name in missing if name not in shapes and name not in _parameters_of(head, own)]
+        what = f"{source.origin} does not fit: {' '.join(str(error).split())[:300]}"
+        raise InputError(Problem("model.weights", what)) from error
+    missing = [name for name in missing if name not in shapes and name not in head_tensors]
     differences = {"missing": missing, "unexpected": unexpected, "of another shape": list(shapes.values())}
-    if any(differences.values()):
-        what = "; ".join(f"{kind}: {_first(names)}" for kind, names in differences.items() if names)
-        raise InputError(Problem("model.weights", f"{file} has the weights of another model: {what}", _describe_model(content)))
-    origin = f"{file}, its {wrapping!r}" if wrapping else str(file)
-    return "; ".join([f"weights: {len(fitting)} tensors of {origin}", *notes])
+    return {kind: names for kind, names in differences.items() if names}
+
+
+def rename_weights(weights: "OrderedDict[str, Tensor]", rename: Mapping[str, str]) -> "OrderedDict[str, Tensor]":
+    """The weights with other beginnings of their names. Raises InputError for one that fits none, or makes two names equal."""
+    if not rename:
+        return weights
+    prefixes = sorted(rename, key=len, reverse=True)
+    unused = set(rename)
+    result: OrderedDict[str, Tensor] = OrderedDict()
+    for name, tensor in weights.items():
+        prefix = next((p for p in prefixes if name.startswith(p)), None)
+        new_name = name if prefix is None else rename[prefix] + name.removeprefix(prefix)
+        unused.discard(prefix or "")
+        if new_name in result:
+            raise InputError(Problem("model.rename", f"it gives two tensors the name {new_name!r}; the second one was {name!r}"))
+        result[new_name] = tensor
+    if unused:
+        first = sorted(unused)[0]
+        what = f"no name in the file begins with {first!r}"
+        raise InputError(Problem("model.rename", what, nearest(first, _beginnings(weights)) or f"it has {_first(list(weights))}"))
+    return result
+
+
+def _beginnings(names: Iterable[str]) -> set[str]:
+    """Of dotted names: `a.`, `a.b.` and `a.b.c` of `a.b.c`."""
+    parts = [name.split(".") for name in names]
+    return {".".join(words[:n]) + ("." if n < len(words) else "") for words in parts for n in range(1, len(words) + 1)}
 
 
 def read_weights_file(file: Path) -> Any:
@@ -76,6 +174,10 @@ def read_weights_file(file: Path) -> Any:
 
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
+            if file.suffix == ".safetensors":
+                from safetensors.torch import load_file
+
+                return load_file(file)
             if zipfile.is_zipfile(file):
                 return checkpoint_io.read_checkpoint(file)
             return torch.load(file, map_location="cpu", weights_only=True)
@@ -101,13 +203,6 @@ def find_prefix(keys: Collection[str], names: Iterable[str]) -> str:
     return max(sorted(candidates, key=len), key=lambda prefix: sum(prefix + name in keys for name in names))
 
 
-def find_head(model: nn.Module, num_classes: int) -> str:
-    """The name of the layer that outputs the logits: the last one with `num_classes` outputs; empty if there is none."""
-    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    sizes = [(name, m.out_features if isinstance(m, nn.Linear) else m.out_channels) for name, m in layers]
-    return next((name for name, size in reversed(sizes) if size == num_classes), "")
-
-
 def adapt_filters(weight: Tensor, channels: int) -> Tensor:
     """Filters (O, C, h, w) for images of `channels` channels, (O, channels, h, w).
 
@@ -117,18 +212,28 @@ def adapt_filters(weight: Tensor, channels: int) -> Tensor:
     return kernel.expand(-1, channels, -1, -1)
 
 
-def _checkpoint_of(path: Path) -> Path:
-    """The file itself, or that with the final weights of a run folder. Raises InputError for another folder."""
+def _weights_file(path: Path) -> Path:
+    """The file itself; of a run folder that with the final weights; of another folder its one file of weights.
+
+    Raises InputError for a folder with none, or with several.
+    """
     if not path.is_dir():
         return path
-    final = records.read_result(RunFolder(path)).get("weights")
-    if final is None:
-        what = f"{path} is not the folder of a finished run"
-        raise InputError(Problem("model.weights", what, "name a file, for example a run's checkpoints/best.ckpt"))
-    return path / "checkpoints" / f"{final}.ckpt"
+    if (path / CONFIG).exists():
+        final = records.read_result(RunFolder(path)).get("weights")
+        if final is None:
+            what = f"{path} is not the folder of a finished run"
+            raise InputError(Problem("model.weights", what, "name a file, for example a run's checkpoints/best.ckpt"))
+        return path / "checkpoints" / f"{final}.ckpt"
+    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+    if len(files) != 1:
+        names = f"{len(files)} files of weights: {_first([file.name for file in files])}" if files else "no file of weights"
+        what = f"the folder {path} has {names}"
+        raise InputError(Problem("model.weights", what, f"name the file, one of {', '.join(SUFFIXES)}"))
+    return files[0]
 
 
-def _unwrap(content: Any, file: Path) -> tuple[str, Mapping[str, Tensor]]:
+def _unwrap(content: Any, file: Path) -> tuple[str, "OrderedDict[str, Tensor]"]:
     """The key of the wrapping, empty if there is none, and the weights by name. Raises InputError if there are none."""
     sections = content if isinstance(content, Mapping) else {}
     wrapping = next((key for key in WRAPPINGS if isinstance(sections.get(key), Mapping)), "")
@@ -148,7 +253,7 @@ def _unwrap(content: Any, file: Path) -> tuple[str, Mapping[str, Tensor]]:
 def _strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> "OrderedDict[str, Tensor]":
     """The weights whose names begin with this prefix, by the rest of their names."""
     state = OrderedDict((name.removeprefix(prefix), tensor) for name, tensor in weights.items() if name.startswith(prefix))
-    versions = {f"{name}.": version for name, version in weights._metadata.items()}  # type: ignore[attr-defined]
+    versions = {f"{name}.": version for name, version in getattr(weights, "_metadata", {}).items()}
     state._metadata = {  # type: ignore[attr-defined]
         name.removeprefix(prefix).rstrip("."): version for name, version in versions.items() if name.startswith(prefix)
     }
@@ -165,6 +270,11 @@ def _adapt_stem(model: nn.Module, own: Mapping[str, Tensor], state: dict[str, Te
         return []
     state[name] = adapt_filters(old, channels)
     return [f"{name} is adapted from {old.shape[1]} to {channels} channel{'s' * (channels > 1)}"]
+
+
+def _leave_out_heads(heads: list[str], own: Mapping[str, Tensor], state: dict[str, Tensor]) -> list[str]:
+    """Remove heads with another number of classes from `state`. Returns notes about heads that are not loaded."""
+    return [note for head in heads for note in _leave_out_head(head, own, state)]
 
 
 def _leave_out_head(head: str, own: Mapping[str, Tensor], state: dict[str, Tensor]) -> list[str]:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from regulo.core import registry
 from regulo.core.errors import Problem
-from regulo.core.rng import StepContext
+from regulo.core.rng import StepContext, epoch_rng
 from regulo.core.schedule import Ramp
 from regulo.core.types import DatasetInfo, LossInputs, soft_cross_entropy
-from regulo.models.components.sites import block_numbers
+from regulo.models.components.sites import layer_numbers
 from regulo.optim.components.param_groups import NamedParameter, ParamGroup
 from regulo.regularizers.base import HOOKS, Goal, Regularizer, used_hooks
 
@@ -50,10 +50,10 @@ class Plan:
 
     # ---- before training
 
-    def sequence(self, indices: np.ndarray) -> np.ndarray:
-        """The indices (n,) of the images of an epoch, in the order in which they are visited."""
+    def sequence(self, indices: np.ndarray, epoch: int, labels: np.ndarray, seed: int) -> np.ndarray:
+        """The indices (n,) of the images of an epoch, in the order in which they are visited. `labels` (n,) are by index."""
         for r in self._by_hook["sequence"]:
-            indices = r.sequence(indices)
+            indices = r.sequence(indices, labels, epoch_rng(seed, epoch, r.name))
         return indices
 
     def transforms(self, resize: Sequence[Any], dataset_info: DatasetInfo, progress: float = 0.0) -> list[Any]:
@@ -117,15 +117,15 @@ class Plan:
         return images, targets
 
     def loss(
-        self, model: nn.Module, images: Tensor, targets: Tensor, logits: Tensor, context: StepContext
+        self, model: nn.Module, images: Tensor, targets: Tensor, logits: Tensor, class_counts: Tensor, context: StepContext
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss () of a forward pass, and its parts () by name: the data loss (of the first view), and every penalty.
 
-        Images (V·B, C, H, W), targets (B, K), logits (V·B, K).
+        Images (V·B, C, H, W), targets (B, K), logits (V·B, K), training images of each class (K,).
         """
         criterion: Callable[[Tensor, Tensor], Tensor] = soft_cross_entropy
         for r in self._by_hook["criterion"]:
-            criterion = r.resolve(context.progress).criterion
+            criterion = functools.partial(r.resolve(context.progress).criterion, class_counts=class_counts)
         parts = {"data": criterion(logits[: len(targets)].float(), targets).mean()}
         inputs = LossInputs(model, images, targets, logits, criterion)
         for r in self._by_hook["penalty"]:
@@ -187,7 +187,7 @@ Conflict = tuple[frozenset[str], Problem]
 
 def find_conflicts(regularizers: Sequence[Regularizer], run_conditions: Iterable[str] = ()) -> list[Problem]:
     """What must not run together, alone, or under these conditions of the trainer, with the reasons; each pair once."""
-    conflicts = [*_exclusive_hooks(regularizers)]
+    conflicts: list[Conflict] = []
     run_conditions = list(run_conditions)
     for r in regularizers:
         conflicts += [
@@ -195,6 +195,7 @@ def find_conflicts(regularizers: Sequence[Regularizer], run_conditions: Iterable
             *_incompatible_pairs(r, regularizers),
             *_condition_conflicts(r, run_conditions),
         ]
+    conflicts += _exclusive_hooks(regularizers)  # last: the reason of a technique says more
     problems: dict[frozenset[str], Problem] = {}
     for names, problem in conflicts:
         problems.setdefault(names, problem)
@@ -242,13 +243,12 @@ def _pair(name: str, other: str, reason: str) -> Conflict:
 def named_parameters(model: nn.Module) -> tuple[NamedParameter, ...]:
     """The trainable parameters with their owners and the numbers of their layers; each shared parameter once."""
     parameters: dict[int, NamedParameter] = {}  # by id
-    blocks, layer = block_numbers(model), 0
+    layers = layer_numbers(model)
     for prefix, owner in model.named_modules():
-        block_number = next((n for block, n in blocks.items() if prefix == block or prefix.startswith(f"{block}.")), None)
         for name, parameter in owner.named_parameters(recurse=False):
-            layer = block_number or (layer if layer < len(blocks) else len(blocks) + 1)
+            full_name = f"{prefix}.{name}".lstrip(".")
             if parameter.requires_grad and id(parameter) not in parameters:
-                parameters[id(parameter)] = NamedParameter(f"{prefix}.{name}".lstrip("."), parameter, owner, layer)
+                parameters[id(parameter)] = NamedParameter(full_name, parameter, owner, layers[full_name])
     return tuple(parameters.values())
 
 

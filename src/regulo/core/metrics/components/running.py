@@ -9,29 +9,35 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regulo.core.collectives import mean_over_ranks, sum_over_ranks
-from regulo.core.metrics.base import ConfusionMetric, list_metrics
+from regulo.core.metrics.base import ConfusionMetric, MeanMetric, list_metrics
 
 
 class EvalMetrics:
-    """Loss and confusion matrix over a split, summed on the device, which nothing waits for before `compute`."""
+    """Loss, confusion matrix and other sums over a split, on the device, which nothing waits for before `compute`."""
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
         self.num_classes = num_classes
         self.loss = torch.zeros((), device=device)
         self.confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
+        self.means = [m for m in list_metrics(num_classes) if isinstance(m, MeanMetric)]
+        self.sums = torch.zeros(len(self.means), dtype=torch.float32, device=device)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: logits (B, K) and labels (B,)."""
         self.loss += F.cross_entropy(logits.float(), labels, reduction="sum")
         cells = labels * self.num_classes + logits.argmax(1)
         self.confusion.index_add_(0, cells, torch.ones_like(cells))
+        for i, metric in enumerate(self.means):
+            self.sums[i] += metric.per_image(logits, labels).sum()
 
     def compute(self) -> dict[str, float]:
-        """Over all ranks: every `ConfusionMetric`, such as acc, and loss (mean negative log-likelihood, nats)."""
-        sum_over_ranks(self.loss, self.confusion)
-        matrix = self.confusion.view(self.num_classes, self.num_classes)
-        scores = {m.name: m.from_confusion(matrix).item() for m in list_metrics() if isinstance(m, ConfusionMetric)}
-        return scores | {"loss": (self.loss / matrix.sum()).item()}
+        """Over all ranks: every metric that is computed in validation, with loss (mean negative log-likelihood, nats)."""
+        sum_over_ranks(self.loss, self.confusion, self.sums)
+        matrix = self.confusion.cpu().view(self.num_classes, self.num_classes)
+        confusion_metrics = [m for m in list_metrics(self.num_classes) if isinstance(m, ConfusionMetric)]
+        scores = {m.name: m.from_confusion(matrix).item() for m in confusion_metrics}
+        scores |= {m.name: total / int(matrix.sum()) for m, total in zip(self.means, self.sums.tolist(), strict=True)}
+        return scores | {"loss": (self.loss.cpu() / matrix.sum()).item()}
 
 
 class TrainMetrics:
