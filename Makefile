@@ -1,7 +1,7 @@
 # Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="seed=1 optim.lr=0.05".
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict export dashboard runs sync claims ablate doctor inspect report test test-long coverage audit lint format schema bench bench-loader cost regimes docs lock new update clean
+.PHONY: help setup train evaluate predict export dashboard runs sync claims ablate crossval doctor inspect report test test-long coverage audit lint format schema bench bench-loader cost regimes docs lock new update clean
 REGULO := .venv/bin/regulo
 READY := .venv/.ready
 
@@ -44,6 +44,9 @@ claims: $(READY) ## test the lesson's claims by experiment: make claims ARGS="--
 
 ablate: $(READY) ## which technique helps? make ablate ARGS="study=lesson"
 	@$(REGULO) ablate $(ARGS)
+
+crossval: $(READY) ## train and test on each fold: make crossval ARGS="data=image_folder data.root=path/to/photos folds=5"
+	@$(REGULO) crossval $(ARGS)
 
 doctor: $(READY) ## find what is risky in a run, or what its curves show: make doctor ARGS="optim.lr=3"
 	@$(REGULO) doctor $(ARGS)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from regulo.__main__ import build_commands, run
 from regulo.analysis.ablation.study import parse_study_args
+from regulo.analysis.crossval.plans import load_plans, parse_crossval_args
 from regulo.config.compose import load_config
 
 RUN_OPTIONS = ("--resume", "--same-data")
@@ -37,6 +38,12 @@ def ablate(words: Sequence[str]) -> int:
     return 0
 
 
+def crossval(words: Sequence[str]) -> int:
+    """The overrides of all plans."""
+    load_plans(parse_crossval_args(words))
+    return 0
+
+
 def doctor(words: Sequence[str], fix: str | None, difference: str | None) -> int:
     """Overrides; runs need not exist."""
     load_config([word for word in words if "=" in word or word.startswith("~")])
@@ -48,4 +55,4 @@ def accept(**values: object) -> int:
     return 0
 
 
-WITH_OVERRIDES = ("train", "ablate", "doctor")
+WITH_OVERRIDES = ("train", "ablate", "crossval", "doctor")

@@ -71,6 +71,7 @@ def test_fields_of_sections_are_those_of_their_classes() -> None:
         ("regulo train --r", ["--resume "]),
         ("regulo train seed=1 experiment=les", ["experiment=lesson "]),
         ("regulo ablate study=qu", ["study=quick "]),
+        ("regulo crossval fo", ["folds="]),
         ("regulo ablate study.see", ["study.seeds="]),
         ("regulo train stud", []),
         ("regulo doctor --f", ["--fix "]),

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from regulo.__main__ import main
-from regulo.analysis.ablation.runs import PERMANENT_ERROR
+from regulo.analysis.launchers.runs import PERMANENT_ERROR
 from regulo.config import compose, validate
 from regulo.core import yaml_files
 from regulo.core.errors import InputError

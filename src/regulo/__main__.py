@@ -38,6 +38,18 @@ launcher=slurm      run on a cluster through submitit, with launcher.slurm_parti
 All files are in runs/studies/<name>/: the runs, study.json, table.csv, report.html, logs/. The same command continues a study \
 that was interrupted. Exit code: 0 if all runs are done or wait for a larger budget, 1 if one failed."""
 
+CROSSVAL = """\
+folds=5             number of folds; an official test set stays out of them
+seeds=3             runs of each fold, whose scores and probabilities are averaged; default: 1
+name=photos         the name of its folder, and of its runs
+data=…              every other argument is an override of `regulo train`
+against …           after this word: overrides of a second plan, which is compared with the first one fold by fold
+at_once=2           number of runs at the same time, and launcher=slurm, as in `regulo ablate`
+
+All files are in runs/crossval/<name>/: the runs, oof.csv (the prediction of each image by a run that has not seen it), \
+crossval.json, report.html with the images whose labels may be wrong, logs/. The same command continues what was interrupted. \
+Exit code: 0 if all runs are done, else 1."""
+
 RUNS = """\
 regulo runs                           the newest runs
 regulo runs state=failed              also done, running, interrupted, crashed, unreadable
@@ -165,6 +177,15 @@ def build_commands() -> dict[str, Command]:
         free_form=True,
     )
     ablate.add_argument("words", metavar="override", nargs="*", help="see above")
+
+    crossval = command(
+        "crossval",
+        "regulo.analysis.crossval.command:crossval",
+        "train and test on each fold of a data set, and find labels that may be wrong",
+        CROSSVAL,
+        free_form=True,
+    )
+    crossval.add_argument("words", metavar="override", nargs="*", help="see above")
 
     doctor = command(
         "doctor",

@@ -3,55 +3,33 @@
 import csv
 import json
 import os
-import random
 import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from regulo.analysis.ablation import command, runner, runs
+from regulo.analysis.ablation import command
 from regulo.analysis.ablation.cells import StudyCell
 from regulo.analysis.ablation.command import ablate
-from regulo.analysis.ablation.runner import StudyProgress
 from regulo.analysis.ablation.runs import StudyRun
-from regulo.analysis.launchers import local
-from regulo.config import compose
+from regulo.analysis.launchers import local, runner
+from regulo.analysis.launchers.runner import RunsProgress
+from regulo.analysis.launchers.runs import make_run
 from regulo.core.errors import InputError
-from regulo.core.paths import expand_path
+from regulo.core.files import file_lock
 from regulo.evaluation import robustness
 from regulo.regularizers.base import Goal
+from tests.fake_runs import fake_train, jobs_in_process, make_result
 
 TINY = ["debug=fast", "model.width=4", "data.num_workers=0", "regularizer=none", "data.clean_subset=50"]
 ONE = ["study.techniques=[weight_decay]", "study.seeds=1", "study.corruptions=false", *TINY]
 ROOT = Path("runs/studies/quick")
-KEYS = ("acc", "loss", "ece", "brier")
-
-
-def fake_train(overrides: Sequence[str]) -> int:
-    """Write the files of `regulo train`, with random numbers that depend on the whole configuration."""
-    config = compose.load_config(overrides)
-    assert config.run.run_dir
-    folder = expand_path(config.run.run_dir)
-    folder.mkdir()
-    (folder / "config.yaml").write_text(f"seed: {config.run.seed}")
-    (folder / "result.json").write_text(json.dumps(make_result(folder.name) | {"seed": config.run.seed}))
-    return 0
-
-
-def make_result(name: str) -> dict[str, Any]:
-    """The result of a finished run, with random numbers that depend on its name."""
-    rng = random.Random(name)
-    scores = {f"{split}/{key}": rng.random() for split in ("train_clean", "val", "test") for key in KEYS}
-    costs = {"epoch_seconds": rng.random(), "peak_memory_mb": 600}
-    counts = dict.fromkeys(("epochs", "steps", "weights_epoch", "params", "fit_seconds", "images_per_second"), 1)
-    gaps = {"gap/acc": rng.random(), "gap/loss": rng.random()}
-    return {"status": "done", "weights": "last", **gaps, **counts, **costs, **scores}
 
 
 @pytest.fixture
@@ -71,22 +49,7 @@ def job_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Jobs run in this process, in an empty folder. Returns the list of their names, which grows."""
     monkeypatch.chdir(tmp_path)
     names: list[str] = []
-
-    def run(
-        jobs: Mapping[str, Callable[[], object]], slots: object, logs: Path, may_start: Callable[[], bool]
-    ) -> Iterator[local.JobEvent]:
-        for name, job in jobs.items():
-            if not may_start():
-                return
-            names.append(name)
-            yield local.JobEvent(name)
-            try:
-                job()
-                yield local.JobEvent(name, 1.0)
-            except Exception as error:
-                yield local.JobEvent(name, 1.0, str(error).splitlines()[0])
-
-    monkeypatch.setattr(local, "run_jobs", run)
+    monkeypatch.setattr(local, "run_jobs", jobs_in_process(names))
     monkeypatch.setattr(command, "write_report", lambda root: [])  # the page has tests of its own
     return names
 
@@ -151,7 +114,7 @@ def test_a_run_that_breaks_is_tried_again_when_the_study_is(job_names: list[str]
     def breaks(run: StudyRun) -> None:
         if "weight_decay" in run.name:
             raise OSError("No space left on device")
-        runs.make_run(run)
+        make_run(run)
 
     monkeypatch.setattr(runner, "make_run", breaks)
     assert ablate(ONE) == 1
@@ -161,7 +124,7 @@ def test_a_run_that_breaks_is_tried_again_when_the_study_is(job_names: list[str]
         "status": "failed",
         "error": "No space left on device",
     }
-    monkeypatch.setattr(runner, "make_run", runs.make_run)
+    monkeypatch.setattr(runner, "make_run", make_run)
     assert ablate(ONE) == 0
     assert [name.split("-")[0] for name in job_names] == ["base", "weight_decay", "weight_decay"]
 
@@ -225,7 +188,7 @@ def test_a_budget_that_is_spent_starts_no_run(job_names: list[str], capsys: pyte
 
 
 def test_the_budget_looks_ahead() -> None:
-    progress = StudyProgress([], Goal("val/loss", "min"), 1, budget=1.0)
+    progress = RunsProgress([], Goal("val/loss", "min"), 1, budget=1.0)
     assert progress.may_start()
     progress.start_times["a"] = 0.0
     progress.update(local.JobEvent("a", 59.0))
@@ -247,7 +210,7 @@ def test_wrong_labels_have_a_column_and_runs_of_their_own(job_names: list[str]) 
 
 
 def test_one_process_at_a_time(job_names: list[str]) -> None:
-    with command.file_lock(ROOT / ".lock"), pytest.raises(InputError, match="another process"):
+    with file_lock(ROOT / ".lock"), pytest.raises(InputError, match="another process"):
         ablate(ONE)
 
 
@@ -262,11 +225,11 @@ def test_the_best_so_far_is_the_best_mean_on_validation(tmp_path: Path) -> None:
         folder = tmp_path / f"{label}{seed}"
         folder.mkdir()
         (folder / "result.json").write_text(json.dumps(make_result(label) | {"val/loss": loss, "val/acc": loss}))
-        return StudyRun(StudyCell(label, (), ()), seed, None, False, folder, ())
+        return StudyRun(folder, (), StudyCell(label, (), ()), seed, None, False)
 
     finished_runs = [run("a", 0, 0.1), run("a", 1, 0.9), run("b", 0, 0.4)]
-    assert "b (val/loss 0.4000, n = 1)" in str(StudyProgress(finished_runs, Goal("val/loss", "min"), 1, None))
-    assert "a (val/acc 0.5000, n = 2)" in str(StudyProgress(finished_runs, Goal("val/acc", "max"), 1, None))
+    assert "b (val/loss 0.4000, n = 1)" in str(RunsProgress(finished_runs, Goal("val/loss", "min"), 1, None))
+    assert "a (val/acc 0.5000, n = 2)" in str(RunsProgress(finished_runs, Goal("val/acc", "max"), 1, None))
 
 
 SCRIPT = f"""

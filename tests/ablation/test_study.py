@@ -69,8 +69,8 @@ def test_words_of_the_study_are_not_overrides_and_the_rest_is_of_the_base(tmp_pa
     args = parse_study_args(
         [f"study={file}", "study.seeds=2", "at_once=3", "optim.lr=0.3", "launcher=local", "launcher.timeout_min=5"]
     )
-    assert (args.name, args.study.seeds, args.at_once, args.launcher) == ("mine", 2, 3, "local")
-    assert args.parameters == {"timeout_min": 5}
+    assert (args.name, args.study.seeds, args.launch.at_once, args.launch.launcher) == ("mine", 2, 3, "local")
+    assert args.launch.parameters == {"timeout_min": 5}
     assert args.study.base == ["optim.lr=0.1", "optim.lr=0.3"]
     run = compose.load_config(list_cells(args.study)[0].overrides)
     assert (run.optim.model_dump()["lr"], run.logger.wandb, run.callbacks) == (0.3, "disabled", {})

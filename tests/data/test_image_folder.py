@@ -19,9 +19,9 @@ from PIL import Image
 from regulo.core.errors import InputError, UnreadableImageError
 from regulo.data.base import Splits
 from regulo.data.components import image_check, image_files
-from regulo.data.components.class_folders import digest_files
 from regulo.data.components.image_check import inspect_image
 from regulo.data.components.image_io import MAX_ASPECT, read_image
+from regulo.data.components.labeled_files import digest_files
 from regulo.data.components.record import open_splits
 from regulo.data.components.split_folders import split_of
 from regulo.data.components.subsets import hash_split
@@ -260,7 +260,7 @@ def test_one_folder_is_split_by_class_and_the_same_in_every_run(tmp_path: Path) 
     assert names(open_folder(tmp_path, val_fraction=0.2, test_fraction=0.1)) == names(splits)
     assert names(open_folder(tmp_path, val_fraction=0.2, test_fraction=0.1, split_seed=1)) != names(splits)
     assert splits.dataset_info.classes == ("a", "b")
-    assert splits.notes == ("held out: of each class 10% for test and 20% for val, as there is no test/ and no val/",)
+    assert splits.notes == ("held out: of each class 10% for test and 20% for val, as there is no test and no val split",)
 
 
 def test_train_val_and_test_folders_are_used_and_missing_ones_are_held_out(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_train_val_and_test_folders_are_used_and_missing_ones_are_held_out(tmp_p
     image_folder(tmp_path / "validation", n=3)
     splits = open_folder(tmp_path, test_fraction=0.2)
     assert sizes(splits) == [[8] * 2, [3] * 2, [2] * 2]
-    assert splits.notes == ("held out: of each class 20% for test, as there is no test/",)
+    assert splits.notes == ("held out: of each class 20% for test, as there is no test split",)
 
 
 def test_the_folder_around_the_classes_does_not_change_what_is_held_out(tmp_path: Path) -> None:

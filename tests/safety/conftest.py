@@ -58,10 +58,10 @@ def stop_before_work(cached_listings: None, monkeypatch: pytest.MonkeyPatch, tmp
     import subprocess
 
     import regulo.analysis.ablation.cells
-    import regulo.analysis.ablation.runner
     import regulo.analysis.claims.lab.command
     import regulo.analysis.dashboard.content
     import regulo.analysis.doctor.autofix
+    import regulo.analysis.launchers.runner
     import regulo.config.catalog
     import regulo.config.json_schema
     import regulo.evaluation.evaluate
@@ -79,7 +79,7 @@ def stop_before_work(cached_listings: None, monkeypatch: pytest.MonkeyPatch, tmp
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(regulo.training.build, "build_components", raise_error)
     monkeypatch.setattr(regulo.analysis.ablation.cells, "dry_run_cells", raise_error)
-    monkeypatch.setattr(regulo.analysis.ablation.runner, "run_all", raise_error)
+    monkeypatch.setattr(regulo.analysis.launchers.runner, "run_all", raise_error)
     monkeypatch.setattr(regulo.analysis.doctor.autofix, "apply_fixes", raise_error)
     monkeypatch.setattr(regulo.analysis.claims.lab.command, "run_trials", raise_error)
     monkeypatch.setattr(regulo.analysis.dashboard.content, "Content", raise_error)

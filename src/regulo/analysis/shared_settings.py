@@ -39,7 +39,7 @@ def same_data_arguments(config: DatasetConfig, root: Path) -> list[str]:
 
     The images are those that are there at the first call; their data.json is saved below `root`/data.
     """
-    fields = config.model_dump(exclude=set(DatasetConfig.model_fields) - {"root"})
+    fields = config.model_dump(exclude=set(DatasetConfig.model_fields) - {"root", "folds", "fold"})
     key = hashlib.sha256(json.dumps([config.name, fields], sort_keys=True).encode()).hexdigest()[:8]
     folder = RunFolder(root / "data" / key)
     folder.path.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from regulo.core.errors import InputError, Problem
+from regulo.core.metrics.base import Metric
 from regulo.core.safe_io import read_json
 from regulo.tracking.records import Number, Text, validate_record
 
@@ -44,6 +45,14 @@ class Column:
     def format_change(self, value: float) -> str:
         """A difference in the shown unit, with its sign."""
         return f"{self.factor * value:+,.{self.digits}f}".replace("-", "−")
+
+
+def metric_column(metric: Metric) -> Column:
+    """The column of a metric on the test images."""
+    key, label = f"test/{metric.name}", f"test {metric.title}"
+    if metric.percent:
+        return Column(key, label, "%", metric.better, 100, 2)
+    return Column(key, label, metric.unit, metric.better, 1, 3)
 
 
 @dataclass(frozen=True)

@@ -190,10 +190,9 @@ def _list_keys(key: str, sign: str, groups: Mapping[str, list[str]], before: Seq
     section, dot, rest = key.partition(".")
     if not dot:
         sections = {*GROUPS, *CLASSES} - {"", "study"}
-        own: list[str] = []
+        own = {"ablate": ["at_once", "launcher"], "crossval": ["folds", "seeds", "at_once", "launcher"]}.get(before[0], [])
         if before[0] == "ablate":
             sections.add("study")
-            own = ["at_once", "launcher"]
         return [*(f"{g}=" for g in (*groups, *own, OPTION, *read_fields(*CLASSES[""]))), *(f"{s}." for s in sections)]
     if section in MULTIPLE and "." not in rest:
         return [f"{section}.{name}{' ' if sign == '~' else '.'}" for name in list_modules(GROUPS[section])]

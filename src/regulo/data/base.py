@@ -86,6 +86,19 @@ class DatasetConfig(PluginConfig):
     label_noise: Share = 0.0
     """share of the training labels that are replaced by uniformly drawn ones (arXiv:1611.03530); the training accuracy then shows
     how many of them are memorized. Labels of validation and test stay"""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """cross-validation: all images but those of an official test set are cut into this many folds, stratified by class; one of
+    them is the test split. `regulo crossval` trains all"""
+    fold: Annotated[int, Field(ge=0)] | None = None
+    """the fold that is the test split, from 0"""
+
+    @model_validator(mode="after")
+    def _check_fold(self) -> Self:
+        if (self.folds is None) != (self.fold is None):
+            raise ValueError("folds and fold belong together: data.folds=5 data.fold=0")
+        if self.folds is not None and self.fold is not None and self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold} is none of the {self.folds} folds, which are 0 to {self.folds - 1}")
+        return self
 
     mean: Means | None = None
     """mean of each channel, of images scaled to [0, 1]; null: that of the weights, else that of the training images"""
@@ -128,6 +141,10 @@ class DatasetConfig(PluginConfig):
         Raises InputError if its files are missing.
         """
         return self.splits()
+
+    def describe_source(self) -> str:
+        """Where the images are from, for people."""
+        return f"{self.name} in {self.root}" if self.root else self.name
 
     def resize(self) -> Resize | None:
         """How images of any size get the size in the dataset info, in evaluation and before augmentation.

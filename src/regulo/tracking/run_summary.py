@@ -49,7 +49,7 @@ class RunSummary:
     """what multiplies all strengths of the plan"""
     seed: int | None = None
     study: str = ""
-    """what it belongs to: the folder below studies/, or any other folder with runs; empty: it stands alone"""
+    """what it belongs to: the folder below studies/ or crossval/, or any other folder with runs; empty: it stands alone"""
     data: str = ""
     """name of the data set"""
     model: str = ""
@@ -130,7 +130,7 @@ def _folder_size(folder: Path) -> int:
 def _study(folder: Path, root: Path) -> str:
     """The study that a run belongs to, by its place below the root."""
     parts = folder.relative_to(root).parts if folder.is_relative_to(root) else ()
-    folders = parts[1:-1] if parts[:1] == ("studies",) else parts[:-1]
+    folders = parts[1:-1] if parts[:1] in (("studies",), ("crossval",)) else parts[:-1]
     return folders[0] if folders else ""
 
 

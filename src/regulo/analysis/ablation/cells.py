@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from regulo.analysis.ablation.study import StudyConfig
+from regulo.analysis.launchers.runs import override_key, with_defaults
 from regulo.config import compose
 from regulo.config.schema import Config
 from regulo.core import registry
@@ -15,8 +16,6 @@ from regulo.regularizers.components.plan import find_providers
 
 RESERVED = {"seed": "the study counts seeds: study.seeds=3", "run_dir": "a study's runs lie in its own folder"}
 """keys that the overrides of a study must not set, and the hint for each"""
-DEFAULTS = {"logger": "logger=csv", "callbacks": "callbacks=none"}
-"""overrides of all cells, unless the base of the study sets the key"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def check_cells(study: StudyConfig) -> dict[StudyCell, Config]:
     """The cells and the run that each describes. Raises InputError with all problems, by cell."""
     problems = [*_unknown_technique_problems(study), *_reserved_key_problems(study)]
     try:
-        compose.load_config(_base_overrides(study))  # so that a problem of the base is reported once, not for each cell
+        compose.load_config(with_defaults(study.base))  # so that a problem of the base is reported once, not for each cell
     except InputError as refusal:
         problems += refusal.problems
     if problems:
@@ -106,20 +105,10 @@ def _make_cell(study: StudyConfig, label: str, techniques: Sequence[str], streng
     return StudyCell(label, tuple(techniques), (*overrides, f"strength={strength:g}"), strength)
 
 
-def _override_key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
-
-
-def _base_overrides(study: StudyConfig) -> list[str]:
-    """The overrides that all cells share."""
-    keys = {_override_key(override) for override in study.base}
-    return [*(override for key, override in DEFAULTS.items() if key not in keys), *study.base]
-
-
 def _technique_overrides(study: StudyConfig, techniques: Sequence[str]) -> list[str]:
     """The overrides of the base and of these techniques."""
     technique_overrides = (o for name in techniques for o in (study.techniques[name] or [f"+regularizer={name}"]))
-    return [*_base_overrides(study), *technique_overrides]
+    return [*with_defaults(study.base), *technique_overrides]
 
 
 def _companions(study: StudyConfig, techniques: Sequence[str]) -> list[str]:
@@ -160,4 +149,4 @@ def _reserved_key_problems(study: StudyConfig) -> list[Problem]:
     """A problem for each override whose key belongs to the study and not to its runs."""
     reserved = RESERVED | ({"strength": "study.strengths=[0,1,2]"} if study.design == "strengths" else {})
     overrides = [*study.base, *(o for technique_overrides in study.techniques.values() for o in technique_overrides)]
-    return [Problem(o, "belongs to the study", reserved[_override_key(o)]) for o in overrides if _override_key(o) in reserved]
+    return [Problem(o, "belongs to the study", reserved[override_key(o)]) for o in overrides if override_key(o) in reserved]

@@ -6,8 +6,8 @@ from typing import Any
 
 from regulo.analysis.ablation.runs import StudyRun
 from regulo.analysis.ablation.study import StudyConfig
-from regulo.analysis.study_record import Column
-from regulo.core.metrics.base import Metric, list_metrics
+from regulo.analysis.study_record import Column, metric_column
+from regulo.core.metrics.base import list_metrics
 
 ACCURACIES = (
     Column("train_clean/acc", "clean train accuracy", "%", "none", 100, 2),
@@ -30,18 +30,11 @@ def list_outcomes(study: StudyConfig) -> list[Column]:
     noisy = f"test accuracy, {100 * (study.label_noise or 0):g}% of the labels wrong"
     return [
         *ACCURACIES,
-        *(_test_column(metric) for metric in list_metrics() if metric.in_studies and metric.name != "acc"),
+        *(metric_column(metric) for metric in list_metrics() if metric.in_studies and metric.name != "acc"),
         ECE_SCALED,
         *([CORRUPTED] if study.corruptions else []),
         *([Column(NOISY, noisy, "%", "high", 100, 2)] if study.label_noise is not None else []),
     ]
-
-
-def _test_column(metric: Metric) -> Column:
-    key, label = f"test/{metric.name}", f"test {metric.title}"
-    if metric.percent:
-        return Column(key, label, "%", metric.better, 100, 2)
-    return Column(key, label, metric.unit, metric.better, 1, 3)
 
 
 def values_by_cell(columns: Sequence[Column], runs: Sequence[StudyRun]) -> dict[str, dict[str, list[float | None]]]:

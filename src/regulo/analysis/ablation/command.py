@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regulo.core.errors import InputError, Problem
-from regulo.core.files import atomic_write, file_lock
+from regulo.core.errors import InputError
+from regulo.core.files import atomic_write
 from regulo.core.paths import redact_home
 from regulo.core.program import PROGRAM
 
@@ -32,32 +32,30 @@ def ablate(arguments: Sequence[str]) -> int:
 
     from regulo.analysis.ablation.cells import check_cells
     from regulo.analysis.ablation.results import runs_with_status
+    from regulo.analysis.launchers.runs import only_one_process
 
     configs = check_cells(args.study)
     root = (ROOT / args.name).absolute()
-    try:
-        with file_lock(root / ".lock", wait=False):
-            record = _run_study(args, configs, root, shlex.join([PROGRAM, "ablate", *arguments]))
-    except BlockingIOError as error:
-        raise InputError(Problem("regulo ablate", f"another process is running the study in {root}")) from error
+    with only_one_process(root, "regulo ablate"):
+        record = _run_study(args, configs, root, shlex.join([PROGRAM, "ablate", *arguments]))
     return 1 if runs_with_status(record, "failed") else 0
 
 
 def _run_study(args: "StudyArgs", configs: Mapping["StudyCell", "Config"], root: Path, command: str) -> dict[str, Any]:
     """Run what is not finished, write the results, print the table; returns the content of study.json."""
     from regulo.analysis.ablation import cells, results, table
-    from regulo.analysis.ablation.runner import run_all
     from regulo.analysis.ablation.runs import plan_runs, stale_runs
+    from regulo.analysis.launchers.runner import run_all
     from regulo.core.console import CONSOLE
 
     start = time.perf_counter()
     runs = plan_runs(args.study, configs, root)
-    if not args.launcher:  # a cluster's data and devices may not be on this machine
+    if not args.launch.launcher:  # a cluster's data and devices may not be on this machine
         cells.dry_run_cells({run.cell: configs[run.cell] for run in runs if run.state() == "open"})
     file = root / "study.json"
     earlier_seconds = _earlier_seconds(root)
     goal = next(iter(configs.values())).run.goal
-    errors = run_all(args, runs, goal, root)
+    errors = run_all(args.launch, runs, goal, root, args.study.budget)
     stale = stale_runs(runs, root)
     seconds = earlier_seconds + time.perf_counter() - start
     record = results.collect(args.study, args.name, command, seconds, runs, errors, list(stale))

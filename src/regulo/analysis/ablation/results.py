@@ -89,22 +89,11 @@ def _cell_record(
         "techniques": list(cell.techniques),
         "strength": cell.strength,
         "overrides": list(cell.overrides),
-        "runs": [_run_record(run, errors) for run in own if run.label_noise is None],
-        "noisy_runs": [_run_record(run, errors) for run in own if run.label_noise is not None],
+        "runs": [{"seed": run.seed, **run.record(errors)} for run in own if run.label_noise is None],
+        "noisy_runs": [{"seed": run.seed, **run.record(errors)} for run in own if run.label_noise is not None],
         "values": values,
         **({"difference": to_base[cell.label]} if cell.label in to_base else {}),
     }
-
-
-def _run_record(run: StudyRun, errors: Mapping[str, str]) -> dict[str, Any]:
-    """How a run ended. A run that failed in an earlier start and has not been tried again has its error in its folder."""
-    status, error = "done", ""
-    if run.state() != "done":
-        result = run.result()
-        is_failed = run.name in errors or result.get("status") == "failed"
-        status = "failed" if is_failed else "missing"
-        error = errors.get(run.name) or str(result.get("error", "")) if is_failed else ""
-    return {"seed": run.seed, "folder": run.name, "status": status, "error": error}
 
 
 def describe_method(outcomes: int, pairs: bool) -> str:

@@ -1,13 +1,14 @@
 """The definition of a study: a base run, the techniques to try on it, and the design by which they are combined."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
+from regulo.analysis.launchers.options import LaunchOptions, parse_value, take_launch_options
 from regulo.analysis.study_record import Design
 from regulo.config import origins, validate
 from regulo.core import yaml_files
@@ -15,7 +16,7 @@ from regulo.core.errors import InputError, Problem, nearest
 from regulo.core.paths import expand_path
 from regulo.core.ranges import Share
 from regulo.core.registry import StrictConfig
-from regulo.core.safe_io import parse_yaml, read_yaml
+from regulo.core.safe_io import read_yaml
 
 
 class StudyConfig(StrictConfig):
@@ -54,63 +55,33 @@ class StudyArgs:
 
     name: str
     study: StudyConfig
-    at_once: int | None = None
-    """runs at once; null: one for each GPU, or for each core without one"""
-    launcher: str | None = None
-    """a cluster as submitit knows it (`slurm`, or `local` to try it); null: this machine, without submitit"""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    """what submitit requests from the cluster: `slurm_partition`, `timeout_min`, `cpus_per_task`, …"""
+    launch: LaunchOptions
 
 
 def parse_study_args(arguments: Sequence[str]) -> StudyArgs:
     """Read the command line. Raises InputError with all problems of the study; its runs are checked later."""
-    words = _StudyWords(arguments)
-    problems = words.problems
-    at_once, launcher = words.options.get("at_once"), words.options.get("launcher")
-    if at_once is not None and not re.fullmatch(r"[1-9]\d{0,3}", at_once):
-        problems.append(Problem("at_once", f"{at_once!r} should be a number of runs", "at_once=2"))
-    if words.parameters and launcher is None:
-        what = "is a request to a cluster, and no launcher is named"
-        problems.append(Problem(f"launcher.{next(iter(words.parameters))}", what, "launcher=slurm"))
-    file = _study_file(words.options.get("study", "quick"))
+    launch, words, problems = take_launch_options(arguments)
+    name, fields, overrides = "quick", {}, []  # type: str, dict[str, Any], list[str]
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key == "study" and equals:
+            name = value
+        elif key.startswith("study.") and equals:
+            parse_value(fields, key, value, problems)
+        else:
+            overrides.append(word)
+    file = _study_file(name)
     study, field_problems = validate.build_section(
-        StudyConfig, _read_study(file) | words.fields, "study", origins.ValueOrigins(arguments, {})
+        StudyConfig, _read_study(file) | fields, "study", origins.ValueOrigins(arguments, {})
     )
     problems += field_problems
     if problems:
         raise InputError(*problems)
-    study = study.model_copy(update={"base": [*study.base, *words.overrides]})
-    if launcher is not None and study.budget is not None:
+    study = study.model_copy(update={"base": [*study.base, *overrides]})
+    if launch.launcher is not None and study.budget is not None:
         what = "minutes cannot be counted where a cluster's queue decides when a run starts"
         raise InputError(Problem("study.budget", what, "study.budget=null"))
-    return StudyArgs(file.stem, study, int(at_once) if at_once else None, launcher, words.parameters)
-
-
-class _StudyWords:
-    """The words of the command line, sorted by what they belong to, with a problem for each that cannot be read."""
-
-    def __init__(self, arguments: Sequence[str]) -> None:
-        self.options: dict[str, str] = {}  # study, at_once, launcher
-        self.fields: dict[str, Any] = {}  # study.<field>
-        self.parameters: dict[str, Any] = {}  # launcher.<parameter>
-        self.overrides: list[str] = []  # of all runs
-        self.problems: list[Problem] = []
-        for argument in arguments:
-            key, equals, value = argument.partition("=")
-            group, dot, name = key.partition(".")
-            if key in ("study", "at_once", "launcher") and equals:
-                self.options[key] = value
-            elif group in ("study", "launcher") and dot and equals:
-                self._parse(self.fields if group == "study" else self.parameters, key, name, value)
-            else:
-                self.overrides.append(argument)
-
-    def _parse(self, target: dict[str, Any], key: str, name: str, value: str) -> None:
-        try:
-            target[name] = parse_yaml(value, lambda why: InputError(Problem("", why)))
-        except InputError:
-            hint = "a list is written [a,b], a mapping {a: [x,y]}"
-            self.problems.append(Problem(key, f"{value!r} cannot be read", hint))
+    return StudyArgs(file.stem, study, launch)
 
 
 def _study_file(name: str) -> Path:

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from regulo.core.resize import CenterBox, Resize, WholeBox
+from regulo.analysis.report.thumbnails import ALL_LEVELS, make_thumbnail
+from regulo.core.resize import Resize, WholeBox
 from regulo.data.base import DatasetConfig
-from regulo.data.components.class_folders import flatten_files
 from regulo.data.components.copies import Copies, Place, find_copies, group_by_content
+from regulo.data.components.folds import take_fold
 from regulo.data.components.image_check import describe_error
 from regulo.data.components.image_io import ORIENTATION, has_deep_pixels, open_image, read_resized
+from regulo.data.components.labeled_files import flatten_files
 
 HASH_SIDE = 32
 """pixels of the gray image from which the hash is made, as `imagehash.phash` has it"""
-ALL_LEVELS = (0, 65_535)
-"""of images with more than 8 bits per channel: hashes and thumbnails need no better range"""
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,16 @@ class ImageSet:
             labels[facts.place.split].append(facts.place.label)
         return {split: np.bincount(values, minlength=len(self.classes)).tolist() for split, values in labels.items()}
 
-    def read(self, place: Place, side: int) -> np.ndarray:
-        """The middle of an image as (side, side, 3) uint8. A decoder may raise anything on a damaged file."""
-        image, resize = self.images[place.split][place.image], Resize(side, side, CenterBox())
-        if isinstance(image, bytes):
-            return read_resized(image, 3, ALL_LEVELS, resize, Random())
-        return np.broadcast_to(resize(image, Random()), (side, side, 3))
+    def thumbnail(self, place: Place) -> np.ndarray:
+        """A small image (H, W, 3) uint8. A decoder may raise anything on a damaged file."""
+        return make_thumbnail(self.images[place.split][place.image])
 
 
 def read_images(config: DatasetConfig) -> ImageSet:
     """Look into all images of a data set. Raises InputError if there are none, or if a label is wrong."""
     listing = config.list_files()
     if listing is None:
-        splits = config.splits()
+        splits = take_fold(config, config.splits())
         images = {split: part.images for split, part in splits.items()}
         labels = {split: part.labels for split, part in splits.items()}
         facts = tuple(_look_at_pixels(images, labels))

@@ -1,7 +1,6 @@
 """The page of an inspection, from the parts that reports have."""
 
 import datetime
-import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,13 +23,14 @@ from regulo.analysis.report.page import (
     TableCell,
     Text,
 )
+from regulo.analysis.report.thumbnails import join_thumbnails
 from regulo.core.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHEET_CLASSES, SHEET_IMAGES, SIDE = 24, 8, 96
-"""classes on the contact sheet, images of each, and their side in pixels"""
+SHEET_CLASSES, SHEET_IMAGES = 24, 8
+"""classes on the contact sheet, and images of each"""
 SHOWN, LISTED = 12, 500
 """groups of a finding that are shown as pictures, and that are listed"""
 
@@ -155,13 +155,7 @@ def _describe(images: ImageSet, image: ImageFacts) -> str:
 
 def _strip(images: ImageSet, several: Sequence[ImageFacts]) -> bytes:
     """Images side by side, as PNG."""
-    from PIL import Image
-
-    gap = np.full((SIDE, 4, 3), 255, np.uint8)
-    parts = [part for image in several for part in (images.read(image.place, SIDE), gap)][:-1]
-    file = io.BytesIO()
-    Image.fromarray(np.concatenate(parts, axis=1)).save(file, "PNG")
-    return file.getvalue()
+    return join_thumbnails([images.thumbnail(image.place) for image in several])
 
 
 def _capitalize(text: str) -> str:

@@ -1,1 +1,1 @@
-"""Where many runs are started: on this machine, or on a cluster."""
+"""Many runs that are planned together: how each is made, and where they are started, on this machine or on a cluster."""

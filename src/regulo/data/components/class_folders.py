@@ -1,20 +1,12 @@
-"""The files of a data set in class folders: which there are, in which split, and a digest of them."""
+"""The files of a data set in class folders: which there are, and in which split."""
 
-import hashlib
-import os
-from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
 
 from regulo.core.errors import is_printable, nearest
 from regulo.data.base import data_error
 from regulo.data.components.image_files import ImageLister
-from regulo.data.components.split_folders import check_class_folder, check_class_names, find_split_folders, split_of
-from regulo.data.components.subsets import hash_split
-
-Files = dict[str, list[str]]
-"""for each class the paths of its images, relative to the root, sorted"""
+from regulo.data.components.labeled_files import Files
+from regulo.data.components.split_folders import check_class_folder, check_class_names, find_split_folders
 
 
 def list_splits(root: Path, lister: ImageLister) -> dict[str, Files]:
@@ -62,53 +54,3 @@ def list_classes(root: Path, folder: Path, classes: list[str], lister: ImageList
     for name, paths in files.items():
         check_class_folder(folder / name, paths)
     return {name: [f"{prefix}{name}/{path}" for path in paths] for name, paths in files.items()}
-
-
-def check_class_sizes(train: Files, smallest: int) -> None:
-    """Raise InputError that names the classes with fewer training images than `smallest`."""
-    parts = {1: "to train", 2: "one to train and one that is held out", 3: "one each to train, validate and test"}[smallest]
-    sizes = {name: len(paths) for name, paths in train.items() if len(paths) < smallest}
-    if sizes:
-        counts = [f"{name} {n}" for name, n in sizes.items()][:10] + ["…"] * (len(sizes) > 10)
-        what = f"too few images for training: {', '.join(counts)}; each class needs at least {smallest} ({parts})"
-        raise data_error("data.root", what, "add images, or move these class folders away")
-
-
-def split_files(train: Files, fraction: float, seed: int) -> tuple[Files, Files]:
-    """The files that stay in training, and those that are held out; by a hash of each path from the class folder on."""
-    labels = np.repeat(np.arange(len(train)), [len(paths) for paths in train.values()])
-    paths = [path for same_class in train.values() for path in same_class]
-    keys = [path.partition("/")[2] if split_of(path.partition("/")[0]) == "train" else path for path in paths]
-    classes = list(train)
-    rest, subset = ({name: [] for name in classes}, {name: [] for name in classes})  # type: tuple[Files, Files]
-    for part, indices in zip((rest, subset), hash_split(keys, labels, fraction, seed), strict=True):
-        for i in indices:
-            part[classes[labels[i]]].append(paths[i])
-    return rest, subset
-
-
-def list_paths(splits: Mapping[str, Files]) -> list[str]:
-    """The paths of all images of all splits."""
-    return [path for files in splits.values() for paths in files.values() for path in paths]
-
-
-def flatten_files(root: Path, files: Files, classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Paths (N,) bytes and labels (N,) int64."""
-    paths = [os.fsencode(root / path) for name in classes for path in files.get(name, ())]
-    labels = np.repeat(np.arange(len(classes)), [len(files.get(name, ())) for name in classes])
-    return np.array(paths), labels.astype(np.int64)
-
-
-def digest_files(root: Path, files: Files) -> str:
-    """Of the classes, the paths and the sizes of files. Raises InputError if one is no longer there."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, paths in files.items():
-        for path in paths:
-            try:
-                size = os.stat(root / path).st_size
-            except OSError as error:
-                what = f"cannot read {path!r}: {error.strerror}"
-                raise data_error("data.root", what, "it was there when the files were listed: start again") from error
-            line = f"{name}\0{path}\0{size}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()

@@ -55,13 +55,19 @@ def stratified_subset(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     return np.flatnonzero(_draw(labels, counts, seed))
 
 
+def hash_keys(keys: Sequence[str], salt: str) -> np.ndarray:
+    """A hash (n,) uint64 of each key. Other salts give other orders."""
+    texts = (f"{salt} {key}".encode("utf-8", "surrogateescape") for key in keys)
+    return np.frombuffer(b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts), ">u8").astype(np.uint64)
+
+
 def hash_split(keys: Sequence[str], labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices (rest, subset) such that `subset` has round(fraction · n_k) images of every class k, and at least one. If there are
     two or more, `rest` has one, too.
 
     Those are the images whose keys (n) have the smallest hashes: adding or renaming an image moves few others, or none.
     """
-    hashes = [hashlib.blake2b(f"{seed} {key}".encode("utf-8", "surrogateescape"), digest_size=8).digest() for key in keys]
+    hashes = hash_keys(keys, str(seed))
     in_subset = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         indices = sorted(np.flatnonzero(labels == label), key=lambda i: (hashes[i], keys[int(i)]))

@@ -1,4 +1,4 @@
-"""Run what is not finished of a study, and show the progress."""
+"""Make the runs that are not finished, and show the progress."""
 
 import contextlib
 import functools
@@ -7,20 +7,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from regulo.analysis.ablation.runs import StudyRun, make_run
-from regulo.analysis.ablation.study import StudyArgs
 from regulo.analysis.launchers import local, slurm
+from regulo.analysis.launchers.options import LaunchOptions
+from regulo.analysis.launchers.runs import PlannedRun, make_run
 from regulo.core.text import format_duration
 from regulo.regularizers.base import Goal
 
 
-class StudyProgress:
-    """How many runs of a study have ended, run and wait, and how long the rest will take.
+class RunsProgress:
+    """How many runs have ended, run and wait, and how long the rest will take.
 
-    goal: the metric that says which cell is best. budget: minutes, as in `StudyConfig.budget`.
+    goal: the metric that says which condition is best. budget: minutes that this start may take; None: any number.
     """
 
-    def __init__(self, runs: Sequence[StudyRun], goal: Goal, at_once: int, budget: float | None) -> None:
+    def __init__(self, runs: Sequence[PlannedRun], goal: Goal, at_once: int, budget: float | None) -> None:
         self.runs, self.goal, self.at_once, self.budget = runs, goal, at_once, budget
         self.start = time.perf_counter()
         self.remaining = sum(run.state() in ("open", "unmeasured") for run in runs)
@@ -29,7 +29,7 @@ class StudyProgress:
 
     @property
     def num_ended(self) -> int:
-        """The number of runs that have ended, in this start of the study or before."""
+        """The number of runs that have ended, in this start or before."""
         return len(self.runs) - self.remaining
 
     def update(self, event: local.JobEvent) -> None:
@@ -55,12 +55,14 @@ class StudyProgress:
         return work / min(self.at_once, max(1, self.remaining))
 
     def best(self) -> str:
-        """The cell that is best on validation so far, by the mean of its finished runs."""
+        """The condition that is best on validation so far, by the mean of its finished runs; empty if there is only one."""
+        if len({run.condition for run in self.runs} - {None}) < 2:
+            return ""
         values: dict[str, list[float]] = {}
         for run in self.runs:
-            result = run.result() if run.label_noise is None else {}
-            if result.get("status") == "done":
-                values.setdefault(run.cell.label, []).append(result[self.goal.monitor])
+            result = run.result() if run.condition is not None else {}
+            if run.condition is not None and result.get("status") == "done":
+                values.setdefault(run.condition, []).append(result[self.goal.monitor])
         if not values:
             return ""
         choose = min if self.goal.mode == "min" else max
@@ -82,8 +84,13 @@ def describe_slots(slots: Sequence[local.Slot]) -> str:
     return f"{len(slots)} at once, each on {threads} core{'s' * (threads != '1')} with as many threads{device}"
 
 
-def run_all(args: StudyArgs, runs: Sequence[StudyRun], goal: Goal, root: Path) -> dict[str, str]:
-    """Run what is not finished. Returns the error by the name of each run that failed in this start."""
+def run_all(
+    options: LaunchOptions, runs: Sequence[PlannedRun], goal: Goal, root: Path, budget: float | None = None
+) -> dict[str, str]:
+    """Make the runs that are not finished. Returns the error by the name of each run that failed in this start.
+
+    budget: minutes that this start may take, on this machine; None: any number.
+    """
     from regulo.core.console import CONSOLE
 
     jobs = {run.name: functools.partial(make_run, run) for run in runs if run.state() in ("open", "unmeasured")}
@@ -91,15 +98,15 @@ def run_all(args: StudyArgs, runs: Sequence[StudyRun], goal: Goal, root: Path) -
     if not jobs:
         CONSOLE.print(f"{counts}: all have ended", soft_wrap=True)
         return {}
-    if args.launcher:
-        executor = slurm.make_executor(args.launcher, args.parameters, args.at_once, root.absolute() / "logs")
+    if options.launcher:
+        executor = slurm.make_executor(options.launcher, options.parameters, options.at_once, root.absolute() / "logs")
         CONSOLE.print(f"{counts}, through submitit on {executor.cluster}", soft_wrap=True)
-        progress = StudyProgress(runs, goal, args.at_once or len(jobs), None)
+        progress = RunsProgress(runs, goal, options.at_once or len(jobs), None)
         events = slurm.run_jobs(jobs, executor)
     else:
-        slots = local.machine_slots(args.at_once)
+        slots = local.machine_slots(options.at_once)
         CONSOLE.print(f"{counts}: {describe_slots(slots)}", soft_wrap=True)
-        progress = StudyProgress(runs, goal, len(slots), args.study.budget)
+        progress = RunsProgress(runs, goal, len(slots), budget)
         events = local.run_jobs(jobs, slots, root / "logs", progress.may_start)
     errors: dict[str, str] = {}
     with contextlib.closing(events), progress_display(progress) as show:
@@ -112,7 +119,7 @@ def run_all(args: StudyArgs, runs: Sequence[StudyRun], goal: Goal, root: Path) -
 
 
 @contextlib.contextmanager
-def progress_display(progress: StudyProgress) -> Iterator[Callable[[local.JobEvent], None]]:
+def progress_display(progress: RunsProgress) -> Iterator[Callable[[local.JobEvent], None]]:
     """Yields a function that shows the progress after an event: as a live bar on a terminal, line by line in a log."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Column

@@ -1,0 +1,1 @@
+"""Cross-validation: every image is predicted once by a run that has not seen it."""
