@@ -180,6 +180,13 @@ def test_mistakes_are_refused(job_names: list[str], arguments: list[str], messag
     assert job_names == []
 
 
+@pytest.mark.usefixtures("fake")
+def test_what_was_refused_binds_no_later_command(job_names: list[str], words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data.root: there is no folder"):
+        crossval([*words, "data.root=photoss"])
+    assert crossval(words) == 0
+
+
 def test_plans_that_are_tested_on_other_images_are_refused(job_names: list[str], words: list[str]) -> None:
     with pytest.raises(InputError, match="the plans would be tested on other images: fold 0"):
         crossval([*words, "against", "data.split_seed=1"])

@@ -48,11 +48,12 @@ def _run(args: "CrossvalArgs", configs: Mapping[str, "Config"], root: Path, comm
     from regulo.analysis.report import html
     from regulo.core.console import CONSOLE
 
-    plans.check_settings(configs, root)
+    settings = plans.check_settings(configs, root)
     runs = plans.list_runs(args, root)
     plans.prepare_data(configs, args.folds, root)
     if not args.launch.launcher and any(run.state() == "open" for run in runs):  # a cluster's devices may not be on this machine
         plans.dry_run(configs, root)
+    atomic_write(root / plans.SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")  # nothing refuses any more
     config = configs[plans.PLAN]
     errors = run_all(args.launch, runs, config.run.goal, root)
     record = results.collect(args, root.name, command, runs, errors)

@@ -68,7 +68,7 @@ def _range(interval: Mapping[str, Any], column: Column) -> str:
 def _scores(record: Mapping[str, Any], columns: Sequence[Column]) -> Iterator[Block]:
     for plan in record["plans"]:
         rows = [
-            [TableCell(f"fold {fold}"), *(_cell(column, plan["values"][column.key][fold]) for column in columns)]
+            [TableCell(str(fold)), *(_cell(column, plan["values"][column.key][fold]) for column in columns)]
             for fold in range(record["folds"])
         ]
         means = [plan["mean"].get(column.key) for column in columns]
@@ -79,7 +79,7 @@ def _scores(record: Mapping[str, Any], columns: Sequence[Column]) -> Iterator[Bl
         name = "The plan" if plan["label"] == PLAN else "The plan against it"
         seeds = f", each the mean over {record['seeds']} seeds" if record["seeds"] > 1 else ""
         caption = f"{name}: scores of each fold{seeds}; the last row has the mean and its 95% interval"
-        yield Table(caption, ("", *(column.title for column in columns)), [*rows, [TableCell("mean"), *summary]])
+        yield Table(caption, ("fold", *(column.title for column in columns)), [*rows, [TableCell("mean"), *summary]])
 
 
 def _cell(column: Column, value: float | None) -> TableCell:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from regulo.analysis.crossval import predictions
 from regulo.analysis.launchers.options import LaunchOptions, take_launch_options
@@ -13,7 +14,6 @@ from regulo.analysis.launchers.runs import PlannedRun, override_key, with_defaul
 from regulo.config import compose
 from regulo.config.schema import Config
 from regulo.core.errors import InputError, Problem, quote
-from regulo.core.files import atomic_write
 from regulo.core.nested import flatten
 from regulo.core.safe_io import read_json
 from regulo.tracking.run_dir import RunFolder
@@ -27,6 +27,8 @@ RESERVED = {
     "data.fold": "each fold has a run",
 }
 """keys that the overrides must not set, and the hint for each"""
+SETTINGS = "settings.json"
+"""the file with the settings of the plans, so that runs of others are not mixed with them"""
 LIMITS = {"folds": (2, 100), "seeds": (1, 100)}
 
 
@@ -124,9 +126,9 @@ def list_runs(args: CrossvalArgs, root: Path) -> list[FoldRun]:
     ]
 
 
-def check_settings(configs: Mapping[str, Config], root: Path) -> None:
-    """Raise InputError if the folder has runs with other settings. Saves those of a new one."""
-    file = root / "settings.json"
+def check_settings(configs: Mapping[str, Config], root: Path) -> dict[str, Any]:
+    """The settings of all plans that the folder has, with these. Raises InputError if it has runs with other settings."""
+    file = root / SETTINGS
     saved = read_json(file, "name") if file.is_file() else {}
     current = {label: json.loads(json.dumps(config.as_dict())) for label, config in configs.items()}
     for label, tree in current.items():
@@ -134,11 +136,15 @@ def check_settings(configs: Mapping[str, Config], root: Path) -> None:
         changes = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
         if changes:
             problems = [
-                Problem(key, f"the runs in {root} have {quote(before.get(key))}, and not {quote(after.get(key))}", "name=another")
+                Problem(
+                    key,
+                    f"the runs in {root} have {quote(before.get(key))}, and not {quote(after.get(key))}",
+                    "name=another, or remove that folder",
+                )
                 for key in changes
             ]
             raise InputError(*problems)
-    atomic_write(file, json.dumps(saved | current, indent=1, ensure_ascii=False) + "\n")
+    return saved | current
 
 
 def prepare_data(configs: Mapping[str, Config], folds: int, root: Path) -> None:

@@ -25,7 +25,7 @@ def list_columns() -> list[Column]:
 
 def collect(args: CrossvalArgs, name: str, command: str, runs: Sequence[FoldRun], errors: Mapping[str, str]) -> dict[str, Any]:
     """The content of crossval.json but for the suspects. Numbers are in their own units, as in study.json."""
-    columns = list_columns()
+    columns = [column for column in list_columns() if any(column.key in run.result() for run in runs)]
     share = _test_share(runs)
     values = {
         plan: {column.key: [_fold_value(runs, plan, fold, column.key) for fold in range(args.folds)] for column in columns}

@@ -40,12 +40,12 @@ def _print_plan(plan: Mapping[str, Any], columns: Sequence[Column], folds: int) 
 
     from regulo.core.console import CONSOLE, STYLE
 
-    table = Table("", *(column.title for column in columns), **STYLE)
+    table = Table("fold", *(column.title for column in columns), **STYLE)
     for column in table.columns[1:]:
         column.justify = "right"
     for fold in range(folds):
         values = [plan["values"][column.key][fold] for column in columns]
-        table.add_row(f"fold {fold}", *("–" if v is None else c.format_value(v) for c, v in zip(columns, values, strict=True)))
+        table.add_row(str(fold), *("–" if v is None else c.format_value(v) for c, v in zip(columns, values, strict=True)))
     means = [plan["mean"].get(column.key) for column in columns]
     table.add_section()
     table.add_row("mean", *(c.format_value(m["mean"]) if m else "–" for c, m in zip(columns, means, strict=True)))

@@ -25,9 +25,8 @@ def assign_folds(
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         rank = np.searchsorted(np.sort(hashes[members]), hashes[members])  # equal keys have equal ranks
-        result[members] = (
-            rank * folds // len(members) + label
-        ) % folds  # classes begin at different folds, so that these are equal
+        first = label % folds  # with the same one for all classes, that fold would be the largest
+        result[members] = (first + rank * folds // len(members)) % folds
     return result
 
 

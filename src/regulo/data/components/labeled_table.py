@@ -112,7 +112,7 @@ def _check_files(table: TextTable, paths: Sequence[str], root: Path) -> None:
     else:
         hint = "put the files there, or remove the rows"
     names = ", ".join(quote(paths[i]) for i in missing[:5]) + (", …" if len(missing) > 5 else "")
-    raise data_error(KEY, f"{len(missing):,} of {len(paths):,} files are not in {root}: {names}", hint)
+    raise data_error(KEY, f"{len(missing):,} of {len(paths):,} files are not in {root.absolute()}: {names}", hint)
 
 
 def _check_labels(table: TextTable, rows: Sequence[int], splits: Sequence[str], classes: Sequence[str]) -> None:
