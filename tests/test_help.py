@@ -73,7 +73,7 @@ def test_defaults_are_those_that_a_run_with_the_option_gets() -> None:
     [
         ("mixup", "regularizer.mixup.alpha=", "cutmix"),
         ("regularizer.mixup", "regularizer.mixup.alpha=", "cutmix"),
-        ("data", "data=image_folder:", "optim"),
+        ("data", "data=image_folder:", "optim.lr="),
         ("data=image_folder", "data.batch_size=64   integer", "data=cifar10"),
         ("optim.lr", "optim.lr=", "optim.momentum"),
         ("lr_base_batch", "optim.lr_base_batch=", "optim.momentum"),

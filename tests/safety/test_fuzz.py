@@ -175,7 +175,8 @@ def _mutate_text(data: st.DataObject, name: str, text: str) -> str:
 
 
 TINY = ["trainer=cpu", "trainer.limit_batches=2", "trainer.max_epochs=1", "data=fashion_mnist_mini", "data.max_train_images=128"]
-SMALL = {"resnet_small": ["model.width=4", "model.depth=8"], "vit_tiny": ["model.width=16", "model.depth=2"], "torchvision": []}
+SMALL = {"resnet_small": ["model.width=4", "model.depth=8"], "vit_tiny": ["model.width=16", "model.depth=2"]}
+SMALL["timm"] = ["model.architecture=test_vit"]
 TINY += ["data.batch_size=16", "data.clean_subset=32", "data.num_workers=0", "logger=csv", "callbacks=none"]
 TINY += ["trainer.precision=32-true", "trainer.memory_format=contiguous"]  # autotune would take longer than two steps
 
@@ -194,7 +195,7 @@ def test_what_is_accepted_trains_two_steps(size: int, tmp_path: Path, capsys: An
         folder = tmp_path / f"run{outcomes.total()}"
         try:
             model = compose.load_config([*overrides, *TINY]).model.name
-            overrides = [*overrides, *TINY, *SMALL[model], f"run_dir={folder}"]
+            overrides = [*overrides, *TINY, *SMALL.get(model, []), f"run_dir={folder}"]
             compose.load_config(overrides)
         except InputError:  # because of the overrides that make the run small
             outcomes["refused"] += 1
