@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
 
+from regulo.__main__ import main
 from regulo.core.types import soft_targets
 from regulo.training import autotune
 from tests.conftest import GRAY, build_model, images_of
@@ -9,7 +12,7 @@ from tests.conftest import GRAY, build_model, images_of
 def choose(monkeypatch: pytest.MonkeyPatch, times: dict[tuple[str, str], float], **requests: str) -> autotune.AutotuneResult:
     monkeypatch.setattr(autotune, "_step", lambda m, i, t, trial: times[trial.precision, trial.memory_format])
     settings = {"precision": "auto", "memory_format": "auto"} | requests
-    model = build_model("resnet_small", GRAY)
+    model = build_model("resnet_small", GRAY, width=16)
     return autotune.choose_fastest(model, images_of(GRAY), soft_targets(torch.arange(4), 10), **settings)  # type: ignore[arg-type]
 
 
@@ -36,7 +39,7 @@ def test_a_fixed_setting_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_measuring_changes_neither_the_model_nor_the_random_generator() -> None:
-    model = build_model("resnet_small", GRAY)
+    model = build_model("resnet_small", GRAY, width=16)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     state = torch.random.get_rng_state()
     choice = autotune.choose_fastest(model, images_of(GRAY), soft_targets(torch.arange(4), 10), "auto", "auto", budget=0.1)
@@ -51,3 +54,15 @@ def test_a_model_without_convolutions_has_no_memory_format_to_choose() -> None:
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
     choice = autotune.choose_fastest(model, images_of(GRAY), soft_targets(torch.arange(4), 10), "auto", "auto", budget=0.1)
     assert {t.memory_format for t in choice.evidence} == {"contiguous"}
+
+
+def test_what_crashes_in_torch_is_neither_tried_nor_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In float32 and channels_last, the backward pass of a strided 1 × 1 convolution of 8 channels writes outside of its memory."""
+    narrow = build_model("resnet_small", GRAY, width=8)
+    choice = autotune.choose_fastest(narrow, images_of(GRAY), soft_targets(torch.arange(4), 10), "auto", "auto", budget=0.1)
+    assert [(t.precision, t.memory_format) for t in choice.evidence] == [PLAIN, HALF, HALF_CL]
+    choice = autotune.choose_fastest(narrow, images_of(GRAY), soft_targets(torch.arange(4), 10), "32-true", "auto", budget=0.1)
+    assert (choice.precision, choice.memory_format, choice.evidence) == (*PLAIN, ())
+    words = ["trainer=cpu", "trainer.precision=32-true", "trainer.memory_format=channels_last", f"run_dir={tmp_path / 'run'}"]
+    assert main(["train", "debug=fast", "model.width=8", *words]) == 2
+    assert "trainer.memory_format: torch computes a strided 1 × 1 convolution" in capsys.readouterr().err
