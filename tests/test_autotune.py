@@ -57,7 +57,7 @@ def test_a_model_without_convolutions_has_no_memory_format_to_choose() -> None:
 
 
 def test_what_crashes_in_torch_is_neither_tried_nor_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In float32 and channels_last, the backward pass of a strided 1 × 1 convolution of 8 channels writes outside of its memory."""
+    """The backward pass of a strided 1 × 1 convolution of 8 channels, in float32 and channels_last, writes outside its memory."""
     narrow, targets = build_model("resnet_small", GRAY, width=8), soft_targets(torch.arange(4), 10)
     choice = autotune.choose_fastest(narrow, images_of(GRAY), targets, "auto", "auto", budget=0.1)
     assert [(t.precision, t.memory_format) for t in choice.evidence] == [PLAIN, HALF, HALF_CL]
