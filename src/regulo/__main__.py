@@ -122,7 +122,7 @@ def build_commands() -> dict[str, Command]:
     evaluate.add_argument("run", metavar="RUN", help=RUN)
     evaluate.add_argument("split", nargs="?", type=Choice("split", SPLITS), help=f"{', '.join(SPLITS)}; default: all")
     evaluate.add_argument("--data-root", metavar="FOLDER", help=DATA_ROOT)
-    evaluate.add_argument("--data", metavar="FOLDER", help="score other images instead: one sub-folder per class, by its name")
+    evaluate.add_argument("--data", metavar="FOLDER | TABLE", help="score other images: class folders, or a table")
 
     predict = command(
         "predict",

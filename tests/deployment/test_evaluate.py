@@ -67,8 +67,8 @@ def test_classes_are_matched_by_name_and_the_rest_is_reported(
     ("words", "text"),
     [
         (["--data", "nowhere"], "--data: there is no nowhere"),
-        (["--data", "file"], "--data: file is no folder — a folder with one sub-folder per class"),
-        (["--data", "splits"], "has no folder with the name of a class of the run — name one split: splits/test or splits/val"),
+        (["--data", "file"], "--data: file is empty"),
+        (["--data", "splits"], "has no image of a class of the run — name one split: splits/test or splits/val"),
         (["--data", "near"], "did you mean løv?"),
         (["--data", "far"], "the classes are =cmd, a,b, løv"),
         (["--data", "empty"], "--data: empty has no image of a class of the run"),
@@ -88,6 +88,18 @@ def test_what_cannot_be_scored_is_refused_and_nothing_is_kept(
     assert main(["evaluate", str(run_copy), *words]) == 2
     assert text in capsys.readouterr().err
     assert not (run_copy / "evaluations").exists()
+
+
+def test_a_table_is_scored_as_the_folder_with_its_images(run_copy: Path, tmp_path: Path, capsys: Any) -> None:
+    folder = write_photos(tmp_path / "other", ["løv", "a,b"], 4, seed=5)
+    rows = [f'"{name}/{file.name}","{name}"' for name in ("a,b", "løv") for file in sorted((folder / name).iterdir())]
+    (folder / "labels.csv").write_text("\n".join(["path,label", *rows, rows[0]]))
+    assert main(["evaluate", str(run_copy), "--data", str(folder)]) == 0
+    expected = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert main(["evaluate", str(run_copy), "--data", str(folder / "labels.csv")]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out.splitlines()[-1]) == pytest.approx(expected)
+    assert "rows that repeat another one, and are left out: 1" in output.err
 
 
 def test_a_record_from_a_stranger_is_checked(run_copy: Path) -> None:

@@ -1,6 +1,7 @@
 """Any labeled set of images, for a run that was trained on others: classes are matched by their names."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from regulo.core.errors import InputError, Problem, nearest
 from regulo.core.paths import expand_path
 from regulo.data.components.image_files import ImageLister
+from regulo.data.components.labeled_table import list_labels
 from regulo.data.components.split_folders import split_of
 
 KEY = "--data"
@@ -25,27 +27,37 @@ class LabeledImages:
 
 
 def list_labeled_images(path: str, classes: Sequence[str]) -> LabeledImages:
-    """The images at a path, with labels among these classes. Raises InputError if there is none."""
+    """The images of class folders, or of a table, with labels among these classes. Raises InputError if there is none."""
     place = expand_path(path)
     if not place.exists():
         raise InputError(Problem(KEY, f"there is no {place}"))
-    if not place.is_dir():
-        raise InputError(Problem(KEY, f"{place} is no folder", "a folder with one sub-folder per class"))
-    return _list_class_folders(place, classes)
+    if place.is_dir():
+        lister = ImageLister(place)
+        names = lister.list_folders(place)
+        files = {name: [place / name / file for file in lister.list_folder(place / name)] for name in names}
+        return _match_classes(place, files, classes, lister.omissions.notes())
+    try:
+        paths, labels, notes = list_labels(place, place.parent)
+    except InputError as refusal:
+        raise InputError(*(dataclasses.replace(problem, key=KEY) for problem in refusal.problems)) from None
+    files = {name: [] for name in labels}
+    for file, name in zip(paths, labels, strict=True):
+        files[name].append(place.parent / file)
+    return _match_classes(place, files, classes, notes)
 
 
-def _list_class_folders(root: Path, classes: Sequence[str]) -> LabeledImages:
-    lister = ImageLister(root)
-    names = lister.list_folders(root)
-    if not set(names) & set(classes):
-        raise InputError(Problem(KEY, f"{root} has no folder with the name of a class of the run", _hint(root, names, classes)))
-    files = {name: [root / name / file for file in lister.list_folder(root / name)] for name in names}
+def _match_classes(
+    place: Path, files: Mapping[str, Sequence[Path]], classes: Sequence[str], notes: Sequence[str]
+) -> LabeledImages:
+    """The files by class, with labels among the classes of the run."""
+    if not set(files) & set(classes):
+        raise InputError(Problem(KEY, f"{place} has no image of a class of the run", _hint(place, list(files), classes)))
     paths = [path for name in classes for path in files.get(name, ())]
     labels = np.repeat(np.arange(len(classes)), [len(files.get(name, ())) for name in classes]).astype(np.int64)
     if not paths:
-        raise InputError(Problem(KEY, f"{root} has no image of a class of the run", "; ".join(lister.omissions.notes())))
-    notes = lister.omissions.notes()
-    if unknown := [name for name in names if name not in classes]:
+        raise InputError(Problem(KEY, f"{place} has no image of a class of the run", "; ".join(notes)))
+    notes = list(notes)
+    if unknown := [name for name in files if name not in classes]:
         n = sum(len(files[name]) for name in unknown)
         notes.append(f"left out: {n:,} images of classes that the run does not have ({_enumerate(unknown)})")
     if absent := [name for name in classes if not files.get(name)]:

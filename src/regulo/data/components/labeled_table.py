@@ -22,20 +22,8 @@ def list_table(table_file: Path, root: Path) -> LabeledFiles:
 
     root: the folder that the paths are relative to.
     """
-    table = read_table(table_file, ("path", "label"), ("split", "group"), REFUSED)
-    for name, column in table.columns.items():
-        if empty := [i for i, text in enumerate(column) if not text]:
-            _refuse_rows(table, empty, f"no {name}", "fill the cells, or remove the rows")
-    notes = list(table.notes)
-    paths = _relative_paths(table, root)
-    labels = table.columns["label"]
-    splits = _read_splits(table)
-    _check_conflicts(table, paths)
-    first_rows = {path: i for i, path in reversed(list(enumerate(paths)))}
-    rows = sorted(first_rows.values())
-    if repeats := len(paths) - len(rows):
-        notes.append(f"rows that repeat another one, and are left out: {repeats:,}")
-    _check_files(table, paths, root)
+    table, paths, rows, notes = _read_rows(table_file, root)
+    labels, splits = table.columns["label"], _read_splits(table)
     classes = _sort_labels({labels[i] for i in rows if splits[i] == "train"})
     _check_labels(table, rows, splits, classes)
     notes += _similar_labels(classes)
@@ -47,6 +35,28 @@ def list_table(table_file: Path, root: Path) -> LabeledFiles:
     by_class = {part: {name: sorted(same) for name, same in part_files.items()} for part, part_files in files.items()}
     groups = table.columns.get("group", ())
     return LabeledFiles(root, by_class, notes, {paths[i]: groups[i] for i in rows} if groups else {})
+
+
+def list_labels(table_file: Path, root: Path) -> tuple[list[str], list[str], list[str]]:
+    """The paths of the files of a table, relative to the root, their labels, and notes for people. Raises InputError."""
+    table, paths, rows, notes = _read_rows(table_file, root)
+    return [paths[i] for i in rows], [table.columns["label"][i] for i in rows], notes
+
+
+def _read_rows(table_file: Path, root: Path) -> tuple[TextTable, list[str], list[int], list[str]]:
+    """A table, the path of each row, the rows that name a file for the first time, and notes. Raises InputError."""
+    table = read_table(table_file, ("path", "label"), ("split", "group"), REFUSED)
+    for name, column in table.columns.items():
+        if empty := [i for i, text in enumerate(column) if not text]:
+            _refuse_rows(table, empty, f"no {name}", "fill the cells, or remove the rows")
+    paths = _relative_paths(table, root)
+    _check_conflicts(table, paths)
+    first_rows = {path: i for i, path in reversed(list(enumerate(paths)))}
+    rows, notes = sorted(first_rows.values()), list(table.notes)
+    if repeats := len(paths) - len(rows):
+        notes.append(f"rows that repeat another one, and are left out: {repeats:,}")
+    _check_files(table, paths, root)
+    return table, paths, rows, notes
 
 
 def _relative_paths(table: TextTable, root: Path) -> list[str]:
