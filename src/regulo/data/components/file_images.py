@@ -28,6 +28,10 @@ class FileImages:
     def __getitem__(self, index: int | np.ndarray) -> "np.ndarray | FileImages":
         if isinstance(index, np.ndarray):
             return FileImages(self.paths[index], self.channels, self.pixel_range)
+        return self.read_whole(index)
+
+    def read_whole(self, index: int) -> np.ndarray:
+        """An image (H, W, C) uint8, upright."""
         return self._decode(index, None, Random())
 
     def stored_size(self, index: int) -> tuple[int, int]:

@@ -116,7 +116,7 @@ class Entry(NamedTuple):
     def _decode(self, index: int) -> tuple[np.ndarray, Size]:
         if isinstance(self.rule, Resize):
             return self.files.read(index, self.rule, Random()), (self.rule.height, self.rule.width)
-        image = self.files[index]
+        image = self.files.read_whole(index)
         return self.rule(image), image.shape[:2]
 
 
@@ -132,23 +132,23 @@ def cache_images(datasets: Mapping[str, BatchedImages], evaluation: Resize | Non
             reduction = Reduction(OVERSAMPLING * max(resize.height, resize.width), resize.interpolation)
             entries.append(Entry.of(part, files, resize if resize == evaluation else reduction))
     folder = CacheFolder.of(place)
-    pixels = [entry.find(folder) for entry in entries]
-    if None in pixels:
-        pixels = _fill(folder, entries)
-    for entry, file in zip(entries, pixels, strict=True):
+    names = {entry.name: entry for entry in entries}  # train and train_clean may be the same images
+    pixels = _find(folder, entries)
+    if len(pixels) < len(names):
+        with folder.lock():
+            pixels = _find(folder, entries)  # another process may have been faster
+            missing = [entry for name, entry in names.items() if name not in pixels]
+            folder.check_room(sum(entry.num_bytes() for entry in missing))
+            pixels |= {entry.name: entry.write(folder) for entry in missing}
+    for entry in entries:
         dataset = datasets[entry.part]
-        dataset.split = Split(CachedImages(entry.files, entry.rule, file), dataset.split.labels)
-    return _describe(folder, entries, sum(file.num_bytes for file in pixels))
+        dataset.split = Split(CachedImages(entry.files, entry.rule, pixels[entry.name]), dataset.split.labels)
+    return _describe(folder, entries, sum(file.num_bytes for file in pixels.values()))
 
 
-def _fill(folder: CacheFolder, entries: list[Entry]) -> list[PixelFile]:
-    """The pixels of the entries; those that are not there are decoded."""
-    with folder.lock():
-        files = {entry.name: file for entry in entries if (file := entry.find(folder))}  # another process may have been faster
-        missing = {entry.name: entry for entry in entries if entry.name not in files}
-        folder.check_room(sum(entry.num_bytes() for entry in missing.values()))
-        files |= {name: entry.write(folder) for name, entry in missing.items()}
-    return [files[entry.name] for entry in entries]
+def _find(folder: CacheFolder, entries: list[Entry]) -> dict[str, PixelFile]:
+    """The pixels that are there, by name."""
+    return {entry.name: file for entry in entries if (file := entry.find(folder)) is not None}
 
 
 def _describe(folder: CacheFolder, entries: list[Entry], num_bytes: int) -> str:

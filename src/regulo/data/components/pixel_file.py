@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,8 +27,10 @@ class PixelFile:
     def __init__(self, path: str, count: int, channels: int) -> None:
         """Raises OSError if there is no file, and ValueError if it is not whole."""
         self.path, self.count, self.channels = path, count, channels
-        self._file = open(path, "rb")  # noqa: SIM115 - as long as it is open, a file without a name exists
-        self._bytes = np.memmap(self._file, np.uint8, "r")
+        self._descriptor = os.open(path, os.O_RDONLY)  # as long as it is open, a file without a name exists
+        weakref.finalize(self, os.close, self._descriptor)
+        with open(self._descriptor, "rb", closefd=False) as file:
+            self._bytes = np.memmap(file, np.uint8, "r")
         head = self._bytes[: count * FIELDS * 8]
         if len(head) < count * FIELDS * 8:
             raise ValueError("the index is cut off")
@@ -59,8 +62,8 @@ class PixelFile:
     @property
     def address(self) -> str:
         """A path by which other processes of this user can open the file. Without a name, it exists as long as this object."""
-        descriptor = self._file.fileno()
-        return self.path if os.fstat(descriptor).st_nlink else f"/proc/{os.getpid()}/fd/{descriptor}"
+        has_name = os.fstat(self._descriptor).st_nlink > 0
+        return self.path if has_name else f"/proc/{os.getpid()}/fd/{self._descriptor}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PixelFile, (self.address, self.count, self.channels)
