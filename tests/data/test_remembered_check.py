@@ -90,9 +90,7 @@ def rewrite(file: Path) -> None:
     Image.fromarray(np.zeros((7, 7, 3), "uint8")).save(file)
 
 
-@pytest.mark.parametrize(
-    "change", [rewrite, lambda file: os.utime(file, ns=(0, 1)), lambda file: file.open("ab").write(b"0")]
-)
+@pytest.mark.parametrize("change", [rewrite, lambda file: os.utime(file, ns=(0, 1)), lambda file: file.open("ab").write(b"0")])
 def test_only_a_file_that_has_changed_is_opened_again(
     change: Callable[[Path], object], photos: Path, inspected: Inspected
 ) -> None:

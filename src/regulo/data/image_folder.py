@@ -61,8 +61,8 @@ class ImageFolder(DatasetConfig):
     """before training: decode every file, or read only its header (for millions of files), or check none. A file that has not
     changed since is not checked again"""
     cache: Literal["off", "ram", "disk"] = "off"
-    """where decoded images are kept between epochs: nowhere, in memory until the run ends, or in the user's cache folder, also for
-    later runs. Scores of val and test do not change; random crops are cut from smaller copies (docs/images.md)"""
+    """where decoded images are kept: nowhere, in memory until the run ends, or in the user's cache folder, which later runs use,
+    too. Scores of val and test do not change; random crops are cut from smaller copies (docs/images.md)"""
     pixel_range: PixelRange | None = None
     """of files with more than 8 bits per channel: the values that become 0 and 255; null: the smallest and the largest value of
     the training images"""

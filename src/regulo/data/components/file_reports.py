@@ -61,7 +61,7 @@ class FileReports:
         self._content, self._is_changed, self._file = _Content(made_by=made_by), False, _memory_file(root, channels)
         if self._file:
             with contextlib.suppress(InputError, ValidationError):
-                content = _Content.model_validate_json(read_text(self._file))
+                content = _Content.model_validate_json(read_text(self._file), strict=True)
                 if content.made_by == made_by:
                     self._content = content
 
