@@ -126,6 +126,12 @@ LOGGED = ["logger=wandb", "logger.also=[tensorboard,mlflow]", "logger.artifact=b
 """every logger, with all that it can be asked for"""
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing is written into the cache folder of the user."""
+    os.environ["REGULO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def logged_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """A run with all loggers and callbacks, a penalty and a ramp, for tests that only read it."""

@@ -11,7 +11,10 @@ from typing import Any, get_args
 from pydantic_core import CoreSchema, core_schema
 
 from regulo.core.errors import InputError, Problem
+from regulo.core.program import PROGRAM
 
+CACHE_VARIABLE = "REGULO_CACHE"
+"""environment variable with the folder for files that can be made again"""
 EMPTY_PATH = "the path is empty: if it comes from a variable such as $DATA, that is not set"
 
 
@@ -65,6 +68,22 @@ def find_home() -> Path | None:
         return Path.home()
     except RuntimeError:
         return None
+
+
+def user_cache_dir() -> Path | None:
+    """The folder for files that can be made again: that of `CACHE_VARIABLE`, else one in XDG_CACHE_HOME or in ~/.cache.
+
+    None for a user without a home. It need not exist. Raises InputError if the variable holds no path.
+    """
+    if folder := os.environ.get(CACHE_VARIABLE):
+        return expand_path(folder).absolute()
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():  # the standard says that such a value is ignored
+        home = find_home()
+        if home is None:
+            return None
+        base = home / ".cache"
+    return base / PROGRAM
 
 
 @contextmanager

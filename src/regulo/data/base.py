@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -18,6 +18,9 @@ from regulo.core.registry import PluginConfig
 from regulo.core.resize import Resize
 from regulo.core.types import DatasetInfo, Split
 from regulo.tracking.records import DataRecord
+
+CachePlace = Literal["ram", "disk"]
+"""where decoded images are kept"""
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,10 @@ class DatasetConfig(PluginConfig):
 
         None if all images have this size.
         """
+        return None
+
+    def cache_place(self) -> CachePlace | None:
+        """Where the decoded images of files are kept between epochs; None: nowhere."""
         return None
 
 

@@ -19,6 +19,8 @@ from regulo.distributed.failure import FailureReport, PeerFailedError, find_caus
 
 JOIN_SECONDS = 300.0
 """within which all processes of a run have to appear"""
+PREPARE_SECONDS = 86_400.0
+"""that the first process may take to look into all images, and to decode them"""
 GRACE_SECONDS = 5.0
 """that a process has to end by itself once another one has failed"""
 RUN_DIR = "regulo/run_dir"
@@ -77,7 +79,9 @@ class Peers:
 
     def receive(self) -> tuple[dict[str, Any], Path]:
         """What to train, and in which folder. Ends this process, with exit code 2, if the first one has refused the run."""
+        self.store.set_timeout(timedelta(seconds=PREPARE_SECONDS))  # if the first process ends, the launcher ends this one
         choices: dict[str, Any] | None = json.loads(self.store.get("choices"))
+        self.store.set_timeout(timedelta(seconds=JOIN_SECONDS))
         if choices is None:
             self.join()
             raise SystemExit(2)

@@ -115,13 +115,13 @@ def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
 
     request.check()
     with StopRequest(request.config.trainer.max_seconds()) as stop:
-        components, autotune_result = prepare(request)
+        components, autotune_result, cache_note = prepare(request)
         resumable = request.resumable
         folder = resumable.folder if resumable else RunFolder.create(request.config.run.run_dir, request.config.run.name)
         with folder.lock():
             run = start_run(request, components, autotune_result, folder)
             with record_status(run, peers) as result:
-                save_description(run, autotune_result, request.input_note)
+                save_description(run, autotune_result, (request.input_note, cache_note))
                 classifier = run.components.classifier()
                 unsharded_classifier = copy.deepcopy(classifier) if run.config.trainer.strategy == "fsdp" else classifier
                 with open_loggers(run) as loggers:
@@ -152,6 +152,7 @@ def _run_worker(arguments: Sequence[str], peers: "Peers") -> int:
         with StopRequest(request.config.trainer.max_seconds()) as stop:
             run = join_run(request, choices, RunFolder(folder))
             peers.join()
+            run.components.data.cache_images()  # another node has files and memory of its own
             fit(run, run.components.classifier(), [], stop)
     except (KeyboardInterrupt, SystemExit) as end:
         return exit_code(end)
@@ -164,8 +165,11 @@ def _run_worker(arguments: Sequence[str], peers: "Peers") -> int:
 # ---- before training
 
 
-def prepare(request: RunRequest) -> "tuple[RunComponents, AutotuneResult]":
-    """Data, plan and model, and how fast the model runs in which precision. Nothing is written yet. Raises InputError."""
+def prepare(request: RunRequest) -> "tuple[RunComponents, AutotuneResult, str]":
+    """Data, plan and model, how fast the model runs in which precision, and where images are cached, for people.
+
+    The run folder is not made yet. Raises InputError.
+    """
     from regulo.core import failures
     from regulo.training import build
 
@@ -174,7 +178,8 @@ def prepare(request: RunRequest) -> "tuple[RunComponents, AutotuneResult]":
     with failures.as_input_error(request.config.data.batch_size):
         config = resumable.config_without_input_checks() if resumable else request.config
         components = build.build_components(config, request.data_folder)
-        return components, autotune(components)
+        cache_note = components.data.cache_images()
+        return components, autotune(components), cache_note
 
 
 def autotune(components: "RunComponents") -> "AutotuneResult":
@@ -230,7 +235,7 @@ def join_run(request: RunRequest, choices: dict[str, Any], folder: RunFolder) ->
     return Run(components.config, components, folder, resume_point)
 
 
-def save_description(run: Run, autotune_result: "AutotuneResult", input_note: str) -> None:
+def save_description(run: Run, autotune_result: "AutotuneResult", notes: Sequence[str]) -> None:
     """Write down and print what is trained."""
     from regulo.core.console import CONSOLE
     from regulo.training import summary as training_summary
@@ -240,7 +245,7 @@ def save_description(run: Run, autotune_result: "AutotuneResult", input_note: st
     run.folder.save_json("environment.json", describe_environment())
     run.folder.save_json("plan.json", {"regularizers": plan, "speed": autotune_result.as_dict()})
     training_summary.print_data(run.components.data_record)
-    for note in filter(None, (run.components.weights_note, input_note)):
+    for note in filter(None, (run.components.weights_note, *notes)):
         CONSOLE.print(note, soft_wrap=True)
     training_summary.print_plan(plan, autotune_result)
     training_summary.print_learning_rate(run.config.optim, run.config.data.batch_size, trainer.world_size(), run.components.batch)

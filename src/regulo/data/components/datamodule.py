@@ -12,6 +12,7 @@ from regulo.core import affinity
 from regulo.core.types import Batch, Split
 from regulo.data.base import DatasetConfig, Splits, check_splits
 from regulo.data.components.dataset import BatchedImages, Transforms, collate, list_resize, worker_init
+from regulo.data.components.image_cache import cache_images
 from regulo.data.components.sampler import EvalBatchSampler, SampleKey, SampleOrder, TrainBatchSampler
 from regulo.data.components.subsets import fixed_subset, subsample_train
 
@@ -53,6 +54,15 @@ class ImageDataModule(LightningDataModule):
         if self.limit is None or n <= self.limit * self.config.batch_size:
             return split
         return split.select(np.random.default_rng(0).permutation(n))
+
+    def cache_images(self) -> str:
+        """Decode the images that are read more than once, and keep them as configured, before there are loaders.
+
+        Returns what is kept and where, for people; empty if nothing is. Raises InputError if there is no room for them, and
+        UnreadableImageError.
+        """
+        place = self.config.cache_place()
+        return cache_images({"train": self.train_dataset, **self.eval_datasets}, self.config.resize(), place) if place else ""
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Loader of all images of a step at once."""

@@ -10,7 +10,7 @@ from regulo.core.errors import InputError
 from regulo.core.input_spec import CropShare, ImageSize
 from regulo.core.resize import CenterBox, Interpolation, Resize
 from regulo.core.types import DatasetInfo, Split
-from regulo.data.base import DatasetConfig, FileListing, Splits, channel_mean_std, data_error
+from regulo.data.base import CachePlace, DatasetConfig, FileListing, Splits, channel_mean_std, data_error
 from regulo.data.components.copies import find_copies
 from regulo.data.components.dataset import BatchedImages
 from regulo.data.components.file_images import FileImages
@@ -58,7 +58,11 @@ class FileDatasetConfig(DatasetConfig):
     split_seed: Annotated[int, Field(ge=0)] = 0
     """seed of the held-out files; separate from `seed`, so that runs with other seeds have the same splits"""
     verify_images: Literal["full", "header", "none"] = "full"
-    """before training: decode every file, or read only its header (for millions of files), or check none"""
+    """before training: decode every file, or read only its header (for millions of files), or check none. A file that has not
+    changed since is not checked again"""
+    cache: Literal["off", "ram", "disk"] = "off"
+    """where decoded images are kept: nowhere, in memory until the run ends, or in the user's cache folder, which later runs use,
+    too. Scores of val and test do not change; random crops are cut from smaller copies (docs/images.md)"""
     pixel_range: PixelRange | None = None
     """of files with more than 8 bits per channel: the values that become 0 and 255; null: the smallest and the largest value of
     the training images"""
@@ -146,7 +150,7 @@ class FileDatasetConfig(DatasetConfig):
         """The splits of these files; `record` is that of a run which has them. Raises InputError if a file cannot be read."""
         classes = list(files["train"])
         arrays = {part: flatten_files(root, files[part], classes) for part in PARTS}
-        check = check_images({part: paths for part, (paths, _) in arrays.items()}, self.channels, self.verify_images)
+        check = check_images({part: paths for part, (paths, _) in arrays.items()}, self.channels, self.verify_images, root)
         if record:
             pixel_range = (record.pixel_range[0], record.pixel_range[1]) if record.pixel_range else None
         else:
@@ -181,6 +185,9 @@ class FileDatasetConfig(DatasetConfig):
     def resize(self) -> Resize:
         box = CenterBox(self.crop_share or DEFAULT_CROP_SHARE)
         return Resize(self.side, self.side, box, self.interpolation or "bilinear")
+
+    def cache_place(self) -> CachePlace | None:
+        return self.cache if self.cache != "off" else None
 
     def _channel_mean_std(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel over 500 training images."""

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from regulo.core.errors import InputError, Problem
+from regulo.data.components.file_reports import FileReports, FileState, ImageReport
 from regulo.data.components.image_io import (
     MAX_ASPECT,
     PixelRange,
@@ -26,20 +28,8 @@ LISTED = 20
 """problems that are listed; of more only the number"""
 MEASURED_FILES = 500
 """training files whose range is measured if not every file is decoded"""
-
-
-@dataclass(frozen=True)
-class ImageReport:
-    """What the header of one file, or all of it, says."""
-
-    error: str = ""
-    deep: bool = False
-    """more than 8 bits per channel"""
-    low: int = 0
-    high: int = 0
-    """the range of a deep file that was decoded"""
-    frames: int = 1
-    is_long: bool = False
+REMEMBERED = 100
+"""files from which on the check is remembered; fewer are checked in a moment"""
 
 
 @dataclass
@@ -71,48 +61,79 @@ class ImageCheck:
         return notes
 
 
-def check_images(paths: Mapping[str, np.ndarray], channels: int, verify: Literal["full", "header", "none"]) -> ImageCheck:
+def check_images(
+    paths: Mapping[str, np.ndarray], channels: int, verify: Literal["full", "header", "none"], root: Path
+) -> ImageCheck:
     """Look into the files (bytes) of each split, all of them or, with "none", some of train. Raises InputError with all errors.
 
-    Only training files are measured: what is known of the others must not change what the network sees.
+    Only training files are measured: what is known of the others must not change what the network sees. All files are below
+    `root`. A file that has not changed since an earlier check is not read again.
     """
+    reports = FileReports(root, channels) if sum(map(len, paths.values())) >= REMEMBERED else None
+    try:
+        return _check(paths, channels, verify, reports)
+    finally:
+        if reports:
+            reports.save()
+
+
+def _check(
+    paths: Mapping[str, np.ndarray], channels: int, verify: Literal["full", "header", "none"], memory: FileReports | None
+) -> ImageCheck:
     chosen = paths if verify != "none" else {"train": _some(paths["train"])}
     check, problems, ranges = ImageCheck(files=sum(map(len, chosen.values()))), [], []
-    with collect_exif_warnings() as damaged_exif:
+    with collect_exif_warnings():
         for part, files in chosen.items():
-            for raw, report in zip(files, _inspect(part, files, channels, verify == "full"), strict=True):
+            for raw, report in zip(files, _inspect(part, files, channels, verify == "full", memory), strict=True):
                 if report.error and verify != "none":
                     problems.append(Problem("data.root", report.error, "repair or remove it"))
                 check.deep += report.deep
                 check.frames += report.frames > 1
                 check.long += report.is_long
+                check.damaged_exif += report.has_damaged_exif
                 if report.deep and part == "train":
                     ranges.append((report.low, report.high) if verify == "full" else raw)
-    check.damaged_exif = len(damaged_exif)
     if problems:
         more = [Problem("data.root", f"… and {len(problems) - LISTED:,} more")] if len(problems) > LISTED else []
         raise InputError(*problems[:LISTED], *more)
     if ranges and verify != "full":
-        reports = _inspect("train", _some(np.array(ranges)), channels, decode=True)
+        reports = _inspect("train", _some(np.array(ranges)), channels, True, memory)
         ranges = [(report.low, report.high) for report in reports if not report.error]
     if ranges:
         check.pixel_range = min(low for low, _ in ranges), max(high for _, high in ranges)
     return check
 
 
-def _inspect(part: str, files: np.ndarray, channels: int, decode: bool) -> Iterator[ImageReport]:
+def _inspect(part: str, files: np.ndarray, channels: int, decode: bool, memory: FileReports | None) -> Iterator[ImageReport]:
     """The reports on files in order, made by several threads, with a progress bar if there are many."""
     from rich.progress import track
 
+    def inspect(raw: bytes) -> ImageReport:
+        return inspect_once(raw, channels, decode, memory) if memory else inspect_image(raw, channels, decode)
+
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        reports: Iterable[ImageReport] = pool.map(lambda raw: inspect_image(raw, channels, decode), files)
+        reports: Iterable[ImageReport] = pool.map(inspect, files)
         yield from track(reports, f"checking {part} images", total=len(files), transient=True, disable=len(files) < 500)
+
+
+def inspect_once(raw: bytes, channels: int, decode: bool, memory: FileReports) -> ImageReport:
+    """Read the header of a file, or decode it, if it has changed since it was done before."""
+    try:
+        state = FileState.of(raw)
+    except OSError as error:
+        return ImageReport(error=describe_error(raw, error))
+    depth: Literal["full", "header"] = "full" if decode else "header"
+    report = memory.find(raw, state, depth)
+    if report is None:
+        report = inspect_image(raw, channels, decode)
+        memory.add(raw, state, depth, report)
+    return report
 
 
 def inspect_image(raw: bytes, channels: int, decode: bool) -> ImageReport:
     """Read the header of a file, or decode it."""
+    _CURRENT.has_damaged_exif = False
     try:
-        _CURRENT.file = raw
         with open_image(raw) as image:
             deep, frames = has_deep_pixels(image), getattr(image, "n_frames", 1) if image.format in PAGED else 1
             is_long = max(image.size) > MAX_ASPECT * min(image.size)
@@ -125,26 +146,25 @@ def inspect_image(raw: bytes, channels: int, decode: bool) -> ImageReport:
             read_image(raw, channels, (low, high) if deep else None)
     except Exception as error:  # a decoder may raise anything on a damaged file
         return ImageReport(error=describe_error(raw, error))
-    return ImageReport("", deep, low, high, frames, is_long)
+    return ImageReport("", deep, low, high, frames, is_long, _CURRENT.has_damaged_exif)
 
 
 _CURRENT = threading.local()
-"""its `file`: the path of the file that a thread looks into"""
+"""its `has_damaged_exif`: of the file that a thread looks into"""
 
 
 @contextmanager
-def collect_exif_warnings() -> Iterator[set[bytes]]:
-    """Within: Pillow's warnings are not shown; yields the set of the files of whose EXIF data it warns."""
-    files: set[bytes] = set()
+def collect_exif_warnings() -> Iterator[None]:
+    """Within: Pillow's warnings are not shown; those about EXIF data get into the report on the file."""
 
     def collect(message: Warning | str, *_: Any) -> None:
         if "EXIF" in str(message) or "Tag data" in str(message):
-            files.add(_CURRENT.file)
+            _CURRENT.has_damaged_exif = True
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = collect  # type: ignore[assignment]
-        yield files
+        yield
 
 
 PAGED = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")

@@ -56,6 +56,14 @@ def strict_arguments() -> Iterator[None]:
         yield
 
 
+def decoder_versions() -> list[str]:
+    """The versions of the libraries that decide which pixels are read from a file, and whether it can be read."""
+    import cv2
+    import PIL
+
+    return [f"OpenCV {cv2.__version__}", f"Pillow {PIL.__version__}"]
+
+
 def open_image(raw: bytes) -> Any:
     """Open the file at this path as a PIL image; only its header is read. Raises ValueError if it is not a regular file."""
     from PIL import Image
@@ -65,6 +73,13 @@ def open_image(raw: bytes) -> Any:
     image = Image.open(os.fsdecode(raw), formats=readable_formats())  # no others: a file may be named .png and be an EPS
     image.filename = ""  # Pillow 13 maps the file of this name into memory, and mixes up the rows of a TIFF that is turned
     return image
+
+
+def read_stored_size(raw: bytes) -> tuple[int, int]:
+    """Height and width of the image at this path as it is stored, of a very long one those of its middle."""
+    with open_image(raw) as image:
+        width, height = usable_size(*image.size)
+        return height, width
 
 
 def read_image(raw: bytes, channels: int, pixel_range: PixelRange | None = None) -> np.ndarray:
@@ -163,8 +178,14 @@ def _scale(pixels: np.ndarray, pixel_range: PixelRange) -> np.ndarray:
 def _crop_middle(image: Any) -> Any:
     """The middle of an image that is too long; any other as it is."""
     width, height = image.size
-    longest = MAX_ASPECT * min(width, height)
-    if max(width, height) <= longest:
+    new_width, new_height = usable_size(width, height)
+    if (new_width, new_height) == (width, height):
         return image
-    left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
-    return image.crop((left, top, left + min(width, longest), top + min(height, longest)))
+    left, top = (width - new_width) // 2, (height - new_height) // 2
+    return image.crop((left, top, left + new_width, top + new_height))
+
+
+def usable_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of the part that is used of an image of this size."""
+    longest = MAX_ASPECT * min(width, height)
+    return min(width, longest), min(height, longest)

@@ -1,0 +1,34 @@
+"""How much memory is free."""
+
+from pathlib import Path
+
+GROUP = Path("/sys/fs/cgroup")
+"""the group of processes to which a container or a batch system gives a limit"""
+
+
+def available_memory() -> int | None:
+    """Bytes that new data may take, of the machine or of this container, whichever has less. None: the system does not say."""
+    limits = [limit for limit in (_machine_memory(), _group_memory()) if limit is not None]
+    return min(limits, default=None)
+
+
+def _machine_memory() -> int | None:
+    return _read_number(Path("/proc/meminfo"), "MemAvailable:", 1024)
+
+
+def _group_memory() -> int | None:
+    """What the limit leaves; files that the system keeps in memory can be dropped, and count as free."""
+    limit, used = (_read_number(GROUP / name) for name in ("memory.max", "memory.current"))
+    if limit is None or used is None:
+        return None
+    return max(0, limit - used + (_read_number(GROUP / "memory.stat", "inactive_file") or 0))
+
+
+def _read_number(file: Path, name: str = "", unit: int = 1) -> int | None:
+    """The number behind a name, or at the start of a file; None if there is none (a limit may be `max`)."""
+    try:
+        lines = [line.split() for line in file.read_text().splitlines()]
+    except OSError:
+        return None
+    words = next((words[1:] for words in lines if words and words[0] == name), []) if name else [*lines[:1], []][0]
+    return int(words[0]) * unit if words and words[0].isdigit() else None
