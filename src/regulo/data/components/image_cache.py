@@ -27,7 +27,7 @@ from regulo.data.components.pixel_file import FIELDS, PixelFile, Size, write_pix
 
 VERSION = 1
 """of what is kept; another version does not use it"""
-OVERSAMPLING = 2
+OVERSAMPLING = 3
 """pixels on the shorter side of a whole image that is kept, for each pixel of the result"""
 READ_ONCE = "test"
 """the split that a run reads only once: in memory, which ends with the run, it would be kept for nothing"""
