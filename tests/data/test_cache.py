@@ -122,15 +122,15 @@ def test_random_boxes_are_those_of_the_files_cut_from_an_antialiased_copy(tmp_pa
     without, cached = open_data(tmp_path / "photos", "off"), open_data(tmp_path / "photos", "disk")
     images, resize = cached.train_dataset.split.images, cached.train_dataset.resize
     assert isinstance(images, CachedImages)
-    assert images.rule == Reduction(2 * SIDE, "bilinear")
+    assert images.rule == Reduction(3 * SIDE, "bilinear")
     assert resize is not None
     whole = torch.from_numpy(np.array(smooth)).permute(2, 0, 1)
-    reduced = v2.functional.resize(whole, [2 * SIDE, 3 * SIDE], antialias=True)
+    reduced = v2.functional.resize(whole, [24, 36], antialias=True)
     same_box, other_box = [], []
     for seed in range(20):
         top, left, height, width = resize.box((120, 180), Random(seed))
-        y, x = round(top * 16 / 120), round(left * 24 / 180)
-        h, w = round((top + height) * 16 / 120) - y, round((left + width) * 24 / 180) - x
+        y, x = round(top * 24 / 120), round(left * 36 / 180)
+        h, w = round((top + height) * 24 / 120) - y, round((left + width) * 36 / 180) - x
         expected = v2.functional.resize(reduced[:, y : y + h, x : x + w], [SIDE, SIDE], antialias=True)
         ours = images.read(0, resize, Random(seed))
         assert np.abs(ours.astype(int) - expected.permute(1, 2, 0).numpy()).max() <= 1
@@ -321,7 +321,7 @@ def test_too_large_images_are_refused_before_one_is_decoded(
     monkeypatch.setattr(cache_folder.shutil, "disk_usage", lambda path: usage)
     monkeypatch.setattr(cache_folder, "available_memory", lambda: 20_000)
     monkeypatch.setattr(image_cache, "write_pixels", None)
-    with pytest.raises(InputError, match=r"data.cache: the decoded images take 2\d\.\d kB, and .*20\.0 kB"):
+    with pytest.raises(InputError, match=r"data.cache: the decoded images take 48.5 kB, and .*20\.0 kB"):
         open_data(photos, place)
     assert not list(cache.rglob("*.part"))
 
