@@ -64,7 +64,7 @@ def test_the_sites_of_a_family_are_those_of_the_page_and_it_trains(module: str) 
     torch.manual_seed(0)
     model = Timm(architecture=row.architecture).build(info)
     assert tuple(len(find_sites(model, kind)) for kind in KINDS) == row.sites
-    images, labels = images_of(info, 2), torch.tensor([0, 1])
+    images, labels = images_of(info, 4), torch.tensor([0, 1, 0, 1])
 
     with torch.no_grad():  # the model itself draws nothing: its own rates are 0
         state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -84,9 +84,22 @@ def test_the_sites_of_a_family_are_those_of_the_page_and_it_trains(module: str) 
     assert sum(p.grad is not None and bool(p.grad.any()) for p in model.parameters()) > 2
 
 
+CHANGED_SHORTCUTS = {
+    "coat": "the position is added by a convolution",
+    "davit": "the position is added by a convolution",
+    "fastvit": "tokens are mixed on the shortcut",
+    "swin_transformer_v2_cr": "the last block of a stage normalizes the sum",
+    "tiny_vit": "a convolution lies between the branches",
+    "xcit": "class attention normalizes the shortcut",
+}
+"""families in which timm computes something on the way around the branches"""
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_a_block_without_its_branches_is_its_shortcut(module: str) -> None:
     """Blocks whose shape does not change: with zeros in place of the branches, out comes what went in, or its activation."""
+    if module in CHANGED_SHORTCUTS:
+        pytest.skip(CHANGED_SHORTCUTS[module])
     row = ROWS[module]
     info = SITES.dataset_info(row.image_size)
     model = Timm(architecture=row.architecture).build(info).eval()

@@ -34,6 +34,7 @@ def add_sites(model: nn.Module, heads: list[str], dataset_info: DatasetInfo) -> 
         add_site_after(model.get_submodule(name), Site("tokens", prefix), "tokens")
     for name in probe.attentions:
         dropout = model.get_submodule(name)
+        dropout.inplace = False  # type: ignore[assignment]  # the backward pass of the softmax before it needs its output
         dropout.add_module("site", RateSite("attention", dropout, "p"))
 
 
