@@ -65,7 +65,7 @@ test-long: $(READY) ## run the long tests: exact resuming, several processes, fa
 
 coverage: $(READY) ## measure which lines and branches the tests reach (with the long tests: make coverage ARGS="-m ''")
 	@rm -rf .coverage && mkdir .coverage
-	@.venv/bin/python -m coverage run -m pytest -n logical --maxprocesses 8 --dist worksteal $(ARGS)
+	@.venv/bin/python -m coverage run -m pytest -n logical --maxprocesses 8 --dist load $(ARGS)
 	@.venv/bin/python -m coverage combine --quiet && .venv/bin/python -m coverage report
 
 audit: $(READY) ## check the hashes of locked files, and packages for known vulnerabilities (needs the network)
