@@ -13,40 +13,29 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
-from bench_loader import BATCH, list_files, make_photos, measure
+from bench_loader import list_files, make_photos, measure_in_turns, open_data
 
-from regulo.core import registry
 from regulo.core.paths import CACHE_VARIABLE
-from regulo.core.types import DatasetInfo, Split
 from regulo.core.warnings import ignore_harmless_warnings
-from regulo.data.base import Splits
+from regulo.data.base import CachePlace
 from regulo.data.components import image_cache
-from regulo.data.components.datamodule import ImageDataModule
 from regulo.data.components.file_images import FileImages
-from regulo.data.image_folder import ImageFolder
 
 TURNS, SIZES, FACTORS = 5, (64, 224), (1.5, 2, 3, 4)
-
-
-def open_data(files: list[str], size: int, place: str) -> tuple[ImageDataModule, str]:
-    """The data as `regulo train` opens them, and what is kept."""
-    config = ImageFolder(image_size=size, batch_size=BATCH, num_workers=1, cache=place)  # type: ignore[arg-type]
-    info = DatasetInfo(3, size, size, ("a", "b"), (0.5,) * 3, (0.2,) * 3)
-    split = Split(FileImages(np.array([os.fsencode(f) for f in files]), 3), np.zeros(len(files), np.int64))
-    transforms = registry.get_plugin("regularizer", "augment")().transform([config.resize()], info)
-    data = ImageDataModule(config, Splits(split, split, split, info), seed=0, train_transforms=transforms)
-    return data, data.cache_images()
+PLACES: tuple[CachePlace | Literal["off"], ...] = ("off", "disk", "ram")
 
 
 def compare(files: list[str], size: int, factor: float) -> tuple[float, float]:
     """Mean difference (of 255) and sharpness of crops from copies, whose shorter side is `factor` times that of the crops."""
-    data, _ = open_data(files, size, "off")
+    data = open_data(files, size)
     images, resize = data.train_dataset.split.images, data.train_dataset.resize
     assert isinstance(images, FileImages)
     assert resize is not None
@@ -79,21 +68,17 @@ def main() -> None:
                 difference, sharpness = compare(files, size, factor)
                 row = f"copies of {factor} ×: mean difference {difference:.1f}, sharpness {sharpness:.2f}"
                 print(f"{size:4} pixels, {row}", flush=True)
-            loaders = {}
-            for place in ("off", "disk", "ram"):
+            loaders: dict[str, Iterable[Any]] = {}
+            for place in PLACES:
                 start = time.perf_counter()
-                data, note = open_data(files, size, place)
+                data = open_data(files, size, place)
+                note = data.cache_images()
                 print(f"{place}: {time.perf_counter() - start:.1f} s {note.partition(';')[0]}")
                 loaders[place] = data.train_dataloader()
-            rates: dict[str, list[float]] = {place: [] for place in loaders}
-            for turn in range(TURNS + 1):
-                for place, loader in loaders.items():
-                    rate = measure(loader)
-                    if turn:  # the first one warms up
-                        rates[place].append(rate)
-            for place, values in rates.items():
+            rates = measure_in_turns(loaders, TURNS)
+            for name, values in rates.items():
                 spread = f"{min(values):,.0f} to {max(values):,.0f}"
-                print(f"{size:4} pixels, cache={place:4} {statistics.median(values):7,.0f} images/s ({spread})", flush=True)
+                print(f"{size:4} pixels, cache={name:4} {statistics.median(values):7,.0f} images/s ({spread})", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -41,13 +41,13 @@ def list_files(root: Path) -> list[str]:
     return sorted(str(path) for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
 
 
-def regulo_loader(files: list[str], size: int) -> DataLoader[Any]:
-    """As `regulo train` makes it."""
-    config = ImageFolder(image_size=size, batch_size=BATCH, num_workers=1)
+def open_data(files: list[str], size: int, cache: Literal["off", "ram", "disk"] = "off") -> ImageDataModule:
+    """The data as `regulo train` opens them; nothing is cached yet."""
+    config = ImageFolder(image_size=size, batch_size=BATCH, num_workers=1, cache=cache)
     info = DatasetInfo(3, size, size, ("a", "b"), (0.5,) * 3, (0.2,) * 3)
     split = Split(FileImages(np.array([os.fsencode(f) for f in files]), 3), np.zeros(len(files), np.int64))
     transforms = registry.get_plugin("regularizer", "augment")().transform([config.resize()], info)
-    return ImageDataModule(config, Splits(split, split, split, info), seed=0, train_transforms=transforms).train_dataloader()
+    return ImageDataModule(config, Splits(split, split, split, info), seed=0, train_transforms=transforms)
 
 
 class Files(Dataset[Any]):
@@ -129,6 +129,17 @@ def measure(loader: Iterable[Any]) -> float:
     return count / (time.perf_counter() - start)
 
 
+def measure_in_turns(loaders: Mapping[str, Iterable[Any]], turns: int) -> dict[str, list[float]]:
+    """Images per second of each loader, one after the other in each turn; a first turn warms them up."""
+    rates: dict[str, list[float]] = {name: [] for name in loaders}
+    for turn in range(turns + 1):
+        for name, loader in loaders.items():
+            rate = measure(loader)
+            if turn:
+                rates[name].append(rate)
+    return rates
+
+
 def make_photos(folder: Path, count: int = 400) -> None:
     """Pictures of 500 × 375 pixels and about 40 KB."""
     rng = np.random.default_rng(0)
@@ -153,17 +164,12 @@ def main() -> None:
         print(f"{len(files)} files, {sum(os.path.getsize(f) for f in files) / len(files) / 1000:.0f} KB each; n = {turns} turns")
         for size in SIZES:
             loaders = {
-                "regulo": regulo_loader(files, size),
+                "regulo": open_data(files, size).train_dataloader(),
                 "OpenCV + albumentations": plain_loader(files, ReadWithOpenCV(size)),
                 "torchvision": plain_loader(files, ReadWithTorchvision(size)),
                 "timm": plain_loader(files, ReadWithTimm(size)),
             }
-            rates: dict[str, list[float]] = {name: [] for name in loaders}
-            for turn in range(turns + 1):
-                for name, loader in loaders.items():
-                    rate = measure(loader)
-                    if turn:  # the first one warms up
-                        rates[name].append(rate)
+            rates = measure_in_turns(loaders, turns)
             for name, values in rates.items():
                 ratios = [ours / theirs for ours, theirs in zip(rates["regulo"], values, strict=True)]
                 spread = f"{min(values):,.0f} to {max(values):,.0f}"

@@ -3,7 +3,7 @@
 import re
 import shutil
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 FALLBACK_WIDTH = 100
 """columns, if the output is not a terminal and COLUMNS is not set"""
@@ -49,6 +49,16 @@ def definitions(rows: Iterable[tuple[str, str]], width: int | None = None, inden
     rows = list(rows)
     column = max(len(term) for term, _ in rows)
     return wrap("\n".join(f"{' ' * indent}{term:{column}}  {meaning}".rstrip() for term, meaning in rows), width)
+
+
+def format_count(n: int, noun: str) -> str:
+    """`1 file`, `2,000 files`."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def join_first(names: Sequence[str], n: int = 10) -> str:
+    """The first n names with commas, and `…` if there are more."""
+    return ", ".join([*names[:n], *["…"] * (len(names) > n)])
 
 
 def format_duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from regulo.core.errors import InputError, Problem, nearest
 from regulo.core.paths import expand_path
+from regulo.core.text import join_first
 from regulo.data.components.image_files import ImageLister
 from regulo.data.components.labeled_table import list_labels
 from regulo.data.components.split_folders import split_of
@@ -59,9 +60,9 @@ def _match_classes(
     notes = list(notes)
     if unknown := [name for name in files if name not in classes]:
         n = sum(len(files[name]) for name in unknown)
-        notes.append(f"left out: {n:,} images of classes that the run does not have ({_enumerate(unknown)})")
+        notes.append(f"left out: {n:,} images of classes that the run does not have ({join_first(unknown)})")
     if absent := [name for name in classes if not files.get(name)]:
-        notes.append(f"no image of {len(absent)} of the {len(classes)} classes ({_enumerate(absent)})")
+        notes.append(f"no image of {len(absent)} of the {len(classes)} classes ({join_first(absent)})")
     return LabeledImages(paths, labels, notes)
 
 
@@ -69,8 +70,4 @@ def _hint(root: Path, names: Sequence[str], classes: Sequence[str]) -> str:
     if splits := [name for name in names if split_of(name)]:
         return "name one split: " + " or ".join(str(root / name) for name in splits)
     near = nearest(names[0], classes) if names else ""
-    return near if near.startswith("did") else f"the classes are {_enumerate(classes)}"
-
-
-def _enumerate(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+    return near if near.startswith("did") else f"the classes are {join_first(classes)}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from regulo.analysis.inspection.images import ImageFacts, ImageSet
 from regulo.analysis.inspection.near_copies import MAX_PAIRS, find_near_pairs
+from regulo.core.text import format_count
 from regulo.data.components.copies import Place
 from regulo.training.imbalance import MAX_RATIO, imbalance
 
@@ -35,7 +36,7 @@ def find_problems(images: ImageSet) -> list[Finding]:
         _leaks(images, exact),
         Finding(
             "two labels",
-            f"{_plural(len(images.copies.under_two_labels()), 'picture')} under two classes",
+            f"{format_count(len(images.copies.under_two_labels()), 'picture')} under two classes",
             "keep each in the right class only",
             [group for group in exact if _has_two_labels(group)],
         ),
@@ -55,7 +56,7 @@ def find_problems(images: ImageSet) -> list[Finding]:
         ),
         Finding(
             "copy",
-            f"{_plural(len(plain), 'picture')} more than once in one split and class",
+            f"{format_count(len(plain), 'picture')} more than once in one split and class",
             "nothing, or keep one of each: a copy counts as one more image",
             plain,
             is_problem=False,
@@ -66,12 +67,12 @@ def find_problems(images: ImageSet) -> list[Finding]:
 
 def _unreadable(facts: Sequence[ImageFacts]) -> Finding:
     groups = [[image] for image in facts if image.error]
-    what = f"{_plural(len(groups), 'file')} that cannot be read"
+    what = f"{format_count(len(groups), 'file')} that cannot be read"
     return Finding("unreadable", what, "repair or remove them: training refuses them", groups)
 
 
 def _leaks(images: ImageSet, exact: Sequence[Sequence[ImageFacts]]) -> Finding:
-    what = f"{_plural(images.copies.count_leaks(), 'image')} of val and test with the content of an image in train or val"
+    what = f"{format_count(images.copies.count_leaks(), 'image')} of val and test with the content of an image in train or val"
     groups = [group for group in exact if _crosses_splits(group)]
     return Finding("leak", what, "remove one of each: their scores say nothing about new images", groups)
 
@@ -100,13 +101,9 @@ def _has_two_labels(group: Sequence[ImageFacts]) -> bool:
     return len({image.place.label for image in group}) > 1
 
 
-def _plural(n: int, what: str) -> str:
-    return f"{n:,} {what}{'s' * (n != 1)}"
-
-
 def _count_pairs(pairs: Sequence[Sequence[ImageFacts]], condition: Callable[[Sequence[ImageFacts]], bool]) -> str:
     n = sum(map(condition, pairs))
-    return f"{'at least ' * (len(pairs) >= MAX_PAIRS)}{_plural(n, 'pair')} of images that look alike"
+    return f"{'at least ' * (len(pairs) >= MAX_PAIRS)}{format_count(n, 'pair')} of images that look alike"
 
 
 def count_kinds(facts: Sequence[ImageFacts]) -> Counter[str]:

@@ -9,6 +9,7 @@ from pydantic import Field
 from regulo.core.errors import InputError
 from regulo.core.input_spec import CropShare, ImageSize
 from regulo.core.resize import CenterBox, Interpolation, Resize
+from regulo.core.text import join_first
 from regulo.core.types import DatasetInfo, Split
 from regulo.data.base import CachePlace, DatasetConfig, FileListing, Splits, channel_mean_std, data_error
 from regulo.data.components.copies import find_copies
@@ -167,7 +168,7 @@ class FileDatasetConfig(DatasetConfig):
         splits = {part: Split(FileImages(p, self.channels, pixel_range), labels) for part, (p, labels) in arrays.items()}
         for part in ("val", "test"):
             if not record and (absent := [name for name in classes if not files[part].get(name)]):
-                notes.append(f"{part} has no image of {', '.join(absent[:10])}{', …' if len(absent) > 10 else ''}")
+                notes.append(f"{part} has no image of {join_first(absent)}")
         mean, std = self._channel_mean_std(splits["train"])
         dataset_info = DatasetInfo(self.channels, self.side, self.side, tuple(classes), mean, std, pixel_range)
         digests = {part: digest_files(root, files[part]) for part in files}

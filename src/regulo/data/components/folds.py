@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from regulo.core.text import join_first
 from regulo.core.types import Split
 from regulo.data.base import DatasetConfig, Splits, channel_mean_std, data_error
 from regulo.data.components.groups import group_split
@@ -45,8 +46,8 @@ def check_pool(counts: dict[str, int], folds: int, key: str) -> None:
     """Raise InputError for `key` that names the classes with too few images to train, validate and test in every fold."""
     smallest = 4 if folds == 2 else 3
     if few := {name: n for name, n in counts.items() if n < smallest}:
-        names = [f"{name} {n}" for name, n in few.items()][:10] + ["…"] * (len(few) > 10)
-        what = f"too few images for {folds} folds: {', '.join(names)}; each class needs at least {smallest}"
+        names = join_first([f"{name} {n}" for name, n in few.items()])
+        what = f"too few images for {folds} folds: {names}; each class needs at least {smallest}"
         raise data_error(key, what, "add images, or leave these classes out")
 
 

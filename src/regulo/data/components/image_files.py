@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from regulo.core.errors import InputError, Problem, one_line
+from regulo.core.text import format_count
 
 FORMATS = frozenset(
     ("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP")
@@ -74,19 +75,19 @@ class Omissions:
         lines = []
         folders = {name: n for name, n in self.hidden.items() if name}
         if folders:
-            lines.append(f"left out: {_plural(sum(folders.values()), 'file')} in hidden folders ({_most_common(folders)})")
+            lines.append(f"left out: {format_count(sum(folders.values()), 'file')} in hidden folders ({_most_common(folders)})")
         if self.hidden[""]:
-            lines.append(f"left out: {_plural(self.hidden[''], 'hidden file')}")
+            lines.append(f"left out: {format_count(self.hidden[''], 'hidden file')}")
         missing = {ending: n for ending, n in self.endings.items() if ending in DECODERS}
         for ending, n in missing.items():
-            lines.append(f"left out: {_plural(n, f'{ending} file')}, which cannot be decoded here ({DECODERS[ending]})")
+            lines.append(f"left out: {format_count(n, f'{ending} file')}, which cannot be decoded here ({DECODERS[ending]})")
         others = {ending or "without ending": n for ending, n in self.endings.items() if ending not in missing}
         if others:
-            lines.append(f"left out: {_plural(sum(others.values()), 'file')} of other types ({_most_common(others)})")
+            lines.append(f"left out: {format_count(sum(others.values()), 'file')} of other types ({_most_common(others)})")
         if self.outside:
-            lines.append(f"left out: {_plural(self.outside, 'image')} outside of the class folders")
+            lines.append(f"left out: {format_count(self.outside, 'image')} outside of the class folders")
         if self.linked:
-            what = f"left out: {_plural(len(self.linked), 'linked folder')} that lead to images which are already there"
+            what = f"left out: {format_count(len(self.linked), 'linked folder')} that lead to images which are already there"
             lines.append(f"{what} ({self.linked[0]}{', …' if len(self.linked) > 1 else ''})")
         return [one_line(line) for line in lines]
 
@@ -187,10 +188,6 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 def is_image(name: str) -> bool:
     """Whether a file has the ending of a picture that can be decoded here."""
     return os.path.splitext(name)[1].lower() in image_extensions()
-
-
-def _plural(n: int, what: str) -> str:
-    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def _most_common(counts: dict[str, int]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from regulo.core.text import join_first
 from regulo.data.base import data_error
 from regulo.data.components.folds import assign_folds
 from regulo.data.components.groups import group_split
@@ -36,8 +37,8 @@ def check_class_sizes(train: Files, smallest: int, key: str) -> None:
     parts = {1: "to train", 2: "one to train and one that is held out", 3: "one each to train, validate and test"}[smallest]
     sizes = {name: len(paths) for name, paths in train.items() if len(paths) < smallest}
     if sizes:
-        counts = [f"{name} {n}" for name, n in sizes.items()][:10] + ["…"] * (len(sizes) > 10)
-        what = f"too few images for training: {', '.join(counts)}; each class needs at least {smallest} ({parts})"
+        counts = join_first([f"{name} {n}" for name, n in sizes.items()])
+        what = f"too few images for training: {counts}; each class needs at least {smallest} ({parts})"
         raise data_error(key, what, "add images, or leave these classes out")
 
 

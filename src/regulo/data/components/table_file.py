@@ -10,6 +10,7 @@ from typing import Any
 
 from regulo.core.errors import nearest, quote
 from regulo.core.safe_io import read_bytes
+from regulo.core.text import join_first
 from regulo.data.base import data_error
 
 KEY = "data.table"
@@ -59,7 +60,7 @@ def read_table(file: Path, required: Collection[str], optional: Collection[str],
     columns = {name: [row[names.index(name)].strip() for row in rows] for name in used}
     notes = [f"{len(rows):,} rows of {file.name}, {how}, with the columns {', '.join(used)}"]
     if others := [text for text, name in zip(header, names, strict=True) if name not in used]:
-        notes.append(f"columns that are not used: {', '.join(others[:10])}{', …' if len(others) > 10 else ''}")
+        notes.append(f"columns that are not used: {join_first(others)}")
     return TextTable(columns, line_numbers, notes)
 
 
