@@ -15,7 +15,7 @@ from fork.prune_python import prune_module
 DEFAULTS = ("augment", "cutmix", "dropout", "early_stopping", "mixup", "weight_decay")
 
 
-@pytest.fixture(scope="module", params=FORMS)
+@pytest.fixture(scope="module", params=[pytest.param(f, marks=pytest.mark.long if f == "core" else ()) for f in FORMS])
 def form(request: pytest.FixtureRequest, files: dict[str, bytes]) -> tuple[str, dict[str, bytes]]:
     """A form and its files. The minimal one has a single technique, which is none of the defaults."""
     techniques = ("label_smoothing",) if request.param == "minimal" else ()
