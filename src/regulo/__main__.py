@@ -134,7 +134,14 @@ def build_commands() -> dict[str, Command]:
     predict.add_argument("paths", metavar="PATH", nargs="+", help="an image file, or a folder: all images in it and below")
     predict.add_argument("--top", metavar="K", type=int, default=1, help="the K most probable classes of each image; default: 1")
     predict.add_argument("--output", metavar="FILE", help="write a new file .csv, .jsonl or .parquet instead")
-    predict.add_argument("--tta", action="store_true", help="average over each image and its mirror image; takes twice as long")
+    predict.add_argument(
+        "--tta",
+        type=Choice("view", ("off", "flip", "scale", "all")),
+        nargs="?",
+        default="off",
+        const="flip",
+        help="average over each image and its mirror image (flip, the default), a zoomed one (scale), or both (all)",
+    )
 
     export = command(
         "export", "regulo.evaluation.export.command:export", "write the model of a run as one file, ONNX or pt2", EXPORT
