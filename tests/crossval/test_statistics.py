@@ -81,3 +81,11 @@ def test_predictions_come_back_from_their_file_and_seeds_are_averaged(tmp_path: 
     assert joined.labels.tolist() == [0, 1, 1]
     assert joined.folds.tolist() == [0, 0, 1]
     assert joined.probabilities == pytest.approx(0.5)
+
+
+def test_a_spreadsheet_runs_no_cell_of_the_file_for_people() -> None:
+    classes, images = ("=a", "b"), ("=x()/1.png", "+2.png", "c/3.png")
+    predictions = Predictions(classes, images, np.array([0, 1, 0]), np.zeros(3, int), np.array([[1, 0], [0, 1], [0, 1]]))
+    rows = [line.split(",") for line in predictions.to_csv(for_spreadsheets=True).splitlines()]
+    assert [row[:3] for row in rows[1:]] == [["./=x()/1.png", "'=a", "'=a"], ["./+2.png", "b", "b"], ["c/3.png", "'=a", "b"]]
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)

@@ -62,7 +62,7 @@ def _run(args: "CrossvalArgs", configs: Mapping[str, "Config"], root: Path, comm
     suspects = find_suspects(main.labels, main.probabilities) if main else []
     record["suspects"] = results.describe_suspects(main, suspects) if main else []
     for label, part in predictions.items():
-        atomic_write(root / (OOF if label == plans.PLAN else f"{label}-{OOF}"), part.to_csv())
+        atomic_write(root / (OOF if label == plans.PLAN else f"{label}-{OOF}"), part.to_csv(for_spreadsheets=True))
     atomic_write(root / "crossval.json", redact_home(json.dumps(record, indent=1, ensure_ascii=False)) + "\n")
     html.save(page.build_page(record, main, config.data), root / "report.html")
     table.print_results(record, NAMED)
