@@ -30,6 +30,7 @@ from tests.regularizers.flow import (
     dials_of,
     family,
     highest,
+    images_and_labels,
     list_required,
     rampable,
     technique,
@@ -237,6 +238,25 @@ def test_transforms_keep_shape_and_type_and_depend_on_seed_epoch_and_index_alone
     assert not later.images.equal(batch.images)
     copies = one.__getitems__([(0, i, 1) for i in range(6)])
     assert not copies.images.equal(batch.images)
+
+
+@DATASET_INFOS
+@pytest.mark.parametrize("name", using("transform_batch"))
+def test_a_batched_form_takes_the_place_of_a_transform_and_an_image_does_not_depend_on_its_batch(
+    name: str, dataset_info: DatasetInfo
+) -> None:
+    assert "transform" in used_hooks(technique(name))
+    plan, images = Plan([technique(name)]), torch.from_numpy(images_and_labels(dataset_info, 12).images).permute(0, 3, 1, 2)
+    keys = np.array(list(itertools.product((0, 1), (0, 5, 2**31), (0, 1))))  # epoch, index, copy
+    batch = plan.transform_batch(images, keys, seed=3)
+    assert batch.shape == images.shape
+    assert batch.dtype == torch.uint8
+    for part in np.split(np.random.default_rng(0).permutation(12), [1, 5]):
+        assert plan.transform_batch(images[part], keys[part], seed=3).equal(batch[part])
+    same_image = images[:1].expand(12, -1, -1, -1)
+    variants = [image.numpy().tobytes() for image in plan.transform_batch(same_image, keys, seed=3)]
+    assert len(set(variants)) > 3, "epochs, images and copies are drawn apart"
+    assert not plan.transform_batch(images, keys, seed=4).equal(batch)
 
 
 @pytest.mark.parametrize("name", using("transform"))
