@@ -64,7 +64,7 @@ def list_findings(findings: Sequence[Finding], classes: Sequence[str]) -> str:
     No cell is one that a spreadsheet would run.
     """
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file)  # its line ends let it quote every line end in a file name
     writer.writerow(COLUMNS)
     for finding in findings:
         for number, group in enumerate(finding.groups):
