@@ -44,7 +44,7 @@ seeds=3             runs of each fold, whose scores and probabilities are averag
 name=photos         the name of its folder, and of its runs
 data=…              every other argument is an override of `regulo train`
 against …           after this word: overrides of a second plan, which is compared with the first one fold by fold
-at_once=2           number of runs at the same time, and launcher=slurm, as in `regulo ablate`
+at_once=2           number of runs at the same time; launcher=slurm: on a cluster
 
 All files are in runs/crossval/<name>/: the runs, oof.csv (the prediction of each image by a run that has not seen it), \
 crossval.json, report.html with the images whose labels may be wrong, logs/. The same command continues what was interrupted. \

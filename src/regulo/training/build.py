@@ -26,6 +26,7 @@ from regulo.tracking.run_dir import RunFolder
 from regulo.training.autotune import AutotuneResult, corrupts_memory
 from regulo.training.gradient_checkpointing import checkpoint_blocks
 from regulo.training.imbalance import IMBALANCE, imbalance_note
+from regulo.training.initialization import initialize_model
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def build_components(config: Config, run: RunFolder | None = None) -> RunCompone
     )
     data_record = _note_imbalance(data_record, config, data)
     model, weights_note = build_with_weights(config.model, splits.dataset_info)
+    initialize_model(config.model, model, data)
     model = plan.surgery(model, splits.dataset_info)
     if config.trainer.gradient_checkpointing:
         checkpoint_blocks(model)
