@@ -215,6 +215,13 @@ def test_a_word_that_is_no_folder_is_refused_by_name(photos: Path, capsys: pytes
     assert "data=image_table data.table=labels.csv" in text
 
 
+def test_a_folder_in_the_home_folder_is_expanded(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(photos.parent))
+    assert run_inspect(capsys, "~/photos")[0] == 0
+
+
 def test_files_that_nobody_can_read_may_be_copies(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for file in (photos / "train/ants/0.jpg", photos / "train/ants/1.jpg", photos / "test/bees/0.jpg"):
         file.write_bytes(b"")

@@ -26,7 +26,7 @@ def inspect(words: Sequence[str], output: str | None) -> int:
     words: overrides of `regulo train`, or the folder of the images. output: the page; None: inspect.html. Returns 1 if there is a
     problem, else 0. Raises InputError if the data cannot be listed.
     """
-    words = [word if "=" in word or word.startswith("~") else f"data.root={_check_folder(word)}" for word in words]
+    words = [word if _is_override(word) else f"data.root={_check_folder(word)}" for word in words]
     if any(word.startswith("data.root=") for word in words) and not any(word.startswith("data=") for word in words):
         words = ["data=image_folder", *words]
     page_file = expand_path(output or "inspect.html")
@@ -72,6 +72,11 @@ def list_findings(findings: Sequence[Finding], classes: Sequence[str]) -> str:
                 name, label = path_for_spreadsheet(image.name), for_spreadsheet(classes[image.place.label])
                 writer.writerow((finding.kind, number, name, image.place.split, label, for_spreadsheet(image.error)))
     return file.getvalue()
+
+
+def _is_override(word: str) -> bool:
+    """Whether a word sets a key, or removes one: `~key`, which is no folder of a user."""
+    return "=" in word or (word.startswith("~") and not expand_path(word).is_dir())
 
 
 def _check_folder(word: str) -> str:
