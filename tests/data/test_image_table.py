@@ -15,6 +15,7 @@ from regulo.data.base import Splits
 from regulo.data.components.record import open_splits
 from regulo.data.image_folder import ImageFolder
 from regulo.data.image_table import ImageTable
+from regulo.evaluation.labeled_images import list_labeled_images
 from regulo.tracking.run_dir import RunFolder
 from tests.conftest import rng
 
@@ -271,3 +272,13 @@ def test_parquet_of_other_programs(photos: Path) -> None:
     parquet.write_table(pyarrow.table({"path": names, "label": [[label] for label in labels]}), photos / "t.parquet")
     with pytest.raises(InputError, match=r"the column 'label' of .* holds values of the type list"):
         open_table(photos / "t.parquet")
+
+
+def test_evaluation_matches_classes_in_another_normal_form(photos: Path) -> None:
+    (photos / "ants").rename(photos / "caf\u00e9")
+    images = list_labeled_images(str(photos), ["bees", "cafe\u0301"])
+    assert np.bincount(images.labels).tolist() == [10, 10]
+    assert images.notes == []
+    (photos / "bees").rename(photos / "cafe\u0301")
+    images = list_labeled_images(str(photos), ["b", "cafe\u0301", "caf\u00e9"])  # a run that has both
+    assert np.bincount(images.labels).tolist() == [0, 10, 10]
