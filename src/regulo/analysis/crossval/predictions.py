@@ -40,7 +40,7 @@ class Predictions:
     def to_csv(self, for_spreadsheets: bool = False) -> str:
         """The predictions as CSV, as `read_predictions` reads it; or without cells that a spreadsheet would run."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text)  # its line ends let it quote every line end in a file name
         writer.writerow([*COLUMNS, *(PREFIX + name for name in self.classes)])
         images, classes = self.images, self.classes
         if for_spreadsheets:

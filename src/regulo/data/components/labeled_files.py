@@ -2,12 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from regulo.core.errors import visible_form
 from regulo.core.text import join_first
 from regulo.data.base import data_error
 from regulo.data.components.folds import assign_folds
@@ -110,6 +112,20 @@ def describe_groups(splits: Mapping[str, Files], parts: Sequence[str], groups: M
     if leaks := [group for group, parts_of_group in splits_of.items() if len(parts_of_group) > 1]:
         what = f"{len(leaks):,} of {len(splits_of):,} groups are in two splits, such as {leaks[0]!r}"
         notes.append(f"{what}: their scores say little about new groups; move each into one split")
+    return notes
+
+
+def describe_similar_classes(classes: Iterable[str]) -> list[str]:
+    """Notes about classes whose names a person may take for one: they differ only in case, or look the same."""
+    spellings = defaultdict[str, list[str]](list)
+    for name in classes:
+        spellings[visible_form(name).casefold()].append(name)
+    notes = []
+    for names in spellings.values():
+        if len({visible_form(name) for name in names}) < len(names):
+            notes.append(f"classes that look the same, and are not: {', '.join(map(ascii, names))}")
+        elif len(names) > 1:
+            notes.append(f"classes that differ only in case: {', '.join(names)}")
     return notes
 
 
