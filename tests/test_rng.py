@@ -1,9 +1,12 @@
 import itertools
+import traceback
 import zlib
 
 import numpy as np
+import pytest
+import torch
 
-from regulo.core.rng import make_rng, sample_seed, torch_seed
+from regulo.core.rng import make_rng, sample_seed, seed_torch, torch_seed
 
 
 def test_draws_are_a_pure_function_of_their_place() -> None:
@@ -18,3 +21,11 @@ def test_draws_differ_between_seeds_ranks_steps_and_names() -> None:
     assert len({make_rng(*place).random() for place in places}) == 24
     assert len({sample_seed(s, e, i) for s, e, i in itertools.product(range(3), range(3), range(100))}) == 900
     assert len({torch_seed(*place) for place in itertools.product(range(5), range(5), range(5))}) == 125
+
+
+def test_to_seed_torch_does_what_torch_does_and_takes_no_note_of_the_call_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    monkeypatch.setattr(traceback, "format_stack", None)  # a millisecond in every step
+    seed_torch(7, torch.device("cpu"))
+    assert torch.equal(torch.rand(3), expected)
