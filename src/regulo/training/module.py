@@ -147,7 +147,8 @@ class ClassificationModule(LightningModule):
         }
         row |= {f"train/penalty/{name}": value for name, value in penalties.items()}
         row |= {f"strength/{name}": value for name, value in self.plan.ramp_values(self.step_context().progress).items()}
-        self.log_dict(row, logger=False)  # for callbacks; Lightning would leave out the last batch of an epoch
+        # `log_dict` would make a metric of each, which takes longer than a step, and leave out the last batch of an epoch
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in row.items()})
         for logger in self.loggers:
             logger.log_metrics(row | {"epoch": self.current_epoch}, step=self.global_step)
         if self.trainer.is_last_batch:
