@@ -1,11 +1,13 @@
 import itertools
+import traceback
 import zlib
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
-from regulo.core.rng import ImageDraws, make_rng, philox, sample_seed, torch_seed
+from regulo.core.rng import ImageDraws, make_rng, philox, sample_seed, seed_torch, torch_seed
 from tests.conftest import rng
 
 
@@ -99,3 +101,11 @@ def test_draws_are_uniform_and_independent_of_each_other() -> None:
         cells = (one * 8).astype(int) * 8 + (other * 8).astype(int)
         p_values[name] = stats.chisquare(np.bincount(cells.ravel(), minlength=64)).pvalue
     assert min(p_values.values()) > 1e-3, p_values
+
+
+def test_to_seed_torch_does_what_torch_does_and_takes_no_note_of_the_call_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    monkeypatch.setattr(traceback, "format_stack", None)  # a millisecond in every step
+    seed_torch(7, torch.device("cpu"))
+    assert torch.equal(torch.rand(3), expected)

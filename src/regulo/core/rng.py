@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 ALL_RANKS = 2**31
 """takes the place of the rank where all processes must draw the same numbers"""
@@ -54,6 +55,17 @@ def sample_seed(seed: int, epoch: int, index: int, copy: int = 0) -> int:
 def torch_seed(seed: int, rank: int, step: int) -> int:
     """A seed for torch's own generator (dropout and the like) in one training step, different on every rank."""
     return int(np.random.SeedSequence([seed, rank, step]).generate_state(1)[0])
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed torch's own generators of the host and of this device, the current one of its kind.
+
+    `torch.manual_seed` does so for every kind of device, and for one that is not there it takes down the call stack, each time:
+    on a machine without a GPU that is a millisecond in every step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
 
 
 # ---- random numbers of the images of a batch, in vectors

@@ -78,8 +78,8 @@ def _select(files: Files, paths: Sequence[str], labels: np.ndarray, indices: np.
     """The paths at these indices, by class."""
     classes = list(files)
     selection: Files = {name: [] for name in classes}
-    for i in indices:
-        selection[classes[labels[i]]].append(paths[i])
+    for label, i in zip(labels[indices].tolist(), indices.tolist(), strict=True):
+        selection[classes[label]].append(paths[i])
     return selection
 
 
@@ -135,22 +135,26 @@ def list_paths(splits: Mapping[str, Files]) -> list[str]:
 
 
 def flatten_files(root: Path, files: Files, classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Paths (N,) bytes and labels (N,) int64."""
-    paths = [os.fsencode(root / path) for name in classes for path in files.get(name, ())]
-    labels = np.repeat(np.arange(len(classes)), [len(files.get(name, ())) for name in classes])
-    return np.array(paths), labels.astype(np.int64)
+    """Paths (N,) bytes and labels (N,) int64. There may be millions: no object is kept for each."""
+    folder = os.fspath(root)  # as text: to join a Path takes longer than to look for the file
+    sizes = [len(files.get(name, ())) for name in classes]
+    labels = np.repeat(np.arange(len(classes)), sizes).astype(np.int64)
+    paths = [path for name in classes for path in files.get(name, ())]
+    longest = max(map(len, map(os.fsencode, paths)), default=0)
+    array = np.empty(len(paths), np.dtype(("S", len(os.fsencode(folder)) + 1 + longest)))
+    for i, path in enumerate(paths):
+        array[i] = os.fsencode(f"{folder}/{path}")
+    return array, labels
 
 
 def digest_files(root: Path, files: Files) -> str:
     """Of the classes, the paths and the sizes of files. Raises InputError if one is no longer there."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest, folder = hashlib.blake2b(digest_size=16), os.fspath(root)
     for name, paths in files.items():
-        for path in paths:
-            try:
-                size = os.stat(root / path).st_size
-            except OSError as error:
-                what = f"cannot read {path!r}: {error.strerror}"
-                raise data_error("data.root", what, "it was there when the files were listed: start again") from error
-            line = f"{name}\0{path}\0{size}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
+        try:
+            lines = [f"{name}\0{path}\0{os.stat(f'{folder}/{path}').st_size}\n" for path in paths]
+        except OSError as error:
+            what = f"cannot read {os.path.relpath(error.filename, folder)!r}: {error.strerror}"
+            raise data_error("data.root", what, "it was there when the files were listed: start again") from error
+        digest.update("".join(lines).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
