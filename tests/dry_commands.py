@@ -47,7 +47,9 @@ def crossval(words: Sequence[str]) -> int:
 
 def tune(words: Sequence[str]) -> int:
     """The words of the study, and the overrides of the run that is tuned."""
-    if words:
+    if words[:1] in (["lr"], ["batch"]):
+        load_config(words[1:])
+    elif words:
         load_config(parse_tune_args(words).overrides)
     return 0
 

@@ -208,16 +208,16 @@ def _list_options(group: str, value: str, groups: Mapping[str, list[str]]) -> li
 def _list_keys(key: str, sign: str, groups: Mapping[str, list[str]], before: Sequence[str]) -> list[str]:
     """The keys at the level of this one: `optim.`, and inside it `optim.lr=`."""
     section, dot, rest = key.partition(".")
+    own = OWN_KEYS.get(before[0], ())
     if not dot:
         sections = {*GROUPS, *CLASSES} - {"", "study"}
-        own = OWN_KEYS.get(before[0], ())
         if before[0] == "ablate":
             sections.add("study")
         return [*(f"{g}=" for g in (*groups, *own, OPTION, *read_fields(*CLASSES[""]))), *(f"{s}." for s in sections)]
     if section in MULTIPLE and "." not in rest:
         return [f"{section}.{name}{' ' if sign == '~' else '.'}" for name in list_modules(GROUPS[section])]
     parent = key.rpartition(".")[0]
-    return [f"{parent}.{field}=" for field in _read_fields(parent, before)]
+    return [*(f"{name}=" for name in own if "." in name), *(f"{parent}.{field}=" for field in _read_fields(parent, before))]
 
 
 def _list_field_values(key: str, before: Sequence[str]) -> list[str]:
