@@ -1,7 +1,7 @@
 # Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="seed=1 optim.lr=0.05".
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict export dashboard runs sync claims ablate crossval doctor inspect report test test-long coverage audit lint format schema bench bench-loader bench-scale cost regimes docs lock new update clean
+.PHONY: help setup train evaluate predict export dashboard runs sync claims ablate tune crossval doctor inspect report test test-long coverage audit lint format schema bench bench-loader bench-scale cost regimes docs lock new update clean
 REGULO := .venv/bin/regulo
 READY := .venv/.ready
 
@@ -44,6 +44,9 @@ claims: $(READY) ## test the lesson's claims by experiment: make claims ARGS="--
 
 ablate: $(READY) ## which technique helps? make ablate ARGS="study=lesson"
 	@$(REGULO) ablate $(ARGS)
+
+tune: $(READY) ## find the regularization of your data, and prove it: make tune ARGS="data=fashion_mnist_mini budget=2h"
+	@$(REGULO) tune $(ARGS)
 
 crossval: $(READY) ## train and test on each fold: make crossval ARGS="data=image_folder data.root=path/to/photos folds=5"
 	@$(REGULO) crossval $(ARGS)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from regulo.__main__ import build_commands, run
 from regulo.analysis.ablation.study import parse_study_args
 from regulo.analysis.crossval.plans import load_plans, parse_crossval_args
+from regulo.analysis.tuning.arguments import parse_tune_args
 from regulo.config.compose import load_config
 
 RUN_OPTIONS = ("--resume", "--same-data")
@@ -44,6 +45,15 @@ def crossval(words: Sequence[str]) -> int:
     return 0
 
 
+def tune(words: Sequence[str]) -> int:
+    """The words of the study, and the overrides of the run that is tuned."""
+    if words[:1] in (["lr"], ["batch"]):
+        load_config(words[1:])
+    elif words:
+        load_config(parse_tune_args(words).overrides)
+    return 0
+
+
 def doctor(words: Sequence[str], fix: str | None, difference: str | None) -> int:
     """Overrides; runs need not exist."""
     load_config([word for word in words if "=" in word or word.startswith("~")])
@@ -55,4 +65,4 @@ def accept(**values: object) -> int:
     return 0
 
 
-WITH_OVERRIDES = ("train", "ablate", "crossval", "doctor")
+WITH_OVERRIDES = ("train", "ablate", "crossval", "tune", "doctor")

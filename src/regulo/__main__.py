@@ -38,6 +38,24 @@ launcher=slurm      run on a cluster through submitit, with launcher.slurm_parti
 All files are in runs/studies/<name>/: the runs, study.json, table.csv, report.html, logs/. The same command continues a study \
 that was interrupted. Exit code: 0 if all runs are done or wait for a larger budget, 1 if one failed."""
 
+TUNE = """\
+budget=2h             how much it may cost, the proof included: s, min, h, d on this machine; or trials=60, a number of plans
+data=… model=…        every other argument is an override of `regulo train` for the plan that is tuned, the default plan
+tune.search=[mixup,optim.lr]   search these techniques, fields (mixup.p) and keys only; default: all that suit the run
+tune.fix=[optim.lr]   leave these as they are
+tune.objectives=[gap/loss,epoch_seconds]   besides the monitor; also gap/acc, peak_memory_mb. All runs are then whole ones
+seeds=5 plans=3       fresh seeds and best plans of the proof; defaults: 3 and 3
+rungs=1               lengths of runs; 1: every run is a whole one; default: up to 3, each a third of the next
+study=NAME            the folder below runs/tune; default: data and model
+--resume STUDY        go on with a study as it was started; `latest`: the newest one. The same command does so, too
+at_once=2             number of runs at the same time, and launcher=slurm, as in `regulo ablate`
+
+regulo tune lr …      learning-rate range test of a run, in seconds: overrides of `regulo train`
+regulo tune batch …   the largest batch that fits, and the fastest one
+
+All files are in runs/tune/<study>/: the runs, tune.json, report.html, logs/. The recommended plan is written to \
+configs/experiment/<study>.yaml. Several processes may work on one study. Exit code: 0 if the proof is complete, else 1."""
+
 CROSSVAL = """\
 folds=5             number of folds; an official test set stays out of them
 seeds=3             runs of each fold, whose scores and probabilities are averaged; default: 1
@@ -185,6 +203,12 @@ def build_commands() -> dict[str, Command]:
     )
     ablate.add_argument("words", metavar="override", nargs="*", help="see above")
 
+    tune = command(
+        "tune", "regulo.analysis.tuning.command:tune", "find the regularization of your data, and prove it", TUNE, free_form=True
+    )
+    tune.add_argument("--resume", metavar="STUDY", help="go on with a study; `latest`: the newest one")
+    tune.add_argument("words", metavar="override", nargs="*", help="see above")
+
     crossval = command(
         "crossval",
         "regulo.analysis.crossval.command:crossval",
@@ -288,7 +312,7 @@ def run(name: str, words: list[str], commands: Mapping[str, Command]) -> int:
     module, _, function = command.function.partition(":")
     if command.free_form:
         command.parser.check_options(words)
-        words = resolve_run_options(words)
+        words = resolve_run_options(words) if name == "train" else words
         ignore_harmless_warnings()
         return int(getattr(importlib.import_module(module), function)(words))
     if "--data-root" in command.parser.options():  # as `train` calls it

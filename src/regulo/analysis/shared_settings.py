@@ -3,10 +3,14 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from regulo.config.schema import Config
+from regulo.core.errors import InputError, Problem, quote
 from regulo.core.files import atomic_write, file_lock
+from regulo.core.nested import flatten
 from regulo.core.safe_io import read_cache
 from regulo.data.base import DatasetConfig
 from regulo.tracking.run_dir import RunFolder
@@ -52,3 +56,17 @@ def same_data_arguments(config: DatasetConfig, root: Path) -> list[str]:
 
             folder.save_json("data.json", open_splits(config)[1].model_dump())
     return ["--same-data", str(folder.path)]
+
+
+def compare_settings(saved: Mapping[str, Any], current: Mapping[str, Any], root: Path, hint: str) -> None:
+    """Raises InputError for each key that a part of the settings in `root` has with another value; a part that is new is none."""
+    problems = []
+    for label, tree in current.items():
+        before, after = flatten(saved.get(label, tree)), flatten(tree)
+        problems += [
+            Problem(key, f"the runs in {root} have {quote(before.get(key))}, and not {quote(after.get(key))}", hint)
+            for key in sorted(before.keys() | after.keys())
+            if before.get(key) != after.get(key)
+        ]
+    if problems:
+        raise InputError(*problems)

@@ -26,6 +26,24 @@ CLASSES = {
     "study": ("regulo.analysis.ablation.study", "StudyConfig"),
 }
 """sections that always have the same class: its module and name"""
+OWN_KEYS = {
+    "ablate": ("at_once", "launcher"),
+    "crossval": ("folds", "seeds", "at_once", "launcher"),
+    "tune": (
+        "budget",
+        "trials",
+        "seeds",
+        "plans",
+        "rungs",
+        "study",
+        "tune.search",
+        "tune.fix",
+        "tune.objectives",
+        "at_once",
+        "launcher",
+    ),
+}
+"""keys of commands that are not keys of a run"""
 MULTIPLE = ("regularizer", "callbacks")
 """groups with any number of extensions; `schema.MULTI` without importing the schema"""
 
@@ -146,7 +164,9 @@ def _list_values(action: argparse.Action, before: Sequence[str], current: str) -
         values += _list_run_words(before)
     if "RUN" in metavar or (metavar == "FILTER" and before[1:2] and before[1] in ACTIONS):
         values += [f"{name} " for name in ("latest", *["best"] * (action.dest != "resume"), *map(str, list_runs()))]
-    if "STUDY" in metavar:
+    if metavar == "STUDY" and before[0] == "tune":
+        values += ["latest ", *(f"{file.parent.name} " for file in Path("runs/tune").glob("*/settings.json"))]
+    elif "STUDY" in metavar:
         values += [f"{file.parent} " for file in Path("runs/studies").glob("*/study.json")]
     if metavar == "name":
         values += [f"{name} " for name in list_modules("regulo.analysis.claims")]
@@ -188,16 +208,16 @@ def _list_options(group: str, value: str, groups: Mapping[str, list[str]]) -> li
 def _list_keys(key: str, sign: str, groups: Mapping[str, list[str]], before: Sequence[str]) -> list[str]:
     """The keys at the level of this one: `optim.`, and inside it `optim.lr=`."""
     section, dot, rest = key.partition(".")
+    own = OWN_KEYS.get(before[0], ())
     if not dot:
         sections = {*GROUPS, *CLASSES} - {"", "study"}
-        own = {"ablate": ["at_once", "launcher"], "crossval": ["folds", "seeds", "at_once", "launcher"]}.get(before[0], [])
         if before[0] == "ablate":
             sections.add("study")
         return [*(f"{g}=" for g in (*groups, *own, OPTION, *read_fields(*CLASSES[""]))), *(f"{s}." for s in sections)]
     if section in MULTIPLE and "." not in rest:
         return [f"{section}.{name}{' ' if sign == '~' else '.'}" for name in list_modules(GROUPS[section])]
     parent = key.rpartition(".")[0]
-    return [f"{parent}.{field}=" for field in _read_fields(parent, before)]
+    return [*(f"{name}=" for name in own if "." in name), *(f"{parent}.{field}=" for field in _read_fields(parent, before))]
 
 
 def _list_field_values(key: str, before: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """The valid configuration of a run: one typed field per group."""
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -11,6 +11,7 @@ from regulo.config.trainer import TrainerConfig
 from regulo.core.metrics.base import Metric, list_metrics
 from regulo.core.paths import PathStr
 from regulo.core.registry import PluginConfig, StrictConfig
+from regulo.core.search_space import Between, SearchSpace
 from regulo.data.base import DatasetConfig
 from regulo.models.base import ModelConfig
 from regulo.optim.base import OptimizerConfig
@@ -45,6 +46,9 @@ def _list_monitors(schema: dict[str, Any]) -> None:
 
 class RunConfig(StrictConfig):
     """The keys that belong to the run as a whole."""
+
+    search_space: ClassVar[SearchSpace] = SearchSpace(fields={"strength": Between(0.5, 2.0, log=True)})
+    """what `regulo tune` tries"""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """seed of everything random: initial weights, order of images, augmentation, mixing, dropout"""

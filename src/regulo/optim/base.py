@@ -1,7 +1,7 @@
 """The base class of all optimizers, and the learning-rate schedules, which are plain arrays."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -9,11 +9,15 @@ from pydantic import Field
 
 from regulo.core.ranges import Positive, ProperShare
 from regulo.core.registry import PluginConfig
+from regulo.core.search_space import SearchSpace, Times
 from regulo.optim.components.param_groups import ParamGroup
 
 
 class OptimizerConfig(PluginConfig):
     """The config of an optimizer and its schedule. Weight decay is a regularizer; the parameter groups bring it here."""
+
+    search_space: ClassVar[SearchSpace] = SearchSpace(fields={"lr": Times(0.2, 5)})
+    """what `regulo tune` tries; weight decay is a technique"""
 
     lr: Positive = 0.1
     """η, the highest learning rate of the run"""

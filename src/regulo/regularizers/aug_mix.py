@@ -17,6 +17,7 @@ from torch import Tensor
 
 from regulo.core.ranges import NonNegative, Positive
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import DatasetInfo, LossInputs
 from regulo.regularizers.base import Regularizer
 
@@ -40,6 +41,7 @@ class AugMix(Regularizer):
     incompatible: ClassVar[dict[str, str]] = dict.fromkeys(
         ("mixup", "cutmix", "resizemix", "manifold_mixup", "random_erasing"), ONE_VIEW
     )
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.05, {"severity": Between(1, 5)})
 
     severity: Annotated[int, Field(ge=1, le=10)] = 3
     """strength of the operations: 3 on CIFAR, 1 on ImageNet"""

@@ -13,6 +13,7 @@ from torch import Tensor
 from regulo.core.ranges import Share
 from regulo.core.resize import CenterBox, RandomBox, Resize
 from regulo.core.rng import ImageDraws
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.data.components.image_io import import_albumentations, strict_arguments
 from regulo.regularizers.base import Regularizer
@@ -25,6 +26,8 @@ class Augment(Regularizer):
 
     reference: ClassVar[str] = "albumentations 2.0.8"
     tags: ClassVar[frozenset[str]] = frozenset({"augments"})
+    # only the user knows whether a flip or a rotation keeps the class
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.9, {"padding": Between(0.02, 0.15), "min_area": Between(0.05, 0.5)})
 
     crop: Literal["auto", "pad", "resized"] | None = "auto"
     """pad: pad the sides and crop back; resized: crop a random area and resize it; auto: `resized` for files of any size

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from regulo.core.ranges import Share
+from regulo.core.search_space import Between, SearchSpace
 from regulo.regularizers.components.balance import BalancingTechnique
 
 
@@ -37,6 +38,7 @@ class BalancedSampling(BalancingTechnique):
     reference: ClassVar[str] = "arXiv:1910.09217"
     order: ClassVar[int] = -10
     strength_fields: ClassVar[tuple[str, ...]] = ("power",)
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.4, {"power": Between(0.3, 1.0)}, condition="imbalanced classes")
 
     power: Share = 1.0
     """0: classes are shown as often as they occur; 1: equally often; .5 is halfway (square root)"""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from regulo.core.registry import PluginConfig
 from regulo.core.rng import ImageDraws, StepContext
 from regulo.core.schedule import Ramp, resolve
+from regulo.core.search_space import SearchSpace
 from regulo.core.types import DatasetInfo, LossInputs
 from regulo.optim.components.param_groups import ParamGroup
 
@@ -49,6 +50,8 @@ class Regularizer(PluginConfig):
     """techniques, tags and run conditions of the trainer with which it must not run, with the reasons"""
     requires: ClassVar[dict[str, str]] = {}
     """techniques or tags without which it has no effect, with the reasons"""
+    search_space: ClassVar[SearchSpace] = SearchSpace()
+    """what `regulo tune` tries: whether the technique is on, and values of its fields"""
 
     def sequence(self, indices: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """The order in which an epoch visits the training images: shuffled indices (n,) → indices (n,).

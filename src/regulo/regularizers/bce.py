@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regulo.core.ranges import ProperShare
+from regulo.core.search_space import SearchSpace
 from regulo.regularizers.base import Regularizer
 
 
@@ -29,6 +30,8 @@ class BCE(Regularizer):
     """Decide for each class separately whether the image shows it."""
 
     reference: ClassVar[str] = "arXiv:2110.00476"
+    # named only: its validation loss is not comparable with that of others
+    search_space: ClassVar[SearchSpace] = SearchSpace()
 
     threshold: ProperShare | None = None
     """targets above it become 1, all others 0: .2 in RSB A1 to A3, 0 in DeiT-III; null: they stay soft"""

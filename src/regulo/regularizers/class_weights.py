@@ -15,6 +15,7 @@ from torch import Tensor
 
 from regulo.core.ranges import Share
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import soft_cross_entropy
 from regulo.regularizers.components.balance import BalancingTechnique
 
@@ -30,6 +31,7 @@ class ClassWeights(BalancingTechnique):
 
     reference: ClassVar[str] = "King & Zeng 2001; arXiv:1901.05555"
     strength_fields: ClassVar[tuple[str, ...]] = ("power",)
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.3, {"power": Between(0.3, 1.0)}, condition="imbalanced classes")
 
     power: Rampable[Share] = 1.0
     """0: all images have the same weight; 1: all classes have the same total weight; .5 is halfway (square root)"""

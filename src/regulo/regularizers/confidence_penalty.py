@@ -10,6 +10,7 @@ from torch import Tensor
 
 from regulo.core.ranges import NonNegative
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import LossInputs
 from regulo.regularizers.base import Regularizer
 from regulo.regularizers.components.entropy import entropy
@@ -25,6 +26,7 @@ class ConfidencePenalty(Regularizer):
 
     reference: ClassVar[str] = "arXiv:1701.06548"
     strength_fields: ClassVar[tuple[str, ...]] = ("beta",)
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.1, {"beta": Between(0.03, 0.3, log=True)})
 
     beta: Rampable[NonNegative] = 0.1
     """β, the weight of the entropy: .1 on images, up to 2 on text"""

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
+from regulo.core.search_space import Between, SearchSpace
 from regulo.regularizers.components.beta_mixing import BetaMixing
 from regulo.regularizers.components.boxes import box_area, boxes_around, paste_boxes
 from regulo.regularizers.components.mixing import Mode, blend, num_draws, partners, per_image
@@ -27,6 +28,7 @@ class CutMix(BetaMixing):
     """Replace a box of each image by the same box of another image of the batch, and mix the targets by area."""
 
     reference: ClassVar[str] = "arXiv:1905.04899"
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.4, {"p": Between(0.2, 1.0)})
 
     mode: Mode = "batch"
     """one box for the whole batch, for each pair, or for each image (element)"""

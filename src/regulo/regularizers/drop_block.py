@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from regulo.core.ranges import Share
 from regulo.core.schedule import Rampable, RampBuffer
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.models.components.sites import require_sites
 from regulo.regularizers.base import Regularizer
@@ -57,6 +58,7 @@ class DropBlock(Regularizer):
     reference: ClassVar[str] = "arXiv:1810.12890; torchvision.ops.drop_block2d"
     tags: ClassVar[frozenset[str]] = frozenset({"draws"})
     strength_fields: ClassVar[tuple[str, ...]] = ("p",)
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.1, {"p": Between(0.03, 0.2)})
 
     p: Rampable[Share] = 0.1
     """p, approximately the share of each map that is dropped: .1; the paper ramps it up from 0 over the run"""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from regulo.core.ranges import ProperShare
 from regulo.core.schedule import Ramp, Rampable, RampBuffer, inverted_dropout
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.models.components.sites import Kind, RateSite, require_sites
 from regulo.regularizers.base import Regularizer
@@ -41,6 +42,7 @@ class Dropout(Regularizer):
     tags: ClassVar[frozenset[str]] = frozenset({"draws"})
 
     strength_fields: ClassVar[tuple[str, ...]] = ("fc", "conv", "attention")
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.4, {"fc": Between(0.05, 0.5)})
 
     fc: Rampable[ProperShare] = 0.2
     """p at hidden fully connected activations and at the features before the head; .1 to .5"""

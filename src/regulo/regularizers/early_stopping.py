@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from regulo.core.ranges import NonNegative
+from regulo.core.search_space import SearchSpace
 from regulo.regularizers.base import Goal, Regularizer
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ class EarlyStopping(Regularizer):
 
     reference: ClassVar[str] = "Prechelt 1998; Deep Learning, algorithm 7.1"
     keeps_best: ClassVar[bool] = True
+    search_space: ClassVar[SearchSpace] = SearchSpace(
+        why_not="it decides when a run ends and which epoch counts, for all plans alike"
+    )
 
     patience: Annotated[int, Field(ge=1)] = 10
     """epochs without improvement before the run stops"""

@@ -10,6 +10,7 @@ in short and in long runs: a decay of .9999, copied from a run of 300 epochs, wo
 from typing import TYPE_CHECKING, ClassVar
 
 from regulo.core.ranges import Share
+from regulo.core.search_space import Between, SearchSpace
 from regulo.regularizers.base import WHY_NOT_FSDP, Goal, Regularizer
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class EMA(Regularizer):
     strength_fields: ClassVar[tuple[str, ...]] = ("half_life",)
     tags: ClassVar[frozenset[str]] = frozenset({"average"})
     incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.4, {"half_life": Between(0.005, 0.06, log=True)})
 
     half_life: Share = 0.02
     """half-life as a share of the steps of the run: after it a state counts half; 0: only the last state counts"""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from regulo.core.ranges import NonNegative
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import soft_cross_entropy
 from regulo.regularizers.base import Regularizer
 
@@ -31,6 +32,7 @@ class FocalLoss(Regularizer):
 
     reference: ClassVar[str] = "arXiv:1708.02002"
     strength_fields: ClassVar[tuple[str, ...]] = ("gamma",)
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.05, {"gamma": Between(0.5, 3.0)})
 
     gamma: Rampable[NonNegative] = 2.0
     """γ, the focus: .5 to 5, 2 in the paper; 0 is cross-entropy"""

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from regulo.core.errors import InputError, Problem
+from regulo.core.search_space import Choice, SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.models.components.sites import replace_module
 from regulo.regularizers.base import Regularizer
@@ -43,6 +44,7 @@ class GhostBatchNorm(Regularizer):
         "sync_batchnorm": "it takes statistics over all devices, and ghost batch norm over a part of the batch of one device"
     }
     order: ClassVar[int] = 10  # after `norm`, which may have put the BatchNorm there
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.1, {"size": Choice((16, 32))})
 
     size: Annotated[int, Field(ge=2)] = 32
     """images per chunk, 16 to 128; other batch sizes are cut into nearly equal chunks of at least this size"""

@@ -12,6 +12,7 @@ from torch import nn
 from regulo.core.ranges import NonNegative
 from regulo.core.rng import StepContext
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.optim.components.closure import run_closure
 from regulo.optim.components.wrapper import Closure, OptimizerWrapper
 from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
@@ -29,6 +30,7 @@ class GradientNoise(Regularizer):
     order: ClassVar[int] = 10  # inside SAM, which needs two gradients: the noise is on the one of the step
     strength_fields: ClassVar[tuple[str, ...]] = ("eta",)
     incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.05, {"eta": Between(0.001, 0.3, log=True)})
 
     eta: Rampable[NonNegative] = 0.01
     """η, the variance of the noise on each number of the first gradient: .01, .3 or 1"""

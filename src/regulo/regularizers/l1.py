@@ -12,6 +12,7 @@ from torch import Tensor
 
 from regulo.core.ranges import NonNegative
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import LossInputs
 from regulo.optim.components.param_groups import weight_matrices
 from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
@@ -29,6 +30,7 @@ class L1(Regularizer):
     reference: ClassVar[str] = "JRSS B 58:267"
     strength_fields: ClassVar[tuple[str, ...]] = ("rate",)
     incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.05, {"rate": Between(1e-6, 1e-4, log=True)})
 
     rate: Rampable[NonNegative] = 1e-5
     """λ: 1e-6 to 1e-4; the penalty is a sum, so larger networks need a smaller λ"""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from regulo.core.ranges import NonNegative
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import DatasetInfo, LossInputs
 from regulo.models.components.head import Head, find_head
 from regulo.regularizers.base import WHY_NOT_FSDP, Goal, Regularizer
@@ -38,6 +39,9 @@ class L2SP(Regularizer):
         "fsdp": WHY_NOT_FSDP,
         "weight_decay": "it pulls the backbone towards zero and not towards its first weights; beta is the decay of the head",
     }
+    search_space: ClassVar[SearchSpace] = SearchSpace(
+        0.3, {"alpha": Between(0.001, 1.0, log=True), "beta": Between(0.001, 0.1, log=True)}, condition="pretrained weights"
+    )
 
     alpha: Rampable[NonNegative] = 0.1
     """α, of the backbone: .001 to 1, the more alike the data, the higher; .1 is often the best in the paper, with SGD"""

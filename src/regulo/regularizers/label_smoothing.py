@@ -10,6 +10,7 @@ from torch import Tensor
 
 from regulo.core.ranges import ProperShare
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.regularizers.base import Regularizer
 
 
@@ -24,6 +25,7 @@ class LabelSmoothing(Regularizer):
     reference: ClassVar[str] = "arXiv:1512.00567"
     order: ClassVar[int] = 10
     strength_fields: ClassVar[tuple[str, ...]] = ("epsilon",)
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.5, {"epsilon": Between(0.02, 0.2)})
 
     epsilon: Rampable[ProperShare] = 0.1
     """ε, the share of the target that is spread evenly over the classes"""

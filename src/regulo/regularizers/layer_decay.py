@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field
 
 from regulo.core.errors import InputError, Problem
+from regulo.core.search_space import Between, SearchSpace
 from regulo.optim.components.param_groups import ParamGroup
 from regulo.regularizers.base import Regularizer
 
@@ -25,6 +26,7 @@ class LayerDecay(Regularizer):
     """Give layers near the input a lower learning rate than layers near the output."""
 
     reference: ClassVar[str] = "arXiv:2003.10555; arXiv:2106.08254"
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.5, {"decay": Between(0.5, 0.95)}, condition="pretrained weights")
 
     decay: Annotated[float, Field(gt=0, le=1)] = 0.75
     """d, from one layer to the one before it: .65 to .8 when a ViT is fine-tuned; 1 changes nothing. It cannot be a ramp:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import nn
 
 from regulo.core.ranges import Share
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.models.components.head import find_head
 from regulo.regularizers.base import Goal, Regularizer
@@ -32,6 +33,7 @@ class LinearProbe(Regularizer):
     reference: ClassVar[str] = "arXiv:2202.10054"
     strength_fields: ClassVar[tuple[str, ...]] = ("share",)
     incompatible: ClassVar[dict[str, str]] = {"fsdp": "a parameter that is sharded cannot change whether it is trained"}
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.3, {"share": Between(0.1, 0.5)}, condition="pretrained weights")
 
     share: Share = 0.3
     """first share of the steps, in which only the head is trained; 1: the whole run is a linear probe; 0: nothing is frozen"""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from regulo.core.ranges import NonNegative
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import soft_cross_entropy
 from regulo.regularizers.components.balance import BalancingTechnique
 
@@ -26,6 +27,7 @@ class LogitAdjustment(BalancingTechnique):
 
     reference: ClassVar[str] = "arXiv:2007.07314"
     strength_fields: ClassVar[tuple[str, ...]] = ("tau",)
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.4, {"tau": Between(0.3, 1.5)}, condition="imbalanced classes")
 
     tau: Rampable[NonNegative] = 1.0
     """τ, the weight of the log prior: 0 is cross-entropy, 1 suits classes of equal size, larger values prefer rare classes"""

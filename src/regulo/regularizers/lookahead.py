@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from regulo.core.rng import StepContext
 from regulo.core.schedule import Ramp, Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.optim.components.wrapper import Closure, OptimizerWrapper
 from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
 
@@ -34,6 +35,7 @@ class Lookahead(Regularizer):
     reference: ClassVar[str] = "arXiv:1907.08610"
     order: ClassVar[int] = 30  # around SAM and gradient noise, which make up a step
     incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.1, {"alpha": Between(0.3, 0.8)})
 
     k: Annotated[int, Field(ge=1)] = 5
     """steps of the optimizer per step of the slow weights: 5 to 10"""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from regulo.core.ranges import NonNegative
 from regulo.core.schedule import Rampable, RampBuffer
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.models.components.sites import require_sites
 from regulo.regularizers.components.beta_mixing import BetaMixing
@@ -47,6 +48,7 @@ class ManifoldMixup(BetaMixing):
     """Mix the images, or the output of a random block, and the targets, with those of another image of the batch."""
 
     reference: ClassVar[str] = "arXiv:1806.05236"
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.1, {"alpha": Between(0.2, 2.0, log=True), "p": Between(0.2, 1.0)})
 
     alpha: Rampable[NonNegative] = 2.0
     """α of λ ~ Beta(α, α), 0 mixes nothing: 2 on CIFAR with long runs, .2 on ImageNet"""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from regulo.core.ranges import Positive
 from regulo.core.rng import StepContext
 from regulo.core.schedule import Ramp, Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.optim.components.param_groups import weight_matrices
 from regulo.optim.components.wrapper import Closure, OptimizerWrapper
 from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
@@ -33,6 +34,7 @@ class MaxNorm(Regularizer):
     reference: ClassVar[str] = "JMLR 15:1929"
     order: ClassVar[int] = 90  # outermost: the weights end inside the ball, whatever else acts on the step
     incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.05, {"c": Between(1.0, 6.0, log=True)})
 
     c: Rampable[Positive] = 4.0
     """c, the radius of the ball: 3 to 4"""

@@ -17,6 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from regulo.core.search_space import SearchSpace
 from regulo.models.components.sites import RateSite, Site
 from regulo.regularizers.base import Regularizer
 from regulo.regularizers.components.entropy import entropy
@@ -58,6 +59,7 @@ class MCDropout(Regularizer):
 
     reference: ClassVar[str] = "arXiv:1506.02142"
     requires: ClassVar[dict[str, str]] = {"draws": "it averages over random layers, and the model has none"}
+    search_space: ClassVar[SearchSpace] = SearchSpace(why_not="it changes the predictions of a finished run, not the training")
 
     samples: Annotated[int, Field(ge=1, le=1000)] = 20
     """S, passes per prediction: 10 to 100; the cost of inference grows by this factor"""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from regulo.core.ranges import NonNegative
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.regularizers.components.beta_mixing import BetaMixing
 from regulo.regularizers.components.mixing import Mode, blend, num_draws, per_image
 
@@ -25,6 +26,7 @@ class Mixup(BetaMixing):
     """Mix each image and its target with those of another image of the batch."""
 
     reference: ClassVar[str] = "arXiv:1710.09412"
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.4, {"alpha": Between(0.1, 1.0, log=True), "p": Between(0.2, 1.0)})
 
     alpha: Rampable[NonNegative] = 0.2
     """α of λ ~ Beta(α, α), 0 mixes nothing: .1 to .2 for ResNet-50, .8 for ViT, 1 on CIFAR"""

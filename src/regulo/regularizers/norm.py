@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from regulo.core.errors import InputError, Problem
+from regulo.core.search_space import Choice, SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.models.components.norms import NORMS
 from regulo.models.components.sites import replace_module
@@ -43,6 +44,8 @@ class Norm(Regularizer):
     """Replace every normalization layer of the model by one kind."""
 
     reference: ClassVar[str] = "arXiv:1502.03167; 1607.06450; 1803.08494"
+    # named only: it makes another architecture
+    search_space: ClassVar[SearchSpace] = SearchSpace(fields={"kind": Choice(("batch", "layer", "group"))})
 
     kind: Literal["batch", "layer", "group", "none"] = "batch"
     """the set over which E and Var are taken"""

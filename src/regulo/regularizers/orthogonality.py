@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from regulo.core.ranges import NonNegative
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import LossInputs
 from regulo.optim.components.param_groups import weight_matrices
 from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
@@ -36,6 +37,7 @@ class Orthogonality(Regularizer):
     reference: ClassVar[str] = "arXiv:1810.09102"
     strength_fields: ClassVar[tuple[str, ...]] = ("rate",)
     incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP}
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.05, {"rate": Between(1e-5, 1e-3, log=True)})
 
     rate: Rampable[NonNegative] = 1e-4
     """λ: 1e-4; the paper begins with a higher value and lowers it to 0 during the run, as a ramp can do"""

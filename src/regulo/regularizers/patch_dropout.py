@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from regulo.core.ranges import ProperShare
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.models.components.sites import require_sites
 from regulo.regularizers.base import Regularizer
@@ -36,6 +37,7 @@ class PatchDropout(Regularizer):
         "manifold_mixup": "the two images to be mixed would have tokens of different positions"
     }
     strength_fields: ClassVar[tuple[str, ...]] = ("p",)
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.2, {"p": Between(0.1, 0.5)})
 
     p: ProperShare = 0.25
     """p, the share of the patches that is dropped: .25 to .5. It cannot be a ramp, which would change shapes during the run"""

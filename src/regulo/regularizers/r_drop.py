@@ -16,6 +16,7 @@ from torch import Tensor
 
 from regulo.core.ranges import NonNegative
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import LossInputs
 from regulo.regularizers.base import Regularizer
 from regulo.regularizers.components.replay import frozen_bn_stats
@@ -33,6 +34,7 @@ class RDrop(Regularizer):
     reference: ClassVar[str] = "arXiv:2106.14448"
     strength_fields: ClassVar[tuple[str, ...]] = ("alpha",)
     requires: ClassVar[dict[str, str]] = {"draws": "without random layers, the two passes are the same"}
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.1, {"alpha": Between(0.3, 3.0, log=True)})
 
     alpha: Rampable[NonNegative] = 1.0
     """α, the weight of the divergence: .6 for a ViT, 1 to 5 on text; at 0 there is no second pass"""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.regularizers.base import Regularizer
 
@@ -16,6 +17,7 @@ class RandAugment(Regularizer):
     reference: ClassVar[str] = "arXiv:1909.13719; torchvision v2.RandAugment"
     tags: ClassVar[frozenset[str]] = frozenset({"augments"})
     order: ClassVar[int] = 10
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.2, {"ops": Between(1, 3), "magnitude": Between(3, 15)})
 
     ops: Annotated[int, Field(ge=1, le=14)] = 2
     """operations per image"""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from regulo.core.ranges import Share
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.regularizers.base import Regularizer
 from regulo.regularizers.components.boxes import box_mask, boxes_within
 
@@ -51,6 +52,7 @@ class RandomErasing(Regularizer):
     tags: ClassVar[frozenset[str]] = frozenset({"augments"})
     order: ClassVar[int] = -10
     strength_fields: ClassVar[tuple[str, ...]] = ("p",)
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.3, {"p": Between(0.1, 0.6)})
 
     p: Rampable[Share] = 0.25
     """probability that an image is erased: .1 to .25, .5 on small images; cutout 1"""

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
+from regulo.core.search_space import Between, SearchSpace
 from regulo.regularizers.base import Regularizer
 
 
@@ -24,6 +25,7 @@ class RepeatedAugmentation(Regularizer):
 
     reference: ClassVar[str] = "arXiv:1901.09335; arXiv:1902.05509"
     requires: ClassVar[dict[str, str]] = {"augments": "without augmentation, all copies of an image have the same pixels"}
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.05, {"repeats": Between(2, 4)})
 
     repeats: Annotated[int, Field(ge=1, le=100)] = 3
     """visits of each image in a row, 1: no repetition; 3 for DeiT, 2 to 32 in the paper"""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from regulo.core.ranges import Share
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.regularizers.base import Regularizer
 from regulo.regularizers.components.boxes import box_area, boxes_within, paste_box
 from regulo.regularizers.components.mixing import blend, partners
@@ -37,6 +38,7 @@ class ResizeMix(Regularizer):
     reference: ClassVar[str] = "arXiv:2012.11101"
     one_of: ClassVar[str] = "mixing"
     strength_fields: ClassVar[tuple[str, ...]] = ("p",)
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.1, {"p": Between(0.2, 1.0)})
 
     min_scale: Scale = 0.1
     """τ₀, the smallest side of the copy, as a share of the side of the image (but no more than `max_scale`)"""

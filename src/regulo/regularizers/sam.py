@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from regulo.core.ranges import NonNegative
 from regulo.core.rng import StepContext
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.optim.components.wrapper import Closure, OptimizerWrapper
 from regulo.regularizers.base import WHY_NOT_FSDP, Regularizer
 from regulo.regularizers.components.replay import frozen_bn_stats
@@ -44,6 +45,7 @@ class SAM(Regularizer):
         "fsdp": WHY_NOT_FSDP,
         "16-mixed": "the gradient scaler cannot compute two gradients in one step",
     }
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.15, {"rho": Between(0.01, 0.2, log=True)})
 
     rho: Rampable[NonNegative] = 0.05
     """ρ, the radius of the neighborhood: .05; adaptive: .5 to 2"""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from regulo.core.ranges import ProperShare
 from regulo.core.schedule import Rampable, RampBuffer
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.models.components.sites import require_sites
 from regulo.regularizers.base import Regularizer
@@ -61,6 +62,7 @@ class ShakeDrop(Regularizer):
     incompatible: ClassVar[dict[str, str]] = {
         "stochastic_depth": "both drop the same residual branches, and ShakeDrop contains it (α = β = 0)",
     }
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.05, {"p": Between(0.1, 0.5)})
 
     p: Rampable[ProperShare] = 0.5
     """p, the probability that the last branch gets noise; the paper's P_L = 1 − p is .5, for long runs of deep networks"""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from regulo.core.ranges import ProperShare
 from regulo.core.schedule import Rampable, RampBuffer, inverted_dropout
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.models.components.sites import require_sites
 from regulo.regularizers.base import Regularizer
@@ -35,6 +36,7 @@ class StochasticDepth(Regularizer):
     reference: ClassVar[str] = "arXiv:1603.09382; torchvision.ops.stochastic_depth"
     tags: ClassVar[frozenset[str]] = frozenset({"draws"})
     strength_fields: ClassVar[tuple[str, ...]] = ("p",)
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.3, {"p": Between(0.02, 0.3)})
 
     p: Rampable[ProperShare] = 0.1
     """p of the last branch: .05 for ResNet-50 and ViT-S, .1 to .5 for ConvNeXt T to B, .5 for the paper's 110 layers"""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from regulo.core.ranges import Share
+from regulo.core.search_space import Between, SearchSpace
 from regulo.regularizers.base import WHY_NOT_FSDP, Goal, Regularizer
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class SWA(Regularizer):
         "average": "there can be only one average of the weights",
         "early_stopping": "it may end the run before averaging begins, and its final weights are those of one epoch",
     }
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.15, {"share": Between(0.1, 0.4)})
 
     share: Share = 0.25
     """last share of the run, whose epochs are averaged: .2 to .3; 0 averages nothing"""

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from regulo.core.search_space import SearchSpace
 from regulo.regularizers.base import Regularizer
 
 LOWEST, HIGHEST = 0.05, 20.0
@@ -40,6 +41,7 @@ class TemperatureScaling(Regularizer):
     """Divide the final logits by the temperature with the lowest NLL on the validation images."""
 
     reference: ClassVar[str] = "arXiv:1706.04599"
+    search_space: ClassVar[SearchSpace] = SearchSpace(why_not="it changes the predictions of a finished run, not the training")
 
     def calibrate(self, logits: Tensor, labels: Tensor) -> float:
         return temperature(logits, labels)

@@ -12,6 +12,7 @@ from torch import Tensor
 from regulo.core.ranges import Share
 from regulo.core.rng import ImageDraws
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.data.components.image_io import import_albumentations, strict_arguments
 from regulo.regularizers.base import Regularizer
@@ -29,6 +30,7 @@ class ThreeAugment(Regularizer):
     tags: ClassVar[frozenset[str]] = frozenset({"augments"})
     order: ClassVar[int] = 10
     strength_fields: ClassVar[tuple[str, ...]] = ("p",)
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.15, {"p": Between(0.3, 1.0)})
 
     p: Rampable[Share] = 1.0
     """probability that an image is changed; 1 in the paper"""

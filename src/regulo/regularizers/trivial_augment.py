@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from regulo.core.ranges import Share
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.regularizers.base import Regularizer
 
@@ -19,6 +20,7 @@ class TrivialAugment(Regularizer):
     tags: ClassVar[frozenset[str]] = frozenset({"augments"})
     order: ClassVar[int] = 10
     strength_fields: ClassVar[tuple[str, ...]] = ("p",)
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.3, {"p": Between(0.3, 1.0)})
 
     p: Rampable[Share] = 1.0
     """probability that an image is augmented; 1 in the paper"""

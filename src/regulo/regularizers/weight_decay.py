@@ -16,6 +16,7 @@ from torch import nn
 from regulo.core.errors import InputError, Problem
 from regulo.core.ranges import ProperShare
 from regulo.core.schedule import Rampable
+from regulo.core.search_space import SearchSpace, Times
 from regulo.models.components.norms import NORMS
 from regulo.optim.components.param_groups import NamedParameter, ParamGroup
 from regulo.regularizers.base import Regularizer
@@ -35,6 +36,8 @@ class WeightDecay(Regularizer):
 
     reference: ClassVar[str] = "arXiv:1711.05101"
     strength_fields: ClassVar[tuple[str, ...]] = ("rate",)
+    # the best rate depends on the optimizer and on `mode`
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.95, {"rate": Times(0.1, 10)})
 
     rate: Rampable[ProperShare] = 0.01
     """λ: .01 to .1 decoupled under AdamW; 5e-4 as l2 under SGD with momentum, where momentum multiplies it by 10"""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from regulo.core.errors import InputError, Problem
 from regulo.core.ranges import Positive
+from regulo.core.search_space import SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.models.components.sites import replace_module
 from regulo.regularizers.base import Regularizer
@@ -47,6 +48,7 @@ class WeightStandardization(Regularizer):
     incompatible: ClassVar[dict[str, str]] = dict.fromkeys(
         ("max_norm", "orthogonality"), "it acts on the raw weights, and the model uses the standardized ones"
     )
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.1)
 
     eps: Positive = 1e-5
     """ε, for filters that hardly vary"""

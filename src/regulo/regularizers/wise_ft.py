@@ -17,6 +17,7 @@ from pydantic import Field, PrivateAttr
 from torch import Tensor, nn
 
 from regulo.core.ranges import Share
+from regulo.core.search_space import SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.models.components.head import Head, find_head
 from regulo.regularizers.base import WHY_NOT_FSDP, Goal, Regularizer
@@ -32,6 +33,7 @@ class WiSEFT(Regularizer):
     order: ClassVar[int] = 20  # the first state is that of the model after all surgery
     tags: ClassVar[frozenset[str]] = frozenset({"average"})
     incompatible: ClassVar[dict[str, str]] = {"fsdp": WHY_NOT_FSDP, "average": "there can be only one average of the weights"}
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.3, condition="pretrained weights")
 
     shares: Annotated[list[Share], Field(min_length=1, max_length=21)] = [0.25, 0.5, 0.75, 1.0]
     """the shares α that are tried, 1 for the trained weights; each costs one more validation per epoch. One share alone is used

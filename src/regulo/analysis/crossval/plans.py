@@ -13,11 +13,10 @@ from typing import Any
 from regulo.analysis.crossval import predictions
 from regulo.analysis.launchers.options import LaunchOptions, take_launch_options
 from regulo.analysis.launchers.runs import PlannedRun, override_key, with_defaults
-from regulo.analysis.shared_settings import DATA, same_data_arguments
+from regulo.analysis.shared_settings import DATA, compare_settings, same_data_arguments
 from regulo.config import compose
 from regulo.config.schema import Config
-from regulo.core.errors import InputError, Problem, one_line, quote
-from regulo.core.nested import flatten
+from regulo.core.errors import InputError, Problem, one_line
 from regulo.core.safe_io import read_json
 from regulo.core.text import format_count
 from regulo.data.components.file_dataset import FileDatasetConfig
@@ -136,19 +135,7 @@ def check_settings(configs: Mapping[str, Config], root: Path) -> dict[str, Any]:
     file = root / SETTINGS
     saved = read_json(file, "name") if file.is_file() else {}
     current = {label: json.loads(json.dumps(config.as_dict())) for label, config in configs.items()}
-    for label, tree in current.items():
-        before, after = flatten(saved.get(label, tree)), flatten(tree)
-        changes = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
-        if changes:
-            problems = [
-                Problem(
-                    key,
-                    f"the runs in {root} have {quote(before.get(key))}, and not {quote(after.get(key))}",
-                    "name=another, or remove that folder",
-                )
-                for key in changes
-            ]
-            raise InputError(*problems)
+    compare_settings(saved, current, root, "name=another, or remove that folder")
     return saved | current
 
 

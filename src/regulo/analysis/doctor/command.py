@@ -1,5 +1,6 @@
 """`regulo doctor`: what is risky in a run before it starts, and what its curves say after it."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -75,9 +76,13 @@ def report_run(folder: RunFolder) -> None:
     from regulo.analysis.doctor import terminal
     from regulo.analysis.doctor.base import RunCase
     from regulo.analysis.doctor.examination import run_rules
+    from regulo.analysis.doctor.tuning import tune_command
     from regulo.analysis.doctor.verdict import give_verdict
 
-    terminal.print_verdict(folder.path.name, give_verdict(folder))
+    verdict = give_verdict(folder)
+    if verdict.regime == "overfits":
+        verdict = dataclasses.replace(verdict, next=(*verdict.next, tune_command(validate.read_run_config(folder))))
+    terminal.print_verdict(folder.path.name, verdict)
     try:
         terminal.print_findings(run_rules(RunCase.of(validate.read_run_config(folder))))
     except InputError as error:

@@ -52,6 +52,11 @@ class JobEvent:
     error: str = ""
 
 
+Job = Callable[[], object]
+NextJob = Callable[[], "tuple[str, Job] | None"]
+"""returns the name of the next job and the job; None: there is none now"""
+
+
 @dataclass(frozen=True)
 class _RunningJob:
     name: str
@@ -72,33 +77,52 @@ def machine_slots(at_once: int | None = None) -> list[Slot]:
     return [Slot(tuple(cores[i::n]), devices[i % len(devices)] if devices else "") for i in range(n)]
 
 
-def run_jobs(
-    jobs: Mapping[str, Callable[[], object]],
-    slots: Sequence[Slot],
-    logs: Path,
-    may_start: Callable[[], bool] = lambda: True,
-) -> Generator[JobEvent, None, None]:
-    """Run the jobs, which must be picklable, and report when each starts and ends; their output goes to `logs`/<name>.txt.
+def describe_slots(slots: Sequence[Slot]) -> str:
+    """How many runs at once, and what each has of the machine."""
+    threads = " or ".join(str(n) for n in sorted({len(slot.cores) for slot in slots}))
+    device = f" and GPU {'/'.join(dict.fromkeys(slot.device for slot in slots))}" if slots[0].device else ""
+    return f"{len(slots)} at once, each on {threads} core{'s' * (threads != '1')} with as many threads{device}"
 
-    A job that raises or is killed does not disturb the others. Running jobs end if this process ends, or if the caller closes
-    the generator. `may_start` is called before each start; after it has returned False, no waiting job is started.
+
+def run_jobs(
+    jobs: Mapping[str, Job], slots: Sequence[Slot], logs: Path, may_start: Callable[[], bool] = lambda: True
+) -> Generator[JobEvent, None, None]:
+    """Run the jobs and report when each starts and ends, as `run_queue` does.
+
+    `may_start` is called before each start; after it has returned False, no waiting job is started.
     """
-    waiting, free = list(jobs.items()), list(slots)
+    waiting = list(jobs.items())
+
+    def next_job() -> tuple[str, Job] | None:
+        if waiting and not may_start():
+            waiting.clear()
+        return waiting.pop(0) if waiting else None
+
+    return run_queue(next_job, slots, logs)
+
+
+def run_queue(next_job: NextJob, slots: Sequence[Slot], logs: Path) -> Generator[JobEvent, None, None]:
+    """Run jobs, which must be picklable, and report when each starts and ends; their output goes to `logs`/<name>.txt.
+
+    `next_job` is called whenever a slot is free: it returns the name of a job and the job, or None if there is none now. It is
+    called again after each end of a job; without any job that runs, None ends the queue. A job that raises or is killed does not
+    disturb the others. Running jobs end if this process ends, or if the caller closes the generator.
+    """
+    free = list(slots)
     running: dict[int, _RunningJob] = {}
     try:
-        while waiting or running:
-            while waiting and free:
-                if not may_start():
-                    waiting.clear()
-                    break
-                (name, function), slot = waiting.pop(0), free.pop(0)
-                job = _start(name, function, slot, logs)
-                running[job.process.sentinel] = job
+        while True:
+            while free and (job := next_job()):
+                name, function = job
+                started = _start(name, function, free.pop(0), logs)
+                running[started.process.sentinel] = started
                 yield JobEvent(name)
+            if not running:
+                return
             for sentinel in wait(list(running)):
-                job = running.pop(sentinel)  # type: ignore[arg-type]
-                free.append(job.slot)
-                yield JobEvent(job.name, time.perf_counter() - job.start, _failure_reason(job))
+                ended = running.pop(sentinel)  # type: ignore[arg-type]
+                free.append(ended.slot)
+                yield JobEvent(ended.name, time.perf_counter() - ended.start, _failure_reason(ended))
     finally:
         _stop(running.values())
 

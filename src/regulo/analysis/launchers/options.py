@@ -16,7 +16,7 @@ class LaunchOptions:
     at_once: int | None = None
     """runs at once; null: one for each GPU, or for each core without one"""
     launcher: str | None = None
-    """a cluster as submitit knows it (`slurm`, or `local` to try it); null: this machine, without submitit"""
+    """`ray`, or a cluster as submitit knows it (`slurm`, or `local` to try it); null: this machine, without either"""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """what submitit requests from the cluster: `slurm_partition`, `timeout_min`, `cpus_per_task`, …"""
 

@@ -6,12 +6,28 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from regulo.analysis.launchers import local, slurm
+from regulo.analysis.launchers import local
 from regulo.analysis.launchers.options import LaunchOptions
+from regulo.analysis.launchers.queue import Queue
 from regulo.analysis.launchers.runs import PlannedRun, make_run
 from regulo.core.text import format_duration
 from regulo.regularizers.base import Goal
+
+
+class Progress(Protocol):
+    """What a progress display shows; as text: what has ended, runs and waits, the time that is left, and the best so far."""
+
+    @property
+    def total(self) -> int:
+        """The number of runs, as far as it is known."""
+        ...
+
+    @property
+    def num_ended(self) -> int:
+        """How many of them have ended."""
+        ...
 
 
 class RunsProgress:
@@ -26,6 +42,11 @@ class RunsProgress:
         self.remaining = sum(run.state() in ("open", "unmeasured") for run in runs)
         self.start_times: dict[str, float] = {}  # of the runs that run now
         self.durations: list[float] = []  # seconds of the runs that have ended
+
+    @property
+    def total(self) -> int:
+        """The number of runs."""
+        return len(self.runs)
 
     @property
     def num_ended(self) -> int:
@@ -77,13 +98,6 @@ class RunsProgress:
         return "; ".join(filter(None, [counts, self.best()]))
 
 
-def describe_slots(slots: Sequence[local.Slot]) -> str:
-    """How many runs at once, and what each has of the machine."""
-    threads = " or ".join(str(n) for n in sorted({len(slot.cores) for slot in slots}))
-    device = f" and GPU {'/'.join(dict.fromkeys(slot.device for slot in slots))}" if slots[0].device else ""
-    return f"{len(slots)} at once, each on {threads} core{'s' * (threads != '1')} with as many threads{device}"
-
-
 def run_all(
     options: LaunchOptions, runs: Sequence[PlannedRun], goal: Goal, root: Path, budget: float | None = None
 ) -> dict[str, str]:
@@ -98,16 +112,10 @@ def run_all(
     if not jobs:
         CONSOLE.print(f"{counts}: all have ended", soft_wrap=True)
         return {}
-    if options.launcher:
-        executor = slurm.make_executor(options.launcher, options.parameters, options.at_once, root.absolute() / "logs")
-        CONSOLE.print(f"{counts}, through submitit on {executor.cluster}", soft_wrap=True)
-        progress = RunsProgress(runs, goal, options.at_once or len(jobs), None)
-        events = slurm.run_jobs(jobs, executor)
-    else:
-        slots = local.machine_slots(options.at_once)
-        CONSOLE.print(f"{counts}: {describe_slots(slots)}", soft_wrap=True)
-        progress = RunsProgress(runs, goal, len(slots), budget)
-        events = local.run_jobs(jobs, slots, root / "logs", progress.may_start)
+    queue = Queue.open(options, root.absolute() / "logs")
+    CONSOLE.print(f"{counts}: {queue}", soft_wrap=True)
+    progress = RunsProgress(runs, goal, queue.at_once or len(jobs), None if options.launcher else budget)
+    events = queue.run_jobs(jobs, progress.may_start)
     errors: dict[str, str] = {}
     with contextlib.closing(events), progress_display(progress) as show:
         for event in events:
@@ -119,7 +127,7 @@ def run_all(
 
 
 @contextlib.contextmanager
-def progress_display(progress: RunsProgress) -> Iterator[Callable[[local.JobEvent], None]]:
+def progress_display(progress: Progress) -> Iterator[Callable[[local.JobEvent], None]]:
     """Yields a function that shows the progress after an event: as a live bar on a terminal, line by line in a log."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Column
@@ -129,7 +137,7 @@ def progress_display(progress: RunsProgress) -> Iterator[Callable[[local.JobEven
     live = CONSOLE.is_terminal
     text = TextColumn("{task.description}", markup=False, table_column=Column(ratio=1))  # may take several lines
     with Progress(BarColumn(20), TimeElapsedColumn(), text, console=CONSOLE, expand=True, disable=not live) as bars:
-        bar = bars.add_task(str(progress), total=len(progress.runs), completed=progress.num_ended)
+        bar = bars.add_task(str(progress), total=progress.total, completed=progress.num_ended)
 
         def show(event: local.JobEvent) -> None:
             if event.seconds is not None:
@@ -137,6 +145,6 @@ def progress_display(progress: RunsProgress) -> Iterator[Callable[[local.JobEven
                 CONSOLE.print(f"{event.name}: {end} after {format_duration(event.seconds)}", soft_wrap=True)
                 if not live:
                     CONSOLE.print(f"  {progress}", soft_wrap=True)
-            bars.update(bar, description=str(progress), completed=progress.num_ended)
+            bars.update(bar, description=str(progress), total=progress.total, completed=progress.num_ended)
 
         yield show

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-from regulo.analysis.launchers.local import JobEvent
+from regulo.analysis.launchers.local import Job, JobEvent, NextJob
 from regulo.core.errors import InputError, Problem, nearest
 from regulo.core.output import safe_output
 
@@ -35,7 +35,7 @@ def make_executor(cluster: str, parameters: Mapping[str, Any], at_once: int | No
     return executor
 
 
-def run_jobs(jobs: Mapping[str, Callable[[], object]], executor: Any) -> Generator[JobEvent, None, None]:
+def run_jobs(jobs: Mapping[str, Job], executor: Any) -> Generator[JobEvent, None, None]:
     """Submit the jobs, which must be picklable, as one array, and report when each starts and ends, as `local.run_jobs` does.
 
     Jobs that have not ended are canceled if the caller closes the generator. If this process is killed they continue, and a
@@ -43,22 +43,38 @@ def run_jobs(jobs: Mapping[str, Callable[[], object]], executor: Any) -> Generat
     """
     with executor.batch():
         pending = {name: executor.submit(_run_job, function) for name, function in jobs.items()}
+    return _follow(pending, lambda: None, executor, len(jobs))
+
+
+def run_queue(next_job: NextJob, executor: Any, at_once: int) -> Generator[JobEvent, None, None]:
+    """Submit a job whenever less than `at_once` wait or run, and report when each starts and ends, as `local.run_queue` does."""
+    return _follow({}, next_job, executor, at_once)
+
+
+def _follow(pending: dict[str, Any], next_job: NextJob, executor: Any, at_once: int) -> Generator[JobEvent, None, None]:
+    """Report when the pending jobs start and end, and submit others as far as there are any."""
     start_times: dict[str, float] = {}
     try:
-        while pending:
-            for name, job in list(pending.items()):
-                is_done = job.done()
-                if name not in start_times and (is_done or job.state.upper() == "RUNNING"):
+        while True:
+            while len(pending) < at_once and (job := next_job()):
+                pending[job[0]] = executor.submit(_run_job, job[1])
+            if not pending:
+                return
+            waits = True
+            for name, submitted in list(pending.items()):
+                is_done = submitted.done()
+                if name not in start_times and (is_done or submitted.state.upper() == "RUNNING"):
                     start_times[name] = time.perf_counter()
                     yield JobEvent(name)
                 if is_done:
                     del pending[name]
-                    yield JobEvent(name, time.perf_counter() - start_times[name], _failure_reason(job))
-            if pending:
+                    waits = False
+                    yield JobEvent(name, time.perf_counter() - start_times.pop(name), _failure_reason(submitted))
+            if waits:
                 time.sleep(POLL_SECONDS)
     finally:
-        for job in pending.values():
-            job.cancel()
+        for submitted in pending.values():
+            submitted.cancel()
 
 
 def _run_job(function: Callable[[], object]) -> None:
