@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable
 
 import torch
-from bench import EPOCHS, framework_speed
+from bench import load_config
 from bench_loader import measure
+from bench_loops import Clock, run_regulo
 
 from regulo.config import compose
 from regulo.core.warnings import ignore_harmless_warnings
 from regulo.training.build import build_components
-from regulo.training.train import autotune
 
 WAYS = ("device", "loader")
 TURNS = 3
@@ -37,6 +37,17 @@ def loader_speed(overrides: list[str]) -> Callable[[], float]:
     loader = build_components(compose.load_config([*overrides, "data.num_workers=0"])).data.train_dataloader()
     torch.set_num_threads(1)
     return lambda: measure(loader)
+
+
+def run_speed(overrides: list[str]) -> Callable[[], float]:
+    """A function that returns the images/s of a whole run, without its first epoch and validation."""
+
+    def measure_run() -> float:
+        clock = Clock()
+        run_regulo(load_config(overrides), clock)
+        return clock.rates()[0]
+
+    return measure_run
 
 
 def compare(what: str, ways: dict[str, Callable[[], float]], turns: int) -> None:
@@ -62,15 +73,10 @@ def main() -> None:
     threads = torch.get_num_threads()
     compare("loader alone", {way: loader_speed([*words, f"data.device={way}"]) for way in WAYS}, turns)
     torch.set_num_threads(threads)
-    overrides = [*words, f"trainer.max_epochs={EPOCHS}", "regularizer.early_stopping.patience=99"]
-    result = autotune(build_components(compose.load_config(overrides)))
-    overrides += [f"trainer.precision={result.precision}", f"trainer.memory_format={result.memory_format}"]
-    print(f"{result.precision}, {result.memory_format}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-
-    def run(way: str) -> Callable[[], float]:
-        return lambda: framework_speed([*overrides, f"data.device={way}"])
-
-    compare("run", {way: run(way) for way in WAYS}, turns)
+    trainer = load_config(words).trainer  # what is fastest is measured once, for both ways
+    overrides = [*words, f"trainer.precision={trainer.precision}", f"trainer.memory_format={trainer.memory_format}"]
+    print(f"{trainer.precision}, {trainer.memory_format}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    compare("run", {way: run_speed([*overrides, f"data.device={way}"]) for way in WAYS}, turns)
 
 
 if __name__ == "__main__":

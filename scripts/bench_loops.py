@@ -146,13 +146,14 @@ class TimmLoop(PlainLoop):
 
     def make_loader(self, components: RunComponents) -> Any:
         """The loader of timm."""
-        import timm.data
-        from timm.loss import SoftTargetCrossEntropy
+        from timm.data.loader import create_loader
+        from timm.data.mixup import FastCollateMixup
+        from timm.loss.cross_entropy import SoftTargetCrossEntropy
         from timm.task import ClassificationTask
 
         self.task = ClassificationTask(self.classifier.model, SoftTargetCrossEntropy(), device=self.device, verbose=False)
         info = components.data.dataset_info
-        return timm.data.create_loader(
+        return create_loader(
             PillowImages(components.data.train_dataset.split),  # type: ignore[arg-type]
             input_size=(info.channels, info.height, info.width),
             batch_size=self.config.data.batch_size,
@@ -161,7 +162,7 @@ class TimmLoop(PlainLoop):
             mean=info.mean,
             std=info.std,
             num_workers=components.data.num_workers(),
-            collate_fn=timm.data.FastCollateMixup(mixup_alpha=0.2, cutmix_alpha=1.0, num_classes=info.num_classes),
+            collate_fn=FastCollateMixup(mixup_alpha=0.2, cutmix_alpha=1.0, num_classes=info.num_classes),
             device=self.device,
         )
 

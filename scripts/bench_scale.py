@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 
 from regulo.core.metrics.components.running import EvalMetrics, TrainMetrics
+from regulo.core.paths import PathStr
 from regulo.core.types import soft_targets
 from regulo.core.warnings import ignore_harmless_warnings
 from regulo.data.components.datamodule import ImageDataModule
@@ -63,7 +64,7 @@ def measure(title: str, per: int = 1, unit: str = "s") -> Iterator[None]:
 
 def measure_start(root: Path) -> ImageDataModule:
     """List, split and identify the files, as a run with `data.verify_images=none` does."""
-    config = ImageFolder(root=str(root), verify_images="none", image_size=32, batch_size=BATCH, num_workers=1)
+    config = ImageFolder(root=PathStr(str(root)), verify_images="none", image_size=32, batch_size=BATCH, num_workers=1)
     before = memory()
     with measure("start: list, hold out, digest"):
         splits = config.splits()
@@ -96,7 +97,7 @@ def measure_worker_memory(data: ImageDataModule) -> None:
         batches = iter(loader)
         for _ in range(BATCHES):
             next(batches)
-        sizes.append(memory(batches._workers[0].pid))  # type: ignore[union-attr]
+        sizes.append(memory(batches._workers[0].pid))  # type: ignore[attr-defined]
     print(f"{f'memory of a loader process after each of {EPOCHS} epochs':58} {' '.join(f'{size:.0f}' for size in sizes)} MB")
 
 
