@@ -55,7 +55,10 @@ def test_fields_of_sections_are_those_of_their_classes() -> None:
         ("regulo tra", ["train "]),
         ("regulo help eval", ["evaluate "]),
         ("regulo --ver", ["--version "]),
-        ("regulo train model=", ["model=resnet_small ", "model=timm ", "model=torchvision ", "model=vit_tiny "]),
+        (
+            "regulo train model=",
+            ["model=airbench ", "model=resnet_small ", "model=timm ", "model=torchvision ", "model=vit_tiny "],
+        ),
         ("regulo train optim.l", ["optim.lr=", "optim.lr_base_batch="]),
         ("regulo train optim=sgd optim.n", ["optim.nesterov="]),
         ("regulo train optim=adamw optim.n", []),

@@ -41,7 +41,7 @@ def test_an_experiment_runs(name: str, tmp_path: Path) -> None:
     overrides = [f"experiment={name}", "debug=fast", "logger=csv", "data.num_workers=0", f"run_dir={tmp_path / 'run'}"]
     data = compose.load_config([f"experiment={name}", "data.root=photographs"]).data.name
     if data in ("cifar10", "fashion_mnist"):  # which are not everywhere
-        overrides += ["data=fashion_mnist_mini"]
+        overrides += ["data=fashion_mnist_mini", "data.batch_size=64"]
     if data == "image_folder":
         overrides += ["trainer=cpu", f"data.root={make_image_folder(tmp_path)}", "data.image_size=32", "data.batch_size=6"]
         overrides += ["optim.lr=1e-3"]  # six images of noise are no reason to diverge

@@ -117,6 +117,7 @@ def test_the_default_has_no_findings() -> None:
     assert examine([]) == []
 
 
+CIFAR10 = DatasetInfo(3, 32, 32, tuple(f"class {k}" for k in range(10)), (0.5,) * 3, (0.2,) * 3)
 IMAGENET: Any = {"class_counts": (1255,) * 1000, "num_val": 25_600, "num_test": 50_000}
 
 
@@ -130,6 +131,9 @@ def test_a_shipped_recipe_has_no_warning(name: str) -> None:
         with torch.device("meta"):
             model = config.model.build(dataset_info)
         case = RunCase(config, plan, plan.surgery(model, dataset_info), dataset_info, **IMAGENET)
+    elif config.data.name == "cifar10":
+        model = config.model.build(CIFAR10)
+        case = RunCase(config, Plan(config.regularizer.values()), model, CIFAR10, (4500,) * 10, 5000, 10_000)
     else:
         case = RunCase.of(config)
     assert [f for f in run_rules(case) if f.severity != "note"] == []

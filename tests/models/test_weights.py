@@ -72,7 +72,7 @@ def test_a_head_of_another_size_is_left_out_and_said(name: str, tmp_path: Path) 
     model, note = load(name, tmp_path / "w.pth")
     changed = [key for key, tensor in model.state_dict().items() if not tensor.equal(state[key])]
     head = changed[0].rpartition(".")[0]
-    assert changed == [f"{head}.weight", f"{head}.bias"]
+    assert changed == [key for key in (f"{head}.weight", f"{head}.bias") if key in state]
     assert note.endswith(f"; its head {head} of 3 classes is left out: one of 10 begins at zero")
     torch.save({key: tensor for key, tensor in state.items() if key not in changed}, tmp_path / "w.pth")
     model, note = load(name, tmp_path / "w.pth")

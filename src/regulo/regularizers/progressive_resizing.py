@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from regulo.core.errors import InputError, Problem, one_line
 from regulo.core.schedule import Rampable, peak
+from regulo.core.search_space import SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.regularizers.base import Regularizer
 
@@ -34,6 +35,8 @@ class ProgressiveResizing(Regularizer):
         "aug_mix": "the views of an image must have one size",
         "patch_dropout": "models of patches take images of one size",
     }
+
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.1)
 
     shrink: Rampable[Annotated[float, Field(ge=0, lt=1)]] = 0.4
     """share by which both sides are smaller; a ramp that ends at 0 before the end of the run"""
