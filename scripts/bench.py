@@ -4,7 +4,7 @@
     make bench ARGS="pairs=3 model=vit_tiny"    fewer turns, of any other run
 
 Turn by turn, each of the loops of `bench_loops.py` trains the same network. The first epoch of each is a warm-up and is not
-counted; validation is not counted either. The ratio of CPU seconds hardly depends on what else the machine does.
+counted; validation is not counted either. The ratio of CPU seconds depends less on what else the machine does.
 """
 
 import statistics

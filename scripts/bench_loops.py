@@ -46,7 +46,7 @@ class Clock:
         self.epochs.append((images, time.perf_counter() - seconds, time.process_time() - cpu_seconds))
 
     def rates(self) -> tuple[float, float]:
-        """Images per second, and images per CPU second: the second one hardly depends on what else the machine does."""
+        """Images per second, and images per CPU second: the second one depends less on what else the machine does."""
         images, seconds, cpu_seconds = (sum(column) for column in zip(*self.epochs[1:], strict=True))
         return images / seconds, images / cpu_seconds
 
