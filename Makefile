@@ -1,7 +1,7 @@
 # Regulo. `make help` lists the targets; ARGS="…" passes overrides, as in make train ARGS="seed=1 optim.lr=0.05".
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate predict export dashboard runs sync claims ablate tune crossval doctor inspect report test test-long coverage audit lint format schema bench bench-loader cost regimes docs lock new update clean
+.PHONY: help setup train evaluate predict export dashboard runs sync claims ablate tune crossval doctor inspect report test test-long coverage audit lint format schema bench bench-loader bench-scale cost regimes docs lock new update clean
 REGULO := .venv/bin/regulo
 READY := .venv/.ready
 
@@ -83,11 +83,14 @@ format: $(READY) ## fix style
 schema: $(READY) ## write .schema/, with which editors complete the YAML files
 	@$(REGULO) schema $(ARGS)
 
-bench: $(READY) ## measure images/s through Regulo and through a plain PyTorch loop
+bench: $(READY) ## measure images/s of Regulo beside a bare loop, a plain LightningModule and timm: make bench ARGS="pairs=3"
 	@.venv/bin/python scripts/bench.py $(ARGS)
 
 bench-loader: $(READY) ## measure images/s of the loader beside timm's and torchvision's: make bench-loader ARGS="path/to/photos"
 	@.venv/bin/python scripts/bench_loader.py $(ARGS)
+
+bench-scale: $(READY) ## measure what a folder of 1.28 million images costs: make bench-scale ARGS="images=128000"
+	@.venv/bin/python scripts/bench_scale.py $(ARGS)
 
 cost: $(READY) ## measure the step time of each technique relative to none: docs/cost.md
 	@.venv/bin/python scripts/cost.py $(ARGS)

@@ -1,92 +1,73 @@
-"""The overhead of the framework: images/s of `regulo train` and of a bare PyTorch loop, in turns, in one process.
+"""What the framework costs: `regulo train` beside other ways to write the same training, in turns, in one process.
 
-    make bench                                  the default run
-    make bench ARGS="model=vit_tiny"            any other
+    make bench                                  the default run, and a smaller network with short steps
+    make bench ARGS="pairs=3 model=vit_tiny"    fewer turns, of any other run
 
-Both use the same model, loader, regularizers, optimizer, precision and memory format; the bare loop has no logging, no
-metrics and no callbacks. The first epoch of each is a warm-up and is not counted; validation is not counted either.
+Turn by turn, each of the loops of `bench_loops.py` trains the same network. The first epoch of each is a warm-up and is not
+counted; validation is not counted either. The ratio of CPU seconds hardly depends on what else the machine does.
 """
 
-import contextlib
-import csv
-import io
 import statistics
 import sys
-import tempfile
-import time
-from pathlib import Path
 
 import torch
+from bench_loops import LOOPS, Clock
 
 from regulo.config import compose, schema
-from regulo.core.precision import autocast
-from regulo.core.rng import StepContext
-from regulo.core.types import soft_cross_entropy, soft_targets
 from regulo.core.warnings import ignore_harmless_warnings
 from regulo.training.build import apply_autotune, build_components
-from regulo.training.train import autotune, train
+from regulo.training.train import autotune
 
-PAIRS, EPOCHS = 5, 4
-
-
-def bare_speed(config: schema.Config) -> float:
-    """Images/s of a plain training loop over the epochs after the first."""
-    components = build_components(config)
-    device = config.trainer.device()
-    classifier = components.classifier().to(device).train()
-    optimizer = config.optim.build(components.plan.param_groups(classifier.model), fused=True)
-    loader = components.data.train_dataloader()
-    lr_factors = config.optim.lr_factors(EPOCHS * len(loader))
-    step, seconds, images_seen = 0, 0.0, 0
-    for epoch in range(EPOCHS):
-        loader.batch_sampler.sampler.set_epoch(epoch)  # type: ignore[union-attr]
-        start, epoch_images = time.perf_counter(), 0
-        for batch in loader:
-            images = classifier.normalize(batch.images.to(device, non_blocking=True))
-            targets = soft_targets(batch.labels.to(device, non_blocking=True), components.data.dataset_info.num_classes)
-            images, targets = components.plan.mix(images, targets, StepContext(0, step=step))
-            with autocast(config.trainer.precision, device):
-                loss = soft_cross_entropy(classifier.model(images), targets).mean()
-            for group in optimizer.param_groups:
-                group["lr"] = config.optim.lr * float(lr_factors[step])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            if config.optim.grad_clip_norm:
-                torch.nn.utils.clip_grad_norm_(classifier.parameters(), config.optim.grad_clip_norm)
-            optimizer.step()
-            step, epoch_images = step + 1, epoch_images + len(images)
-        loss.item()
-        if epoch:
-            seconds, images_seen = seconds + time.perf_counter() - start, images_seen + epoch_images
-    return images_seen / seconds
+PAIRS, EPOCHS = 9, 4
+SMALL = ["model.width=12"]
+"""a network whose step takes about a quarter of the time"""
+OURS, BARE = list(LOOPS)[:2]
 
 
-def framework_speed(overrides: list[str]) -> float:
-    """Images/s of `regulo train` over the epochs after the first, from its metrics.csv."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        train([*overrides, f"run_dir={folder}/run"])
-        rows = list(csv.DictReader(Path(folder, "run", "metrics.csv").read_text().splitlines()))
-    speeds = {int(r["epoch"]): float(r["train/images_per_second"]) for r in rows if r.get("train/images_per_second")}
-    return statistics.harmonic_mean([speed for epoch, speed in speeds.items() if epoch])
+def load_config(overrides: list[str]) -> schema.Config:
+    """The configuration of a run that is not stopped early, with the fastest precision and memory format of this machine."""
+    config = compose.load_config([*overrides, f"trainer.max_epochs={EPOCHS}", "regularizer.early_stopping.patience=99"])
+    return apply_autotune(config, autotune(build_components(config)))
+
+
+def measure_in_turns(config: schema.Config, pairs: int) -> dict[str, list[tuple[float, float]]]:
+    """The rates of each loop in each turn. The order changes from turn to turn."""
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in LOOPS}
+    names = list(LOOPS)
+    for _ in range(pairs):
+        for name in names:
+            clock = Clock()
+            LOOPS[name](config, clock)
+            rates[name].append(clock.rates())
+        names = [*names[1:], names[0]]
+        print("   ".join(f"{name} {values[-1][0]:,.0f}/s" for name, values in rates.items()), flush=True)
+    return rates
+
+
+def describe_ratios(ours: list[tuple[float, float]], theirs: list[tuple[float, float]]) -> str:
+    """Median and range of our rate relative to that of another loop, in time and in CPU time."""
+    parts = []
+    for title, column in (("time", 0), ("CPU time", 1)):
+        ratios = [a[column] / b[column] for a, b in zip(ours, theirs, strict=True)]
+        parts.append(f"{title} {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+    return ", ".join(parts)
 
 
 def main() -> None:
-    """Run the pairs and print each ratio."""
+    """Print the rates of each turn, and the ratios of all."""
     ignore_harmless_warnings()
-    overrides = [*sys.argv[1:], f"trainer.max_epochs={EPOCHS}", "regularizer.early_stopping.patience=99"]
-    config = compose.load_config(overrides)
-    components = build_components(config)
-    result = autotune(components)
-    config = apply_autotune(config, result)
-    overrides += [f"trainer.precision={result.precision}", f"trainer.memory_format={result.memory_format}"]
-    print(f"{result.precision}, {result.memory_format}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    ratios = []
-    for pair in range(PAIRS):
-        bare, framework = bare_speed(config), framework_speed(overrides)
-        ratios.append(framework / bare)
-        speeds = f"bare {bare:7,.0f} images/s   framework {framework:7,.0f} images/s   ratio {ratios[-1]:.3f}"
-        print(f"pair {pair + 1}/{PAIRS}: {speeds}", flush=True)
-    print(f"ratio: median {statistics.median(ratios):.3f}, min {min(ratios):.3f}, max {max(ratios):.3f} (n = {PAIRS} pairs)")
+    pairs = next((int(word.partition("=")[2]) for word in sys.argv[1:] if word.startswith("pairs=")), PAIRS)
+    words = [word for word in sys.argv[1:] if not word.startswith("pairs=")]
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, n = {pairs} turns")
+    for overrides in [words] if words else [[], SMALL]:
+        config = load_config(overrides)
+        print(f"\n{' '.join(overrides) or 'the default run'}: {config.trainer.precision}, {config.trainer.memory_format}")
+        rates = measure_in_turns(config, pairs)
+        step = config.data.batch_size / statistics.median(rate for rate, _ in rates[BARE])
+        print(f"a step of the bare loop takes {1000 * step:.1f} ms; our rate relative to that of")
+        for name in LOOPS:
+            if name != OURS:
+                print(f"  {name:24} {describe_ratios(rates[OURS], rates[name])}", flush=True)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from regulo.core.paths import CACHE_VARIABLE
 from regulo.core.warnings import ignore_harmless_warnings
 from regulo.data.base import CachePlace
 from regulo.data.components import image_cache
+from regulo.data.components.dataset import BatchedImages
 from regulo.data.components.file_images import FileImages
 
 TURNS, SIZES, FACTORS = 5, (64, 224), (1.5, 2, 3, 4)
@@ -36,7 +37,9 @@ PLACES: tuple[CachePlace | Literal["off"], ...] = ("off", "disk", "ram")
 def compare(files: list[str], size: int, factor: float) -> tuple[float, float]:
     """Mean difference (of 255) and sharpness of crops from copies, whose shorter side is `factor` times that of the crops."""
     data = open_data(files, size)
-    images, resize = data.train_dataset.split.images, data.train_dataset.resize
+    dataset = data.train_dataset
+    assert isinstance(dataset, BatchedImages)
+    images, resize = dataset.split.images, dataset.resize
     assert isinstance(images, FileImages)
     assert resize is not None
     reduce = image_cache.Reduction(round(factor * size), resize.interpolation)

@@ -36,7 +36,7 @@ from regulo.training.train import autotune
 
 PAIRS, STEPS = 15, 3
 MODELS = ("resnet_small", "vit_tiny")
-HOOKS_OUTSIDE_STEP = {"transform", "sequence", "infer", "calibrate"}
+HOOKS_OUTSIDE_STEP = {"transform", "transform_batch", "sequence", "infer", "calibrate"}
 """hooks that take no time in a training step"""
 
 
@@ -104,7 +104,9 @@ def loader_microseconds(name: str) -> float:
     """The additional time of an image in the loader with the technique, in microseconds."""
     times = []
     for names in ("", name):
-        data = build_components(compose.load_config(list_overrides("resnet_small", names))).data.train_dataset
+        data = build_components(
+            compose.load_config([*list_overrides("resnet_small", names), "data.device=loader"])
+        ).data.train_dataset
         keys = [(0, i, 0) for i in range(200)]
         data.__getitems__(keys)
         start = time.perf_counter()

@@ -82,6 +82,22 @@ def test_every_function_of_a_command_exists_and_takes_what_its_parser_yields(nam
     assert len(parameters) == 1 if COMMANDS[name].free_form else parameters == actions
 
 
+HEAVY = ["lightning", "torchvision", "timm", "albumentations", "torchmetrics", "wandb", "matplotlib", "scipy", "sympy", "cv2"]
+HEAVY += ["PIL", "torch._dynamo", "torch._inductor", "huggingface_hub"]
+
+
+def test_what_only_prints_or_refuses_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys; from regulo.__main__ import main\n"
+        "for words in ('runs', 'list', 'train optim.lrr=1', 'train --help'):\n"
+        "    assert main(words.split()) == 2 * ('lrr' in words)\n"
+        "    heavy = {*sys.argv[1:], *['torch', 'numpy'] * (words == 'runs')} & {*sys.modules}\n"
+        "    assert not heavy, (words, heavy)"
+    )
+    process = python(code, *HEAVY, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+
+
 def test_help_of_every_command_comes_without_torch_in_either_place() -> None:
     code = (
         "import sys; from regulo.__main__ import build_commands, main\n"

@@ -173,3 +173,65 @@ def test_the_hash_survives_size_and_quality_and_tells_pictures_apart(tmp_path: P
             assert (hash_of(picture) ^ hash_of(small)).bit_count() <= 4
         hashes.append(hash_of(picture))
     assert find_near_pairs(hashes, 8) == []
+
+
+# ---- what a page must not do: replace other files, run in a spreadsheet, end with a traceback
+
+
+def run_inspect(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    code = main(["inspect", *words])
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+@pytest.mark.parametrize("page", ["photos.csv", "photos", "page.txt"])
+def test_a_page_has_the_ending_of_a_page(photos: Path, page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = run_inspect(capsys, "photos", "--output", page)
+    assert code == 2
+    assert f"--output: {page} does not end in .html — {page}.html" in text
+    assert sorted(os.listdir()) == ["photos"]
+
+
+def test_no_file_is_replaced_but_those_of_an_earlier_inspection(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = "path,label\n" + "".join(f"train/{name}/{i}.jpg,{name}\n" for name in ("ants", "bees") for i in range(6))
+    Path("labels.csv").write_text(table)
+    words = ["data=image_table", "data.table=labels.csv", "data.root=photos"]
+    code, text = run_inspect(capsys, *words, "--output", "labels.html")
+    assert (code, Path("labels.csv").read_text()) == (2, table)
+    assert "--output: labels.csv exists, and no regulo inspect has written it" in text
+    Path("mine.html").write_text("<html>")
+    assert run_inspect(capsys, *words, "--output", "mine.html")[0] == 2
+    assert Path("mine.html").read_text() == "<html>"
+    assert [run_inspect(capsys, *words, "--output", "page.html")[0] for _ in range(2)] == [0, 0]
+
+
+def test_a_word_that_is_no_folder_is_refused_by_name(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("labels.csv").write_text("path,label\n")
+    code, text = run_inspect(capsys, "photo")
+    assert code == 2
+    assert "photo: is neither a folder that is there nor key=value — did you mean photos?" in text
+    code, text = run_inspect(capsys, "labels.csv")
+    assert code == 2
+    assert "data=image_table data.table=labels.csv" in text
+
+
+def test_a_folder_in_the_home_folder_is_expanded(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(photos.parent))
+    assert run_inspect(capsys, "~/photos")[0] == 0
+
+
+def test_files_that_nobody_can_read_may_be_copies(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in (photos / "train/ants/0.jpg", photos / "train/ants/1.jpg", photos / "test/bees/0.jpg"):
+        file.write_bytes(b"")
+    assert run_inspect(capsys, "photos")[0] == 1
+    assert [row["finding"] for row in rows()] == ["unreadable"] * 3 + ["leak"] * 3 + ["two labels"] * 3
+
+
+def test_names_reach_the_page_and_no_spreadsheet_runs_them(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "train").rename(photos / "all")
+    (photos / "all/ants").rename(photos / "all/=cmd")
+    shutil.copy(photos / "all/=cmd/0.jpg", os.fsencode(photos / "all/=cmd") + b"/\xe9.jpg")
+    assert run_inspect(capsys, "photos/all")[0] == 0
+    assert {(row["image"], row["class"]) for row in rows()} == {("./=cmd/0.jpg", "'=cmd"), ("./=cmd/\\udce9.jpg", "'=cmd")}

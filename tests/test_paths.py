@@ -71,7 +71,7 @@ def shell(tmp_path: Path) -> Path:
 
 def paste(command: str, shell: Path) -> list[str]:
     """The arguments that `regulo` gets when a user pastes this line."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "ARGS"))}
     environment |= {"PATH": f"{shell}:{environment['PATH']}", "HOME": "/home/me"}
     subprocess.run(["sh", "-c", command], cwd=shell, env=environment, check=True, capture_output=True)
     arguments: list[str] = json.loads((shell / "arguments.json").read_text())

@@ -46,7 +46,7 @@ def plans() -> Iterator[tuple[str, list[str]]]:
 
 
 def cells() -> Iterator[tuple[str, str, int, int]]:
-    """(model, plan, workers, ranks)."""
+    """(model, plan, workers, ranks). With workers, images come from the loader; without, they stay on the device if they can."""
     for name, _ in plans():
         for model in MODELS:
             yield model, name, 0, 1
@@ -60,6 +60,7 @@ def cells() -> Iterator[tuple[str, str, int, int]]:
 @pytest.mark.parametrize(("model", "plan", "workers", "ranks"), list(cells()))
 def test_stopped_and_gone_on_equals_unbroken(model: str, plan: str, workers: int, ranks: int, tmp_path: Path) -> None:
     words = [*SHORT, *MODELS[model], f"regularizer=[{','.join(dict(plans())[plan])}]", f"data.num_workers={workers}"]
+    words += ["data.device=loader"] if workers else []
     words += ["trainer.max_epochs=4", "regularizer.swa.share=0.5"] if plan == "swa" else []
     if ranks > 1:
         words += ["trainer=ddp_cpu", f"trainer.devices={ranks}", "trainer.limit_batches=5", "trainer.log_every_n_steps=2"]

@@ -13,7 +13,7 @@ class Mentions:
         self.omission = omission
         self.modules = omission.modules | omission.tests
         """dotted names, which grow as the pruning goes on: what is removed from a file is left out for the others"""
-        page = r"(docs/|scripts/)?\w+\.(md|py|ipynb)"
+        page = r"(docs/(\w+/)*|scripts/)?\w+\.(md|py|ipynb)"
         pages = [PurePosixPath(path) for path in omission.files if re.fullmatch(page, path)]
         figures = sorted(path.removeprefix("docs/") for path in omission.files if path.startswith("docs/figures/"))
         self._figure = _one_of([re.escape(figure) for figure in figures], r"\]\((?:\.\./)*(?:docs/)?(?:{})\)")

@@ -62,7 +62,7 @@ seeds=3             runs of each fold, whose scores and probabilities are averag
 name=photos         the name of its folder, and of its runs
 data=…              every other argument is an override of `regulo train`
 against …           after this word: overrides of a second plan, which is compared with the first one fold by fold
-at_once=2           number of runs at the same time, and launcher=slurm, as in `regulo ablate`
+at_once=2           number of runs at the same time; launcher=slurm: on a cluster
 
 All files are in runs/crossval/<name>/: the runs, oof.csv (the prediction of each image by a run that has not seen it), \
 crossval.json, report.html with the images whose labels may be wrong, logs/. The same command continues what was interrupted. \
@@ -152,7 +152,14 @@ def build_commands() -> dict[str, Command]:
     predict.add_argument("paths", metavar="PATH", nargs="+", help="an image file, or a folder: all images in it and below")
     predict.add_argument("--top", metavar="K", type=int, default=1, help="the K most probable classes of each image; default: 1")
     predict.add_argument("--output", metavar="FILE", help="write a new file .csv, .jsonl or .parquet instead")
-    predict.add_argument("--tta", action="store_true", help="average over each image and its mirror image; takes twice as long")
+    predict.add_argument(
+        "--tta",
+        type=Choice("view", ("off", "flip", "scale", "all")),
+        nargs="?",
+        default="off",
+        const="flip",
+        help="average over each image and its mirror image (flip, the default), a zoomed one (scale), or both (all)",
+    )
 
     export = command(
         "export", "regulo.evaluation.export.command:export", "write the model of a run as one file, ONNX or pt2", EXPORT

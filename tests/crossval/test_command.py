@@ -187,6 +187,30 @@ def test_what_was_refused_binds_no_later_command(job_names: list[str], words: li
     assert crossval(words) == 0
 
 
+@pytest.mark.usefixtures("fake")
+def test_images_of_a_refused_start_bind_no_later_one(job_names: list[str], words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the plans would be tested on other images"):
+        crossval([*words, "against", "data.split_seed=1"])
+    (tmp_path / "photos/a/new.png").write_bytes((tmp_path / "photos/a/0.png").read_bytes())
+    assert crossval(words) == 0
+    assert len(read_rows()) == 25
+
+
+@pytest.mark.usefixtures("fake")
+def test_data_that_have_changed_are_said(
+    job_names: list[str], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert crossval(words) == 0
+    assert read_record()["notes"] == []
+    (tmp_path / "photos/a/0.png").rename(tmp_path / "photos/b/new.png")
+    capsys.readouterr()
+    assert crossval(words) == 0
+    note = "the data have changed since this cross-validation began: 1 image is gone, 1 image is new"
+    assert note in capsys.readouterr().out
+    assert read_record()["notes"][0].startswith(note)
+    assert note[4:] in (ROOT / "report.html").read_text()
+
+
 def test_plans_that_are_tested_on_other_images_are_refused(job_names: list[str], words: list[str]) -> None:
     with pytest.raises(InputError, match="the plans would be tested on other images: fold 0"):
         crossval([*words, "against", "data.split_seed=1"])

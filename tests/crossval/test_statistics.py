@@ -1,5 +1,7 @@
 """Intervals over folds, and labels that may be wrong: against scipy, a simulation, and loops that follow the paper."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from regulo.analysis.crossval.predictions import Predictions, join_predictions, read_predictions
 from regulo.analysis.crossval.statistics import mean_interval
 from regulo.analysis.crossval.suspects import find_suspects
+from regulo.core.files import atomic_write
 from tests.conftest import rng
 
 
@@ -81,3 +84,18 @@ def test_predictions_come_back_from_their_file_and_seeds_are_averaged(tmp_path: 
     assert joined.labels.tolist() == [0, 1, 1]
     assert joined.folds.tolist() == [0, 0, 1]
     assert joined.probabilities == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", ["a\rb.png", "a\nb.png", "a\r\nb.png", 'a"b,c.png', " .png", "a\u2028b.png"])
+def test_an_image_of_any_name_comes_back(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    atomic_write(file, Predictions(("x", "y"), (name,), np.array([1]), np.array([0]), np.array([[0.25, 0.75]])).to_csv())
+    assert read_predictions(file).images == (name,)
+
+
+def test_a_spreadsheet_runs_no_cell_of_the_file_for_people() -> None:
+    classes, images = ("=a", "b"), ("=x()/1.png", "+2.png", "c/3.png")
+    predictions = Predictions(classes, images, np.array([0, 1, 0]), np.zeros(3, int), np.array([[1, 0], [0, 1], [0, 1]]))
+    rows = [line.split(",") for line in predictions.to_csv(for_spreadsheets=True).splitlines()]
+    assert [row[:3] for row in rows[1:]] == [["./=x()/1.png", "'=a", "'=a"], ["./+2.png", "b", "b"], ["c/3.png", "'=a", "b"]]
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)

@@ -13,7 +13,7 @@ from PIL import Image
 from regulo.core.errors import InputError
 from regulo.core.types import DatasetInfo, Split
 from regulo.data.base import DatasetConfig, Splits
-from regulo.data.components.folds import assign_folds
+from regulo.data.components.folds import assign_folds, check_pool
 from regulo.data.components.groups import group_split
 from regulo.data.components.record import open_splits
 from regulo.data.image_folder import ImageFolder
@@ -254,3 +254,8 @@ def test_classes_too_small_for_folds_are_named(tmp_path: Path) -> None:
     save_photos(tmp_path, "b", "0.png", "1.png")
     with pytest.raises(InputError, match=r"data.root: too few images for 5 folds: b 2; each class needs at least 3"):
         open_folder(tmp_path, folds=5, fold=0)
+
+
+def test_more_folds_than_images_are_refused_by_number() -> None:
+    with pytest.raises(InputError, match=r"data.folds: 50 folds are more than the 12 images"):
+        check_pool({"a": 6, "b": 6}, 50, "data.root")

@@ -2,6 +2,7 @@
 
 import codecs
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from regulo.core.errors import InputError
+from regulo.core.errors import InputError, nearest, visible_form
 from regulo.data.base import Splits
 from regulo.data.components.record import open_splits
 from regulo.data.image_folder import ImageFolder
 from regulo.data.image_table import ImageTable
+from regulo.evaluation.labeled_images import list_labeled_images
 from regulo.tracking.run_dir import RunFolder
 from tests.conftest import rng
 
@@ -219,3 +221,64 @@ def test_a_run_needs_its_files_and_not_its_table(photos: Path, tmp_path: Path) -
     assert open_splits(config, RunFolder(tmp_path))[1].files == record.files
     moved = config.model_copy(update={"root": str(photos.rename(tmp_path / "moved"))})
     assert open_splits(moved, RunFolder(tmp_path))[1].digests == record.digests
+
+
+# ---- names that look alike, and files with several names
+
+
+def test_labels_that_look_the_same_are_said(photos: Path) -> None:
+    names = ["caf\u00e9", "cafe\u0301"]
+    splits = open_table(write(photos / "t.csv", [(path, names[i % 2]) for i, (path, _) in enumerate(rows_of(photos))]))
+    assert "classes that look the same, and are not: 'cafe\\u0301', 'caf\\xe9'" in splits.notes
+    for text in ("ants\u200b", "a\u00a0b", "a  b"):
+        labels = {"ants": text, "bees": visible_form(text)}
+        splits = open_table(write(photos / "t.csv", [(path, labels[label]) for path, label in rows_of(photos)]))
+        assert any(note.startswith("classes that look the same") for note in splits.notes)
+
+
+def test_folders_that_look_the_same_are_said(photos: Path) -> None:
+    (photos / "bees").rename(photos / "Ants")
+    assert "classes that differ only in case: Ants, ants" in ImageFolder(root=str(photos), image_size=8).splits().notes
+
+
+def test_a_hint_shows_letters_that_look_the_same() -> None:
+    assert nearest("caf\u00e9", ["cafe\u0301"]) == "did you mean 'cafe\\u0301'?"
+
+
+@pytest.mark.parametrize("forms", ["NFC NFD", "NFD NFC"])
+def test_files_in_another_normal_form_are_found(photos: Path, forms: str) -> None:
+    on_disk, in_table = (unicodedata.normalize(form, "caf\u00e9") for form in forms.split())
+    (photos / "ants").rename(photos / on_disk)
+    rows = [(path.replace(on_disk, in_table), "bees" if "bees" in path else "ants") for path, _ in rows_of(photos)]
+    assert paths(open_table(write(photos / "t.csv", rows)), "train") <= {path for path, _ in rows_of(photos)}
+
+
+def test_absolute_paths_and_the_root_may_lead_through_a_link(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(photos)
+    for real, root in ((photos, tmp_path / "link"), (tmp_path / "link", photos)):
+        table = write(tmp_path / "t.csv", [(f"{real}/{path}", label) for path, label in rows_of(photos)])
+        assert sizes(open_table(table, root=str(root))) == [[7, 7], [1, 1], [2, 2]]
+
+
+def test_parquet_of_other_programs(photos: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    names, labels = zip(*rows_of(photos), strict=True)
+    pixels = [{"bytes": b"\0"}] * len(names)
+    columns = {"path": [name.encode() for name in names], "label": [label.encode() for label in labels], "image": pixels}
+    parquet.write_table(pyarrow.table(columns), photos / "t.parquet")
+    splits = open_table(photos / "t.parquet")
+    assert splits.dataset_info.classes == ("ants", "bees")
+    assert "columns that are not used: image" in splits.notes
+    parquet.write_table(pyarrow.table({"path": names, "label": [[label] for label in labels]}), photos / "t.parquet")
+    with pytest.raises(InputError, match=r"the column 'label' of .* holds values of the type list"):
+        open_table(photos / "t.parquet")
+
+
+def test_evaluation_matches_classes_in_another_normal_form(photos: Path) -> None:
+    (photos / "ants").rename(photos / "caf\u00e9")
+    images = list_labeled_images(str(photos), ["bees", "cafe\u0301"])
+    assert np.bincount(images.labels).tolist() == [10, 10]
+    assert images.notes == []
+    (photos / "bees").rename(photos / "cafe\u0301")
+    images = list_labeled_images(str(photos), ["b", "cafe\u0301", "caf\u00e9"])  # a run that has both
+    assert np.bincount(images.labels).tolist() == [0, 10, 10]

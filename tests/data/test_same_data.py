@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from regulo.__main__ import main
 from regulo.analysis.shared_settings import same_data_arguments
+from regulo.config import compose
 from regulo.core.errors import InputError
 from regulo.data.components.record import open_splits
 from regulo.data.fashion_mnist_mini import FashionMnistMini
@@ -264,3 +266,12 @@ def test_deep_pixels_are_scored_with_the_scale_of_training(tmp_path: Path, run: 
     code, out, err = regulo("predict", str(folder), str(tmp_path / "deep"))
     assert code == 0, err
     assert len(out.splitlines()) == 25
+
+
+def test_a_range_of_the_command_line_is_one_again_in_the_run(tmp_path: Path) -> None:
+    words = ["data=image_folder", f"data.root={tmp_path}", "data.pixel_range=[-1000,1000]"]
+    config = compose.load_config(words)
+    assert config.data.pixel_range == (-1000, 1000)  # type: ignore[attr-defined]
+    RunFolder(tmp_path).save_config(config.as_dict())
+    saved = yaml.safe_load((tmp_path / "config.yaml").read_text())["data"]["pixel_range"]
+    assert ImageFolder(root=str(tmp_path), pixel_range=saved).pixel_range == (-1000, 1000)

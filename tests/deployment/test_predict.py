@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -111,13 +112,20 @@ def test_torch_leaves_the_loader_processes_their_cores(monkeypatch: pytest.Monke
         torch.set_num_threads(threads)
 
 
-def test_test_time_augmentation_is_the_mean_over_an_image_and_its_mirror_image(run_model: Any, photos: Path) -> None:
+def test_test_time_augmentation_is_the_mean_over_views(run_model: Any, photos: Path) -> None:
     pixels = [np.asarray(Image.open(file)) for file in sorted(photos.iterdir())[:3]]
     mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in pixels]
     square = [np.resize(image, (28, 28)) for image in pixels]  # no resizing, which is not symmetric to the last bit
     expected = (run_model.predict(square) + run_model.predict([image[:, ::-1].copy() for image in square])) / 2
-    torch.testing.assert_close(run_model.predict(square, tta=True), expected)
+    torch.testing.assert_close(run_model.predict(square, tta="flip"), expected)
+    zoomed = [cv2.resize(image[2:26, 2:26], (28, 28), interpolation=cv2.INTER_LINEAR) for image in square]
+    views = [image for view in (square, zoomed) for image in (view, [i[:, ::-1].copy() for i in view])]
+    for tta, chosen in (("scale", views[::2]), ("all", views)):
+        expected = torch.stack([run_model.predict(view) for view in chosen]).mean(0)
+        torch.testing.assert_close(run_model.predict(square, tta=tta), expected, atol=2e-3, rtol=0)  # OpenCV rounds otherwise
     assert not torch.allclose(run_model.predict(pixels), run_model.predict(mirrored))
+    with pytest.raises(regulo.core.errors.InputError, match="there are no views True"):
+        run_model.predict(square, tta=True)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +133,7 @@ def test_test_time_augmentation_is_the_mean_over_an_image_and_its_mirror_image(r
     [
         (["--top", "11"], "--top: it is 11 — the run has 10 classes: 1 to 10"),
         (["--top", "0"], "--top: it is 0"),
+        (["--tta", "mirror"], "view: there is no view 'mirror'"),
         (["--top", "x"], "invalid int value: 'x'"),
         (["--output", "x.xlsx"], "--output: x.xlsx has an unknown ending — valid: .csv, .jsonl, .parquet"),
         (["--output", "x.csvv"], "did you mean .csv?"),

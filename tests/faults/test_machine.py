@@ -122,7 +122,7 @@ def test_killed_worker(fault: Fault, tmp_path: Path, in_epoch_1: Any) -> None:
 )
 def test_full_shared_memory(fault: Fault, tmp_path: Path) -> None:
     small = "mount -t tmpfs -o size=64k tmpfs /dev/shm && exec"
-    overrides = ["trainer=cpu", "data.batch_size=512", "data.num_workers=2", f"run_dir={fault.folder}"]
+    overrides = ["trainer=cpu", "data.batch_size=512", "data.device=loader", "data.num_workers=2", f"run_dir={fault.folder}"]
     train = [sys.executable, "-m", "regulo", "train", *[o for o in FAST if "workers" not in o], *overrides]
     fault.check(*run_process(["unshare", "-m", "sh", "-c", f'{small} "$@"', "sh", *train]))
 
@@ -135,7 +135,7 @@ def test_a_bug(workers: int, fault: Fault, tmp_path: Path, monkeypatch: pytest.M
 
     in_epoch_1(lambda _: monkeypatch.setattr(ClassificationModule, "training_step", training_step))
     with pytest.raises(ZeroDivisionError):  # Python prints it, and exits with 1
-        fault.train(f"data.num_workers={workers}")
+        fault.train("data.device=loader", f"data.num_workers={workers}")
     fault.says = ""
     result = fault.check(1, "")
     assert (result["status"], result["error_type"], result["error"]) == ("failed", "ZeroDivisionError", "a bug")
@@ -154,6 +154,6 @@ def test_a_bug_in_a_worker(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(BatchedImages, "_image", _image)
     with pytest.raises(ZeroDivisionError):
-        fault.train("data.num_workers=2")
+        fault.train("data.device=loader", "data.num_workers=2")
     fault.says = ""
     assert fault.check(1, "")["error"] == "ZeroDivisionError: a bug"

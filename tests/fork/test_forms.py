@@ -15,7 +15,7 @@ from fork.prune_python import prune_module
 DEFAULTS = ("augment", "cutmix", "dropout", "early_stopping", "mixup", "weight_decay")
 
 
-@pytest.fixture(scope="module", params=FORMS)
+@pytest.fixture(scope="module", params=[pytest.param(f, marks=pytest.mark.long if f == "core" else ()) for f in FORMS])
 def form(request: pytest.FixtureRequest, files: dict[str, bytes]) -> tuple[str, dict[str, bytes]]:
     """A form and its files. The minimal one has a single technique, which is none of the defaults."""
     techniques = ("label_smoothing",) if request.param == "minimal" else ()
@@ -77,6 +77,9 @@ def test_a_form_has_its_commands_targets_and_pages(form: tuple[str, dict[str, by
     assert {"train", "test", "lint", "update", "help"} <= targets
     assert set(re.findall(r"^\.PHONY: (.*)$", makefile, re.M)[0].split()) == targets
     text = files["src/oven/__main__.py"].decode()
+    for command in {c for part in FORMS[name] for c in MANIFEST["parts"][part].get("commands", ())}:
+        assert f'"{command}"' in text, "it stays with its part"
+        assert command in targets
     for command in left_out:
         assert f'"{command}"' not in text
         assert f"make {command}" not in files["README.md"].decode()

@@ -69,7 +69,7 @@ def test_every_kind_of_file_that_says_the_name_has_a_rule_and_no_name_is_left(fi
     assert not left, f"add the kind of file to KINDS ({', '.join(KINDS)}), or the file to the part `upstream`"
 
 
-@pytest.mark.parametrize("title", ["My.torch-project 2", "Blätter"])
+@pytest.mark.parametrize("title", ["My.torch-project 2", pytest.param("Blätter", marks=pytest.mark.long)])
 def test_what_is_renamed_can_still_be_read(title: str, files: dict[str, bytes]) -> None:
     names = Names(title)
     for path, content in files.items():

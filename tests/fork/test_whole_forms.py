@@ -34,7 +34,8 @@ def make_environment(project: Path) -> None:
 
 
 def environment(project: Path) -> dict[str, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("REGULO_", "PYTEST", "TORCH_BACKEND", "COVERAGE"))}
+    ours = ("REGULO_", "PYTEST", "TORCH_BACKEND", "COVERAGE", "MAKE", "MFLAGS", "ARGS")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     return clean | {"VIRTUAL_ENV": str(project / ".venv"), "PYTHONPATH": ""}
 
 

@@ -12,7 +12,7 @@ from regulo.config import compose
 from regulo.core import registry, yaml_files
 from regulo.core.errors import InputError
 from regulo.core.rng import StepContext
-from regulo.core.schedule import RampBuffer
+from regulo.core.schedule import Ramp, RampBuffer, peak
 from regulo.core.types import DatasetInfo, Split
 from regulo.data.components.dataset import BatchedImages
 from regulo.models.components.classifier import Classifier
@@ -35,6 +35,12 @@ def configured_values(name: str) -> dict[str, Any]:
 def technique(name: str, **fields: Any) -> Regularizer:
     """As its YAML has it."""
     return registry.get_plugin("regularizer", name).model_validate(configured_values(name) | fields)
+
+
+def highest(name: str, field: str) -> Any:
+    """The value of a field in its YAML; of a ramp, the highest."""
+    value = getattr(technique(name), field)
+    return peak(value) if isinstance(value, Ramp) else value
 
 
 def rampable(name: str) -> list[str]:

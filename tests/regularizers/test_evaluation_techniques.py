@@ -1,6 +1,7 @@
 """What acts behind training: answers averaged over dropout masks, and a temperature fitted on the validation images."""
 
 import csv
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -20,7 +21,7 @@ from regulo.core.errors import InputError
 from regulo.core.schedule import Ramp
 from regulo.core.types import Batch
 from regulo.evaluation.inference import restore_ramps, run_inference
-from regulo.evaluation.restore import load_run
+from regulo.evaluation.restore import load_run, open_run_data
 from regulo.models.components.classifier import Classifier
 from regulo.models.components.sites import RateSite, Site, find_sites
 from regulo.regularizers.base import Goal, used_hooks
@@ -32,7 +33,7 @@ from regulo.regularizers.temperature_scaling import TemperatureScaling, temperat
 from regulo.tracking import checkpoint_io
 from regulo.tracking.run_dir import RunFolder
 from tests.conftest import COLOR, GRAY, build_model, images_of, rng
-from tests.regularizers.flow import family, rampable, technique, train
+from tests.regularizers.flow import family, highest, rampable, technique, train
 
 # ---- MC dropout
 
@@ -177,7 +178,7 @@ def test_repeated_answers_are_equal_to_the_last_digit_whatever_was_drawn_before(
 )
 def test_a_model_that_has_trained_draws_the_answers_of_the_one_rebuilt_from_its_weights(name: str) -> None:
     checkpoint = {"epoch": 0, "regulo": {"config": {"trainer": {"max_epochs": 2}}}}
-    ramps = {f: {"start": 0.0, "end": v} for f in rampable(name) if (v := getattr(technique(name), f))}
+    ramps = {f: {"start": 0.0, "end": v} for f in rampable(name) if (v := highest(name, f))}
     both = [technique(name, **ramps), technique("mc_dropout", samples=2), *([technique("dropout")] if name != "dropout" else [])]
     if find_conflicts(both):
         pytest.skip("the plan refuses it")
@@ -335,3 +336,25 @@ def test_the_temperature_is_fitted_on_validation_lowers_its_nll_and_touches_no_w
     assert all(v.equal(states[1][k]) for k, v in states[0].items())
     assert not (plain_folder / "calibration.json").exists()
     assert "temperature" not in plain
+
+
+# ---- flips
+
+
+@pytest.mark.formula("flip_tta")
+def test_the_prediction_is_the_mean_over_an_image_and_its_mirror_image() -> None:
+    model, x = build_model("resnet_small", COLOR).eval(), images_of(COLOR)
+    with torch.no_grad():
+        one, other = (model(view).double().softmax(1) for view in (x, torch.from_numpy(x.numpy()[..., ::-1].copy())))
+        assert not torch.allclose(one, other)
+        logits = Plan([technique("flip_tta")]).infer(model, x)["logits"]
+    torch.testing.assert_close(logits.double().softmax(1), (one + other) / 2, rtol=1e-5, atol=1e-6)
+
+
+def test_the_flip_is_in_the_scores_of_the_run_and_beside_monte_carlo_dropout_it_is_refused(run: Any) -> None:
+    folder, result = run("regularizer=flip_tta")
+    loaded = dataclasses.replace(load_run(RunFolder(folder)), plan=Plan([]))
+    plain = loaded.predict_loader(open_run_data(loaded).evaluation_loader("test")).scores()["loss"]
+    assert abs(plain - result["test/loss"]) > 1e-6
+    with pytest.raises(InputError, match=r"mc_dropout.*flip_tta|flip_tta.*mc_dropout"):
+        compose.load_config(["regularizer=[dropout,mc_dropout,flip_tta]"])

@@ -247,8 +247,16 @@ def test_the_statistics_are_torchs_update_bn_and_training_goes_on_with_the_raw_w
 
 
 def test_of_equally_good_shares_the_largest_is_taken(run: Any) -> None:
-    _, result = run("regularizer=[linear_probe,wise_ft]", "regularizer.linear_probe.share=1.0")
-    assert result["interpolation"] == 1.0
+    _, result = run("regularizer=wise_ft", "regularizer.wise_ft.shares=[0.25,0.5]", "optim.lr=1e-30", "callbacks=none")
+    assert result["interpolation"] == 0.5
+
+
+def test_while_only_the_head_learns_there_is_nothing_to_choose_and_the_statistics_stay(run: Any) -> None:
+    words = ["regularizer=[linear_probe,wise_ft]", "regularizer.linear_probe.share=1.0", "regularizer.wise_ft.shares=[0.25,0.5]"]
+    folder, result = run(*words)
+    assert result["interpolation"] == 0.5
+    checkpoint = read_checkpoint(folder / "checkpoints" / "last.ckpt")
+    torch.testing.assert_close(weights_of(checkpoint), interpolate(checkpoint, 1.0), rtol=0, atol=0)
 
 
 # ---- stopped and gone on

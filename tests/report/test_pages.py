@@ -155,7 +155,8 @@ def test_the_command_makes_the_same_configuration_after_make_and_the_shell(overr
     (tmp_path / "Makefile").write_text('train:\n\t@python3 -c "import json, sys; print(json.dumps(sys.argv[1:]))" $(ARGS)\n')
     config = compose.load_config([*overrides, "run_dir=somewhere"]).as_dict()
     command = repeat.command(config)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}  # make may run the tests, too
+    ours = ("MAKE", "MFLAGS", "ARGS")  # make may run the tests, too
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     output = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert compose.load_config(json.loads(output.stdout)).as_dict() == config | {"run_dir": None}
     assert overrides or command == "make train"

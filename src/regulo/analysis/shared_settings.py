@@ -15,6 +15,9 @@ from regulo.core.safe_io import read_cache
 from regulo.data.base import DatasetConfig
 from regulo.tracking.run_dir import RunFolder
 
+DATA = "data"
+"""the folder with the lists of images, in that of all runs"""
+
 
 def pinned_overrides(config: Config, root: Path) -> list[str]:
     """Overrides that fix what a run would otherwise measure for itself; saved in `root`/speed.json, for all runs there."""
@@ -41,11 +44,11 @@ def pinned_overrides(config: Config, root: Path) -> list[str]:
 def same_data_arguments(config: DatasetConfig, root: Path) -> list[str]:
     """Arguments with which all runs below `root` have the same images in the same splits, whatever is added meanwhile.
 
-    The images are those that are there at the first call; their data.json is saved below `root`/data.
+    The images are those that are there at the first call; their data.json is saved below `root`/`DATA`.
     """
     fields = config.model_dump(exclude=set(DatasetConfig.model_fields) - {"root", "folds", "fold"})
     key = hashlib.sha256(json.dumps([config.name, fields], sort_keys=True).encode()).hexdigest()[:8]
-    folder = RunFolder(root / "data" / key)
+    folder = RunFolder(root / DATA / key)
     folder.path.mkdir(parents=True, exist_ok=True)
     with file_lock(folder.path / ".lock"):
         if not (folder.path / "data.json").is_file():

@@ -1,7 +1,12 @@
-"""The fields of configuration classes, read from the source code: importing the classes imports torch, which takes seconds."""
+"""What the source code says of configuration classes: importing them imports torch, which takes seconds.
+
+Classes that are there do not know their fields' docstrings: pydantic would look for them whenever a class is made.
+"""
 
 import ast
 import importlib.util
+import inspect
+import itertools
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -31,6 +36,29 @@ def read_constant(module: str, name: str) -> Any:
                     if any(isinstance(target, ast.Name) and target.id == name for target in targets):
                         return ast.literal_eval(statement.value)  # type: ignore[attr-defined]
     return None
+
+
+def read_meanings(cls: type) -> dict[str, str]:
+    """The docstrings below the fields of a class, by field, also of those that it inherits."""
+    meanings: dict[str, str] = {}
+    owners = itertools.takewhile(lambda owner: not owner.__module__.startswith("pydantic."), cls.__mro__)
+    for owner in reversed(list(owners)):
+        for node in _source(owner.__module__).body:
+            if isinstance(node, ast.ClassDef) and node.name == owner.__name__:
+                meanings |= _docstrings(node)
+    return meanings
+
+
+def _docstrings(cls: ast.ClassDef) -> dict[str, str]:
+    """The texts that stand directly below the fields of a class."""
+    return {
+        field.target.id: inspect.cleandoc(str(below.value.value))
+        for field, below in itertools.pairwise(cls.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+    }
 
 
 def _own_fields(module: str, cls: ast.ClassDef) -> Iterator[tuple[str, list[str]]]:

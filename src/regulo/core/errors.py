@@ -66,11 +66,21 @@ def is_printable(name: str) -> bool:
     return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
+def visible_form(name: str) -> str:
+    """What a person sees of a name: in one normal form of Unicode, without invisible characters, all spaces alike."""
+    text = unicodedata.normalize("NFC", name)
+    return " ".join("".join(letter for letter in text if unicodedata.category(letter) != "Cf").split())
+
+
 def nearest(word: str, choices: Iterable[str], n: int = 3) -> str:
     """A hint with the choices nearest to `word`, or with all choices if none is near and there are at most 20."""
     choices = sorted(choices)
     similar = difflib.get_close_matches(word, choices, n=len(choices) or 1, cutoff=0.5)
-    close = [choice for choice in similar if _is_misspelling(word, choice)]
+    close = [
+        ascii(choice) if choice != word and visible_form(choice) == visible_form(word) else choice
+        for choice in similar
+        if _is_misspelling(word, choice)
+    ]
     if close:
         return "did you mean " + " or ".join(close[:n]) + "?"
     return "valid: " + ", ".join(choices) if len(choices) <= 20 else ""

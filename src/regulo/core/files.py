@@ -22,8 +22,11 @@ def atomic_write(path: Path, text: str) -> None:
 
 @contextmanager
 def atomic_open(path: Path) -> Iterator[TextIO]:
-    """Context with a temporary file, which becomes `path` at the end if nothing was raised."""
-    with atomic_path(path) as part, part.open("x", encoding="utf-8") as file:  # "x": no link of this name is followed
+    """Context with a temporary file, which becomes `path` at the end if nothing was raised.
+
+    It is in UTF-8. Bytes of a file name that are none become escapes, which JSON reads as what they were.
+    """
+    with atomic_path(path) as part, part.open("x", encoding="utf-8", errors="backslashreplace") as file:  # "x": follow no link
         yield file
 
 

@@ -1,6 +1,10 @@
 """How much memory is free."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 GROUP = Path("/sys/fs/cgroup")
 """the group of processes to which a container or a batch system gives a limit"""
@@ -10,6 +14,17 @@ def available_memory() -> int | None:
     """Bytes that new data may take, of the machine or of this container, whichever has less. None: the system does not say."""
     limits = [limit for limit in (_machine_memory(), _group_memory()) if limit is not None]
     return min(limits, default=None)
+
+
+def free_device_memory(device: "torch.device") -> int | None:
+    """Bytes that new data may take on a device of torch. None: the system does not say."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return available_memory()
 
 
 def _machine_memory() -> int | None:

@@ -9,8 +9,11 @@ import pkgutil
 import unicodedata
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, field_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
+from regulo.core.class_fields import read_meanings
 from regulo.core.errors import InputError, Problem
 from regulo.core.extensions import extend_package
 from regulo.core.nested import texts
@@ -29,7 +32,17 @@ GROUPS = {
 class StrictConfig(BaseModel):
     """A frozen schema: fields are checked strictly, and unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe each field by its docstring: only a schema needs them, and to read them takes time."""
+        schema = handler(core_schema)
+        meanings = read_meanings(cls)
+        for name, field in handler.resolve_ref_schema(schema).get("properties", {}).items():
+            if name in meanings:
+                field.setdefault("description", meanings[name])
+        return schema
 
     @field_validator("*", mode="before")
     @classmethod

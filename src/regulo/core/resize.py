@@ -54,6 +54,12 @@ class WholeBox:
         return Box(0, 0, *image_size)
 
 
+TRIES = 10
+"""draws of a random box, of which the first one that fits is used"""
+ASPECTS = (3 / 4, 4 / 3)
+"""lowest and highest width / height of a random box"""
+
+
 @dataclass(frozen=True)
 class RandomBox:
     """A random box, of `min_area` to all of the area, its aspect drawn between 3:4 and 4:3 (Szegedy et al., 2015)."""
@@ -63,14 +69,14 @@ class RandomBox:
     def __call__(self, image_size: tuple[int, int], size: tuple[int, int], random: Random) -> Box:
         """See `BoxChooser`."""
         height, width = image_size
-        for _ in range(10):
+        for _ in range(TRIES):
             area = height * width * random.uniform(self.min_area, 1.0)
-            aspect = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
+            aspect = math.exp(random.uniform(math.log(ASPECTS[0]), math.log(ASPECTS[1])))
             box_height, box_width = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
             if 0 < box_height <= height and 0 < box_width <= width:
                 top, left = random.randint(0, height - box_height), random.randint(0, width - box_width)
                 return Box(top, left, box_height, box_width)
-        box_height, box_width = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
+        box_height, box_width = min(height, round(width * ASPECTS[1])), min(width, round(height * ASPECTS[1]))
         return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
 
 

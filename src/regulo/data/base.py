@@ -79,6 +79,10 @@ class DatasetConfig(PluginConfig):
     """folder of the files; null: the default of the data set"""
     batch_size: Annotated[int, Field(ge=1)] = 128
     """images that a device computes at once; with optim.accumulate=1, those of a training step"""
+    device: Literal["auto", "loader", "device"] = "auto"
+    """where training images are augmented. device: they stay on the device, and a batch is augmented there as a whole, without
+    loader processes; loader: one by one, by loader processes; auto: device if all images have one size, lie in memory, fit on the
+    device, and every technique that augments them has a batched form"""
     num_workers: Annotated[int, Field(ge=0)] | None = None
     """loader processes per device; null: half of the cores that each device gets, at most 8"""
     clean_subset: Annotated[int, Field(ge=1)] = 1000

@@ -48,6 +48,6 @@ def run_inference(
         for batch in loader:
             for name, column in predict_batch(classifier, batch.images.to(device), precision, plan).items():
                 columns.setdefault(name, []).append(column.float().cpu())
-            columns["labels"].append(batch.labels)
+            columns["labels"].append(batch.labels.cpu())
     outputs = {name: torch.cat(parts) for name, parts in columns.items()}
     return EvalOutput(outputs.pop("logits") / temperature, outputs.pop("labels"), outputs)

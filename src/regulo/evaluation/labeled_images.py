@@ -1,6 +1,7 @@
 """Any labeled set of images, for a run that was trained on others: classes are matched by their names."""
 
 import dataclasses
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,10 @@ def list_labeled_images(path: str, classes: Sequence[str]) -> LabeledImages:
 def _match_classes(
     place: Path, files: Mapping[str, Sequence[Path]], classes: Sequence[str], notes: Sequence[str]
 ) -> LabeledImages:
-    """The files by class, with labels among the classes of the run."""
+    """The files by class, with labels among the classes of the run. A name may be in another normal form of Unicode."""
+    of_form = {unicodedata.normalize("NFC", name): name for name in classes}
+    same_name = {name: name if name in classes else of_form.get(unicodedata.normalize("NFC", name), name) for name in files}
+    files = {name: [file for other in files if same_name[other] == name for file in files[other]] for name in same_name.values()}
     if not set(files) & set(classes):
         raise InputError(Problem(KEY, f"{place} has no image of a class of the run", _hint(place, list(files), classes)))
     paths = [path for name in classes for path in files.get(name, ())]

@@ -15,15 +15,16 @@ from regulo.data.components.image_files import ImageLister, image_extensions
 from regulo.evaluation.image_loader import load_images, num_workers
 from regulo.evaluation.image_reader import ImageReader
 from regulo.evaluation.prediction_files import Row, csv_writer, prediction_path, write_predictions
+from regulo.evaluation.views import Tta
 from regulo.tracking.run_names import open_run
 
 
 @torch.inference_mode()
-def predict(run: str, paths: Sequence[str], top: int = 1, output: str | None = None, tta: bool = False) -> int:
+def predict(run: str, paths: Sequence[str], top: int = 1, output: str | None = None, tta: Tta = "off") -> int:
     """Predict the classes of files, and of all images below folders. Returns 1 if an image cannot be read, else 0.
 
-    top: the number of classes of each image. output: a new file .csv, .jsonl or .parquet; None: print CSV. tta: average over each
-    image and its mirror image. Raises InputError.
+    top: the number of classes of each image. output: a new file .csv, .jsonl or .parquet; None: print CSV. tta: average over
+    these views of each image. Raises InputError.
     """
     folder, path = open_run(run), prediction_path(output) if output else None
     files = list_image_files(paths)

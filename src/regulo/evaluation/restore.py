@@ -20,6 +20,7 @@ from regulo.data.base import allow_downloads
 from regulo.evaluation.image_loader import load_images
 from regulo.evaluation.image_reader import AnyImage, ImageReader
 from regulo.evaluation.inference import fixed_seed, predict_batch, restore_ramps, run_inference
+from regulo.evaluation.views import Tta, make_views
 from regulo.models.components.classifier import Classifier
 from regulo.models.components.sites import find_sites
 from regulo.regularizers.components.plan import Plan
@@ -49,10 +50,11 @@ class LoadedRun:
         """The names of the K classes, in the order of the columns of all predictions."""
         return self.dataset_info.classes
 
-    def predict(self, images: Iterable[AnyImage], tta: bool = False) -> torch.Tensor:
+    def predict(self, images: Iterable[AnyImage], tta: Tta = "off") -> torch.Tensor:
         """The probabilities (n, K) of n images, float32 on the CPU. `images`: paths, arrays (H, W, C) uint8, or PIL images.
 
-        tta: average over each image and its mirror image. Raises InputError that names the first image that cannot be read.
+        tta: average over each image and its mirror image (`flip`), a zoomed one (`scale`), or both (`all`). Raises InputError
+        that names the first image that cannot be read.
         """
         return self._map(images, lambda batch: self.predict_probabilities(batch, tta), self.dataset_info.num_classes)
 
@@ -108,13 +110,12 @@ class LoadedRun:
             outputs = predict_batch(self.classifier, images.to(self.device), self.config.trainer.precision, self.plan)
         return outputs["logits"].float() / self.temperature
 
-    def predict_probabilities(self, images: torch.Tensor, tta: bool = False) -> torch.Tensor:
+    def predict_probabilities(self, images: torch.Tensor, tta: Tta = "off") -> torch.Tensor:
         """The probabilities (B, K) of the run, on the device, for images (B, C, H, W) uint8.
 
-        tta: the mean over each image and its mirror image (test-time augmentation).
+        tta: the mean over these views of each image (test-time augmentation).
         """
-        views = (images, images.flip(3)) if tta else (images,)
-        return torch.stack([self.predict_logits(view).softmax(1) for view in views]).mean(0)
+        return torch.stack([self.predict_logits(view).softmax(1) for view in make_views(images, tta)]).mean(0)
 
 
 def without_input_checks(config: Config) -> Config:

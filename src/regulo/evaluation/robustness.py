@@ -51,12 +51,12 @@ def _measure_corruptions(run: "LoadedRun", data: "ImageDataModule") -> dict[str,
     """Accuracy on the same IMAGES test images with each corruption, and the mean of these accuracies."""
     import numpy as np
 
-    from regulo.data.components.dataset import BatchedImages
+    from regulo.data.components.dataset import BatchedImages, list_resize
     from regulo.data.components.subsets import fixed_subset
 
     test = data.eval_datasets["test"]
     indices = fixed_subset(len(test), IMAGES)
-    data.eval_datasets["some"] = BatchedImages(test.split.select(indices), test.transforms, test.seed)
+    data.eval_datasets["some"] = BatchedImages(test.split.select(indices), list_resize(data.config.resize()), data.seed)
     clean = [b._replace(indices=b.indices.new_tensor(indices[np.asarray(b.indices)])) for b in data.evaluation_loader("some")]
     accuracies = {
         f"corrupted/{kind}/{severity}/acc": run.predict_loader(corrupt_batches(clean, kind, severity)).scores()["acc"]

@@ -29,6 +29,13 @@ class ModelConfig(PluginConfig):
         """
         raise NotImplementedError
 
+    def initialize(self, model: nn.Module, images: Tensor) -> None:
+        """Change the first weights of `model` by training images: normalized, not augmented (n, C, H, W), in a fixed order.
+
+        It is called before training if `weights` names none. A resumed run has the weights of its checkpoint.
+        """
+        raise NotImplementedError
+
     def head_names(self, model: nn.Module, num_classes: int) -> list[str]:
         """The names of the layers that output the logits: here the last layer with `num_classes` outputs; empty without one."""
         layers = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]

@@ -1,4 +1,4 @@
-"""Augmentation of single images: random crop, horizontal flip, color jitter, rotation, by albumentations.
+"""Augmentation of images: random crop, horizontal flip, color jitter, rotation, by albumentations or on whole batches.
 
 The draws are new for every image in every epoch. Only the user knows which changes keep the class: digits must not be flipped.
 """
@@ -6,14 +6,19 @@ The draws are new for every image in every epoch. Only the user knows which chan
 import dataclasses
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
+from torch import Tensor
 
 from regulo.core.ranges import Share
 from regulo.core.resize import CenterBox, RandomBox, Resize
+from regulo.core.rng import ImageDraws
 from regulo.core.search_space import Between, SearchSpace
 from regulo.core.types import DatasetInfo
 from regulo.data.components.image_io import import_albumentations, strict_arguments
 from regulo.regularizers.base import Regularizer
+from regulo.regularizers.components.batch_color import jitter_colors
+from regulo.regularizers.components.batch_geometry import crop_and_flip, draw_boxes, resize_boxes, rotate_and_flip
 
 
 class Augment(Regularizer):
@@ -71,3 +76,22 @@ class Augment(Regularizer):
                 hue = (-self.jitter / 4, self.jitter / 4)
                 pipeline = [*pipeline, A.ColorJitter(brightness=factor, contrast=factor, saturation=factor, hue=hue, p=1.0)]
         return pipeline
+
+    def transform_batch(self, images: Tensor, draws: ImageDraws) -> Tensor:
+        size = (images.shape[-2], images.shape[-1])
+        flip = draws.random()[:, 0] < self.flip
+        flip_last = flip & bool(self.rotate)  # an image is rotated before it is mirrored
+        if self.crop == "resized":
+            images = resize_boxes(images, draw_boxes(draws, RandomBox(self.min_area), size), flip & ~flip_last)
+        else:
+            padding = self.padding if self.crop else 0
+            margin = (round(size[0] * padding), round(size[1] * padding))
+            corners = np.floor(draws.random(2) * (2 * np.array(margin) + 1))
+            images = crop_and_flip(images, corners, margin, flip & ~flip_last)
+        if self.rotate:
+            images = rotate_and_flip(images, draws.uniform(-self.rotate, self.rotate)[:, 0], flip_last)
+        if self.jitter:
+            hue = self.jitter / 4
+            factors = np.concatenate([draws.uniform(1 - self.jitter, 1 + self.jitter, 3), draws.uniform(-hue, hue)], axis=1)
+            images = jitter_colors(images, factors, draws.random(4).argsort(1))
+        return images

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from regulo.core.registry import PluginConfig
-from regulo.core.rng import StepContext
+from regulo.core.rng import ImageDraws, StepContext
 from regulo.core.schedule import Ramp, resolve
 from regulo.core.search_space import SearchSpace
 from regulo.core.types import DatasetInfo, LossInputs
@@ -67,6 +67,14 @@ class Regularizer(PluginConfig):
         `pipeline` begins with the transforms that resize the files of the data set to the size in `dataset_info`. The last
         transform may stack V views of the image in its channels, (H, W, V·C): the data loss is that of the first view, and a
         `penalty` may compare them.
+        """
+        raise NotImplementedError
+
+    def transform_batch(self, images: Tensor, draws: ImageDraws) -> Tensor:
+        """The same as `transform` for a whole batch: images (B, C, H, W) uint8 on their device → images of the same shape.
+
+        Optional: it lets images that all have one size stay on the device. What it draws must have the distributions of what
+        `transform` draws, and must come from `draws`, which has random numbers for each image.
         """
         raise NotImplementedError
 
@@ -144,6 +152,7 @@ WHY_NOT_FSDP = "it works on whole weights, and each process has only a part of e
 HOOKS = (
     "sequence",
     "transform",
+    "transform_batch",
     "surgery",
     "param_groups",
     "wrap_optimizer",

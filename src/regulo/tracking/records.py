@@ -126,6 +126,8 @@ class DataRecord(BaseModel):
     """the values that become 0 and 255, if files have more than 8 bits per channel"""
     resize: Text | None = None
     """the rule by which images of any size are resized in evaluation"""
+    placement: Text | None = None
+    """whether the images stay on the device or come from the loader, and why"""
     fold: Annotated[list[Count], Field(min_length=2, max_length=2)] | None = None
     """of a run of a cross-validation: the fold that is its test split, and the number of folds"""
     files: Annotated[dict[SplitName, dict[Name, list[RelativePath]]], AllSplits] | None = None

@@ -18,6 +18,8 @@ from regulo.core.errors import InputError, one_line, shorten
 from regulo.core.files import atomic_write
 from regulo.tracking.run_dir import CONFIG, RunFolder, walk_runs
 
+STUDY_FOLDERS = ("studies", "crossval")
+"""folders of the root whose folders are studies: runs that belong together"""
 INDEX = ".index.json"
 INDEX_VERSION = 1
 """another number, and the index of an older version is made again"""
@@ -130,7 +132,7 @@ def _folder_size(folder: Path) -> int:
 def _study(folder: Path, root: Path) -> str:
     """The study that a run belongs to, by its place below the root."""
     parts = folder.relative_to(root).parts if folder.is_relative_to(root) else ()
-    folders = parts[1:-1] if parts[:1] in (("studies",), ("crossval",)) else parts[:-1]
+    folders = parts[1:-1] if parts and parts[0] in STUDY_FOLDERS else parts[:-1]
     return folders[0] if folders else ""
 
 

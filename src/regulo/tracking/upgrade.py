@@ -18,6 +18,8 @@ RENAMED_VALUES = {("logger.wandb", "off"): "disabled"}
 """(key, old value) → new value, from 0.1 to 0.2"""
 RENAMED_ERRORS = {"Diverged": "NonFiniteLossError"}
 """old `error_type` of result.json → new one, from 0.1 to 0.2"""
+IMPLICIT_VALUES = {"data": {"device": "loader"}}
+"""of keys that a run may lack: what it did before there was the key"""
 
 
 def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -26,9 +28,14 @@ def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
     Every configuration that 0.2 saves has `trainer.hang_timeout`. So a field of someone's own extension may have an old name.
     """
     trainer = config.get("trainer")
-    if not isinstance(trainer, Mapping) or "hang_timeout" in trainer:
-        return config
-    return {group: _upgrade_section(str(group), section) for group, section in config.items()}
+    if isinstance(trainer, Mapping) and "hang_timeout" not in trainer:
+        config = {group: _upgrade_section(str(group), section) for group, section in config.items()}
+    missing = {
+        group: {**values, **config[group]}
+        for group, values in IMPLICIT_VALUES.items()
+        if isinstance(config.get(group), Mapping) and values.keys() - config[group].keys()
+    }
+    return {**config, **missing} if missing else config
 
 
 def _upgrade_section(group: str, section: Any) -> Any:

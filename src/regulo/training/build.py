@@ -6,8 +6,9 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from lightning import seed_everything
-from torch import nn
+from torch import Tensor, nn
 
 from regulo.config.schema import Config, RunConfig, monitors
 from regulo.core import affinity
@@ -26,6 +27,8 @@ from regulo.tracking.run_dir import RunFolder
 from regulo.training.autotune import AutotuneResult, corrupts_memory
 from regulo.training.gradient_checkpointing import checkpoint_blocks
 from regulo.training.imbalance import IMBALANCE, imbalance_note
+from regulo.training.initialization import initialize_model
+from regulo.training.placement import place_images
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,23 @@ def build_components(config: Config, run: RunFolder | None = None) -> RunCompone
     plan = Plan(config.regularizer.values(), config.run.strength)
     splits, data_record = open_splits(config.data, run)
     _check_monitor(config.run, splits.dataset_info.num_classes)
-    transform_plan = plan.with_hook("transform")  # loader workers need nothing else of the plan
-    transforms = functools.partial(
-        _transforms, transform_plan, list_resize(config.data.resize()), config.trainer.max_epochs, splits.dataset_info
-    )
+    placement = place_images(config.data, splits, plan, config.trainer.device())
+    config = apply_placement(config, placement.choice)
+    transform_plan, epochs = plan.with_hook("transform"), config.trainer.max_epochs  # loaders need nothing else of the plan
     data = ImageDataModule(
-        config.data, splits, config.run.seed, config.trainer.limit_batches, transforms, plan.sequence, config.optim.accumulate
+        config.data,
+        splits,
+        config.run.seed,
+        config.trainer.limit_batches,
+        functools.partial(_transforms, transform_plan, list_resize(config.data.resize()), epochs, splits.dataset_info),
+        plan.sequence,
+        config.optim.accumulate,
+        placement.device,
+        functools.partial(_transform_batch, transform_plan, config.run.seed, epochs),
     )
-    data_record = _note_imbalance(data_record, config, data)
+    data_record = _note_imbalance(data_record, config, data).model_copy(update={"placement": str(placement)})
     model, weights_note = build_with_weights(config.model, splits.dataset_info)
+    initialize_model(config.model, model, data)
     model = plan.surgery(model, splits.dataset_info)
     if config.trainer.gradient_checkpointing:
         checkpoint_blocks(model)
@@ -116,6 +127,15 @@ def _refuse_non_finite(model: nn.Module) -> None:
 
 def _transforms(plan: Plan, resize: list[Any], epochs: int, dataset_info: DatasetInfo, epoch: int) -> list[Any]:
     return plan.transforms(resize, dataset_info, epoch / epochs)
+
+
+def _transform_batch(plan: Plan, seed: int, epochs: int, images: Tensor, keys: np.ndarray) -> Tensor:
+    return plan.transform_batch(images, keys, seed, keys[0, 0] / epochs)
+
+
+def apply_placement(config: Config, choice: str) -> Config:
+    """The config with `data.device` filled in, as it is kept with the run."""
+    return dataclasses.replace(config, data=config.data.model_copy(update={"device": choice}))
 
 
 def apply_autotune(config: Config, choice: AutotuneResult) -> Config:

@@ -1,5 +1,6 @@
 """When a run saves its checkpoints, and where it stops if it is asked to."""
 
+import functools
 import time
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -28,9 +29,9 @@ class BestCheckpoint(ModelCheckpoint):
         options: dict[str, Any] = {"enable_version_counter": False, "auto_insert_metric_name": False, "save_top_k": 1}
         super().__init__(folder, Path(BEST).stem, monitor=goal.monitor, mode=goal.mode, **options)
 
-    @property
+    @functools.cached_property
     def state_key(self) -> str:
-        """The name in checkpoints; that of runs made before the class had its present name."""
+        """The name in checkpoints; that of runs made before the class had its present name. Lightning asks in every hook."""
         return super().state_key.replace(type(self).__qualname__, "Best", 1)
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from regulo.core.errors import NonFiniteLossError
 from regulo.core.metrics.components.running import EvalMetrics, Throughput, TrainMetrics, generalization_gaps
-from regulo.core.rng import StepContext, torch_seed
+from regulo.core.rng import StepContext, seed_torch, torch_seed
 from regulo.core.schedule import RampBuffer
 from regulo.core.types import Batch, soft_targets
 from regulo.models.components.classifier import Classifier
@@ -79,7 +79,7 @@ class ClassificationModule(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         context = self.step_context()
-        torch.manual_seed(torch_seed(context.seed, context.rank, context.step))  # dropout differs between ranks
+        seed_torch(torch_seed(context.seed, context.rank, context.step), self.device)  # dropout differs between ranks
         for ramp in self.ramp_buffers:
             ramp.update(context.progress)
         if self.plan.groups_change:
@@ -105,7 +105,7 @@ class ClassificationModule(LightningModule):
         context = self.step_context()
         context = dataclasses.replace(context, rank=context.rank + number * self.trainer.world_size)
         if number:
-            torch.manual_seed(torch_seed(context.seed, context.rank, context.step))
+            seed_torch(torch_seed(context.seed, context.rank, context.step), self.device)
         output = compute_loss(self.classifier, self.plan, batch, self.class_counts, context)
         if not is_replay():
             self.train_metrics.update(output.parts, output.logits[: len(output.targets)], output.targets, share)
@@ -123,12 +123,11 @@ class ClassificationModule(LightningModule):
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Clip by norm ourselves: Lightning refuses to with fused optimizers (#21435). Every few steps it is a log point, too."""
-        parameters = [p for p in self.parameters() if p.grad is not None]
         is_log_point = not is_replay() and ((self.global_step + 1) % self.log_every == 0 or self.trainer.is_last_batch)
         if self.optim.grad_clip_norm:
-            norm = torch.nn.utils.clip_grad_norm_(parameters, self.optim.grad_clip_norm)
+            norm = torch.nn.utils.clip_grad_norm_(self.parameters(), self.optim.grad_clip_norm)
         elif is_log_point:
-            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
         if is_log_point:
             # Here and in no later hook: the norm is at hand, and a run that has diverged ends before the step spoils its weights.
             self._log_point(norm, optimizer.param_groups[0]["lr"])
@@ -148,7 +147,8 @@ class ClassificationModule(LightningModule):
         }
         row |= {f"train/penalty/{name}": value for name, value in penalties.items()}
         row |= {f"strength/{name}": value for name, value in self.plan.ramp_values(self.step_context().progress).items()}
-        self.log_dict(row, logger=False)  # for callbacks; Lightning would leave out the last batch of an epoch
+        # `log_dict` would make a metric of each, which takes longer than a step, and leave out the last batch of an epoch
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in row.items()})
         for logger in self.loggers:
             logger.log_metrics(row | {"epoch": self.current_epoch}, step=self.global_step)
         if self.trainer.is_last_batch:

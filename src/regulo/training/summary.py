@@ -36,7 +36,7 @@ def print_data(record: "DataRecord") -> None:
             table.add_row(f"{record.classes[k]} (the {what} in train)", *row)
     table.add_row("all", *(f"{n:,}" for n in sizes.values()))
     CONSOLE.print(table)
-    for note in record.notes:
+    for note in filter(None, (*record.notes, record.placement)):
         CONSOLE.print(note, soft_wrap=True)
 
 

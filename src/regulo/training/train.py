@@ -128,7 +128,8 @@ def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
                     if peers:
                         step = run.resume_point.step if run.resume_point else 0
                         record = run.components.data_record
-                        peers.publish({"step": step, "data": record.identity(), **_speed_settings(autotune_result)})
+                        settings = {**_speed_settings(autotune_result), "device": run.config.data.device}
+                        peers.publish({"step": step, "data": record.identity(), **settings})
                     result |= fit(run, classifier, loggers, stop)
                     result |= final_evaluation(run, unsharded_classifier, loggers)
                     checkpoint = final_checkpoint(folder, run.components.plan.keeps_best)
@@ -208,7 +209,7 @@ def start_run(request: RunRequest, components: "RunComponents", autotune_result:
         resume_point = request.resumable.resume_point(components.data)
     else:
         folder.claim()
-    config = build.apply_autotune(request.config, autotune_result)
+    config = build.apply_placement(build.apply_autotune(request.config, autotune_result), components.config.data.device)
     return Run(config, dataclasses.replace(components, config=config), folder, resume_point)
 
 
@@ -221,10 +222,8 @@ def join_run(request: RunRequest, choices: dict[str, Any], folder: RunFolder) ->
     config = (
         request.config if request.config.trainer.strategy == "fsdp" else without_input_checks(request.config)
     )  # DDP copies weights
-    components = build.build_components(
-        build.apply_autotune(config, AutotuneResult(choices["precision"], choices["memory_format"])),
-        request.data_folder or folder,
-    )
+    config = build.apply_autotune(config, AutotuneResult(choices["precision"], choices["memory_format"]))
+    components = build.build_components(build.apply_placement(config, choices["device"]), request.data_folder or folder)
     if components.data_record.identity() != choices["data"]:
         raise RunError("this process does not see the same images as the first one")
     resume_point = request.resumable.resume_point(components.data) if request.resumable else None

@@ -50,19 +50,24 @@ def _run(args: "CrossvalArgs", configs: Mapping[str, "Config"], root: Path, comm
 
     settings = plans.check_settings(configs, root)
     runs = plans.list_runs(args, root)
-    plans.prepare_data(configs, args.folds, root)
-    if not args.launch.launcher and any(run.state() == "open" for run in runs):  # a cluster's devices may not be on this machine
-        plans.dry_run(configs, root)
+    with plans.forget_data_if_refused(root):
+        plans.prepare_data(configs, args.folds, root)
+        if not args.launch.launcher and any(run.state() == "open" for run in runs):  # a cluster's devices may not be here
+            plans.dry_run(configs, root)
     atomic_write(root / plans.SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")  # nothing refuses any more
     config = configs[plans.PLAN]
+    notes = plans.describe_data_changes(config, root)
+    for note in notes:
+        CONSOLE.print(note, soft_wrap=True)
     errors = run_all(args.launch, runs, config.run.goal, root)
     record = results.collect(args, root.name, command, runs, errors)
     predictions = results.out_of_fold(runs)
     main = predictions.get(plans.PLAN)
     suspects = find_suspects(main.labels, main.probabilities) if main else []
+    record["notes"] = notes
     record["suspects"] = results.describe_suspects(main, suspects) if main else []
     for label, part in predictions.items():
-        atomic_write(root / (OOF if label == plans.PLAN else f"{label}-{OOF}"), part.to_csv())
+        atomic_write(root / (OOF if label == plans.PLAN else f"{label}-{OOF}"), part.to_csv(for_spreadsheets=True))
     atomic_write(root / "crossval.json", redact_home(json.dumps(record, indent=1, ensure_ascii=False)) + "\n")
     html.save(page.build_page(record, main, config.data), root / "report.html")
     table.print_results(record, NAMED)

@@ -175,6 +175,7 @@ def _unfinished_runs(record: Mapping[str, Any]) -> Iterator[Block]:
 
 def _method(record: Mapping[str, Any]) -> Iterator[Block]:
     yield Text(record["method"])
+    yield from (Text(f"{note[:1].upper()}{note[1:]}.") for note in record["notes"])
     yield Text(f"It ran on {record['hardware']}, {record['date']}. To repeat it, or to continue where it stopped:")
     yield Code(record["command"])
     rows = [[TableCell(plan["label"]), TableCell(" ".join(plan["overrides"]))] for plan in record["plans"]]

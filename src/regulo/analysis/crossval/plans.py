@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,13 @@ from typing import Any
 from regulo.analysis.crossval import predictions
 from regulo.analysis.launchers.options import LaunchOptions, take_launch_options
 from regulo.analysis.launchers.runs import PlannedRun, override_key, with_defaults
-from regulo.analysis.shared_settings import compare_settings
+from regulo.analysis.shared_settings import DATA, compare_settings, same_data_arguments
 from regulo.config import compose
 from regulo.config.schema import Config
-from regulo.core.errors import InputError, Problem
+from regulo.core.errors import InputError, Problem, one_line
 from regulo.core.safe_io import read_json
+from regulo.core.text import format_count
+from regulo.data.components.file_dataset import FileDatasetConfig
 from regulo.tracking.run_dir import RunFolder
 
 PLAN, AGAINST = "plan", "against"
@@ -137,7 +141,6 @@ def check_settings(configs: Mapping[str, Config], root: Path) -> dict[str, Any]:
 
 def prepare_data(configs: Mapping[str, Config], folds: int, root: Path) -> None:
     """Fix the images of every fold before the first run. Raises InputError, also if the plans are tested on other images."""
-    from regulo.analysis.shared_settings import same_data_arguments
     from regulo.tracking import records
 
     for fold in range(folds):
@@ -151,9 +154,44 @@ def prepare_data(configs: Mapping[str, Config], folds: int, root: Path) -> None:
             raise InputError(Problem(AGAINST, what, "leave the keys that choose the images as they are, such as data.split_seed"))
 
 
+@contextmanager
+def forget_data_if_refused(root: Path) -> Iterator[None]:
+    """Within: if a first start is refused, the lists of images that it has saved go, so that they bind no later start."""
+    try:
+        yield
+    except InputError:
+        if not (root / SETTINGS).is_file():
+            shutil.rmtree(root / DATA, ignore_errors=True)
+        raise
+
+
+def describe_data_changes(config: Config, root: Path) -> list[str]:
+    """A note if the files and labels that are there now are not those of the cross-validation, which keeps the first ones."""
+    from regulo.tracking import records
+
+    data = config.data
+    record = records.read_data_record(RunFolder(Path(same_data_arguments(data, root)[1])))
+    if not isinstance(data, FileDatasetConfig) or record is None or record.files is None:
+        return []
+    what = "the data have changed since this cross-validation began"
+    end = "its results are of the images and labels then; name=another measures those now"
+    try:
+        splits = data.list_labeled_files().splits
+    except InputError as refusal:
+        return [one_line(f"{what}: {refusal.problems[0].what}; {end}")]
+    now = {path: name for part in ("train", "val") for name, paths in splits.get(part, {}).items() for path in paths}
+    then = {path: name for files in record.files.values() for name, paths in files.items() for path in paths}
+    numbers = {
+        "gone": sum(path not in now for path in then),
+        "new": sum(path not in then for path in now),
+        "under another label": sum(now.get(path, name) != name for path, name in then.items()),
+    }
+    changes = [f"{format_count(n, 'image')} {'is' if n == 1 else 'are'} {how}" for how, n in numbers.items() if n]
+    return [f"{what}: {', '.join(changes)}; {end}"] if changes else []
+
+
 def dry_run(configs: Mapping[str, Config], root: Path) -> None:
     """Build the model of each plan once, so that a technique that does not fit it is refused early. Raises InputError."""
-    from regulo.analysis.shared_settings import same_data_arguments
     from regulo.evaluation.restore import without_input_checks
     from regulo.training.build import build_components
 

@@ -14,6 +14,7 @@ from regulo.core.files import atomic_write
 from regulo.core.safe_io import read_text
 from regulo.data.base import DatasetConfig
 from regulo.data.components.folds import assign_pool, pool_images
+from regulo.evaluation.prediction_files import for_spreadsheet, path_for_spreadsheet
 from regulo.tracking import records
 from regulo.tracking.run_dir import RunFolder
 
@@ -36,14 +37,17 @@ class Predictions:
     folds: np.ndarray  # (n,) int64
     probabilities: np.ndarray  # (n, K) float64
 
-    def to_csv(self) -> str:
-        """The predictions as CSV."""
+    def to_csv(self, for_spreadsheets: bool = False) -> str:
+        """The predictions as CSV, as `read_predictions` reads it; or without cells that a spreadsheet would run."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text)  # its line ends let it quote every line end in a file name
         writer.writerow([*COLUMNS, *(PREFIX + name for name in self.classes)])
+        images, classes = self.images, self.classes
+        if for_spreadsheets:
+            images, classes = tuple(map(path_for_spreadsheet, images)), tuple(map(for_spreadsheet, classes))
         guesses = self.probabilities.argmax(1)
-        for image, label, guess, fold, row in zip(self.images, self.labels, guesses, self.folds, self.probabilities, strict=True):
-            writer.writerow([image, self.classes[label], self.classes[guess], fold, *(f"{p:.6g}" for p in row)])
+        for image, label, guess, fold, row in zip(images, self.labels, guesses, self.folds, self.probabilities, strict=True):
+            writer.writerow([image, classes[label], classes[guess], fold, *(f"{p:.6g}" for p in row)])
         return text.getvalue()
 
 

@@ -136,9 +136,9 @@ def suggest_commands(regime: str, config: Config) -> Iterator[str]:
 
 
 def repeat_overrides(config: Config) -> list[str]:
-    """Overrides that repeat the run, without the precision and memory format, which depend on the machine."""
-    machine_keys = {"trainer.precision", "trainer.memory_format"}
-    return [w for w in Overrides.from_config(config).to_args() if w.partition("=")[0] not in machine_keys]
+    """Overrides that repeat the run, without what a run finds out for itself: precision, memory format, where images stay."""
+    measured_keys = {"trainer.precision", "trainer.memory_format", "data.device"}
+    return [w for w in Overrides.from_config(config).to_args() if w.partition("=")[0] not in measured_keys]
 
 
 Changes = Iterator[list[str]]

@@ -10,6 +10,9 @@ from regulo.core.text import format_count
 from regulo.data.components.copies import Place
 from regulo.training.imbalance import MAX_RATIO, imbalance
 
+MADE_BY = "Made by regulo inspect on"
+"""begins the last line of the page"""
+
 
 @dataclass(frozen=True)
 class Finding:

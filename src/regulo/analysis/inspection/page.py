@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from regulo.analysis.inspection.findings import Finding, count_kinds
+from regulo.analysis.inspection.findings import MADE_BY, Finding, count_kinds
 from regulo.analysis.inspection.images import ImageFacts, ImageSet
 from regulo.analysis.report import style
 from regulo.analysis.report.page import (
@@ -23,7 +23,7 @@ from regulo.analysis.report.page import (
     TableCell,
     Text,
 )
-from regulo.analysis.report.thumbnails import join_thumbnails
+from regulo.analysis.report.thumbnails import SIDE, join_thumbnails
 from regulo.core.figures import new_figure
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def build_page(images: ImageSet, findings: Sequence[Finding]) -> Page:
         Fact("problems", str(sum(finding.is_problem for finding in findings))),
     ]
     lead = f"What is in {images.source}, before anything is trained on it."
-    return Page("Inspection", lead, facts, sections, f"Made by regulo inspect on {datetime.date.today()}.")
+    return Page("Inspection", lead, facts, sections, f"{MADE_BY} {datetime.date.today()}.")
 
 
 def _overview(images: ImageSet, findings: Sequence[Finding]) -> Iterator[Block]:
@@ -155,7 +155,15 @@ def _describe(images: ImageSet, image: ImageFacts) -> str:
 
 def _strip(images: ImageSet, several: Sequence[ImageFacts]) -> bytes:
     """Images side by side, as PNG."""
-    return join_thumbnails([images.thumbnail(image.place) for image in several])
+    return join_thumbnails([_thumbnail(images, image) for image in several])
+
+
+def _thumbnail(images: ImageSet, image: ImageFacts) -> np.ndarray:
+    """A small image; a gray square for a file that cannot be read, which may be a copy of another one all the same."""
+    try:
+        return images.thumbnail(image.place)
+    except Exception:  # a decoder may raise anything on a damaged file
+        return np.full((SIDE, SIDE, 3), 200, np.uint8)
 
 
 def _capitalize(text: str) -> str:

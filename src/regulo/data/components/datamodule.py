@@ -13,6 +13,7 @@ from regulo.core.types import Batch, Split
 from regulo.data.base import DatasetConfig, Splits, check_splits
 from regulo.data.components.dataset import BatchedImages, Transforms, collate, list_resize, worker_init
 from regulo.data.components.image_cache import cache_images
+from regulo.data.components.resident_images import BatchTransform, ResidentImages
 from regulo.data.components.sampler import EvalBatchSampler, SampleKey, SampleOrder, TrainBatchSampler
 from regulo.data.components.subsets import fixed_subset, subsample_train
 
@@ -29,7 +30,10 @@ class ImageDataModule(LightningDataModule):
         train_transforms: Transforms = (),
         sequence: Callable[..., np.ndarray] = lambda indices, epoch, labels, seed: indices,
         batches_per_step: int = 1,
+        device: torch.device | None = None,
+        batch_transform: BatchTransform | None = None,
     ) -> None:
+        """`device`: where all images stay, and `batch_transform` takes the place of `train_transforms`; None: in the loaders."""
         super().__init__()
         splits = check_splits(splits)
         self.batches_per_step = batches_per_step
@@ -38,10 +42,16 @@ class ImageDataModule(LightningDataModule):
         self.config, self.dataset_info, self.seed = config, splits.dataset_info, seed
         train = subsample_train(splits.train, config, splits.dataset_info.num_classes, seed)
         clean = train.select(fixed_subset(len(train.labels), config.clean_subset))
-        self.train_dataset = BatchedImages(train, train_transforms, seed)
+
+        def make_dataset(
+            split: Split, transforms: Transforms, batch_transform: BatchTransform | None = None
+        ) -> BatchedImages | ResidentImages:
+            return ResidentImages(split, device, batch_transform) if device else BatchedImages(split, transforms, seed)
+
+        self.train_dataset = make_dataset(train, train_transforms, batch_transform)
         self.sequence: SampleOrder = functools.partial(sequence, labels=train.labels, seed=seed)
         self.eval_datasets = {
-            name: BatchedImages(self._shuffle_if_cut_off(split), list_resize(config.resize()), seed)
+            name: make_dataset(self._shuffle_if_cut_off(split), list_resize(config.resize()))
             for name, split in (("train_clean", clean), ("val", splits.val), ("test", splits.test))
         }
 
@@ -61,8 +71,9 @@ class ImageDataModule(LightningDataModule):
         Returns what is kept and where, for people; empty if nothing is. Raises InputError if there is no room for them, and
         UnreadableImageError.
         """
-        place = self.config.cache_place()
-        return cache_images({"train": self.train_dataset, **self.eval_datasets}, self.config.resize(), place) if place else ""
+        place, datasets = self.config.cache_place(), {"train": self.train_dataset, **self.eval_datasets}
+        files = {name: dataset for name, dataset in datasets.items() if isinstance(dataset, BatchedImages)}
+        return cache_images(files, self.config.resize(), place) if place else ""
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Loader of all images of a step at once."""
@@ -96,15 +107,15 @@ class ImageDataModule(LightningDataModule):
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _loader(self, dataset: BatchedImages, batch_sampler: Sampler[list[SampleKey]]) -> DataLoader[Batch]:
-        # slicing an array that needs no transform is faster than getting the batch from a worker process
+    def _loader(self, dataset: BatchedImages | ResidentImages, batch_sampler: Sampler[list[SampleKey]]) -> DataLoader[Batch]:
+        # slicing an array that needs no transform is faster than getting the batch from a loader process
         workers = 0 if dataset.is_ready else self.num_workers()
         return DataLoader(
             dataset,
             batch_sampler=batch_sampler,
             num_workers=workers,
             collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=torch.cuda.is_available() and isinstance(dataset, BatchedImages),
             worker_init_fn=worker_init,
             persistent_workers=workers > 0,
             generator=torch.Generator(),  # its own, so that making a loader takes no number from the global generator

@@ -24,6 +24,7 @@ from regulo.data.components.labeled_files import (
     check_class_sizes,
     check_groups,
     describe_groups,
+    describe_similar_classes,
     digest_files,
     flatten_files,
     list_paths,
@@ -86,7 +87,8 @@ class FileDatasetConfig(DatasetConfig):
         if listing.groups:
             check_groups(splits, listing.groups, self.source_key)
             notes += describe_groups(splits, parts, listing.groups)
-        return FileListing(listing.root, {part: splits[part] for part in PARTS}, (*listing.notes, *notes))
+        similar = describe_similar_classes(splits["train"])
+        return FileListing(listing.root, {part: splits[part] for part in PARTS}, (*listing.notes, *similar, *notes))
 
     def list_labeled_files(self) -> LabeledFiles:
         """The files that are there now, as their owner has divided them. Raises InputError."""

@@ -43,7 +43,11 @@ def _assign_groups(groups: Sequence[str], labels: np.ndarray, folds: int, seed: 
 
 
 def check_pool(counts: dict[str, int], folds: int, key: str) -> None:
-    """Raise InputError for `key` that names the classes with too few images to train, validate and test in every fold."""
+    """Raise InputError for `key` that names the classes with too few images to train, validate and test in every fold, and for
+    more folds than images.
+    """
+    if folds > (images := sum(counts.values())):
+        raise data_error("data.folds", f"{folds} folds are more than the {images} images", "each fold tests at least one")
     smallest = 4 if folds == 2 else 3
     if few := {name: n for name, n in counts.items() if n < smallest}:
         names = join_first([f"{name} {n}" for name, n in few.items()])

@@ -1,6 +1,7 @@
 """Which files of a folder are images. Hidden files, other formats and links back into the folder are left out, and counted."""
 
 import functools
+import operator
 import os
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -103,7 +104,9 @@ class ImageLister:
 
     def list_folder(self, folder: Path) -> list[str]:
         """The paths of all images below a folder, relative to it, with `/`, sorted by their parts. Raises InputError."""
-        return sorted(self._walk(str(folder)), key=lambda path: path.split("/"))
+        paths = list(self._walk(str(folder)))
+        is_nested = any("/" in path for path in paths)
+        return sorted(paths, key=lambda path: path.split("/")) if is_nested else paths  # entries come sorted, folder by folder
 
     def list_folders(self, folder: Path) -> list[str]:
         """The names of the folders directly in `folder`, sorted. Raises InputError."""
@@ -131,7 +134,7 @@ class ImageLister:
         """What is directly in a folder, sorted, without hidden entries, which are counted."""
         try:
             with os.scandir(folder) as entries:
-                for entry in sorted(entries, key=lambda entry: entry.name):
+                for entry in sorted(entries, key=operator.attrgetter("name")):
                     if not is_hidden(entry.name):
                         yield entry
                     elif entry.is_dir(follow_symlinks=False):

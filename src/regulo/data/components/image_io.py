@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from regulo.core.errors import InputError, Problem
 from regulo.core.ranges import PixelLevel
@@ -29,7 +29,11 @@ def _check_pixel_range(pixel_range: tuple[int, int]) -> tuple[int, int]:
     return pixel_range
 
 
-PixelRange = Annotated[tuple[PixelLevel, PixelLevel], AfterValidator(_check_pixel_range)]
+PixelRange = Annotated[
+    tuple[PixelLevel, PixelLevel],
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),  # YAML has no tuples
+    AfterValidator(_check_pixel_range),
+]
 """the integers that become 0 and 255, of images with more than 8 bits per channel"""
 
 

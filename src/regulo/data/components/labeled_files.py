@@ -2,12 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from regulo.core.errors import visible_form
 from regulo.core.text import join_first
 from regulo.data.base import data_error
 from regulo.data.components.folds import assign_folds
@@ -76,8 +78,8 @@ def _select(files: Files, paths: Sequence[str], labels: np.ndarray, indices: np.
     """The paths at these indices, by class."""
     classes = list(files)
     selection: Files = {name: [] for name in classes}
-    for i in indices:
-        selection[classes[labels[i]]].append(paths[i])
+    for label, i in zip(labels[indices].tolist(), indices.tolist(), strict=True):
+        selection[classes[label]].append(paths[i])
     return selection
 
 
@@ -113,28 +115,46 @@ def describe_groups(splits: Mapping[str, Files], parts: Sequence[str], groups: M
     return notes
 
 
+def describe_similar_classes(classes: Iterable[str]) -> list[str]:
+    """Notes about classes whose names a person may take for one: they differ only in case, or look the same."""
+    spellings = defaultdict[str, list[str]](list)
+    for name in classes:
+        spellings[visible_form(name).casefold()].append(name)
+    notes = []
+    for names in spellings.values():
+        if len({visible_form(name) for name in names}) < len(names):
+            notes.append(f"classes that look the same, and are not: {', '.join(map(ascii, names))}")
+        elif len(names) > 1:
+            notes.append(f"classes that differ only in case: {', '.join(names)}")
+    return notes
+
+
 def list_paths(splits: Mapping[str, Files]) -> list[str]:
     """The paths of all images of all splits."""
     return [path for files in splits.values() for paths in files.values() for path in paths]
 
 
 def flatten_files(root: Path, files: Files, classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Paths (N,) bytes and labels (N,) int64."""
-    paths = [os.fsencode(root / path) for name in classes for path in files.get(name, ())]
-    labels = np.repeat(np.arange(len(classes)), [len(files.get(name, ())) for name in classes])
-    return np.array(paths), labels.astype(np.int64)
+    """Paths (N,) bytes and labels (N,) int64. There may be millions: no object is kept for each."""
+    folder = os.fspath(root)  # as text: to join a Path takes longer than to look for the file
+    sizes = [len(files.get(name, ())) for name in classes]
+    labels = np.repeat(np.arange(len(classes)), sizes).astype(np.int64)
+    paths = [path for name in classes for path in files.get(name, ())]
+    longest = max(map(len, map(os.fsencode, paths)), default=0)
+    array = np.empty(len(paths), np.dtype(("S", len(os.fsencode(folder)) + 1 + longest)))
+    for i, path in enumerate(paths):
+        array[i] = os.fsencode(f"{folder}/{path}")
+    return array, labels
 
 
 def digest_files(root: Path, files: Files) -> str:
     """Of the classes, the paths and the sizes of files. Raises InputError if one is no longer there."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest, folder = hashlib.blake2b(digest_size=16), os.fspath(root)
     for name, paths in files.items():
-        for path in paths:
-            try:
-                size = os.stat(root / path).st_size
-            except OSError as error:
-                what = f"cannot read {path!r}: {error.strerror}"
-                raise data_error("data.root", what, "it was there when the files were listed: start again") from error
-            line = f"{name}\0{path}\0{size}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
+        try:
+            lines = [f"{name}\0{path}\0{os.stat(f'{folder}/{path}').st_size}\n" for path in paths]
+        except OSError as error:
+            what = f"cannot read {os.path.relpath(error.filename, folder)!r}: {error.strerror}"
+            raise data_error("data.root", what, "it was there when the files were listed: start again") from error
+        digest.update("".join(lines).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

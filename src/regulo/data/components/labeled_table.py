@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,7 +27,6 @@ def list_table(table_file: Path, root: Path) -> LabeledFiles:
     labels, splits = table.columns["label"], _read_splits(table)
     classes = _sort_labels({labels[i] for i in rows if splits[i] == "train"})
     _check_labels(table, rows, splits, classes)
-    notes += _similar_labels(classes)
     files: dict[str, Files] = {}
     for part in dict.fromkeys(part for part in ("train", "val", "test") if part in set(splits)):
         files[part] = {name: [] for name in classes}
@@ -61,17 +61,27 @@ def _read_rows(table_file: Path, root: Path) -> tuple[TextTable, list[str], list
 
 def _relative_paths(table: TextTable, root: Path) -> list[str]:
     """The paths relative to the root, each file with one spelling. Raises InputError for paths that lead out of the root."""
-    paths = []
-    for text in table.columns["path"]:
-        path = os.path.relpath(text, root) if os.path.isabs(text) else posixpath.normpath(text)
-        if "\\" in path and not os.path.exists(root / path):
-            path = posixpath.normpath(path.replace("\\", "/"))  # as Windows writes it
-        paths.append(path)
+    real_root = os.path.realpath(root)
+    paths = [_relative_path(text, root, real_root) for text in table.columns["path"]]
     if outside := [i for i, path in enumerate(paths) if path.split("/")[0] == ".."]:
         _refuse_rows(table, outside, f"a path that leads out of {root}", "data.root is the folder that has all images")
     if unreadable := [i for i, path in enumerate(paths) if not is_printable(path)]:
         _refuse_rows(table, unreadable, "a path with a character that cannot be shown", "look at the quotes")
     return paths
+
+
+def _relative_path(text: str, root: Path, real_root: str) -> str:
+    """One path relative to the root, spelled as the file is, if it is there in another spelling."""
+    path = os.path.relpath(text, root) if os.path.isabs(text) else posixpath.normpath(text)
+    if os.path.isabs(text) and path.split("/")[0] == "..":  # the root, or the path, may lead through a link
+        folder, name = os.path.split(text)
+        path = os.path.relpath(os.path.join(os.path.realpath(folder), name), real_root)
+    if "\\" in path and not os.path.exists(root / path):
+        path = posixpath.normpath(path.replace("\\", "/"))  # as Windows writes it
+    if not path.isascii() and not os.path.exists(root / path):  # macOS and others have other normal forms of one name
+        forms = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+        path = next((form for form in forms if os.path.exists(root / form)), path)
+    return path
 
 
 def _read_splits(table: TextTable) -> list[str]:
@@ -146,14 +156,6 @@ def _sort_labels(labels: Iterable[str]) -> list[str]:
     """In the order of the alphabet; whole numbers by their size."""
     names = sorted(labels)
     return sorted(names, key=int) if all(name.isdecimal() and len(name) < 20 for name in names) else names
-
-
-def _similar_labels(classes: Sequence[str]) -> list[str]:
-    """A note about labels that differ only in case."""
-    spellings = defaultdict[str, list[str]](list)
-    for name in classes:
-        spellings[name.casefold()].append(name)
-    return [f"classes that differ only in case: {', '.join(names)}" for names in spellings.values() if len(names) > 1]
 
 
 def _refuse_rows(table: TextTable, rows: Sequence[int], what: str, hint: str) -> NoReturn:

@@ -1,5 +1,6 @@
 """Which folders of a data set are its splits: `train/`, `Testing/`, `validation_set/`, in any case and with usual endings."""
 
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ SPLIT_NAME = re.compile(
 )
 
 
+@functools.cache
 def split_of(folder_name: str) -> str | None:
     """The split that a folder name stands for: "train", "val" or "test"; "unclear" for `eval`; None for any other name."""
     match = SPLIT_NAME.fullmatch(folder_name)

@@ -57,8 +57,8 @@ def stratified_subset(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 def hash_keys(keys: Sequence[str], salt: str) -> np.ndarray:
     """A hash (n,) uint64 of each key. Other salts give other orders."""
-    texts = (f"{salt} {key}".encode("utf-8", "surrogateescape") for key in keys)
-    return np.frombuffer(b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts), ">u8").astype(np.uint64)
+    digests = [hashlib.blake2b(f"{salt} {key}".encode("utf-8", "surrogateescape"), digest_size=8).digest() for key in keys]
+    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
 
 
 def hash_split(keys: Sequence[str], labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -67,11 +67,12 @@ def hash_split(keys: Sequence[str], labels: np.ndarray, fraction: float, seed: i
 
     Those are the images whose keys (n) have the smallest hashes: adding or renaming an image moves few others, or none.
     """
-    hashes = hash_keys(keys, str(seed))
+    order = np.lexsort((hash_keys(keys, str(seed)), labels))  # class by class, each by its hashes
+    _, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
+    counts = np.maximum(1, np.minimum(np.rint(fraction * sizes), sizes - 1))
+    places = np.arange(len(labels)) - np.repeat(starts, sizes)  # in the class
     in_subset = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        indices = sorted(np.flatnonzero(labels == label), key=lambda i: (hashes[i], keys[int(i)]))
-        in_subset[indices[: max(1, min(round(fraction * len(indices)), len(indices) - 1))]] = True
+    in_subset[order[places < np.repeat(counts, sizes)]] = True
     return np.flatnonzero(~in_subset), np.flatnonzero(in_subset)
 
 

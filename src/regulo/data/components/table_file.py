@@ -39,7 +39,7 @@ def read_table(file: Path, required: Collection[str], optional: Collection[str],
     """
     content = read_bytes(file, LIMIT, KEY)
     if content.startswith(PARQUET):
-        header, rows, how = _read_parquet(content, file)
+        header, rows, how = _read_parquet(content, file, {*required, *optional})
         line_numbers = list(range(1, len(rows) + 1))
     else:
         header, rows, line_numbers, how = _read_csv(content, file)
@@ -104,8 +104,8 @@ def _decode(content: bytes, file: Path) -> str:
     return text
 
 
-def _read_parquet(content: bytes, file: Path) -> tuple[list[str], list[list[str]], str]:
-    """The header, the rows, and how the file is written."""
+def _read_parquet(content: bytes, file: Path, wanted: Collection[str]) -> tuple[list[str], list[list[str]], str]:
+    """The header, the rows, and how the file is written. Columns that are not wanted have empty cells: they may hold images."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -117,7 +117,15 @@ def _read_parquet(content: bytes, file: Path) -> tuple[list[str], list[list[str]
     except (pyarrow.ArrowException, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise data_error(KEY, f"{file} cannot be read as Parquet: {reason}", "write it again, or save it as CSV") from None
-    columns = [[_text(value) for value in column.to_pylist()] for column in table.columns]
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if name.strip().casefold() not in wanted:
+            columns.append([""] * len(column))
+            continue
+        if pyarrow.types.is_nested(column.type):
+            what = f"the column {name!r} of {file} holds values of the type {column.type}"
+            raise data_error(KEY, what, "it needs one text or number for each image")
+        columns.append([_text(value) for value in column.to_pylist()])
     return list(table.column_names), [list(row) for row in zip(*columns, strict=True)], "Parquet"
 
 
@@ -125,4 +133,6 @@ def _text(value: Any) -> str:
     """A cell of a Parquet file as CSV would have it: nothing is empty, and 3.0, which pandas makes of 3 beside nothing, is 3."""
     if value is None or value != value:
         return ""
+    if isinstance(value, bytes):  # as other programs than pandas write text
+        return value.decode("utf-8", "backslashreplace")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

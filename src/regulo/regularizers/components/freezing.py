@@ -21,23 +21,30 @@ class FreezeBackboneCallback(Callback):
     def __init__(self, share: float, key: str) -> None:
         self.share, self.key = share, key
         self.is_frozen = False
+        self.trainable: set[str] = set()
+        """names of the parameters that the model itself trains"""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Remember what the model itself trains, before anything is frozen."""
+        model = pl_module.classifier.model
+        self.trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Before the first step of this process, and at the step of the change."""
         freeze = pl_module.step_context().progress < self.share
         if freeze != self.is_frozen:
-            set_frozen(pl_module.classifier.model, freeze, self.key)
+            set_frozen(pl_module.classifier.model, freeze, self.key, self.trainable)
             self.is_frozen = freeze
             if isinstance(trainer.strategy, DDPStrategy):  # DDP waits for the gradients of the parameters that it was made with
                 trainer.strategy.model = trainer.strategy.lightning_module
                 trainer.strategy.configure_ddp()
 
 
-def set_frozen(model: nn.Module, freeze: bool, key: str) -> None:
-    """Freeze or train the backbone: its parameters, and the running statistics of its BatchNorm."""
+def set_frozen(model: nn.Module, freeze: bool, key: str, trainable: set[str]) -> None:
+    """Freeze or train the backbone: its `trainable` parameters, and the running statistics of its BatchNorm."""
     head = find_head(model, key)
     for name, parameter in model.named_parameters():
-        if name not in head:
+        if name in trainable and name not in head:
             parameter.requires_grad_(not freeze)
     for name, module in model.named_modules():
         if name not in head and isinstance(module, BATCH_NORM):

@@ -30,12 +30,23 @@ class InterpolationCallback(WeightAveragingCallback):
         """Choose the share, and put the interpolated state into the model."""
         model = pl_module.classifier.model
         trained = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        with trainer.precision_plugin.forward_context():
-            candidates = {share: self.interpolate(model, trained, share) for share in self.shares}
-            self.share = self.choose(trainer, pl_module, candidates) if len(candidates) > 1 else self.shares[0]
+        if self.has_moved(trained):
+            with trainer.precision_plugin.forward_context():
+                candidates = {share: self.interpolate(model, trained, share) for share in self.shares}
+                self.share = self.choose(trainer, pl_module, candidates) if len(candidates) > 1 else self.shares[0]
+        else:  # every share gives the same weights
+            self.share, candidates = self.shares[0], {self.shares[0]: trained}
         model.load_state_dict(trained)
         self.average = {f"model.{name}": tensor for name, tensor in candidates[self.share].items()}
         self.swap(pl_module.classifier)
+
+    def has_moved(self, trained: State) -> bool:
+        """Whether anything outside the head differs from the first state."""
+        return any(
+            not torch.equal(self.initial[name], tensor)
+            for name, tensor in trained.items()
+            if tensor.is_floating_point() and name not in self.head
+        )
 
     def interpolate(self, model: nn.Module, trained: State, share: float) -> State:
         """(1 − α) θ⁰ + α θ of floating-point tensors outside the head, with its own statistics; θ itself for α = 1."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from regulo.core import registry
 from regulo.core.errors import Problem
-from regulo.core.rng import StepContext, epoch_rng
+from regulo.core.rng import ImageDraws, StepContext, epoch_rng
 from regulo.core.schedule import Ramp
 from regulo.core.types import DatasetInfo, LossInputs, soft_cross_entropy
 from regulo.models.components.sites import layer_numbers
@@ -62,6 +62,16 @@ class Plan:
         for r in self._by_hook["transform"]:
             pipeline = r.resolve(progress).transform(pipeline, dataset_info)
         return pipeline
+
+    def without_batch_form(self) -> list[str]:
+        """The techniques that change images one by one only."""
+        return [r.name for r in self._by_hook["transform"] if r not in self._by_hook["transform_batch"]]
+
+    def transform_batch(self, images: Tensor, keys: np.ndarray, seed: int, progress: float = 0.0) -> Tensor:
+        """What the transforms do, for a batch of images (B, C, H, W) uint8 with these epochs, indices and copies (B, 3)."""
+        for r in self._by_hook["transform_batch"]:
+            images = r.resolve(progress).transform_batch(images, ImageDraws(seed, r.name, keys))
+        return images
 
     def surgery(self, model: nn.Module, dataset_info: DatasetInfo) -> nn.Module:
         """The model, changed in place. The plan belongs to this model from now on."""
@@ -158,9 +168,12 @@ class Plan:
     # ---- to be printed
 
     def as_rows(self) -> list[dict[str, str]]:
-        """The plan as a table: one row per technique and hook, in the order of `HOOKS`."""
+        """The plan as a table: one row per technique and hook, in the order of `HOOKS`.
+
+        `transform_batch` has none: it takes the place of `transform`.
+        """
         rows: list[dict[str, str]] = []
-        for hook in HOOKS:
+        for hook in (h for h in HOOKS if h != "transform_batch"):
             for r in self._by_hook[hook]:
                 strength = ", ".join(f"{k}={_short(v)}" for k, v in r.model_dump().items())
                 shares_batches = hook == "mix" and any(len(group) > 1 and r in group for group in self._mix_groups)
