@@ -49,6 +49,7 @@ def test_a_study_finds_what_helps_and_proves_it(job_names: list[str], capsys: py
     assert "patch_dropout" not in page, "only what was named is looked at"
 
 
+@pytest.mark.long
 def test_the_experiment_is_the_recommended_run(job_names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tune(WORDS) == 0
     record = read_record()
@@ -62,6 +63,7 @@ def test_the_experiment_is_the_recommended_run(job_names: list[str], tmp_path: P
     assert expected.regularizer.keys() == set(plan["techniques"])
 
 
+@pytest.mark.long
 def test_a_study_that_was_stopped_goes_on_and_repeats_nothing(
     job_names: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +90,7 @@ def test_a_study_that_was_stopped_goes_on_and_repeats_nothing(
     assert len({name for name in job_names if name.startswith("plan") and name.endswith("-9-epochs")}) == 15, "a longer search"
 
 
+@pytest.mark.long
 def test_a_changed_study_is_refused(job_names: list[str]) -> None:
     assert tune(["trials=3", "plans=1", "study=small", "tune.search=[mixup]", *TINY]) == 0
     for change in ("optim.lr=0.3", "rungs=1", "model.depth=14", "tune.fix=[mixup.p]"):
@@ -95,6 +98,7 @@ def test_a_changed_study_is_refused(job_names: list[str]) -> None:
             tune(["trials=3", "plans=1", "study=small", "tune.search=[mixup]", *TINY, change])
 
 
+@pytest.mark.long
 def test_runs_that_fail_are_data_and_the_page_says_so(job_names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def sometimes(words: list[str]) -> int:
         config = compose.load_config(words)

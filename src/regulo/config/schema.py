@@ -48,7 +48,7 @@ class RunConfig(StrictConfig):
     """The keys that belong to the run as a whole."""
 
     search_space: ClassVar[SearchSpace] = SearchSpace(fields={"strength": Between(0.5, 2.0, log=True)})
-    """what `regulo tune` tries"""
+    """what a search tries"""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """seed of everything random: initial weights, order of images, augmentation, mixing, dropout"""

@@ -17,7 +17,7 @@ class OptimizerConfig(PluginConfig):
     """The config of an optimizer and its schedule. Weight decay is a regularizer; the parameter groups bring it here."""
 
     search_space: ClassVar[SearchSpace] = SearchSpace(fields={"lr": Times(0.2, 5)})
-    """what `regulo tune` tries; weight decay is a technique"""
+    """what a search tries; weight decay is a technique"""
 
     lr: Positive = 0.1
     """η, the highest learning rate of the run"""

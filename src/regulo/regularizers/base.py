@@ -51,7 +51,7 @@ class Regularizer(PluginConfig):
     requires: ClassVar[dict[str, str]] = {}
     """techniques or tags without which it has no effect, with the reasons"""
     search_space: ClassVar[SearchSpace] = SearchSpace()
-    """what `regulo tune` tries: whether the technique is on, and values of its fields"""
+    """what a search tries: whether the technique is on, and values of its fields"""
 
     def sequence(self, indices: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """The order in which an epoch visits the training images: shuffled indices (n,) → indices (n,).

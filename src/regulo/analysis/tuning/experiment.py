@@ -49,13 +49,14 @@ def _header(record: Mapping[str, Any], plan: Mapping[str, Any], file: Path) -> l
     seconds = _mean(plan["values"][COST])
     epochs = record["rungs"][-1]
     results = [
-        f"{c.label} {c.format_value(m)}{' ' + c.unit if c.unit else ''}"
+        f"{c.label} {c.format_value(m)}{'%' if c.unit == '%' else f' {c.unit}' if c.unit else ''}"
         for c in shown
         if (m := _mean(plan["values"][c.key])) is not None
     ]
     n = sum(v is not None for v in plan["values"][record["monitor"]])
     lines = [
-        f"{MARK}: the plan that it recommends ({plan['label']}), {', '.join(plan['techniques']) or 'no technique'}.",
+        f"{MARK}: the plan that it recommends, {plan['label']}.",
+        f"  plan      {', '.join(plan['techniques']) or 'no technique'}",
         f"  command   {make_command([f'experiment={file.stem}'])}   from {experiment_dir() / file.name}",
         f"  time      about {format_duration((seconds or 0) * epochs)} of training, as it was measured beside other runs",
         f"  expected  {', '.join(results)} (n = {n} seeds, {epochs} epochs)",

@@ -93,7 +93,7 @@ def strength_curves(record: Mapping[str, Any]) -> list[Picture]:
         ax = axes(2.6, grid="both")
         ax.plot(points[:, 0], points[:, 1], "o", color=LIGHT["blue"], ms=4.5, mew=0, alpha=0.7)
         if "log" in str(record["searched"].get(key, "")):
-            ax.set_xscale("log")
+            use_log_scale(ax)
         low, high = np.percentile(points[:, 1], (0, 90))
         if record["mode"] == "min" and high > low:
             ax.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
@@ -101,6 +101,17 @@ def strength_curves(record: Mapping[str, Any]) -> list[Picture]:
         text = f"{record['monitor']} after {rung} epochs by {key}, n = {len(points)} plans that differ in other choices, too."
         pictures.append(Picture(f"curve-{_slug(key)}", key, text, ax.figure))
     return pictures
+
+
+def use_log_scale(ax: Any) -> None:
+    """A logarithmic axis with plain numbers, because figures here do not read matplotlib's mathematical notation."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 300 * low else (1.0,)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def _is_number(value: Any) -> bool:

@@ -84,6 +84,7 @@ def lr_page(test: "RangeTest", lr: float, scale: float, overrides: Sequence[str]
     """The curve of a range test. lr: that of the run; scale: what converts rates to `optim.lr`."""
     from regulo.analysis.report import style
     from regulo.analysis.report.page import Code, Fact, Figures, Page, Picture, Section, Text
+    from regulo.analysis.tuning.figures import use_log_scale
 
     with style.figure_style():
         ax = style.axes(3.4, grid="both")
@@ -92,7 +93,7 @@ def lr_page(test: "RangeTest", lr: float, scale: float, overrides: Sequence[str]
         for name, color in (("steepest", "green"), ("valley", "red"), ("recommended", "ink")):
             rate = scale * getattr(test, name)
             ax.axvline(rate, color=style.LIGHT[color], lw=1.2, ls="-" if name == "recommended" else "--")
-        ax.set_xscale("log")
+        use_log_scale(ax)
         ax.set(xlabel="learning rate, optim.lr", ylabel="training loss")
         low, high = float(test.smooth.min()), float(test.smooth[: len(test.smooth) // 3 + 1].max())
         ax.set_ylim(low - 0.2 * (high - low), high + 0.6 * (high - low))
