@@ -7,8 +7,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from regulo.data.components.sampler import TrainBatchSampler, count_earlier
 from regulo.data.image_folder import ImageFolder
 
 SIZES = 1200, 2400
@@ -55,3 +58,20 @@ def test_an_image_that_was_found_takes_little_memory(configs: list[ImageFolder])
             tracemalloc.stop()
         assert len(splits.train.labels)
     assert (sizes[1] - sizes[0]) / (SIZES[1] - SIZES[0]) < 250, "bytes for each image: its path as text, and in an array"
+
+
+@settings(max_examples=60, deadline=None)
+@given(indices=st.lists(st.integers(0, 6), min_size=1, max_size=30))
+def test_copies_of_an_image_are_counted_in_the_order_of_its_visits(indices: list[int]) -> None:
+    expected = [indices[:place].count(index) for place, index in enumerate(indices)]
+    assert count_earlier(np.array(indices)).tolist() == expected
+
+
+def test_no_object_is_made_for_each_image_of_an_epoch() -> None:
+    sampler = TrainBatchSampler(200_000, 64, seed=0, rank=0, world=1)
+    tracemalloc.start()
+    first = next(iter(sampler))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(first) == 64
+    assert peak < 200_000 * 8 * 6, "some arrays of whole numbers; a tuple of each image has 150 bytes and more"

@@ -1,6 +1,5 @@
 """Which images each rank sees in each step: a pure function of (seed, epoch)."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -29,7 +28,11 @@ class EpochSampler(Sampler[int]):
         return self.n
 
     def __iter__(self) -> Iterator[int]:
-        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.n).tolist())
+        return iter(self.order().tolist())
+
+    def order(self) -> np.ndarray:
+        """The permutation (n,) of the epoch."""
+        return np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
 
 
 class TrainBatchSampler(Sampler[list[SampleKey]]):
@@ -62,14 +65,25 @@ class TrainBatchSampler(Sampler[list[SampleKey]]):
         return self.steps
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        visits: Counter[int] = Counter()
-        keys = []
-        for index in self.sequence(np.array(list(self.sampler)), self.sampler.epoch).tolist():
-            keys.append((self.sampler.epoch, index, visits[index]))
-            visits[index] += 1
+        epoch = self.sampler.epoch
+        indices = self.sequence(self.sampler.order(), epoch)
+        copies = count_earlier(indices)  # arrays: a million images are no million objects
         start_epoch, start_step = self.start
-        for step in range(start_step if self.sampler.epoch == start_epoch else 0, self.steps):
-            yield keys[step * self.images_per_step : (step + 1) * self.images_per_step][self.rank :: self.world]
+        for step in range(start_step if epoch == start_epoch else 0, self.steps):
+            place = slice(step * self.images_per_step, (step + 1) * self.images_per_step)
+            own = (column[place][self.rank :: self.world].tolist() for column in (indices, copies))
+            yield [(epoch, index, copy) for index, copy in zip(*own, strict=True)]
+
+
+def count_earlier(indices: np.ndarray) -> np.ndarray:
+    """How often each of the indices (N,) occurs before its own place."""
+    if np.bincount(indices).max() == 1:  # no technique visits an image twice
+        return np.zeros(len(indices), np.int64)
+    order = np.argsort(indices, kind="stable")
+    _, starts, counts = np.unique(indices[order], return_index=True, return_counts=True)
+    earlier = np.empty(len(indices), np.int64)
+    earlier[order] = np.arange(len(indices)) - np.repeat(starts, counts)
+    return earlier
 
 
 class EvalBatchSampler(Sampler[list[SampleKey]]):
@@ -82,10 +96,10 @@ class EvalBatchSampler(Sampler[list[SampleKey]]):
         images_per_rank = -(-n // world)  # rounded up; some ranks may have one image less
         num_batches = min(-(-images_per_rank // batch_size), n // world)  # more would leave a rank with an empty batch
         indices = np.arange(n)[rank::world]
-        self.batches = [[(0, int(i), 0) for i in batch] for batch in np.array_split(indices, num_batches)][:limit]
+        self.batches = np.array_split(indices, num_batches)[:limit]
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        return iter(self.batches)
+        return ([(0, i, 0) for i in batch.tolist()] for batch in self.batches)
