@@ -43,12 +43,12 @@ def draw_boxes(draws: ImageDraws, chooser: RandomBox, size: tuple[int, int]) -> 
     areas = sides.prod() * draws.uniform(chooser.min_area, 1.0, TRIES)
     aspects = np.exp(draws.uniform(math.log(ASPECTS[0]), math.log(ASPECTS[1]), TRIES))
     tries = np.stack([np.sqrt(areas / aspects), np.sqrt(areas * aspects)], axis=-1).round()  # (B, TRIES, 2): height, width
-    fits = ((tries > 0) & (tries <= sides)).all(2)
+    fits = np.all((tries > 0) & (tries <= sides), axis=2)
     chosen = tries[np.arange(len(tries)), fits.argmax(1)]
     corners = np.floor(draws.random(2) * (sides - chosen + 1))
     largest = np.minimum(sides, (sides[::-1] * ASPECTS[1]).round())
     fallback = np.concatenate([(sides - largest) // 2, largest])
-    return np.where(fits.any(1, keepdims=True), np.concatenate([corners, chosen], axis=1), fallback).astype(int)
+    return np.where(np.any(fits, axis=1, keepdims=True), np.concatenate([corners, chosen], axis=1), fallback).astype(int)
 
 
 def resize_boxes(images: Tensor, boxes: np.ndarray, flip: np.ndarray) -> Tensor:
