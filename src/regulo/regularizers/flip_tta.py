@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from regulo.core.search_space import SearchSpace
 from regulo.regularizers.base import Regularizer
 
 
@@ -19,6 +20,7 @@ class FlipTTA(Regularizer):
     """Average the final predictions over each image and its mirror image."""
 
     reference: ClassVar[str] = "arXiv:1409.1556, section 3.2"
+    search_space: ClassVar[SearchSpace] = SearchSpace(why_not="it changes the predictions of a finished run, not the training")
 
     def infer(self, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
         log_p = torch.stack([model(view).float().log_softmax(1) for view in (images, images.flip(3))])
