@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,9 @@ def test_a_torn_line_of_the_journal_is_cut_off(tmp_path: Path) -> None:
 
 def share_study(root: Path, plans: int, kill_after: int) -> None:
     study = open_study(root)
+    (root / f"ready-{os.getpid()}").touch()
+    while len(list(root.glob("ready-*"))) < 4:
+        time.sleep(0.1)
     with study.ownership():
         for _ in range(1000):
             if not (trial := study.next_trial(up_to(study, plans))):
@@ -193,7 +197,7 @@ def test_processes_share_a_study_and_some_are_killed(tmp_path: Path) -> None:
     names = [*(root / "ran.txt").read_text().splitlines(), *(trial.run_name for trial in rest)]
     counts = Counter(names)
     assert sum(count == 2 for count in counts.values()) <= 2
-    assert max(counts.values()) == 2 or max(counts.values()) == 1
+    assert max(counts.values()) <= 2
     trials = [trial for trial in study.trials() if trial.state != "copy"]
     assert all(trial.state == "done" for trial in trials)
     assert len({trial.plan for trial in trials}) == 30

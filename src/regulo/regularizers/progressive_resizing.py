@@ -31,6 +31,8 @@ class ProgressiveResizing(Regularizer):
     reference: ClassVar[str] = "arXiv:2104.00298"
     order: ClassVar[int] = -10  # before mixing, which then has fewer pixels to mix
     strength_fields: ClassVar[tuple[str, ...]] = ("shrink",)
+    # on or off: `shrink` is a ramp
+    search_space: ClassVar[SearchSpace] = SearchSpace(0.05)
     incompatible: ClassVar[dict[str, str]] = {
         "aug_mix": "the views of an image must have one size",
         "patch_dropout": "models of patches take images of one size",

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
 FROM, TO = 1e-4, 100.0
 """the lowest and the highest learning rate, as a multiple of that of the run"""
-STEPS = 120
+STEPS, LEAST_STEPS = 120, 40
+"""steps of the test; on a slow machine there are fewer, but no fewer than these"""
 SECONDS = 15.0
-"""after which the test stops where it is"""
+"""what the test may take, unless the least number of steps takes longer"""
+LEAST_LOSSES = 5
+"""losses without which there is no curve"""
 SMOOTHING = 0.9
 """β of the running mean of the losses"""
 EXPLODED = 4.0
@@ -61,11 +64,15 @@ def range_test(components: "RunComponents", steps: int = STEPS, seconds: float =
             training = ShortTraining(copy_components(components))
             lr = components.config.optim.for_batch_size(components.batch).lr
             batches = training.batches()
-            for rate in np.geomspace(FROM * lr, TO * lr, steps):
+            training.step(next(batches), FROM * lr)  # slower than the others: memory is taken
+            before = time.perf_counter()
+            training.step(next(batches), FROM * lr)
+            most = (start + seconds - time.perf_counter()) / (time.perf_counter() - before)
+            for rate in np.geomspace(FROM * lr, TO * lr, max(min(steps, LEAST_STEPS), min(steps, int(most)))):
                 loss = training.step(next(batches), float(rate))
                 rates.append(float(rate))
                 losses.append(loss)
-                if not math.isfinite(loss) or loss > EXPLODED * min(losses) or time.perf_counter() - start > seconds:
+                if len(losses) >= LEAST_LOSSES and (not math.isfinite(loss) or loss > EXPLODED * min(losses)):
                     break
     finally:
         random.setstate(python_state)
