@@ -38,8 +38,6 @@ class ProgressiveResizing(Regularizer):
         "patch_dropout": "models of patches take images of one size",
     }
 
-    search_space: ClassVar[SearchSpace] = SearchSpace(0.1)
-
     shrink: Rampable[Annotated[float, Field(ge=0, lt=1)]] = 0.4
     """share by which both sides are smaller; a ramp that ends at 0 before the end of the run"""
 

@@ -73,7 +73,7 @@ class BatchedImages(Dataset[Batch]):
             image = read(index, self.resize, random)
         if self.pipeline is None:
             return image
-        # one pair of generators for all transforms: `set_random_seed` would give each the same numbers, and flips followed from crops
+        # one pair of generators for all transforms: `set_random_seed` gives each the same numbers, and flips follow from crops
         self.pipeline.set_random_state(np.random.default_rng(seed), Random(seed))
         image = self.pipeline(image=image)["image"]
         return image if image.ndim == 3 else image[..., None]
