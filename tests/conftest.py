@@ -67,6 +67,7 @@ SMALL = {
     "vit_tiny": {"width": 16, "depth": 2},
     "torchvision": {"small_stem": False},
     "timm": {"architecture": "test_resnet"},
+    "airbench": {"widths": [8, 8, 8]},
 }
 """fields that make models small; a model that is not listed is tested with its defaults"""
 

@@ -16,7 +16,7 @@ from tests.safety.command_lines import commands, mild, mutate
 from tests.safety.conftest import WorkStartedError, run_command
 
 SHORT, LONG = 0, 1
-COUNTS = {"commands": (200, 20_000), "configs": (250, 4_000), "files": (40, 1000), "trained": (5, 100)}
+COUNTS = {"commands": (100, 20_000), "configs": (120, 4_000), "files": (20, 1000), "trained": (3, 100)}
 """examples in `make test` and in `make test-long`"""
 SIZES = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
