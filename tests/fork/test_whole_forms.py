@@ -21,7 +21,7 @@ def make_environment(project: Path) -> None:
     scripts, packages = project / ".venv" / "bin", next((project / ".venv" / "lib").glob("*/site-packages"))
     ours = [folder for folder in sys.path if folder.endswith("site-packages")]
     (packages / "packages.pth").write_text("".join(f"import site; site.addsitedir({folder!r})\n" for folder in ours))
-    for program in ("ruff", "mypy", "lint-imports"):
+    for program in ("ruff", "mypy", "lint-imports", "wandb"):
         source = Path(sysconfig.get_path("scripts"), program)
         if source.read_bytes().startswith(b"#!"):
             (scripts / program).write_text(f"#!{scripts / 'python'}\n{source.read_text().partition(chr(10))[2]}")
