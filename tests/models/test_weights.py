@@ -17,13 +17,14 @@ from regulo.models.resnet_small import ResNetSmall
 from tests.conftest import COLOR, GRAY, SMALL, FinishedRun, build_model
 
 NAMES = registry.list_plugins("model")
-FIELDS = SMALL | {"torchvision": {"architecture": "mobilenet_v3_small"}}  # names of its own weights begin with `classifier.`
+OTHERS = {"torchvision": {"architecture": "mobilenet_v3_small"}}  # names of its own weights begin with `classifier.`
+FIELDS = SMALL | OTHERS
 State = dict[str, Tensor]
 
 
 def source_state(name: str, dataset_info: DatasetInfo = GRAY) -> State:
     """A state dict that no new model has: every tensor is changed."""
-    state = build_model(name, dataset_info, **FIELDS.get(name, {})).state_dict()
+    state = build_model(name, dataset_info, **OTHERS.get(name, {})).state_dict()
     for tensor in state.values():
         tensor.add_(1)
     return state
