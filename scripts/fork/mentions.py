@@ -21,7 +21,7 @@ class Mentions:
         self._file = _one_of([re.escape(n) for n in names], r"(?<![\w.-])(?:{})(?![\w-])")
         self._command = _one_of(sorted(omission.commands), r"(?:\bregulo|\bmake|\$\(REGULO\)) (?:{})\b")
         patterns = [_option_pattern(group, names) for group, names in _by_group(omission.options).items()]
-        self._option = _one_of([*patterns, *(rf"\b{group}[=.]" for group in sorted(omission.groups))], "{}")
+        self._option = _one_of([*patterns, *(rf"\b{group}(?:=|\.(?!json\b))" for group in sorted(omission.groups))], "{}")
         self._topic = _one_of(list(omission.topics), "{}")
         self._words = {name for group, name in omission.options if group not in ("experiment", "study", "debug")}
 

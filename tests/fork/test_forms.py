@@ -317,6 +317,13 @@ def test_sentences_about_a_topic_go_and_headings_stay() -> None:
     assert prune_page(page, mentions(topics=(r"\b[Ss]tud(y|ies)\b",))) == expected
 
 
+def test_a_file_is_no_key_of_a_group_that_is_left_out() -> None:
+    left_out = mentions(groups=frozenset({"study"}))
+    assert left_out.in_text("study.techniques=[mixup]")
+    assert left_out.in_text("study=quick")
+    assert not left_out.in_text("study.json")
+
+
 def test_every_topic_of_the_manifest_is_on_a_page(files: dict[str, bytes]) -> None:
     pages = b"\n".join(content for path, content in files.items() if path.endswith(".md")).decode()
     for part in MANIFEST["parts"].values():
