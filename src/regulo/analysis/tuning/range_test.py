@@ -33,6 +33,8 @@ LEAST_LOSSES = 5
 """losses without which there is no curve"""
 SMOOTHING = 0.9
 """β of the running mean of the losses"""
+MEMORY = round(1 / (1 - SMOOTHING))
+"""losses that the running mean is about"""
 EXPLODED = 4.0
 """times the lowest loss, above which the rest is not tried"""
 
@@ -91,8 +93,9 @@ def read_curve(rates: Sequence[float], losses: Sequence[float], seconds: float =
     curve = np.array(smooth)
     lowest = int(curve.argmin())
     until = max(lowest + 1, 3)
-    slope = np.gradient(curve, np.log(x))[:until]
-    steepest = float(x[int(slope.argmin())])
+    first = min(MEMORY, until - 1)  # before, the mean is over so few losses that its falls are noise
+    slope = np.gradient(curve, np.log(x))[first:until]
+    steepest = float(x[first + int(slope.argmin())])
     recommended = math.sqrt(steepest * x[lowest] / 10) if lowest else steepest
     return RangeTest(x, y, curve, steepest, float(x[_valley(curve)]), recommended, seconds)
 
