@@ -18,10 +18,10 @@ from scipy.stats import spearmanr
 
 from regulo.analysis.launchers.options import LaunchOptions
 from regulo.analysis.launchers.runner import run_all
+from regulo.analysis.launchers.runs import PlannedRun
 from regulo.analysis.tuning.arguments import parse_tune_args
 from regulo.analysis.tuning.command import make_space
 from regulo.analysis.tuning.rungs import FACTOR
-from regulo.analysis.tuning.search import TrialRun
 from regulo.config import compose
 from regulo.regularizers.base import Goal
 from regulo.tracking.records import read_metrics
@@ -45,7 +45,7 @@ def main() -> None:
         drawn = space.params_of_base() if number == 0 else space.draw_from_prior(np.random.default_rng([0, number]), number)
         plans.append(space.overrides_of(drawn))
     runs = {
-        (number, epochs): TrialRun(
+        (number, epochs): PlannedRun(
             root / f"plan-{number:03d}-{epochs}-epochs", (*args.overrides, *words, f"trainer.max_epochs={epochs}", "seed=0")
         )
         for epochs in lengths
@@ -64,7 +64,7 @@ def list_lengths(max_epochs: int) -> list[int]:
     return lengths
 
 
-def report(runs: dict[tuple[int, int], TrialRun], lengths: Sequence[int], goal: Goal, root: Path) -> None:
+def report(runs: dict[tuple[int, int], PlannedRun], lengths: Sequence[int], goal: Goal, root: Path) -> None:
     """Print the table, and save its numbers."""
     longest, monitor, sign = lengths[0], goal.monitor, 1 if goal.mode == "min" else -1
     numbers = sorted({number for number, _ in runs})
@@ -97,7 +97,7 @@ def report(runs: dict[tuple[int, int], TrialRun], lengths: Sequence[int], goal: 
     (root / "rank_correlation.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def value_at(run: TrialRun, monitor: str, epochs: int) -> float:
+def value_at(run: PlannedRun, monitor: str, epochs: int) -> float:
     """The monitor of a run after some of its epochs; of an epoch that it did not have, the last value."""
     values = read_metrics(RunFolder(run.folder)).values(monitor)
     return float(values[min(epochs, len(values)) - 1])

@@ -90,6 +90,11 @@ def images_of(dataset_info: DatasetInfo, n: int = 4, seed: int = 0) -> torch.Ten
     )
 
 
+def environment_outside_make() -> dict[str, str]:
+    """The variables of this process without those of a make that runs the tests: it would pass its ARGS on."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "ARGS"))}
+
+
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 

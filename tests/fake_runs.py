@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from regulo.analysis.launchers.local import JobEvent
@@ -37,21 +37,18 @@ def make_result(name: str) -> dict[str, Any]:
     return {"status": "done", "weights": "last", **gaps, **counts, **costs, **scores}
 
 
-def jobs_in_process(names: list[str]) -> Any:
-    """In place of `launchers.local.run_jobs`: jobs run in this process, and add their names to the list."""
+def queue_in_process(names: list[str]) -> Any:
+    """In place of `launchers.local.run_queue`: jobs run in this process, and add their names to the list."""
 
-    def run_jobs(
-        jobs: Mapping[str, Callable[[], object]], slots: object, logs: object, may_start: Callable[[], bool]
-    ) -> Iterator[JobEvent]:
-        for name, job in jobs.items():
-            if not may_start():
-                return
+    def run_queue(next_job: Callable[[], Any], slots: object, logs: object) -> Iterator[JobEvent]:
+        while job := next_job():
+            name, function = job
             names.append(name)
             yield JobEvent(name)
             try:
-                job()
+                function()
                 yield JobEvent(name, 1.0)
             except Exception as error:
                 yield JobEvent(name, 1.0, str(error).splitlines()[0])
 
-    return run_jobs
+    return run_queue

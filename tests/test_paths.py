@@ -1,7 +1,6 @@
 """Paths with any characters: as values of the configuration, and in the commands that are printed."""
 
 import json
-import os
 import stat
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from regulo.core.errors import InputError
 from regulo.core.program import PROGRAM
 from regulo.evaluation import summary
 from regulo.tracking.run_dir import RunFolder
+from tests.conftest import environment_outside_make
 
 FOLDERS = [
     "my images",
@@ -71,7 +71,7 @@ def shell(tmp_path: Path) -> Path:
 
 def paste(command: str, shell: Path) -> list[str]:
     """The arguments that `regulo` gets when a user pastes this line."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "ARGS"))}
+    environment = environment_outside_make()
     environment |= {"PATH": f"{shell}:{environment['PATH']}", "HOME": "/home/me"}
     subprocess.run(["sh", "-c", command], cwd=shell, env=environment, check=True, capture_output=True)
     arguments: list[str] = json.loads((shell / "arguments.json").read_text())

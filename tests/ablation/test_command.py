@@ -25,7 +25,7 @@ from regulo.core.errors import InputError
 from regulo.core.files import file_lock
 from regulo.evaluation import robustness
 from regulo.regularizers.base import Goal
-from tests.fake_runs import fake_train, jobs_in_process, make_result
+from tests.fake_runs import fake_train, make_result, queue_in_process
 
 TINY = ["debug=fast", "model.width=4", "data.num_workers=0", "regularizer=none", "data.clean_subset=50"]
 ONE = ["study.techniques=[weight_decay]", "study.seeds=1", "study.corruptions=false", *TINY]
@@ -49,7 +49,7 @@ def job_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Jobs run in this process, in an empty folder. Returns the list of their names, which grows."""
     monkeypatch.chdir(tmp_path)
     names: list[str] = []
-    monkeypatch.setattr(local, "run_jobs", jobs_in_process(names))
+    monkeypatch.setattr(local, "run_queue", queue_in_process(names))
     monkeypatch.setattr(command, "write_report", lambda root: [])  # the page has tests of its own
     return names
 

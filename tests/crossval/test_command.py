@@ -18,7 +18,7 @@ from regulo.core.errors import InputError
 from regulo.tracking import records
 from regulo.tracking.run_dir import RunFolder
 from tests.conftest import rng
-from tests.fake_runs import fake_train, jobs_in_process
+from tests.fake_runs import fake_train, queue_in_process
 
 TINY = ["debug=fast", "model.width=4", "data.num_workers=0", "data.clean_subset=50", "regularizer=none", "trainer=cpu"]
 FIXED = ["trainer.precision=32-true", "trainer.memory_format=contiguous"]
@@ -30,7 +30,7 @@ def job_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Jobs run in this process, in an empty folder. Returns the list of their names, which grows."""
     monkeypatch.chdir(tmp_path)
     names: list[str] = []
-    monkeypatch.setattr(local, "run_jobs", jobs_in_process(names))
+    monkeypatch.setattr(local, "run_queue", queue_in_process(names))
     return names
 
 

@@ -1,7 +1,6 @@
 """The content of the pages: numbers against closed forms, commands that repeat a run, and reports of what is missing."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -26,7 +25,7 @@ from regulo.core.errors import InputError
 from regulo.core.metrics.base import EvalOutput
 from regulo.tracking.records import parse_metrics
 from regulo.tracking.run_dir import RunFolder
-from tests.conftest import metrics_of
+from tests.conftest import environment_outside_make, metrics_of
 from tests.report import studies
 
 # ---- a run
@@ -155,8 +154,7 @@ def test_the_command_makes_the_same_configuration_after_make_and_the_shell(overr
     (tmp_path / "Makefile").write_text('train:\n\t@python3 -c "import json, sys; print(json.dumps(sys.argv[1:]))" $(ARGS)\n')
     config = compose.load_config([*overrides, "run_dir=somewhere"]).as_dict()
     command = repeat.command(config)
-    ours = ("MAKE", "MFLAGS", "ARGS")  # make may run the tests, too
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    environment = environment_outside_make()
     output = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert compose.load_config(json.loads(output.stdout)).as_dict() == config | {"run_dir": None}
     assert overrides or command == "make train"

@@ -2,20 +2,18 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from regulo.analysis.launchers import local
-from regulo.analysis.launchers.local import JobEvent
 from regulo.analysis.tuning import command
 from regulo.analysis.tuning.budget import Cost
 from regulo.config import compose
 from regulo.config.schema import Config
 from regulo.core.paths import expand_path
-from tests.fake_runs import make_result
+from tests.fake_runs import make_result, queue_in_process
 
 TINY = ["model.width=4", "data.num_workers=0", "trainer.max_epochs=27"]
 HELPFUL = {"label_smoothing": 0.15, "ema": 0.1}
@@ -44,23 +42,6 @@ def formula_train(overrides: Sequence[str]) -> int:
     result = make_result(folder.name) | {"seed": config.run.seed} | scores
     (folder / "result.json").write_text(json.dumps(result))
     return 0
-
-
-def queue_in_process(names: list[str]) -> Any:
-    """In place of `local.run_queue`: jobs run in this process, and add their names to the list."""
-
-    def run_queue(next_job: Callable[[], Any], slots: object, logs: object) -> Iterator[JobEvent]:
-        while job := next_job():
-            name, function = job
-            names.append(name)
-            yield JobEvent(name)
-            try:
-                function()
-                yield JobEvent(name, 1.0)
-            except Exception as error:
-                yield JobEvent(name, 1.0, str(error).splitlines()[0])
-
-    return run_queue
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """study.json: its columns and differences, and reading the file with checks, because a stranger may have written it."""
 
 import dataclasses
+import datetime
+import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +13,7 @@ from typing_extensions import TypedDict
 from regulo.core.errors import InputError, Problem
 from regulo.core.metrics.base import Metric
 from regulo.core.safe_io import read_json
+from regulo.tracking.environment import describe_hardware
 from regulo.tracking.records import Number, Text, validate_record
 
 Design = Literal["add_one", "leave_one_out", "pairs", "strengths"]
@@ -53,6 +56,17 @@ def metric_column(metric: Metric) -> Column:
     if metric.percent:
         return Column(key, label, "%", metric.better, 100, 2)
     return Column(key, label, metric.unit, metric.better, 1, 3)
+
+
+def describe_origin(name: str, command: str, method: str) -> dict[str, str]:
+    """What every record of several runs begins with: where its numbers come from."""
+    return {
+        "name": name,
+        "command": command,
+        "date": f"{datetime.date.today()}",
+        "hardware": f"{describe_hardware()}, torch {importlib.metadata.version('torch')}",
+        "method": method,
+    }
 
 
 @dataclass(frozen=True)

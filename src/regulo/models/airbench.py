@@ -48,7 +48,8 @@ def whiten(images: Tensor) -> Tensor:
     """The kernels (C · 4, C, 2, 2) that whiten the patches of normalized images (n, C, H, W), the largest component first."""
     channels = images.shape[1]
     patches = F.unfold(images.double(), PATCH).transpose(1, 2).reshape(-1, channels * PATCH * PATCH)
-    covariance = (patches - patches.mean(0)).T @ (patches - patches.mean(0)) / (len(patches) - 1)
+    centered = patches - patches.mean(0)
+    covariance = centered.T @ centered / (len(patches) - 1)
     variances, components = torch.linalg.eigh(covariance)
     kernels = components.T.flip(0) / (variances.flip(0)[:, None] + SMALLEST_VARIANCE).sqrt()
     return kernels.reshape(-1, channels, PATCH, PATCH).float()

@@ -14,6 +14,7 @@ import torch
 
 from regulo.core.ranges import Positive
 from regulo.optim.base import AdamOptimizer
+from regulo.optim.components.adam import adam_direction, split_decay
 from regulo.optim.components.closure import run_closure
 from regulo.optim.components.param_groups import ParamGroup
 
@@ -46,19 +47,8 @@ class LAMB(torch.optim.Optimizer):
         return loss
 
     def _update(self, parameter: torch.nn.Parameter, group: dict[str, Any]) -> None:
-        beta1, beta2 = group["betas"]
-        gradient, decay = parameter.grad, group["weight_decay"]
-        assert gradient is not None
-        if not group["decoupled_weight_decay"]:
-            gradient, decay = gradient + decay * parameter, 0.0
-        state = self.state[parameter]
-        if not state:
-            state.update(step=0, m=torch.zeros_like(parameter), v=torch.zeros_like(parameter))
-        state["step"] += 1
-        state["m"].lerp_(gradient, 1 - beta1)
-        state["v"].lerp_(gradient.square(), 1 - beta2)
-        m, v = state["m"] / (1 - beta1 ** state["step"]), state["v"] / (1 - beta2 ** state["step"])
-        update = m / (v.sqrt() + group["eps"]) + decay * parameter
+        gradient, decay = split_decay(parameter, group)
+        update = adam_direction(parameter, gradient, self.state[parameter], group) + decay * parameter
         if parameter.ndim > 1:
             ratio = parameter.norm() / update.norm()
             update *= torch.where(ratio.isfinite() & (ratio > 0), ratio, 1.0)

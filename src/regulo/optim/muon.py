@@ -20,6 +20,7 @@ from torch import Tensor
 
 from regulo.core.ranges import Positive, ProperShare
 from regulo.optim.base import AdamOptimizer
+from regulo.optim.components.adam import adam_direction, split_decay
 from regulo.optim.components.closure import run_closure
 from regulo.optim.components.param_groups import NamedParameter, ParamGroup
 
@@ -67,31 +68,24 @@ class MuonAndAdam(torch.optim.Optimizer):
         return loss
 
     def _update(self, parameter: Tensor, group: dict[str, Any], is_matrix: bool) -> None:
-        gradient, decay = parameter.grad, group["weight_decay"]
-        assert gradient is not None
-        if not group["decoupled_weight_decay"]:
-            gradient, decay = gradient + decay * parameter, 0.0
-        direction = self._orthogonal_direction if is_matrix else self._adam_direction
-        update = direction(gradient, self.state[parameter], group)
+        gradient, decay = split_decay(parameter, group)
+        if is_matrix:
+            update = orthogonal_direction(gradient, self.state[parameter], group)
+        else:
+            update = adam_direction(parameter, gradient, self.state[parameter], group)
         if decay:
             parameter.mul_(1 - group["lr"] * decay)
         parameter.add_(update, alpha=-group["lr"])
 
-    def _orthogonal_direction(self, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
-        if not state:
-            state["momentum"] = torch.zeros_like(gradient)
-        mean = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        matrix = gradient.lerp(mean, group["momentum"]).flatten(1)
-        factor = 0.2 * math.sqrt(max(matrix.shape))
-        return orthogonalize(matrix, group["steps"]).mul_(factor).view_as(gradient)
 
-    def _adam_direction(self, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
-        beta1, beta2 = group["betas"]
-        if not state:
-            state.update(step=0, m=torch.zeros_like(gradient), v=torch.zeros_like(gradient))
-        state["step"] += 1
-        m, v = state["m"].lerp_(gradient, 1 - beta1), state["v"].lerp_(gradient.square(), 1 - beta2)
-        return m / (1 - beta1 ** state["step"]) / ((v / (1 - beta2 ** state["step"])).sqrt() + group["eps"])
+def orthogonal_direction(gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
+    """0.2 √max(A, B) · UVᵀ after one more gradient, in its shape; `state` of the parameter is begun, and changed."""
+    if not state:
+        state["momentum"] = torch.zeros_like(gradient)
+    mean = state["momentum"].lerp_(gradient, 1 - group["momentum"])
+    matrix = gradient.lerp(mean, group["momentum"]).flatten(1)
+    factor = 0.2 * math.sqrt(max(matrix.shape))
+    return orthogonalize(matrix, group["steps"]).mul_(factor).view_as(gradient)
 
 
 def orthogonalize(matrix: Tensor, steps: int) -> Tensor:

@@ -6,7 +6,6 @@ Only for classes that a mirror does not change: not for digits, text or traffic 
 scores of the run, `evaluate`, `predict`, `export`), not on the validation during the run, and doubles the cost of inference.
 """
 
-import math
 from typing import ClassVar
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from regulo.core.search_space import SearchSpace
 from regulo.regularizers.base import Regularizer
+from regulo.regularizers.components.entropy import mean_prediction
 
 
 class FlipTTA(Regularizer):
@@ -23,5 +23,5 @@ class FlipTTA(Regularizer):
     search_space: ClassVar[SearchSpace] = SearchSpace(why_not="it changes the predictions of a finished run, not the training")
 
     def infer(self, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-        log_p = torch.stack([model(view).float().log_softmax(1) for view in (images, images.flip(3))])
-        return {"logits": log_p.logsumexp(0) - math.log(2)}
+        views = (images, images.flip(3))
+        return {"logits": mean_prediction(torch.stack([model(view).float().log_softmax(1) for view in views]))}

@@ -8,7 +8,6 @@ All layers that are random in training are random here, too; BatchNorm and all o
 final predictions only (the last scores of the run, `evaluate`, `predict`), not on the validation during the run.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, ClassVar
@@ -20,12 +19,12 @@ from torch import Tensor, nn
 from regulo.core.search_space import SearchSpace
 from regulo.models.components.sites import RateSite, Site
 from regulo.regularizers.base import Regularizer
-from regulo.regularizers.components.entropy import entropy
+from regulo.regularizers.components.entropy import entropy, mean_prediction
 
 
 def summarize_passes(log_p: Tensor) -> dict[str, Tensor]:
     """From log p_s (S, B, K): log p̄ (B, K) as the logits, H[p̄] (B,) and I (B,) in nats, by name."""
-    mean = log_p.logsumexp(0) - math.log(len(log_p))  # on the log scale, where no probability underflows to 0
+    mean = mean_prediction(log_p)
     total = entropy(mean)
     information = (total - entropy(log_p).mean(0)).clamp(min=0)  # rounding can make it slightly negative
     return {"logits": mean, "entropy": total, "mutual_information": information}

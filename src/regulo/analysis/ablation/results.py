@@ -1,8 +1,6 @@
 """The results of a study: the content of study.json, from which the tables, the CSV and the page are made."""
 
 import csv
-import datetime
-import importlib.metadata
 import io
 import statistics
 from collections.abc import Mapping, Sequence
@@ -15,8 +13,7 @@ from regulo.analysis.ablation.columns import COSTS, list_outcomes, values_by_cel
 from regulo.analysis.ablation.runs import StudyRun
 from regulo.analysis.ablation.statistics import ERROR, differences, interactions
 from regulo.analysis.ablation.study import StudyConfig
-from regulo.analysis.study_record import Difference
-from regulo.tracking.environment import describe_hardware
+from regulo.analysis.study_record import Difference, describe_origin
 
 Differences = Mapping[str, Mapping[str, dict[str, Any]]]
 """by a row's label and a column's key, what study.json has of a difference"""
@@ -42,14 +39,10 @@ def collect(
     to_base = _by_label([cell.label for cell in cells[1:]], {key: differences(table, error) for key, table in tables.items()})
     beyond_sum = _by_label(list(pairs), {key: interactions(table, list(pairs.values()), error) for key, table in tables.items()})
     return {
-        "name": name,
+        **describe_origin(name, command, describe_method(len(outcomes), bool(pairs))),
         "title": study.title or name,
         "design": study.design,
-        "command": command,
-        "date": f"{datetime.date.today()}",
-        "hardware": f"{describe_hardware()}, torch {importlib.metadata.version('torch')}",
         "seconds": round(seconds, 1),
-        "method": describe_method(len(outcomes), bool(pairs)),
         "seeds": study.seeds,
         "base": cells[0].label,
         "columns": [vars(c) for c in columns],

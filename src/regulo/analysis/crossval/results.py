@@ -1,7 +1,5 @@
 """The results of a cross-validation: the content of crossval.json."""
 
-import datetime
-import importlib.metadata
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +9,9 @@ from regulo.analysis.crossval.plans import AGAINST, PLAN, CrossvalArgs, FoldRun
 from regulo.analysis.crossval.predictions import FILE, Predictions, join_predictions, read_predictions
 from regulo.analysis.crossval.statistics import METHOD, mean_interval
 from regulo.analysis.crossval.suspects import Suspect
-from regulo.analysis.study_record import Column, metric_column
+from regulo.analysis.study_record import Column, describe_origin, metric_column
 from regulo.core.metrics.base import list_metrics
 from regulo.tracking import records
-from regulo.tracking.environment import describe_hardware
 from regulo.tracking.run_dir import RunFolder
 
 
@@ -37,11 +34,7 @@ def collect(args: CrossvalArgs, name: str, command: str, runs: Sequence[FoldRun]
         if AGAINST in values and (interval := _interval(_subtract(values[PLAN][column.key], values[AGAINST][column.key]), share))
     }
     return {
-        "name": name,
-        "command": command,
-        "date": f"{datetime.date.today()}",
-        "hardware": f"{describe_hardware()}, torch {importlib.metadata.version('torch')}",
-        "method": METHOD,
+        **describe_origin(name, command, METHOD),
         "folds": args.folds,
         "seeds": args.seeds,
         "columns": [vars(column) for column in columns],

@@ -74,13 +74,7 @@ def make_space(config: "Config", args: "TuneArgs") -> "PlanSpace":
     candidates = [name for name in names if args.search is None or name in named or name in config.regularizer]
     suitable, refused = suitable_techniques(config, candidates)
     problems = [Problem("tune.search", f"{name}: {refused[name]}", "leave it out") for name in sorted(named & refused.keys())]
-    absent = {
-        name.partition(".")[0]
-        for name in args.search or ()
-        if "." in name
-        and name.partition(".")[0] in names
-        and name.partition(".")[0] not in {*config.regularizer, *(args.search or ())}
-    }
+    absent = (named & set(names)) - {*config.regularizer, *(args.search or ())}
     problems += [
         Problem(
             "tune.search", f"{name} is not part of the plan, so there is nothing to set", f"search {name}, or +regularizer={name}"

@@ -48,10 +48,6 @@ class ProofRun(PlannedRun):
         """The plan."""
         return self.label
 
-    def is_measured(self) -> bool:
-        """Nothing is left to measure."""
-        return True
-
 
 def choose_plans(study: SearchStudy, count: int) -> list[ProofPlan]:
     """The default plan, none, and the best plans of the search; the default plan is not there twice."""

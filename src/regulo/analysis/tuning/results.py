@@ -1,16 +1,14 @@
 """The results of a study: the content of tune.json, from which the summary and the page are made."""
 
-import datetime
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from regulo.analysis.launchers.runs import PlannedRun
+from regulo.analysis.study_record import describe_origin
 from regulo.analysis.tuning.importance import importances
 from regulo.analysis.tuning.proof import DEFAULT, ProofResult, ProofRun
 from regulo.analysis.tuning.search import describe_trials
 from regulo.analysis.tuning.study import SearchStudy
-from regulo.tracking.environment import describe_hardware
 
 METHOD = (
     "Plans were searched on the validation images, with one seed. The best ones, the default plan and none were then trained "
@@ -26,11 +24,7 @@ def collect(
     """The content of tune.json. Numbers are in their own units: a column's `factor` converts them to the unit that is shown."""
     trials = study.trials()
     return {
-        "name": name,
-        "command": command,
-        "date": f"{datetime.date.today()}",
-        "hardware": f"{describe_hardware()}, torch {importlib.metadata.version('torch')}",
-        "method": METHOD,
+        **describe_origin(name, command, METHOD),
         "monitor": study.goal.monitor,
         "mode": study.goal.mode,
         "objectives": [study.goal.monitor, *study.others],

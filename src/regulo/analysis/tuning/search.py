@@ -4,8 +4,7 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,6 @@ FAILURES = 3
 """runs that fail one after the other, before any has ended well, end the search: then something else than the plan is wrong"""
 WAIT_SECONDS = 2.0
 """between two looks at the runs of another process"""
-
-
-@dataclass(frozen=True)
-class TrialRun(PlannedRun):
-    """A run of the search. Nothing is measured on it but what every run measures."""
-
-    def is_measured(self) -> bool:
-        """Nothing is left to measure."""
-        return True
 
 
 class Search:
@@ -71,10 +61,10 @@ class Search:
             self.handle(JobEvent(run.name, float(run.result().get("fit_seconds") or 0.0)))  # it ended just before a kill
         return None
 
-    def run_of(self, trial: Trial) -> TrialRun:
+    def run_of(self, trial: Trial) -> PlannedRun:
         """The run of a trial."""
         overrides = (*self.base, *trial.overrides, f"trainer.max_epochs={trial.epochs}", f"seed={self.seed}")
-        return TrialRun(self.study.root / trial.run_name, overrides)
+        return PlannedRun(self.study.root / trial.run_name, overrides)
 
     def may_start(self, epochs: int, is_new: bool) -> bool:
         """Whether a run fits into what is left of the budget. The first plan always does."""
@@ -180,7 +170,7 @@ def describe_trials(trials: Sequence[Trial], study: SearchStudy) -> list[dict[st
             "plan": trial.plan,
             "epochs": trial.epochs,
             "techniques": study.space.techniques_of(trial.params),
-            "params": _plain(trial.params),
+            "params": dict(trial.params),
             "overrides": list(trial.overrides),
             "status": trial.state,
             "value": trial.value if trial.state == "done" else None,
@@ -192,10 +182,6 @@ def describe_trials(trials: Sequence[Trial], study: SearchStudy) -> list[dict[st
         for trial in trials
         if trial.state != "copy"
     ]
-
-
-def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(params)
 
 
 def study_folder(name: str) -> Path:

@@ -10,7 +10,7 @@ import torch
 
 from regulo.analysis.tuning.budget import Cost
 from regulo.core.precision import autocast
-from regulo.core.rng import StepContext, torch_seed
+from regulo.core.rng import StepContext, seed_torch, torch_seed
 from regulo.core.schedule import RampBuffer
 from regulo.core.types import Batch
 from regulo.models.components.sites import RateSite
@@ -74,7 +74,7 @@ class ShortTraining:
         losses: list[float] = []
 
         def closure() -> float:
-            torch.manual_seed(torch_seed(self.seed, 0, self.step_number))
+            seed_torch(torch_seed(self.seed, 0, self.step_number), self.device)
             self.optimizer.zero_grad(set_to_none=True)
             total = torch.zeros((), device=self.device)
             for part in batch.split(self.accumulate):

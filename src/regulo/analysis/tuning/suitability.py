@@ -1,7 +1,6 @@
 """Which techniques suit a run: those for which the model has a site, and the data or the weights give a reason."""
 
 import copy
-import dataclasses
 from collections.abc import Collection
 from typing import Any
 
@@ -25,7 +24,7 @@ def suitable_techniques(config: Config, names: Collection[str]) -> tuple[dict[st
     from regulo.evaluation.restore import without_input_checks
     from regulo.training.imbalance import imbalance
 
-    config = dataclasses.replace(config.take_input_of_weights()[0])
+    config = config.take_input_of_weights()[0]
     splits, record = open_splits(config.data)
     has_weights = bool(config.model.weights)
     ratio = imbalance(record.images["train"])
