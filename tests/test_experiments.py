@@ -32,8 +32,8 @@ def make_image_folder(folder: Path) -> Path:
     return folder / "images"
 
 
-LARGE = {"rsb_a3", "torchvision_v2", "deit_3_s"}
-"""recipes for a model that another recipe of the short suite trains, too"""
+LARGE = {"convnext_t", "deit_3_s", "rsb_a2", "rsb_a3", "torchvision_v2"}
+"""recipes of ImageNet, one of which is enough for the short suite"""
 
 
 @pytest.mark.parametrize("name", [pytest.param(e, marks=pytest.mark.long if e in LARGE else ()) for e in EXPERIMENTS])

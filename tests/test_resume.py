@@ -64,7 +64,7 @@ INTERRUPTIONS = {
 }
 
 
-SHORT_ONES = {"killed inside an epoch", "killed while validating", "terminated inside an epoch", "told to make way (SLURM)"}
+SHORT_ONES = {"killed inside an epoch", "terminated inside an epoch"}
 """the interruptions of `make test`; the others are long tests"""
 
 
@@ -394,7 +394,7 @@ def test_a_slurm_job_that_makes_way_queues_itself_again(tmp_path: Path, monkeypa
 # ---- torn files
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+@pytest.mark.parametrize("damage", ["flipped", *(pytest.param(damage, marks=pytest.mark.long) for damage in ("cut", "empty"))])
 def test_a_torn_checkpoint_is_recognized_and_the_one_before_is_used(
     damage: str, unbroken: Path, stopped_run: Path, tmp_path: Path
 ) -> None:

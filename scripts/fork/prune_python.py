@@ -237,9 +237,10 @@ def list_references(content: bytes) -> set[str]:
 
 def _drop_unused(before: bytes, after: bytes, exports: Set[str]) -> bytes:
     """Delete what the module itself used before, and nothing uses any more: imports, helpers and constants."""
+    used_before = _used_names(ast.parse(before))
     while True:
         edit, tree = SourceEdit(after), ast.parse(after)
-        unused = _used_names(ast.parse(before)) - _used_names(tree)
+        unused = used_before - _used_names(tree)
         for i, node in enumerate(tree.body):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 gone = [i for i, alias in enumerate(node.names) if _name_of(alias) in unused]
@@ -257,5 +258,9 @@ def _drop_unused(before: bytes, after: bytes, exports: Set[str]) -> bytes:
 
 
 def _used_names(tree: ast.AST) -> set[str]:
-    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    return names | {a.arg for a in ast.walk(tree) if isinstance(a, ast.arg)}  # a fixture is used by the name of an argument
+    """A fixture is used by the name of an argument."""
+    return {
+        node.arg if isinstance(node, ast.arg) else node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+    }

@@ -16,7 +16,7 @@ from tests.safety.command_lines import commands, mild, mutate
 from tests.safety.conftest import WorkStartedError, run_command
 
 SHORT, LONG = 0, 1
-COUNTS = {"commands": (100, 20_000), "configs": (120, 4_000), "files": (20, 1000), "trained": (3, 100)}
+COUNTS = {"commands": (100, 20_000), "configs": (120, 4_000), "files": (20, 1000), "studies": (8, 400), "trained": (3, 100)}
 """examples in `make test` and in `make test-long`"""
 SIZES = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
@@ -141,7 +141,7 @@ def test_every_study_is_shown_or_refused_by_name(size: int, tmp_path: Path, caps
     content = json.loads((studies.make(tmp_path) / "study.json").read_text())
     counter = OutcomeCounter()
 
-    @fuzz_settings("files", size)
+    @fuzz_settings("studies", size)
     @given(mutate(content))
     def each(record: Any) -> None:
         (tmp_path / "study.json").write_text(json.dumps(record), errors="replace")
