@@ -21,6 +21,7 @@ DATA = "data"
 
 def pinned_overrides(config: Config, root: Path) -> list[str]:
     """Overrides that fix what a run would otherwise measure for itself; saved in `root`/speed.json, for all runs there."""
+    config = dataclasses.replace(config, trainer=config.trainer.model_copy(update={"compile": config.trainer.fixed_compile()}))
     settings = [config.trainer.precision, config.trainer.memory_format]
     model = {"name": config.model.name, **config.model.model_dump()}
     key = json.dumps(
@@ -38,7 +39,7 @@ def pinned_overrides(config: Config, root: Path) -> list[str]:
             result = autotune(build_components(dataclasses.replace(config, regularizer={})))
             overrides[key] = [f"trainer.precision={result.precision}", f"trainer.memory_format={result.memory_format}"]
             atomic_write(file, json.dumps(overrides, indent=1) + "\n")
-    return list(overrides[key])
+    return [*overrides[key], f"trainer.compile={config.trainer.compile}"]
 
 
 def same_data_arguments(config: DatasetConfig, root: Path) -> list[str]:

@@ -33,6 +33,9 @@ class TrainerConfig(StrictConfig):
     """auto: measured on the run's own model and batch"""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     """auto: measured on the run's own model and batch"""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """train by torch.compile, with other rounding and draws of dropout than without; auto: measured if the run is long enough for
+    it to pay, and off in a study"""
     max_epochs: Annotated[int, Field(ge=1)] = 30
     """passes over the training images"""
     max_time: Annotated[str, Field(pattern=r"^(\d+:)?\d{1,2}:\d{2}:\d{2}$")] | None = None
@@ -71,6 +74,10 @@ class TrainerConfig(StrictConfig):
         """The number of machines that train."""
         return process_environment().nodes if self.num_nodes == "auto" else self.num_nodes
 
+    def fixed_compile(self) -> str:
+        """`compile` of a run that does not measure it: auto is off."""
+        return "off" if self.compile == "auto" else self.compile
+
     def max_seconds(self) -> float | None:
         """`max_time` in seconds."""
         if self.max_time is None:
@@ -104,6 +111,8 @@ class TrainerConfig(StrictConfig):
             problems.append(Problem("trainer.sync_batchnorm", "torch has it on GPUs only", "false"))
         if self.strategy == "fsdp" and self.precision == "16-mixed":
             problems.append(Problem("trainer.precision", "the loss scaler does not see all of a sharded gradient", "bf16-mixed"))
+        if self.strategy == "fsdp" and self.compile == "on":
+            problems.append(Problem("trainer.compile", "it does not work on sharded weights yet", "off or auto"))
         if self.strategy == "fsdp" and self.gradient_checkpointing:
             problems.append(Problem("trainer.gradient_checkpointing", "it does not work on sharded blocks yet", "false"))
         if problems:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from regulo.core.compilation import run_eagerly
 from regulo.core.metrics.base import EvalOutput
 from regulo.core.precision import autocast
 from regulo.core.schedule import RampBuffer
@@ -33,7 +34,7 @@ def fixed_seed(device: torch.device) -> Iterator[None]:
 
 def predict_batch(classifier: Classifier, images: torch.Tensor, precision: str, plan: Plan) -> dict[str, torch.Tensor]:
     """The plan's inference on images (B, C, H, W) uint8: "logits" (B, K), and other quantities (B,) by name."""
-    with autocast(precision, images.device):
+    with run_eagerly(), autocast(precision, images.device):
         return plan.infer(classifier.model, classifier.normalize(images))
 
 

@@ -18,7 +18,7 @@ RENAMED_VALUES = {("logger.wandb", "off"): "disabled"}
 """(key, old value) → new value, from 0.1 to 0.2"""
 RENAMED_ERRORS = {"Diverged": "NonFiniteLossError"}
 """old `error_type` of result.json → new one, from 0.1 to 0.2"""
-IMPLICIT_VALUES = {"data": {"device": "loader"}}
+IMPLICIT_VALUES = {"data": {"device": "loader"}, "trainer": {"compile": "off"}}
 """of keys that a run may lack: what it did before there was the key"""
 
 

@@ -1,18 +1,32 @@
-"""Precision and memory format, measured and not assumed: what is fastest depends on the model and on the machine."""
+"""Precision, memory format and compilation, measured and not assumed: what is fastest depends on the model and on the machine."""
 
 import copy
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from regulo.core.compilation import compile_in_place
+from regulo.core.errors import one_line
 from regulo.core.precision import MEMORY_FORMATS, autocast
+from regulo.core.text import format_duration
 from regulo.core.types import soft_cross_entropy
+from regulo.models.components.sites import RateSite
 
 MARGIN = 1.10
 """of the trials this close to the fastest, the plainest is chosen: a challenger needs a clear margin"""
+BUDGET = 2.0
+"""seconds for the trials of one choice, if a step is that short"""
+LONGEST_STEP = 0.25
+"""seconds of a step beyond which it is timed on a part of the batch"""
+SMALLEST_PART = 8
+"""images of such a part at least"""
+COMPILE_TRIAL = 30.0
+"""seconds that a first compilation is expected to take"""
+TRIAL_SHARE = 0.05
+"""of a run's time that the trial of a compilation may take"""
 
 
 @dataclass(frozen=True)
@@ -21,7 +35,9 @@ class Candidate:
 
     precision: str
     memory_format: str
-    seconds: float | None = None
+    seconds: float = 0.0
+    compile_seconds: float | None = None
+    """what its compilation took before the first step; None: it is not compiled"""
 
 
 @dataclass(frozen=True)
@@ -31,19 +47,40 @@ class AutotuneResult:
     precision: str
     memory_format: str
     evidence: tuple[Candidate, ...] = ()
+    compile: str = "off"
+    """on or off"""
+    compile_note: str = ""
+    """why, for people; empty: the user has asked for it"""
+    measured_on: str = ""
+    """the date of the evidence, if an earlier run has measured it"""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
 
+    @property
+    def eager(self) -> Candidate | None:
+        """The trial that was chosen, without compilation; None if there was none."""
+        return self._find(is_compiled=False)
+
+    @property
+    def compiled(self) -> Candidate | None:
+        """The trial of the compiled model; None if there was none."""
+        return self._find(is_compiled=True)
+
+    def _find(self, is_compiled: bool) -> Candidate | None:
+        choice = (self.precision, self.memory_format, is_compiled)
+        trials = ((t.precision, t.memory_format, t.compile_seconds is not None) for t in self.evidence)
+        return next((trial for trial, key in zip(self.evidence, trials, strict=True) if key == choice), None)
+
 
 def choose_fastest(
-    model: nn.Module, images: Tensor, targets: Tensor, precision: str, memory_format: str, budget: float = 8.0
+    model: nn.Module, images: Tensor, targets: Tensor, precision: str, memory_format: str, budget: float = BUDGET
 ) -> AutotuneResult:
     """Time training steps on normalized images (B, C, H, W) on their device; "auto" leaves a setting open.
 
     The candidates take turns, so that a drift of the machine's speed meets all of them. Neither the model nor any random
-    generator changes. Takes about `budget` seconds, or one round if that takes longer.
+    generator changes. Takes about `budget` seconds, or two rounds if they take longer.
     """
     device = images.device
     bf16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
@@ -51,20 +88,64 @@ def choose_fastest(
     has_maps = any(isinstance(m, nn.Conv2d) for m in model.modules())
     formats = (["contiguous"] + ["channels_last"] * has_maps) if memory_format == "auto" else [memory_format]
     trials = [Candidate(p, f) for p in precisions for f in formats if not corrupts_memory(model, device, p, f)]
-    if len(trials) == 1:
-        return AutotuneResult(trials[0].precision, trials[0].memory_format)
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        models = {f: copy.deepcopy(model).to(device).to(memory_format=MEMORY_FORMATS[f]).train() for f in formats}
+    with _unchanged_generators(device):
+        models = {f: _training_copy(model, device, f) for f in formats}
         best = dict.fromkeys(trials, float("inf"))
         start, rounds = time.perf_counter(), 0
+        part, scale = len(images), 1.0
         while rounds < 2 or (rounds < 6 and time.perf_counter() - start < budget):
             for trial in trials:
-                best[trial] = min(best[trial], _step(models[trial.memory_format], images, targets, trial))
+                seconds = _step(models[trial.memory_format], images[:part], targets[:part], trial)
+                if not rounds and trial is trials[0] and seconds > LONGEST_STEP:
+                    part = min(part, max(SMALLEST_PART, int(part * LONGEST_STEP / seconds)))
+                    scale = len(images) / part
+                    seconds = _step(models[trial.memory_format], images[:part], targets[:part], trial)
+                best[trial] = min(best[trial], scale * seconds)
             rounds += 1
-    evidence = tuple(Candidate(t.precision, t.memory_format, round(s, 5)) for t, s in best.items())
+    evidence = tuple(replace(t, seconds=round(s, 5)) for t, s in best.items())
     choice = next(t for t in trials if best[t] <= min(best.values()) * MARGIN)
     return AutotuneResult(choice.precision, choice.memory_format, evidence)
+
+
+def choose_compilation(result: AutotuneResult, model: nn.Module, images: Tensor, targets: Tensor, steps: int) -> AutotuneResult:
+    """Compile if it pays in a run of so many steps. A result without a trial of it gets one if the run is long enough for that.
+
+    `images`, `targets`: as for `choose_fastest`.
+    """
+    eager, trial = result.eager, result.compiled
+    assert eager  # `choose_fastest` has timed it
+    run_seconds = steps * eager.seconds
+    if any(isinstance(module, RateSite) and module.is_ramped for module in model.modules()):
+        note = "not compiled: the rate of attention dropout changes, and this model would be compiled again for each value"
+        return replace(result, compile_note=note)
+    if trial is None:
+        if run_seconds * TRIAL_SHARE < COMPILE_TRIAL:
+            return replace(result, compile_note=f"not compiled: the steps of this run take about {format_duration(run_seconds)}")
+        try:
+            trial = time_compiled(model, images, targets, eager)
+        except Exception as error:  # of a compiler: of any kind
+            return replace(result, compile_note=f"not compiled: {one_line(str(error).strip().partition(chr(10))[0])[:200]}")
+        result = replace(result, evidence=(*result.evidence, trial))
+    cost, gain = trial.compile_seconds or 0.0, steps * (eager.seconds - trial.seconds)
+    if gain > cost:
+        note = f"compiled: saves about {format_duration(gain)} of {format_duration(run_seconds)}"
+        return replace(result, compile="on", compile_note=note)
+    why = f"it would save {format_duration(gain)}, and take {format_duration(cost)}" if gain > 0 else "it is not faster"
+    return replace(result, compile_note=f"not compiled: {why}")
+
+
+def time_compiled(model: nn.Module, images: Tensor, targets: Tensor, eager: Candidate) -> Candidate:
+    """The same way to run the model, compiled, with the seconds of its fastest step, and of its compilation."""
+    with _unchanged_generators(images.device):
+        model = _training_copy(model, images.device, eager.memory_format)
+        compile_in_place(model)
+        first = _step(model, images, targets, eager)
+        start, times = time.perf_counter(), [_step(model, images, targets, eager)]  # the second one may compile, too
+        first += times[0]
+        while len(times) < 3 or (len(times) < 6 and time.perf_counter() - start < BUDGET):
+            times.append(_step(model, images, targets, eager))
+    seconds = min(times)
+    return replace(eager, seconds=round(seconds, 5), compile_seconds=round(max(0.0, first - 2 * seconds), 1))
 
 
 def corrupts_memory(model: nn.Module, device: torch.device, precision: str, memory_format: str) -> bool:
@@ -73,6 +154,14 @@ def corrupts_memory(model: nn.Module, device: torch.device, precision: str, memo
         m.kernel_size == (1, 1) and max(m.stride) > 1 and m.in_channels <= 8 for m in model.modules() if isinstance(m, nn.Conv2d)
     )
     return (device.type, precision, memory_format) == ("cpu", "32-true", "channels_last") and any(narrow)
+
+
+def _unchanged_generators(device: torch.device) -> Any:
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+
+def _training_copy(model: nn.Module, device: torch.device, memory_format: str) -> nn.Module:
+    return copy.deepcopy(model).to(device).to(memory_format=MEMORY_FORMATS[memory_format]).train()
 
 
 def _step(model: nn.Module, images: Tensor, targets: Tensor, trial: Candidate) -> float:

@@ -49,6 +49,12 @@ class RunComponents:
         size = self.config.data.batch_size * self.config.optim.accumulate
         return images_per_step(size, len(self.data.train_dataset), self.config.trainer.world_size())
 
+    @property
+    def passes(self) -> int:
+        """Training passes through the model in the whole run, in each process."""
+        per_epoch, limit = max(1, len(self.data.train_dataset) // self.batch), self.config.trainer.limit_batches
+        return self.config.trainer.max_epochs * min(per_epoch, limit or per_epoch) * self.config.optim.accumulate
+
     def classifier(self) -> Classifier:
         """The model with its normalization, in the memory format of the config."""
         return Classifier(self.model, self.data.dataset_info, self.config.trainer.memory_format)
@@ -140,5 +146,5 @@ def apply_placement(config: Config, choice: str) -> Config:
 
 def apply_autotune(config: Config, choice: AutotuneResult) -> Config:
     """The config with what was measured filled in, as it is kept with the run."""
-    speed = {"precision": choice.precision, "memory_format": choice.memory_format}
+    speed = {"precision": choice.precision, "memory_format": choice.memory_format, "compile": choice.compile}
     return dataclasses.replace(config, trainer=config.trainer.model_copy(update=speed))

@@ -9,6 +9,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
+from regulo.core.compilation import run_eagerly
 from regulo.core.errors import NonFiniteLossError
 from regulo.core.metrics.components.running import EvalMetrics, Throughput, TrainMetrics, generalization_gaps
 from regulo.core.rng import StepContext, seed_torch, torch_seed
@@ -63,7 +64,8 @@ class ClassificationModule(LightningModule):
         self.resume_state: dict[str, Any] = {}  # that of the checkpoint from which the run goes on
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.classifier(images)
+        with run_eagerly():
+            return self.classifier(images)
 
     # ---- training
 

@@ -30,7 +30,7 @@ OVERRIDABLE_ON_RESUME = (
     *(f"trainer.{key}" for key in ("max_time", "save_every_n_steps", "save_every_minutes", "hang_timeout", "max_restarts")),
 )
 """keys, and groups of keys, on which nothing depends that is learned"""
-AUTOTUNE_KEYS = ("trainer.precision", "trainer.memory_format", "data.device")
+AUTOTUNE_KEYS = ("trainer.precision", "trainer.memory_format", "trainer.compile", "data.device")
 """what may have been asked for as auto; it depends on the machine, or on the plan"""
 INPUT_KEYS = tuple(f"data.{key}" for key in InputSpec.model_fields)
 """what may have been null, and taken from the weights when the run began"""

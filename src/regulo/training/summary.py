@@ -50,13 +50,17 @@ def print_plan(rows: Sequence[Mapping[str, str]], choice: "AutotuneResult") -> N
         CONSOLE.print(table)
     else:
         CONSOLE.print("regularization: none but what the architecture brings")
-    CONSOLE.print(f"running in {choice.precision}, {choice.memory_format}" + (", measured:" if choice.evidence else ""))
+    measured = f", measured on {choice.measured_on}:" if choice.measured_on else ", measured:"
+    how = f"{choice.precision}, {choice.memory_format}" + ", compiled" * (choice.compile == "on")
+    CONSOLE.print(f"running in {how}" + (measured if choice.evidence else ""))
     for trial in choice.evidence:
-        mark = "→" if (trial.precision, trial.memory_format) == (choice.precision, choice.memory_format) else " "
-        ratio = (choice.evidence[0].seconds or 0) / (trial.seconds or 1)
-        CONSOLE.print(
-            f" {mark} {trial.precision:10} {trial.memory_format:13} {1000 * (trial.seconds or 0):8.1f} ms a step, {ratio:4.2f}×"
-        )
+        mark = "→" if trial is (choice.compiled if choice.compile == "on" else choice.eager) else " "
+        ratio = choice.evidence[0].seconds / trial.seconds
+        line = f" {mark} {trial.precision:10} {trial.memory_format:13} {1000 * trial.seconds:8.1f} ms a step, {ratio:4.2f}×"
+        compiled = "" if trial.compile_seconds is None else f", compiled in {trial.compile_seconds:.0f} s"
+        CONSOLE.print(line + compiled, soft_wrap=True)
+    if choice.compile_note:
+        CONSOLE.print(choice.compile_note, soft_wrap=True)
 
 
 def print_learning_rate(optim: "OptimizerConfig", batch_size: int, processes: int, batch: int) -> None:

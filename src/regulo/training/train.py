@@ -184,19 +184,26 @@ def prepare(request: RunRequest) -> "tuple[RunComponents, AutotuneResult, str]":
 
 
 def autotune(components: "RunComponents") -> "AutotuneResult":
-    """Choose precision and memory format on one real batch."""
+    """Choose precision, memory format and compilation by what one real batch takes, now or in an earlier run."""
     from regulo.core.types import soft_targets
     from regulo.models.components.classifier import Classifier
-    from regulo.training import autotune
+    from regulo.training import autotune, speed_memory
 
-    trainer, data = components.config.trainer, components.data
+    trainer, data, device = components.config.trainer, components.data, components.config.trainer.device()
     batch = data.example_batch()
-    if "auto" not in (trainer.precision, trainer.memory_format):
-        return autotune.AutotuneResult(trainer.precision, trainer.memory_format)
-    device = trainer.device()
+    may_compile = trainer.compile == "auto" and trainer.strategy != "fsdp" and not trainer.detect_anomaly
+    if "auto" not in (trainer.precision, trainer.memory_format) and not may_compile:
+        return autotune.AutotuneResult(trainer.precision, trainer.memory_format, compile=trainer.fixed_compile())
     images = Classifier(components.model, data.dataset_info, "contiguous").to(device).normalize(batch.images.to(device))
     targets = soft_targets(batch.labels.to(device), data.dataset_info.num_classes).repeat(len(images) // len(batch.labels), 1)
-    return autotune.choose_fastest(components.model, images, targets, trainer.precision, trainer.memory_format)
+    name = speed_memory.describe_measurement(components.model, images, trainer)
+    earlier = speed_memory.recall(name)
+    result = earlier or autotune.choose_fastest(components.model, images, targets, trainer.precision, trainer.memory_format)
+    if may_compile:
+        result = autotune.choose_compilation(result, components.model, images, targets, components.passes)
+    if not earlier or len(earlier.evidence) < len(result.evidence):
+        speed_memory.remember(name, result)
+    return result if may_compile else dataclasses.replace(result, compile=trainer.fixed_compile())
 
 
 def start_run(request: RunRequest, components: "RunComponents", autotune_result: "AutotuneResult", folder: RunFolder) -> Run:
@@ -222,7 +229,8 @@ def join_run(request: RunRequest, choices: dict[str, Any], folder: RunFolder) ->
     config = (
         request.config if request.config.trainer.strategy == "fsdp" else without_input_checks(request.config)
     )  # DDP copies weights
-    config = build.apply_autotune(config, AutotuneResult(choices["precision"], choices["memory_format"]))
+    speed = AutotuneResult(choices["precision"], choices["memory_format"], compile=choices["compile"])
+    config = build.apply_autotune(config, speed)
     components = build.build_components(build.apply_placement(config, choices["device"]), request.data_folder or folder)
     if components.data_record.identity() != choices["data"]:
         raise RunError("this process does not see the same images as the first one")
@@ -267,7 +275,7 @@ def open_loggers(run: Run) -> "contextlib.AbstractContextManager[list[Logger]]":
 
 
 def _speed_settings(autotune_result: "AutotuneResult") -> dict[str, str]:
-    return {"precision": autotune_result.precision, "memory_format": autotune_result.memory_format}
+    return {key: getattr(autotune_result, key) for key in ("precision", "memory_format", "compile")}
 
 
 # ---- training
@@ -278,7 +286,7 @@ def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: S
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     from regulo.callbacks.base import FigureContext
-    from regulo.core import precision
+    from regulo.core import compilation, precision
     from regulo.tracking import loggers as loggers_module
     from regulo.training.checkpointing import checkpoint_callbacks
     from regulo.training.fsdp import FSDPClassificationModule
@@ -300,6 +308,8 @@ def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: S
         "facts": dataclasses.asdict(dataset_info),
         "images": components.data.split_sizes(),
     }
+    if config.trainer.compile == "on":
+        compilation.compile_in_place(classifier.model)
     checkpoint = run.resume_point.checkpoint if run.resume_point else None
     with watchdog(run) as watchdogs:
         callbacks = [*components.plan.callbacks(goal), *callback_plugins, *savers, *watchdogs]

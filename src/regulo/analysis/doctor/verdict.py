@@ -136,8 +136,8 @@ def suggest_commands(regime: str, config: Config) -> Iterator[str]:
 
 
 def repeat_overrides(config: Config) -> list[str]:
-    """Overrides that repeat the run, without what a run finds out for itself: precision, memory format, where images stay."""
-    measured_keys = {"trainer.precision", "trainer.memory_format", "data.device"}
+    """Overrides that repeat the run, without what a run finds out for itself, such as its precision."""
+    measured_keys = {"trainer.precision", "trainer.memory_format", "trainer.compile", "data.device"}
     return [w for w in Overrides.from_config(config).to_args() if w.partition("=")[0] not in measured_keys]
 
 

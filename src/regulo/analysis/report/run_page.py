@@ -287,7 +287,7 @@ def _machine(result: dict[str, Any], config: dict[str, Any], environment: dict[s
     trainer = functools.partial(_setting, config, "trainer")
     rows: list[tuple[str, str]] = [
         ("device", f"{trainer('accelerator')} × {trainer('devices')}"),
-        ("precision", f"{trainer('precision')}, {trainer('memory_format')}"),
+        ("precision", f"{trainer('precision')}, {trainer('memory_format')}" + ", compiled" * (trainer("compile") == "on")),
         ("parameters", f"{result['params']:,}" if "params" in result else ""),
         ("training", f"{result['fit_seconds']:.0f} s, {result['steps']:,} steps" if "steps" in result else ""),
         ("rate", f"{result['images_per_second']:,.0f} images/s, validation excluded" if "images_per_second" in result else ""),

@@ -76,6 +76,11 @@ class RateSite(nn.Module):
             self._rate = p
             self.update(0.0)
 
+    @property
+    def is_ramped(self) -> bool:
+        """Whether the rate is another number in each step."""
+        return isinstance(self._rate, Ramp)
+
     def update(self, progress: float) -> None:
         """Set the rate at a progress in [0, 1]."""
         if not isinstance(getattr(self.owner, self._attribute), RampBuffer):

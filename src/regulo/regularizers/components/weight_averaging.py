@@ -13,6 +13,7 @@ from lightning.pytorch import Callback
 from torch import Tensor, nn
 
 from regulo.core.collectives import mean_over_ranks
+from regulo.core.compilation import run_eagerly
 
 Weight = Callable[[int, float, int], float | None]
 """(states averaged so far, progress in (0, 1], steps of the run) → w of  θ̄ ← θ̄ + w (θ − θ̄);  None: the state is not averaged"""
@@ -113,8 +114,9 @@ def update_bn(model: nn.Module, batches: Sequence[Tensor]) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a mean with equal weights
         norm.train()
-    for images in batches if norms else ():
-        model(images)
+    with run_eagerly():
+        for images in batches if norms else ():
+            model(images)
     for norm, momentum, training in settings:
         norm.momentum = momentum
         norm.train(training)

@@ -1,0 +1,30 @@
+"""torch.compile for the training passes of a model. Evaluation stays eager: code for it takes longer to make than it saves."""
+
+import contextlib
+import os
+import sys
+from contextlib import AbstractContextManager
+
+from torch import nn
+
+from regulo.core.paths import user_cache_dir
+
+CACHE_FOLDER_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+"""torch's environment variable with the folder for generated code; without it, that is lost with the temporary files"""
+
+
+def compile_in_place(model: nn.Module) -> None:
+    """Compile the model at its first training pass. Its state-dict keys stay; a copy of it is not compiled."""
+    folder = user_cache_dir()
+    if folder:
+        os.environ.setdefault(CACHE_FOLDER_VARIABLE, str(folder / "inductor"))
+    model.compile()
+
+
+def run_eagerly() -> AbstractContextManager[object]:
+    """Context in which compiled models run as if they were not compiled."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and its import takes a second
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.compiler.set_stance("force_eager")
