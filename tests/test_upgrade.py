@@ -86,7 +86,7 @@ def test_what_is_current_or_no_configuration_comes_back_as_it_is(finished_run: F
         assert upgrade_config(odd) is odd
     for odd_checkpoint in (None, [], {}, {"regulo": 1}, {"regulo": {"config": []}}):
         assert upgrade_checkpoint(odd_checkpoint) == odd_checkpoint
-    both = {"trainer": {}, "optim": {"clip": 1, "grad_clip_norm": 2}}
+    both = {"trainer": {"compile": "on"}, "optim": {"clip": 1, "grad_clip_norm": 2}}
     assert upgrade_config(both) == both, "which is refused later"
 
 

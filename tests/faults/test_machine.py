@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.utils.data import get_worker_info
 
-from regulo.training import autotune
+from regulo.training import autotune, speed_memory
 from regulo.training.module import ClassificationModule
 from tests.conftest import FAST
 from tests.faults.conftest import EPOCH, SETTINGS, Fault, make_images, train_on
@@ -83,6 +83,7 @@ def test_out_of_memory_before_training(fault: Fault, monkeypatch: pytest.MonkeyP
     def choose_fastest(*_: Any) -> None:
         torch.empty(2**50)  # a petabyte, from the real allocator
 
+    monkeypatch.setattr(speed_memory, "recall", lambda name: None)
     monkeypatch.setattr(autotune, "choose_fastest", choose_fastest)
     fault.train("trainer.precision=auto")
 

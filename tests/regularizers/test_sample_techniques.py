@@ -24,7 +24,7 @@ from regulo.regularizers.repeated_augmentation import RepeatedAugmentation
 from regulo.regularizers.resizemix import ResizeMix
 from regulo.regularizers.three_augment import ThreeAugment
 from regulo.regularizers.trivial_augment import TrivialAugment
-from regulo.training import autotune
+from regulo.training import autotune, speed_memory
 from tests.conftest import COLOR, GRAY, rng
 
 DATASET_INFOS = pytest.mark.parametrize("dataset_info", [GRAY, COLOR], ids=["gray", "color"])
@@ -171,6 +171,7 @@ def test_a_run_with_three_views_trains_and_is_measured_on_them(run: Any, monkeyp
         assert 0 < parts["aug_mix"].item() < 12 * np.log(3)
         return total, parts
 
+    monkeypatch.setattr(speed_memory, "recall", lambda name: None)
     monkeypatch.setattr(autotune, "choose_fastest", record_autotune)
     monkeypatch.setattr(Plan, "loss", spy)
     _, result = run("regularizer=[augment,aug_mix,label_smoothing]", "trainer.precision=auto", "data.batch_size=16")
