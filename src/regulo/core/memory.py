@@ -1,5 +1,7 @@
-"""How much memory is free."""
+"""How much memory is free, and giving back what is not used."""
 
+import contextlib
+import ctypes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,12 @@ def free_device_memory(device: "torch.device") -> int | None:
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return available_memory()
+
+
+def release_unused_memory() -> None:
+    """Give the memory of freed objects back to the system, if the C library can: a process may keep gigabytes of it."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # only glibc has the function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _machine_memory() -> int | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from regulo.core.memory import release_unused_memory
 from regulo.core.resize import Resize
 from regulo.core.rng import sample_seed
 from regulo.core.types import Batch, Split
@@ -115,9 +116,10 @@ def collate(batch: BatchT) -> BatchT:
 
 def worker_init(worker: int) -> None:
     """Set up a loader process: one thread, because the processes run in parallel, and its own process group, so that signals to
-    the run's group (Ctrl-C) do not reach it.
+    the run's group (Ctrl-C) do not reach it. A forked one holds what the first process has freed, until it gives it back.
     """
     import cv2
 
     os.setpgrp()
+    release_unused_memory()
     cv2.setNumThreads(0)
