@@ -178,12 +178,26 @@ def test_another_machine_or_batch_or_model_is_another_measurement(monkeypatch: p
     assert len(set(names)) == len(names)
 
 
-def test_sharded_weights_are_not_compiled() -> None:
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ({"strategy": "fsdp"}, "it does not work on sharded weights yet"),
+        ({"gradient_checkpointing": True}, "blocks that are computed again cannot be compiled"),
+        ({"detect_anomaly": True}, "in compiled code no operation can be named"),
+        ({}, "torch finds no compiler for this device"),
+    ],
+)
+def test_what_cannot_be_compiled_is_refused_and_auto_is_off(
+    setting: dict[str, object], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from regulo.config import compose
 
-    trainer = compose.load_config([]).trainer.model_copy(update={"strategy": "fsdp", "compile": "on"})
-    with pytest.raises(InputError, match=r"trainer\.compile: it does not work on sharded weights yet"):
+    if not setting:
+        monkeypatch.setenv("CXX", "/nowhere")
+    trainer = compose.load_config(["trainer=cpu"]).trainer.model_copy(update={**setting, "compile": "on"})
+    with pytest.raises(InputError, match=rf"trainer\.compile: {why}"):
         trainer.check_machine()
+    assert trainer.why_not_compiled().startswith(why)
 
 
 @pytest.mark.long

@@ -74,6 +74,18 @@ class TrainerConfig(StrictConfig):
         """The number of machines that train."""
         return process_environment().nodes if self.num_nodes == "auto" else self.num_nodes
 
+    def why_not_compiled(self) -> str:
+        """What speaks against compilation in this run on this machine; empty: nothing."""
+        from regulo.core.compilation import has_compiler
+
+        if self.strategy == "fsdp":
+            return "it does not work on sharded weights yet"
+        if self.gradient_checkpointing:
+            return "blocks that are computed again cannot be compiled"
+        if self.detect_anomaly:
+            return "in compiled code no operation can be named (trainer.detect_anomaly)"
+        return "" if has_compiler(self.device()) else "torch finds no compiler for this device (CXX names that for a CPU)"
+
     def fixed_compile(self) -> str:
         """`compile` of a run that does not measure it: auto is off."""
         return "off" if self.compile == "auto" else self.compile
@@ -111,8 +123,8 @@ class TrainerConfig(StrictConfig):
             problems.append(Problem("trainer.sync_batchnorm", "torch has it on GPUs only", "false"))
         if self.strategy == "fsdp" and self.precision == "16-mixed":
             problems.append(Problem("trainer.precision", "the loss scaler does not see all of a sharded gradient", "bf16-mixed"))
-        if self.strategy == "fsdp" and self.compile == "on":
-            problems.append(Problem("trainer.compile", "it does not work on sharded weights yet", "off or auto"))
+        if self.compile == "on" and (why_not := self.why_not_compiled()):
+            problems.append(Problem("trainer.compile", why_not, "off or auto"))
         if self.strategy == "fsdp" and self.gradient_checkpointing:
             problems.append(Problem("trainer.gradient_checkpointing", "it does not work on sharded blocks yet", "false"))
         if problems:

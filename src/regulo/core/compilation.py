@@ -1,16 +1,26 @@
 """torch.compile for the training passes of a model. Evaluation stays eager: code for it takes longer to make than it saves."""
 
 import contextlib
+import importlib.util
 import os
+import shutil
 import sys
 from contextlib import AbstractContextManager
 
+import torch
 from torch import nn
 
 from regulo.core.paths import user_cache_dir
 
 CACHE_FOLDER_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 """torch's environment variable with the folder for generated code; without it, that is lost with the temporary files"""
+
+
+def has_compiler(device: torch.device) -> bool:
+    """Whether torch can generate code for a device: a CPU needs a C++ compiler, a GPU Triton."""
+    if device.type == "cpu":
+        return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")) is not None
+    return device.type == "cuda" and importlib.util.find_spec("triton") is not None
 
 
 def compile_in_place(model: nn.Module) -> None:
@@ -25,6 +35,4 @@ def run_eagerly() -> AbstractContextManager[object]:
     """Context in which compiled models run as if they were not compiled."""
     if "torch._dynamo" not in sys.modules:  # nothing is compiled, and its import takes a second
         return contextlib.nullcontext()
-    import torch
-
     return torch.compiler.set_stance("force_eager")

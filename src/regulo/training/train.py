@@ -191,7 +191,7 @@ def autotune(components: "RunComponents") -> "AutotuneResult":
 
     trainer, data, device = components.config.trainer, components.data, components.config.trainer.device()
     batch = data.example_batch()
-    may_compile = trainer.compile == "auto" and trainer.strategy != "fsdp" and not trainer.detect_anomaly
+    may_compile = trainer.compile == "auto" and not trainer.why_not_compiled()
     if "auto" not in (trainer.precision, trainer.memory_format) and not may_compile:
         return autotune.AutotuneResult(trainer.precision, trainer.memory_format, compile=trainer.fixed_compile())
     images = Classifier(components.model, data.dataset_info, "contiguous").to(device).normalize(batch.images.to(device))
