@@ -301,6 +301,15 @@ def test_the_same_content_is_a_report_on_wandb(run: Path, one_seed: Path) -> Non
     assert "| a \\+ b |" in text[0], "cells are escaped"
 
 
+@pytest.mark.parametrize("record", ["crossval.json", "tune.json"])
+def test_a_page_that_another_command_has_written_is_named(
+    record: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / record).write_text("{}")
+    assert main(["report", str(tmp_path)]) == 2
+    assert f"its page was written with its results — open {tmp_path / 'report.html'}" in capsys.readouterr().err
+
+
 def test_without_an_account_wandb_is_refused_before_anything_is_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
     from regulo.analysis.report import wandb_report

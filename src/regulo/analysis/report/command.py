@@ -8,6 +8,9 @@ from regulo.core.errors import InputError, Problem
 from regulo.tracking.run_dir import RunFolder, list_runs
 from regulo.tracking.run_names import find_run
 
+PAGES_OF_THEIR_OWN = ("crossval.json", "tune.json")
+"""records of commands that have written a page beside them"""
+
 
 def report(folders: Sequence[str], wandb: bool, data_root: str | None = None) -> int:
     """Write report.html into each folder of a run or a study; without folders, into that of the newest run.
@@ -43,6 +46,10 @@ def page_builder(folder: Path, data_root: str | None = None) -> Callable[[], Pag
 
         safe_io.check_folder(folder)
         return lambda: study_page.build(folder)
+    for record in PAGES_OF_THEIR_OWN:
+        if (folder / record).is_file():
+            what = f"{folder} has a {record}, and is no run: its page was written with its results"
+            raise InputError(Problem("RUN", what, f"open {folder / 'report.html'}"))
     from regulo.analysis.report import run_page
 
     run = RunFolder.open(folder)
