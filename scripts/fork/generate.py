@@ -33,7 +33,7 @@ class Answers:
     name: str
     form: str = "full"
     techniques: tuple[str, ...] = ()
-    """those that the minimal form keeps; empty: the defaults of configs/train.yaml"""
+    """those that the minimal form keeps beside the default ones of configs/train.yaml"""
     holder: str = ""
     """who holds the copyright"""
     year: int = datetime.date.today().year
@@ -98,12 +98,9 @@ def check_form(source: Source, form: str, techniques: tuple[str, ...]) -> list[P
 def make_files(source: Source, answers: Answers) -> dict[str, bytes]:
     """The files of the new project by path, not yet formatted."""
     defaults = DEFAULTS.search(source.files["configs/train.yaml"].decode())
-    techniques = answers.techniques or tuple(defaults[1].split(", ") if defaults else ())
+    techniques = {*answers.techniques, *(defaults[1].split(", ") if defaults else ())}  # tests use the default ones
     omission = split_form(source.files, answers.form, techniques)
     remaining = {path: content for path, content in source.files.items() if path not in omission.files}
-    if answers.techniques:
-        text = DEFAULTS.sub(f"  - regularizer: [{', '.join(sorted(techniques))}]", remaining["configs/train.yaml"].decode())
-        remaining["configs/train.yaml"] = text.encode()
     unchanged = {path: content for path, content in remaining.items() if matches(path, MANIFEST["unchanged"])}
     templates = _read_templates()  # they take the place of pages that are left out
     omission = replace(omission, files=omission.files - templates.keys())

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("name", metavar="NAME", help='for example "leaf disease"')
     parser.add_argument("folder", metavar="DIR", help="a new or empty folder")
     parser.add_argument("--form", default="full", help="full, core (without claims, doctor and ablation) or minimal")
-    parser.add_argument("--techniques", default="", help="of the minimal form; default: those of configs/train.yaml")
+    parser.add_argument("--techniques", default="", help="of the minimal form, beside those of configs/train.yaml")
     parser.add_argument("--author", default="", help="who holds the copyright; default: the name that git knows")
     words = parser.parse_args(arguments)
     try:

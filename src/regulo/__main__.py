@@ -254,7 +254,7 @@ def build_commands() -> dict[str, Command]:
     new.add_argument("name", metavar="NAME", help='what it is called, for example "leaf disease"')
     new.add_argument("folder", metavar="DIR", help="a new or empty folder")
     new.add_argument("--form", metavar="FORM", default="full", help="full, core (without claims, doctor, ablation) or minimal")
-    new.add_argument("--techniques", metavar="NAMES", default="", help="of the minimal form; default: as in configs/train.yaml")
+    new.add_argument("--techniques", metavar="NAMES", default="", help="of the minimal form, beside the default ones")
     new.add_argument("--author", metavar="NAME", default="", help="who holds the copyright; default: the name that git knows")
 
     what = "print a script for completion with the tab key"

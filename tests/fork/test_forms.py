@@ -17,7 +17,7 @@ DEFAULTS = ("augment", "cutmix", "dropout", "early_stopping", "mixup", "weight_d
 
 @pytest.fixture(scope="module", params=[pytest.param(f, marks=pytest.mark.long if f == "core" else ()) for f in FORMS])
 def form(request: pytest.FixtureRequest, files: dict[str, bytes]) -> tuple[str, dict[str, bytes]]:
-    """A form and its files. The minimal one has a single technique, which is none of the defaults."""
+    """A form and its files. The minimal one has one technique more than the default ones."""
     techniques = ("label_smoothing",) if request.param == "minimal" else ()
     source = Source("9.9.9", "c" * 40, "", files, frozenset())
     return request.param, make_files(source, Answers("Oven", request.param, techniques, "Somebody", 2026))
@@ -113,6 +113,14 @@ def test_the_minimal_form_has_what_is_named(files: dict[str, bytes]) -> None:
     assert not any(path.startswith("src/regulo/analysis/") for path in left)
     assert "src/regulo/regularizers/components/weight_averaging.py" not in left, "only what is left out imports it"
     assert "src/regulo/regularizers/components/beta_mixing.py" in left
+
+
+def test_the_techniques_that_are_named_are_there_beside_the_default_ones(form: tuple[str, dict[str, bytes]]) -> None:
+    name, files = form
+    if name == "minimal":
+        left = {Path(p).stem for p in files if re.fullmatch(r"src/oven/regularizers/\w+\.py", p)} - {"__init__", "base"}
+        assert left == {*DEFAULTS, "label_smoothing"}
+    assert f"  - regularizer: [{', '.join(DEFAULTS)}]\n" in files["configs/train.yaml"].decode()
 
 
 def mentions(**fields: object) -> Mentions:
