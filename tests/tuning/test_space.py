@@ -12,6 +12,7 @@ from regulo.config import compose
 from regulo.config.origins import ValueOrigins
 from regulo.config.validate import build_section
 from regulo.core import registry
+from regulo.core.program import PROGRAM
 from regulo.core.search_space import Between, Choice, Domain, Times
 from regulo.regularizers.components.plan import find_conflicts
 
@@ -178,7 +179,7 @@ def test_each_run_of_the_sweep_is_valid() -> None:
     space = build_space(config, candidates, {}, [*candidates, "optim.lr"], [])
     sweep = yaml.safe_load(sweep_yaml(space, words, config.run.goal))
     assert sweep["metric"] == {"name": "val/loss", "goal": "minimize"}
-    assert sweep["command"][:2] == ["regulo", "train"]
+    assert sweep["command"][:2] == [PROGRAM, "train"]
     assert sweep["command"][-1] == "${args_no_hyphens}"
     parameters = sweep["parameters"]
     assert parameters["optim.lr"]["distribution"] == "log_uniform_values"
