@@ -84,7 +84,7 @@ def report(runs: dict[tuple[int, int], PlannedRun], lengths: Sequence[int], goal
                     "rho": rho,
                     "low": low,
                     "high": high,
-                    "best_is_kept": int((sign * final).argmin()) in kept,
+                    "best_is_kept": int(np.argmin(sign * final)) in kept,
                 }
             )
     print(f"Spearman's rho to {monitor} after {longest} epochs, n = {len(done)} plans, 90% bootstrap intervals")

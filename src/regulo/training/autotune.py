@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from regulo.core.compilation import compile_in_place
+from regulo.core.console import CONSOLE
 from regulo.core.errors import one_line
 from regulo.core.precision import MEMORY_FORMATS, autocast
 from regulo.core.text import format_duration
@@ -23,8 +24,8 @@ LONGEST_STEP = 0.25
 """seconds of a step beyond which it is timed on a part of the batch"""
 SMALLEST_PART = 8
 """images of such a part at least"""
-COMPILE_TRIAL = 30.0
-"""seconds that a first compilation is expected to take"""
+COMPILE_SECONDS = 1.5
+"""seconds that a first compilation is expected to take for each layer with parameters"""
 TRIAL_SHARE = 0.05
 """of a run's time that the trial of a compilation may take"""
 
@@ -119,10 +120,12 @@ def choose_compilation(result: AutotuneResult, model: nn.Module, images: Tensor,
         note = "not compiled: the rate of attention dropout changes, and this model would be compiled again for each value"
         return replace(result, compile_note=note)
     if trial is None:
-        if run_seconds * TRIAL_SHARE < COMPILE_TRIAL:
+        layers = sum(next(module.parameters(recurse=False), None) is not None for module in model.modules())
+        if run_seconds * TRIAL_SHARE < COMPILE_SECONDS * layers:
             return replace(result, compile_note=f"not compiled: the steps of this run take about {format_duration(run_seconds)}")
         try:
-            trial = time_compiled(model, images, targets, eager)
+            with CONSOLE.status("compiling the model, to measure whether that pays; this can take minutes"):
+                trial = time_compiled(model, images, targets, eager)
         except Exception as error:  # of a compiler: of any kind
             return replace(result, compile_note=f"not compiled: {one_line(str(error).strip().partition(chr(10))[0])[:200]}")
         result = replace(result, evidence=(*result.evidence, trial))

@@ -91,11 +91,11 @@ def read_curve(rates: Sequence[float], losses: Sequence[float], seconds: float =
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
         smooth.append(mean / (1 - SMOOTHING**i))
     curve = np.array(smooth)
-    lowest = int(curve.argmin())
+    lowest = int(np.argmin(curve))
     until = max(lowest + 1, 3)
     first = min(MEMORY, until - 1)  # before, the mean is over so few losses that its falls are noise
     slope = np.gradient(curve, np.log(x))[first:until]
-    steepest = float(x[first + int(slope.argmin())])
+    steepest = float(x[first + int(np.argmin(slope))])
     recommended = math.sqrt(steepest * x[lowest] / 10) if lowest else steepest
     return RangeTest(x, y, curve, steepest, float(x[_valley(curve)]), recommended, seconds)
 
@@ -108,7 +108,7 @@ def _valley(curve: np.ndarray) -> int:
         for j in range(i):
             if curve[j] > curve[i] and length[j] + 1 > length[i]:
                 length[i], before[i] = length[j] + 1, j
-    end = int(length.argmax())
+    end = int(np.argmax(length))
     fall = [end]
     while before[fall[-1]] >= 0:
         fall.append(int(before[fall[-1]]))

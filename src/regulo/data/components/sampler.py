@@ -77,7 +77,7 @@ class TrainBatchSampler(Sampler[list[SampleKey]]):
 
 def count_earlier(indices: np.ndarray) -> np.ndarray:
     """How often each of the indices (N,) occurs before its own place."""
-    if np.bincount(indices).max() == 1:  # no technique visits an image twice
+    if np.max(np.bincount(indices)) == 1:  # no technique visits an image twice
         return np.zeros(len(indices), np.int64)
     order = np.argsort(indices, kind="stable")
     _, starts, counts = np.unique(indices[order], return_index=True, return_counts=True)
