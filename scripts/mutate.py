@@ -28,9 +28,9 @@ class Mutation(NamedTuple):
 # fmt: off
 MUTATIONS = [
     Mutation("a sign: the partner's share of a mixed image", "regularizers/components/mixing.py", "alpha=1 - float(lam[0])", "alpha=1 + float(lam[0])", "regularizers/test_formulas.py -k mixup"),
-    Mutation("off by one: a batch lacks its last image", "data/components/sampler.py", "(step + 1) * self.images_per_step]", "(step + 1) * self.images_per_step - 1]", "data/test_pipeline.py -k uint8"),
+    Mutation("off by one: a batch lacks its last image", "data/components/sampler.py", "(step + 1) * self.images_per_step)", "(step + 1) * self.images_per_step - 1)", "data/test_pipeline.py -k uint8"),
     Mutation("a bound: evaluation leaves its first image out", "data/components/sampler.py", "np.arange(n)[rank::world]", "np.arange(1, n)[rank::world]", "data/test_pipeline.py -k every_image_once"),
-    Mutation("missing all-reduce: validation scores", "core/metrics/components/running.py", "sum_over_ranks(self.loss, self.confusion)", "pass", "test_metrics.py -k ranks"),
+    Mutation("missing all-reduce: validation scores", "core/metrics/components/running.py", "sum_over_ranks(self.loss, self.confusion, self.sums)", "pass", "test_metrics.py -k ranks"),
     Mutation("missing all-reduce: training loss", "core/metrics/components/running.py", "mean_over_ranks(means)", "pass", "test_metrics.py -k ranks"),
     Mutation("missing all-reduce: an average's BatchNorm statistics", "regularizers/components/weight_averaging.py", "mean_over_ranks(statistic)", "pass", "test_metrics.py -k ranks"),
     Mutation("wrong rank in the seed of dropout", "core/rng.py", "SeedSequence([seed, rank, step])", "SeedSequence([seed, 0, step])", "test_rng.py"),
@@ -42,7 +42,7 @@ MUTATIONS = [
     Mutation("wrong sign of the gap", "core/metrics/components/running.py", 'scores["val/loss"] - scores["train_clean/loss"]', 'scores["train_clean/loss"] - scores["val/loss"]', "test_metrics.py -k gaps"),
     Mutation("missing normalization of images", "models/components/classifier.py", "(images - self.mean) / self.std", "images / self.std", "regularizers/test_sample_techniques.py -k views"),
     Mutation("penalties are not added", "regularizers/components/plan.py", "torch.stack(list(parts.values())).sum()", 'parts["data"]', "regularizers/test_losses.py -k absence"),
-    Mutation("a repeated pass of SAM counts as a step", "training/module.py", "        if not is_replay():", "        if True:", "regularizers/test_optimizer_techniques.py -k clean_loss"),
+    Mutation("a repeated pass of SAM counts as a step", "training/module.py", "        if not is_replay():\n            self.train_metrics", "        if True:\n            self.train_metrics", "regularizers/test_optimizer_techniques.py -k clean_loss"),
 ]
 # fmt: on
 
