@@ -8,14 +8,16 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
+from typing import Any
 
 LENGTHS = {"2 min": 120.0, "1 h": 3600.0}
 """runs for which the choice is shown, in seconds of eager training steps"""
 MODELS = ("resnet_small", "vit_tiny")
 
 
-def measure(model: str) -> dict[str, float]:
-    """Seconds of a step, eager and compiled, and of the compilation, in this process."""
+def measure(model: str) -> dict[str, Any]:
+    """Seconds of a step, eager and compiled, and of the compilation, in this process; the choices of a run."""
     from regulo.config import compose
     from regulo.core.types import soft_targets
     from regulo.models.components.classifier import Classifier
@@ -26,9 +28,13 @@ def measure(model: str) -> dict[str, float]:
     images = Classifier(components.model, info, "contiguous").normalize(batch.images)
     targets = soft_targets(batch.labels, info.num_classes)
     result = autotune.choose_fastest(components.model, images, targets, "auto", "auto")
-    assert result.eager
-    trial = autotune.time_compiled(components.model, images, targets, result.eager)
-    return {"eager": result.eager.seconds, "compiled": trial.seconds, "cost": trial.compile_seconds or 0.0}
+    eager = result.eager
+    assert eager
+    trial = autotune.time_compiled(components.model, images, targets, eager)
+    result = replace(result, evidence=(*result.evidence, trial))
+    steps = [round(seconds / eager.seconds) for seconds in LENGTHS.values()]
+    choices = [autotune.choose_compilation(result, components.model, images, targets, n).compile for n in steps]
+    return {"eager": eager.seconds, "compiled": trial.seconds, "cost": trial.compile_seconds, "choices": choices}
 
 
 def main(models: list[str]) -> None:
@@ -48,7 +54,7 @@ def main(models: list[str]) -> None:
                 for _ in range(2)
             )
         ratio = first["eager"] / first["compiled"]
-        choices = ["compiled" if seconds * (1 - 1 / ratio) > first["cost"] else "eager" for seconds in LENGTHS.values()]
+        choices = ["compiled" if choice == "on" else "eager" for choice in first["choices"]]
         steps = " | ".join(f"{1000 * first[key]:.1f} ms" for key in ("eager", "compiled"))
         costs = " | ".join(f"{times['cost']:.0f} s" for times in (first, second))
         print(f"| `{model}` | {steps} | {ratio:.2f} | {costs} | {' | '.join(choices)} |", flush=True)

@@ -69,10 +69,15 @@ class AutotuneResult:
         """The trial of the compiled model; None if there was none."""
         return self._find(is_compiled=True)
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What was chosen, by the keys of the configuration."""
+        return {"precision": self.precision, "memory_format": self.memory_format, "compile": self.compile}
+
     def _find(self, is_compiled: bool) -> Candidate | None:
         choice = (self.precision, self.memory_format, is_compiled)
-        trials = ((t.precision, t.memory_format, t.compile_seconds is not None) for t in self.evidence)
-        return next((trial for trial, key in zip(self.evidence, trials, strict=True) if key == choice), None)
+        matches = (t for t in self.evidence if (t.precision, t.memory_format, t.compile_seconds is not None) == choice)
+        return next(matches, None)
 
 
 def choose_fastest(

@@ -146,5 +146,4 @@ def apply_placement(config: Config, choice: str) -> Config:
 
 def apply_autotune(config: Config, choice: AutotuneResult) -> Config:
     """The config with what was measured filled in, as it is kept with the run."""
-    speed = {"precision": choice.precision, "memory_format": choice.memory_format, "compile": choice.compile}
-    return dataclasses.replace(config, trainer=config.trainer.model_copy(update=speed))
+    return dataclasses.replace(config, trainer=config.trainer.model_copy(update=choice.settings))

@@ -128,7 +128,7 @@ def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
                     if peers:
                         step = run.resume_point.step if run.resume_point else 0
                         record = run.components.data_record
-                        settings = {**_speed_settings(autotune_result), "device": run.config.data.device}
+                        settings = {**autotune_result.settings, "device": run.config.data.device}
                         peers.publish({"step": step, "data": record.identity(), **settings})
                     result |= fit(run, classifier, loggers, stop)
                     result |= final_evaluation(run, unsharded_classifier, loggers)
@@ -272,10 +272,6 @@ def open_loggers(run: Run) -> "contextlib.AbstractContextManager[list[Logger]]":
         description.run_tags(config),
         run.resume_point.rows if run.resume_point else None,
     )
-
-
-def _speed_settings(autotune_result: "AutotuneResult") -> dict[str, str]:
-    return {key: getattr(autotune_result, key) for key in ("precision", "memory_format", "compile")}
 
 
 # ---- training
