@@ -1,9 +1,6 @@
-from pathlib import Path
-
 import pytest
 import torch
 
-from regulo.__main__ import main
 from regulo.core.types import soft_targets
 from regulo.training import autotune
 from tests.conftest import GRAY, build_model, images_of
@@ -55,15 +52,3 @@ def test_a_model_without_convolutions_has_no_memory_format_to_choose() -> None:
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
     choice = autotune.choose_fastest(model, images_of(GRAY), soft_targets(torch.arange(4), 10), "auto", "auto", budget=0.1)
     assert {t.memory_format for t in choice.evidence} == {"contiguous"}
-
-
-def test_what_crashes_in_torch_is_neither_tried_nor_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The backward pass of a strided 1 × 1 convolution of 8 channels, in float32 and channels_last, writes outside its memory."""
-    narrow, targets = build_model("resnet_small", GRAY, width=8), soft_targets(torch.arange(4), 10)
-    choice = autotune.choose_fastest(narrow, images_of(GRAY), targets, "auto", "auto", budget=0.1)
-    assert [(t.precision, t.memory_format) for t in choice.evidence] == [PLAIN, HALF, HALF_CL]
-    choice = autotune.choose_fastest(narrow, images_of(GRAY), targets, "32-true", "auto", budget=0.1)
-    assert (choice.precision, choice.memory_format, len(choice.evidence)) == (*PLAIN, 1)
-    words = ["trainer=cpu", "trainer.precision=32-true", "trainer.memory_format=channels_last", f"run_dir={tmp_path / 'run'}"]
-    assert main(["train", "debug=fast", "model.width=8", *words]) == 2
-    assert "trainer.memory_format: torch computes a strided 1 × 1 convolution" in capsys.readouterr().err

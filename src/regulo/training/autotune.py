@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from regulo.core.compilation import compile_in_place
 from regulo.core.console import CONSOLE
 from regulo.core.errors import one_line
-from regulo.core.precision import MEMORY_FORMATS, autocast
+from regulo.core.precision import MEMORY_FORMATS, autocast, to_memory_format
 from regulo.core.text import format_duration
 from regulo.core.types import soft_cross_entropy
+from regulo.models.components.narrow_convolutions import replace_narrow_convolutions
 from regulo.models.components.sites import RateSite
 
 MARGIN = 1.10
@@ -93,7 +94,7 @@ def choose_fastest(
     precisions = (["32-true"] + ["bf16-mixed"] * bf16) if precision == "auto" else [precision]
     has_maps = any(isinstance(m, nn.Conv2d) for m in model.modules())
     formats = (["contiguous"] + ["channels_last"] * has_maps) if memory_format == "auto" else [memory_format]
-    trials = [Candidate(p, f) for p in precisions for f in formats if not corrupts_memory(model, device, p, f)]
+    trials = [Candidate(p, f) for p in precisions for f in formats]
     with _unchanged_generators(device):
         models = {f: _training_copy(model, device, f) for f in formats}
         best = dict.fromkeys(trials, float("inf"))
@@ -157,24 +158,18 @@ def time_compiled(model: nn.Module, images: Tensor, targets: Tensor, eager: Cand
     return replace(eager, seconds=round(seconds, 5), compile_seconds=round(max(0.0, first - 2 * best[1]), 1))
 
 
-def corrupts_memory(model: nn.Module, device: torch.device, precision: str, memory_format: str) -> bool:
-    """Whether a training step would write outside of its memory, which ends the process: docs/faults.md has the case."""
-    narrow = (
-        m.kernel_size == (1, 1) and max(m.stride) > 1 and m.in_channels <= 8 for m in model.modules() if isinstance(m, nn.Conv2d)
-    )
-    return (device.type, precision, memory_format) == ("cpu", "32-true", "channels_last") and any(narrow)
-
-
 def _unchanged_generators(device: torch.device) -> Any:
     return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def _training_copy(model: nn.Module, device: torch.device, memory_format: str) -> nn.Module:
-    return copy.deepcopy(model).to(device).to(memory_format=MEMORY_FORMATS[memory_format]).train()
+    model = copy.deepcopy(model)
+    replace_narrow_convolutions(model)
+    return model.to(device).to(memory_format=MEMORY_FORMATS[memory_format]).train()
 
 
 def _step(model: nn.Module, images: Tensor, targets: Tensor, trial: Candidate) -> float:
-    images = images.contiguous(memory_format=MEMORY_FORMATS[trial.memory_format])
+    images = to_memory_format(images, trial.memory_format)
     wait = torch.cuda.synchronize if images.is_cuda else lambda: None
     wait()
     start = time.perf_counter()

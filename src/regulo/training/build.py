@@ -24,7 +24,7 @@ from regulo.models.components.weights import build_with_weights
 from regulo.regularizers.components.plan import Plan
 from regulo.tracking.records import DataRecord
 from regulo.tracking.run_dir import RunFolder
-from regulo.training.autotune import AutotuneResult, corrupts_memory
+from regulo.training.autotune import AutotuneResult
 from regulo.training.gradient_checkpointing import checkpoint_blocks
 from regulo.training.imbalance import IMBALANCE, imbalance_note
 from regulo.training.initialization import initialize_model
@@ -94,9 +94,6 @@ def build_components(config: Config, run: RunFolder | None = None) -> RunCompone
         checkpoint_blocks(model)
     plan.param_groups(model)  # refuses patterns that match nothing while refusing is still cheap
     _refuse_non_finite(model)
-    if corrupts_memory(model, config.trainer.device(), config.trainer.precision, config.trainer.memory_format):
-        what = "torch computes a strided 1 × 1 convolution of 8 or fewer channels wrongly in this format on a CPU, and crashes"
-        raise InputError(Problem("trainer.memory_format", what, "trainer.memory_format=auto"))
     smallest, devices = min(len(s) for s in (data.train_dataset, *data.eval_datasets.values())), config.trainer.world_size()
     if smallest < devices:
         raise InputError(Problem("trainer.devices", f"a split of {smallest} images is too small for {devices} devices"))

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from regulo.core.precision import MEMORY_FORMATS
+from regulo.core.precision import MEMORY_FORMATS, to_memory_format
 from regulo.core.types import DatasetInfo
+from regulo.models.components.narrow_convolutions import replace_narrow_convolutions
 
 
 class Classifier(nn.Module):
@@ -12,6 +13,7 @@ class Classifier(nn.Module):
 
     def __init__(self, model: nn.Module, dataset_info: DatasetInfo, memory_format: str) -> None:
         super().__init__()
+        replace_narrow_convolutions(model)
         self.model = model.to(memory_format=MEMORY_FORMATS[memory_format])
         self.memory_format = memory_format
         shape = (1, dataset_info.channels, 1, 1)
@@ -28,7 +30,7 @@ class Classifier(nn.Module):
         channels = self.mean.shape[1]
         if images.shape[1] > channels:  # views stacked in the channels
             images = torch.cat(images.split(channels, dim=1))
-        return ((images - self.mean) / self.std).contiguous(memory_format=MEMORY_FORMATS[self.memory_format])
+        return to_memory_format((images - self.mean) / self.std, self.memory_format)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(self.normalize(images))
