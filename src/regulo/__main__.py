@@ -13,6 +13,7 @@ from regulo import __version__
 from regulo.core.arguments import ArgumentParser, Choice
 from regulo.core.errors import InputError, Problem, RunError, exit_code, nearest, one_line
 from regulo.core.extensions import list_extensions, use_extensions
+from regulo.core.memory import keep_freed_memory
 from regulo.core.output import safe_output
 from regulo.core.paths import library_folders
 from regulo.core.program import PROGRAM
@@ -314,6 +315,7 @@ def run(name: str, words: list[str], commands: Mapping[str, Command]) -> int:
         command.parser.check_options(words)
         words = resolve_run_options(words) if name == "train" else words
         ignore_harmless_warnings()
+        keep_freed_memory()
         return int(getattr(importlib.import_module(module), function)(words))
     if "--data-root" in command.parser.options():  # as `train` calls it
         words = [f"--data-root={word.partition('=')[2]}" if word.startswith("data.root=") else word for word in words]
@@ -321,6 +323,7 @@ def run(name: str, words: list[str], commands: Mapping[str, Command]) -> int:
         words = attach_file(words)
     values = command.parser.parse(words)
     ignore_harmless_warnings()
+    keep_freed_memory()
     return int(getattr(importlib.import_module(module), function)(**values))
 
 

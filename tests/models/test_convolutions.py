@@ -39,7 +39,9 @@ def test_narrow_strided_convolutions_are_right_in_every_format(
     """Against float64. oneDNN's own kernel would write outside of its memory here, which does not always show: it is not called."""
     torch.manual_seed(0)
     info = DatasetInfo(channels, 16, 16, tuple("abcd"), (0.5,) * channels, (0.25,) * channels)
-    model = nn.Sequential(nn.Conv2d(channels, 8, 1, stride, groups=groups), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4))
+    model = nn.Sequential(
+        nn.Conv2d(channels, 8, 1, stride, groups=groups), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4)
+    )
     exact = copy.deepcopy(model).double()
     images = torch.randint(256, (32, channels, 16, 16)).to(torch.uint8)
     gradient = torch.randn(32, 4)

@@ -2,12 +2,14 @@
 
 import contextlib
 import ctypes
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
+MMAP_MAX, TRIM_THRESHOLD, TOP_PAD = -4, -1, -2  # of malloc.h
 GROUP = Path("/sys/fs/cgroup")
 """the group of processes to which a container or a batch system gives a limit"""
 
@@ -27,6 +29,21 @@ def free_device_memory(device: "torch.device") -> int | None:
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return available_memory()
+
+
+def keep_freed_memory() -> None:
+    """Use the memory of freed objects again, if the C library can, and do not give it back to the system each time.
+
+    glibc returns each block above 32 MB at once, and the system clears the next one page by page: of a training step on photos,
+    on a CPU, that is up to 40% of the time. The environment stays the last word: with a variable MALLOC_… nothing changes.
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # only glibc has the function
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(MMAP_MAX, 0)
+        set_option(TRIM_THRESHOLD, 2**31 - 1)
+        set_option(TOP_PAD, 64 * 2**20)
 
 
 def release_unused_memory() -> None:
