@@ -36,7 +36,7 @@ class Strides(TorchDispatchMode):
 def test_narrow_strided_convolutions_are_right_in_every_format(
     memory_format: str, channels: int, groups: int, stride: int | tuple[int, int]
 ) -> None:
-    """Against float64. oneDNN's own kernel would write outside of its memory here, which does not always show: it is not called."""
+    """Against float64. oneDNN's own kernel, which is not called, would write outside of its memory; that does not always show."""
     torch.manual_seed(0)
     info = DatasetInfo(channels, 16, 16, tuple("abcd"), (0.5,) * channels, (0.25,) * channels)
     model = nn.Sequential(
