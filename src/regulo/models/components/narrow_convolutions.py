@@ -23,6 +23,6 @@ def replace_narrow_convolutions(model: nn.Module) -> None:
             module._conv_forward = convolve  # type: ignore[method-assign]  # `forward` calls it with input, weight and bias
 
 
-def _pick_and_convolve(images: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], groups: int) -> Tensor:
+def _pick_and_convolve(images: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], groups: int) -> Tensor:
     """(B, C, H, W) → (B, C', ⌈H / stride⌉, ⌈W / stride⌉)."""
     return F.conv2d(images[..., :: stride[0], :: stride[1]], weight, bias, groups=groups)
