@@ -14,6 +14,7 @@ import torch
 from bench_loops import LOOPS, Clock
 
 from regulo.config import compose, schema
+from regulo.core.memory import keep_freed_memory
 from regulo.core.warnings import ignore_harmless_warnings
 from regulo.training.build import apply_autotune, build_components
 from regulo.training.train import autotune
@@ -56,6 +57,7 @@ def describe_ratios(ours: list[tuple[float, float]], theirs: list[tuple[float, f
 def main() -> None:
     """Print the rates of each turn, and the ratios of all."""
     ignore_harmless_warnings()
+    keep_freed_memory()  # as every command does
     pairs = next((int(word.partition("=")[2]) for word in sys.argv[1:] if word.startswith("pairs=")), PAIRS)
     words = [word for word in sys.argv[1:] if not word.startswith("pairs=")]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, n = {pairs} turns")
