@@ -155,7 +155,7 @@ def build_commands() -> dict[str, Command]:
     predict.add_argument("--output", metavar="FILE", help="write a new file .csv, .jsonl or .parquet instead")
     predict.add_argument(
         "--tta",
-        type=Choice("view", ("off", "flip", "scale", "all")),
+        type=Choice("--tta", ("off", "flip", "scale", "all")),
         nargs="?",
         default="off",
         const="flip",

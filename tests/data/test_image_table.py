@@ -108,6 +108,14 @@ def test_separators_are_detected_and_said(photos: Path, separator: str, name: st
     assert f"separated by {name}" in splits.notes[0]
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("word", ["sep=", "SEP="])
+def test_the_first_line_with_which_excel_names_the_separator_is_no_header(photos: Path, separator: str, word: str) -> None:
+    file = write(photos / "t.csv", rows_of(photos), separator.join(("path", "label")), separator)
+    file.write_text(f"{word}{separator}\n{file.read_text()}")
+    assert open_table(file).dataset_info.classes == ("ants", "bees")
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
 def test_byte_order_marks_and_scripts(photos: Path, encoding: str) -> None:
     text = "Path , LABEL\r\n" + "".join(

@@ -133,7 +133,7 @@ def test_test_time_augmentation_is_the_mean_over_views(run_model: Any, photos: P
     [
         (["--top", "11"], "--top: it is 11 — the run has 10 classes: 1 to 10"),
         (["--top", "0"], "--top: it is 0"),
-        (["--tta", "mirror"], "view: there is no view 'mirror'"),
+        (["--tta", "mirror"], "--tta: there is no tta 'mirror'"),
         (["--top", "x"], "invalid int value: 'x'"),
         (["--output", "x.xlsx"], "--output: x.xlsx has an unknown ending — valid: .csv, .jsonl, .parquet"),
         (["--output", "x.csvv"], "did you mean .csv?"),

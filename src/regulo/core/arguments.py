@@ -79,5 +79,5 @@ class Choice:
     def __call__(self, text: str) -> str:
         """The text if it is one of the options. Raises InputError."""
         if text not in self.options:
-            raise InputError(Problem(self.what, f"there is no {self.what} {text!r}", nearest(text, self.options)))
+            raise InputError(Problem(self.what, f"there is no {self.what.lstrip('-')} {text!r}", nearest(text, self.options)))
         return text

@@ -15,6 +15,8 @@ from regulo.data.base import data_error
 
 KEY = "data.table"
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+EXCEL_ROW = ["sep=", ""]
+"""a first line such as `sep=;`, with which Excel says what separates the cells"""
 LIMIT = 1 << 31
 """bytes of a file"""
 PARQUET = b"PAR1"
@@ -74,7 +76,7 @@ def _read_csv(content: bytes, file: Path) -> tuple[list[str], list[list[str]], l
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         for row in reader:
-            if not any(cell.strip() for cell in row):
+            if not any(cell.strip() for cell in row) or (not header and [cell.lower() for cell in row] == EXCEL_ROW):
                 continue
             if not header:
                 header = row
