@@ -8,8 +8,12 @@ from PIL import Image
 
 from regulo.__main__ import main
 from regulo.analysis.report.command import report
+from regulo.analysis.tuning.command import tune
 from tests.conftest import FAST
 from tests.report import studies
+from tests.tuning.conftest import TINY, job_names
+
+__all__ = ["job_names"]  # a fixture
 
 CLASSES = ("<img src=x onerror=alert(1)>", 'a & "b" <script>alert(2)<', "$\\frac$", "日本")
 LABELS = ("none", "<script>alert(3)</script>", "$\\frac$", "dropout", "cutmix")
@@ -53,6 +57,13 @@ def strengths(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of pairs with one seed, so without intervals, and its page."""
     return _with_page(studies.make(tmp_path_factory.mktemp("study") / "it", "pairs", 1, ("none", "a", "b", "a + b")))
+
+
+@pytest.fixture
+def search(job_names: list[str]) -> Path:
+    """A search with fake runs, its proof, and its page."""
+    assert tune(["trials=14", "study=small", "tune.search=[label_smoothing,ema,mixup,optim.lr]", *TINY]) == 0
+    return Path("runs/tune/small").resolve()
 
 
 def _with_page(folder: Path) -> Path:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.report.conftest import CLASSES, LABELS
 
-PAGES = ("run", "study", "strengths", "one_seed")
+PAGES = ("run", "study", "strengths", "one_seed", "search")
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 FIGURES = """() => [...document.querySelectorAll('svg[role=img], img')].map(e => {
   const box = e.getBoundingClientRect();
@@ -84,7 +84,7 @@ def test_a_page_fits_and_every_figure_is_there_and_described(open_page: OpenPage
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["run", "study"])
+@pytest.mark.parametrize("name", ["run", "study", "search"])
 def test_every_text_can_be_read(open_page: OpenPage, name: str, scheme: str) -> None:
     page = open_page(name, 1280, scheme)
     contrasts = page.evaluate(CONTRAST)
