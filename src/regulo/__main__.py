@@ -8,6 +8,7 @@ import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from regulo import __version__
 from regulo.core.arguments import ArgumentParser, Choice
@@ -16,6 +17,7 @@ from regulo.core.extensions import list_extensions, use_extensions
 from regulo.core.memory import keep_freed_memory
 from regulo.core.output import safe_output
 from regulo.core.paths import library_folders
+from regulo.core.processes import run_process
 from regulo.core.program import PROGRAM
 from regulo.core.text import definitions
 from regulo.core.warnings import ignore_harmless_warnings
@@ -294,6 +296,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return exit_code(interrupt)
 
 
+def start() -> NoReturn:
+    """The process of a command."""
+    run_process(main)
+
+
 def run(name: str, words: list[str], commands: Mapping[str, Command]) -> int:
     """Call the function of a command, or answer at once. Returns the exit code. Raises InputError."""
     if name in VERSION or (name in commands and not set(VERSION).isdisjoint(words)):
@@ -364,4 +371,4 @@ def print_error(message: str, error: BaseException) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    start()

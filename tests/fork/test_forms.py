@@ -95,7 +95,7 @@ def test_a_form_has_its_commands_targets_and_pages(form: tuple[str, dict[str, by
 def test_a_form_has_its_own_first_pages_and_says_where_it_comes_from(form: tuple[str, dict[str, bytes]]) -> None:
     _, files = form
     project = tomllib.loads(files["pyproject.toml"].decode())["project"]
-    assert (project["name"], project["version"], project["scripts"]) == ("oven", "0.1.0", {"oven": "oven.__main__:main"})
+    assert (project["name"], project["version"], project["scripts"]) == ("oven", "0.1.0", {"oven": "oven.__main__:start"})
     assert b"Copyright (c) 2026 Somebody" in files["LICENSE"]
     assert b"Copyright (c) 2026 The Regulo authors" in files["LICENSE"], "as the license demands"
     named = {path for path, content in files.items() if b"regulo" in content.lower()}

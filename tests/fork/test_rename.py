@@ -30,7 +30,7 @@ NAMES = Names("Leaf disease")
         ("import regulo", "import leaf_disease"),
         ("pip install 'regulo[slurm]'", "pip install 'leaf-disease[slurm]'"),
         ('name = "regulo"', 'name = "leaf-disease"'),
-        ('regulo = "regulo.__main__:main"', 'leaf-disease = "leaf_disease.__main__:main"'),
+        ('regulo = "regulo.__main__:start"', 'leaf-disease = "leaf_disease.__main__:start"'),
         ('root_package = "regulo"', 'root_package = "leaf_disease"'),
         ("complete -F _regulo regulo", "complete -F _leaf_disease leaf-disease"),
         ("function __regulo_candidates", "function __leaf_disease_candidates"),

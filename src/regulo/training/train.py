@@ -16,6 +16,7 @@ from regulo.config import compose
 from regulo.config.schema import Config
 from regulo.core.errors import InputError, NonFiniteLossError, RunError, exit_code
 from regulo.core.paths import redact_home
+from regulo.core.processes import collect_garbage_as_usual
 from regulo.distributed.environment import ProcessEnvironment, die_with_launcher, process_environment, restart_count
 from regulo.distributed.preemption import RunStoppedError, StopRequest, requeue_slurm_job
 from regulo.tracking.environment import describe_environment
@@ -307,6 +308,7 @@ def fit(run: Run, classifier: "Classifier", loggers: "Sequence[Logger]", stop: S
     if config.trainer.compile == "on":
         compilation.compile_in_place(classifier.model)
     checkpoint = run.resume_point.checkpoint if run.resume_point else None
+    collect_garbage_as_usual()
     with watchdog(run) as watchdogs:
         callbacks = [*components.plan.callbacks(goal), *callback_plugins, *savers, *watchdogs]
         trainer = build_trainer(config.trainer, run.folder.path, loggers, callbacks)
