@@ -14,6 +14,7 @@ from regulo.analysis.tuning.budget import Cost
 from regulo.analysis.tuning.command import tune
 from regulo.config import compose
 from regulo.core.errors import InputError, RunError
+from regulo.tracking.run_summary import summarize_runs
 from tests.tuning.conftest import HELPFUL, TINY, formula_train
 
 SEARCH = "tune.search=[label_smoothing,ema,mixup,cutmix,optim.lr]"
@@ -36,6 +37,7 @@ def test_a_study_finds_what_helps_and_proves_it(job_names: list[str], capsys: py
     assert len([name for name in job_names if name.startswith("proof")]) == 15
     assert {run["seed"] for run in record["runs"]} == {1, 2, 3}, "not that of the search"
     assert record["importance"][0]["name"] in HELPFUL
+    assert {run.study for run in summarize_runs()} == {"small"}
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("recommended: plan") for line in lines)
     assert any(line.startswith("winner's curse") for line in lines)

@@ -18,7 +18,7 @@ from regulo.core.errors import InputError, one_line, shorten
 from regulo.core.files import atomic_write
 from regulo.tracking.run_dir import CONFIG, RunFolder, walk_runs
 
-STUDY_FOLDERS = ("studies", "crossval")
+STUDY_FOLDERS = ("studies", "crossval", "tune")
 """folders of the root whose folders are studies: runs that belong together"""
 INDEX = ".index.json"
 INDEX_VERSION = 1
@@ -51,7 +51,7 @@ class RunSummary:
     """what multiplies all strengths of the plan"""
     seed: int | None = None
     study: str = ""
-    """what it belongs to: the folder below studies/ or crossval/, or any other folder with runs; empty: it stands alone"""
+    """what it belongs to: the folder below studies/, crossval/ or tune/, or any other folder with runs; empty: it stands alone"""
     data: str = ""
     """name of the data set"""
     model: str = ""
