@@ -11,9 +11,7 @@ from regulo.analysis.report.command import report
 from regulo.analysis.tuning.command import tune
 from tests.conftest import FAST
 from tests.report import studies
-from tests.tuning.conftest import TINY, job_names
-
-__all__ = ["job_names"]  # a fixture
+from tests.tuning.conftest import TINY, job_names  # noqa: F401 (a fixture)
 
 CLASSES = ("<img src=x onerror=alert(1)>", 'a & "b" <script>alert(2)<', "$\\frac$", "日本")
 LABELS = ("none", "<script>alert(3)</script>", "$\\frac$", "dropout", "cutmix")
@@ -60,7 +58,7 @@ def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def search(job_names: list[str]) -> Path:
+def search(job_names: list[str]) -> Path:  # noqa: F811
     """A search with fake runs, its proof, and its page."""
     assert tune(["trials=14", "study=small", "tune.search=[label_smoothing,ema,mixup,optim.lr]", *TINY]) == 0
     return Path("runs/tune/small").resolve()

@@ -14,7 +14,8 @@ class FineTuningRate(Rule):
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
         optim, usual = case.config.optim, lr_range(case.config.optim)
-        if usual is None or not case.pretrained:
+        probe = case.technique("linear_probe")
+        if usual is None or not case.pretrained or (probe and probe.share == 1):  # then nothing but the new head is trained
             return
         high = usual.scale_to_batch(usual.fine_tuning, case.global_batch_size)
         if optim.lr > high:
