@@ -8,7 +8,7 @@ import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from regulo import __version__
 from regulo.core.arguments import ArgumentParser, Choice
@@ -317,21 +317,23 @@ def run(name: str, words: list[str], commands: Mapping[str, Command]) -> int:
     if place := next((i for i, word in enumerate(words, 1) if word in HELP), None):
         print_help(name, command, words[place:])
         return 0
-    module, _, function = command.function.partition(":")
     if command.free_form:
         command.parser.check_options(words)
         words = resolve_run_options(words) if name == "train" else words
-        ignore_harmless_warnings()
-        keep_freed_memory()
-        return int(getattr(importlib.import_module(module), function)(words))
+        return call(command, words)
     if "--data-root" in command.parser.options():  # as `train` calls it
         words = [f"--data-root={word.partition('=')[2]}" if word.startswith("data.root=") else word for word in words]
     if name == "doctor":
         words = attach_file(words)
-    values = command.parser.parse(words)
+    return call(command, **command.parser.parse(words))
+
+
+def call(command: Command, *arguments: Any, **values: Any) -> int:
+    """Import the function of a command, and call it. Returns the exit code."""
     ignore_harmless_warnings()
     keep_freed_memory()
-    return int(getattr(importlib.import_module(module), function)(**values))
+    module, _, function = command.function.partition(":")
+    return int(getattr(importlib.import_module(module), function)(*arguments, **values))
 
 
 def attach_file(words: Sequence[str]) -> list[str]:

@@ -27,6 +27,11 @@ def run_process(main: Callable[[], int]) -> NoReturn:
     # what Python does before it frees objects, as in the processes of multiprocessing: wait for threads, call exit functions
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
+    exit_now(code)
+
+
+def exit_now(code: int) -> NoReturn:
+    """End this process at once, with what it has printed."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
             stream.flush()

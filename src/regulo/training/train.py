@@ -4,19 +4,18 @@ import contextlib
 import copy
 import dataclasses
 import functools
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from regulo.config import compose
 from regulo.config.schema import Config
 from regulo.core.errors import InputError, NonFiniteLossError, RunError, exit_code
 from regulo.core.paths import redact_home
-from regulo.core.processes import collect_garbage_as_usual
+from regulo.core.processes import collect_garbage_as_usual, exit_now
 from regulo.distributed.environment import ProcessEnvironment, die_with_launcher, process_environment, restart_count
 from regulo.distributed.preemption import RunStoppedError, StopRequest, requeue_slurm_job
 from regulo.tracking.environment import describe_environment
@@ -106,7 +105,7 @@ def _run_process(arguments: Sequence[str], process: ProcessEnvironment) -> int:
     except RunError:
         if process.external_launcher:
             raise
-        return _exit_now(1)  # our launcher reports the failure
+        exit_now(1)  # our launcher reports the failure; at a normal exit torch may wait for processes that have gone
 
 
 def _run_main(request: RunRequest, peers: "Peers | None" = None) -> int:
@@ -160,7 +159,7 @@ def _run_worker(arguments: Sequence[str], peers: "Peers") -> int:
         return exit_code(end)
     except Exception as error:
         peers.report(failures.as_run_error(error, request.config.data.batch_size, folder))
-        _exit_now(1)
+        exit_now(1)
     return 0
 
 
@@ -445,10 +444,3 @@ def _report_stop(stop: RunStoppedError, folder: RunFolder) -> None:
     print(f"regulo: stopped ({stop}); go on with: {folder.resume_command()}", file=sys.stderr)
     if stop.code == 128 + signal.SIGUSR1 and (message := requeue_slurm_job()):
         print(f"regulo: {message}", file=sys.stderr)
-
-
-def _exit_now(code: int) -> NoReturn:
-    """End this process: at a normal exit torch may wait for processes that have gone."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
