@@ -3,27 +3,32 @@
     .venv/bin/python scripts/bench_device.py                       the loader alone, then the default run; 3 turns
     .venv/bin/python scripts/bench_device.py 5 model=vit_tiny      5 turns of another run
 
-The loader alone runs in one process with one thread (`data.num_workers=0`). A run trains 4 epochs, of which the first one is a
-warm-up; its validation is not counted. CPU seconds are those of the process and of its loader processes.
+The loader alone runs in one process with one thread (`data.num_workers=0`). A run trains 4 epochs; their validation does not
+count. CPU seconds are those of the process and of its loader processes.
 """
 
+import contextlib
+import io
+import json
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
-from bench import load_config
+from bench import prepare
 from bench_loader import measure
-from bench_loops import Clock, run_regulo
 
 from regulo.config import compose
 from regulo.core.warnings import ignore_harmless_warnings
 from regulo.training.build import build_components
+from regulo.training.train import train
 
 WAYS = ("device", "loader")
-TURNS = 3
+TURNS, EPOCHS = 3, 4
 
 
 def cpu_seconds() -> float:
@@ -40,12 +45,12 @@ def loader_speed(overrides: list[str]) -> Callable[[], float]:
 
 
 def run_speed(overrides: list[str]) -> Callable[[], float]:
-    """A function that returns the images/s of a whole run, without its first epoch and validation."""
+    """A function that returns the images/s of a whole run, without its validation."""
 
     def measure_run() -> float:
-        clock = Clock()
-        run_regulo(load_config(overrides), clock)
-        return clock.rates()[0]
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            train([*overrides, f"trainer.max_epochs={EPOCHS}", f"run_dir={folder}/run"])
+            return float(json.loads(Path(f"{folder}/run/result.json").read_text())["images_per_second"])
 
     return measure_run
 
@@ -73,7 +78,7 @@ def main() -> None:
     threads = torch.get_num_threads()
     compare("loader alone", {way: loader_speed([*words, f"data.device={way}"]) for way in WAYS}, turns)
     torch.set_num_threads(threads)
-    trainer = load_config(words).trainer  # what is fastest is measured once, for both ways
+    trainer = prepare(words).trainer  # what is fastest is measured once, for both ways
     overrides = [*words, f"trainer.precision={trainer.precision}", f"trainer.memory_format={trainer.memory_format}"]
     print(f"{trainer.precision}, {trainer.memory_format}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     compare("run", {way: run_speed([*overrides, f"data.device={way}"]) for way in WAYS}, turns)

@@ -6,13 +6,11 @@ All of them train the same network with the same optimizer, precision, memory fo
 import contextlib
 import io
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
 import torch
+from bench_turns import Clock, Loop
 from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
@@ -21,56 +19,31 @@ from torch.utils.data import Dataset
 
 from regulo.config.overrides import Overrides
 from regulo.config.schema import Config
-from regulo.core.metrics.components.running import Throughput
 from regulo.core.precision import autocast
 from regulo.core.rng import StepContext
 from regulo.core.types import Batch, Split, soft_cross_entropy, soft_targets
 from regulo.training.build import RunComponents, build_components
+from regulo.training.module import ClassificationModule
 from regulo.training.train import train
-
-
-@dataclass
-class Clock:
-    """The time of each epoch, without validation. The first one is a warm-up, and does not count."""
-
-    epochs: list[tuple[int, float, float]] = field(default_factory=list)
-    """(images, seconds, CPU seconds of this process with all of its threads)"""
-
-    def start(self) -> None:
-        """Start an epoch."""
-        self.began = time.perf_counter(), time.process_time()
-
-    def stop(self, images: int) -> None:
-        """End the epoch. Call it after a wait for the device."""
-        seconds, cpu_seconds = self.began
-        self.epochs.append((images, time.perf_counter() - seconds, time.process_time() - cpu_seconds))
-
-    def rates(self) -> tuple[float, float]:
-        """Images per second, and images per CPU second: the second one depends less on what else the machine does."""
-        images, seconds, cpu_seconds = (sum(column) for column in zip(*self.epochs[1:], strict=True))
-        return images / seconds, images / cpu_seconds
-
-
-Loop = Callable[[Config, Clock], None]
-"""trains `max_epochs` epochs"""
 
 
 def run_regulo(config: Config, clock: Clock) -> None:
     """`regulo train`, with all that it does by default: W&B (offline), checkpoints, figures, validation."""
-    start, end = Throughput.start_epoch, Throughput.end_epoch
+    start_epoch, start_step = ClassificationModule.on_train_epoch_start, ClassificationModule.training_step
 
-    def start_epoch(throughput: Throughput) -> None:
-        start(throughput)
-        clock.start()
+    def on_train_epoch_start(task: ClassificationModule) -> None:
+        start_epoch(task)
+        clock.start_epoch()
 
-    def end_epoch(throughput: Throughput) -> None:
-        clock.stop(throughput.images)
-        end(throughput)
+    def training_step(task: ClassificationModule, batch: Batch, batch_idx: int) -> Any:
+        clock.step()
+        return start_step(task, batch, batch_idx)
 
-    patches = (mock.patch.object(Throughput, f.__name__, f) for f in (start_epoch, end_epoch))
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), contextlib.ExitStack() as stack:
-        for patch in patches:
-            stack.enter_context(patch)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        for function in (on_train_epoch_start, training_step):
+            stack.enter_context(mock.patch.object(ClassificationModule, function.__name__, function))
         train([*Overrides.from_config(config).to_args(), f"run_dir={folder}/run"])
 
 
@@ -93,23 +66,23 @@ class PlainLoop:
         """Choose the order of an epoch."""
         self.loader.batch_sampler.sampler.set_epoch(epoch)
 
-    def loss(self, batch: Any, step: int) -> tuple[Tensor, int]:
-        """The loss of a batch, and its number of images."""
+    def loss(self, batch: Any, step: int) -> Tensor:
+        """The loss of a batch."""
         images = self.classifier.normalize(batch.images.to(self.device, non_blocking=True))
         targets = soft_targets(batch.labels.to(self.device, non_blocking=True), self.components.data.dataset_info.num_classes)
         images, targets = self.components.plan.mix(images, targets, StepContext(0, step=step))
-        return soft_cross_entropy(self.classifier.model(images), targets).mean(), len(images)
+        return soft_cross_entropy(self.classifier.model(images), targets).mean()
 
     def run(self, clock: Clock) -> None:
         """Train."""
         step = 0
         for epoch in range(self.config.trainer.max_epochs):
             self.set_epoch(epoch)
-            clock.start()
-            count = 0
+            clock.start_epoch()
             for batch in self.loader:
+                clock.step()
                 with autocast(self.config.trainer.precision, self.device):
-                    loss, images = self.loss(batch, step)
+                    loss = self.loss(batch, step)
                 for group in self.optimizer.param_groups:
                     group["lr"] = self.config.optim.lr * float(self.lr_factors[step])
                 self.optimizer.zero_grad(set_to_none=True)
@@ -117,9 +90,7 @@ class PlainLoop:
                 if self.config.optim.grad_clip_norm:
                     nn.utils.clip_grad_norm_(self.classifier.parameters(), self.config.optim.grad_clip_norm)
                 self.optimizer.step()
-                step, count = step + 1, count + images
-            loss.item()
-            clock.stop(count)
+                step += 1
 
 
 def run_plain_loop(config: Config, clock: Clock) -> None:
@@ -169,10 +140,10 @@ class TimmLoop(PlainLoop):
     def set_epoch(self, epoch: int) -> None:
         """Nothing: timm's sampler draws anew."""
 
-    def loss(self, batch: Any, step: int) -> tuple[Tensor, int]:
+    def loss(self, batch: Any, step: int) -> Tensor:
         """The loss of its task."""
         images, targets = batch
-        return self.task(images, targets)["loss"], len(images)
+        return self.task(images, targets)["loss"]
 
 
 def run_timm_loop(config: Config, clock: Clock) -> None:
@@ -189,12 +160,12 @@ class PlainModule(LightningModule):
         self.classifier = components.classifier()
 
     def on_train_epoch_start(self) -> None:
-        """Start the clock."""
-        self.count = 0
-        self.clock.start()
+        """Tell the clock."""
+        self.clock.start_epoch()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss ()."""
+        self.clock.step()
         targets = soft_targets(batch.labels, self.components.data.dataset_info.num_classes)
         context = StepContext(0, step=self.global_step)
         images, targets = self.components.plan.mix(self.classifier.normalize(batch.images), targets, context)
@@ -202,13 +173,7 @@ class PlainModule(LightningModule):
         loss = soft_cross_entropy(logits, targets).mean()
         accuracy = (logits.argmax(1) == targets.argmax(1)).float().mean()
         self.log_dict({"train_loss": loss, "train_acc": accuracy}, prog_bar=True)
-        self.count += len(images)
         return loss
-
-    def on_train_epoch_end(self) -> None:
-        """Stop the clock."""
-        self.trainer.callback_metrics["train_loss"].item()
-        self.clock.stop(self.count)
 
     def configure_optimizers(self) -> Any:
         """Those of the run, with its learning rate in every step."""

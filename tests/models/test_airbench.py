@@ -43,6 +43,21 @@ def test_only_the_bias_of_the_first_layer_and_no_scale_of_a_norm_is_trained() ->
     assert model(images_of(COLOR).float()).shape == (len(images_of(COLOR)), COLOR.num_classes)
 
 
+def test_without_whitening_and_identity_all_convolutions_begin_at_random_and_are_trained() -> None:
+    model = Airbench(widths=[16, 8, 8], whitening=False, identity=False).build(COLOR)
+    assert isinstance(model, AirbenchNet)
+    before = model.whitening.weight.detach().clone()
+    Airbench(whitening=False).initialize(model, images_of(COLOR).float())
+    assert torch.equal(model.whitening.weight, before)
+    convolutions = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert len(convolutions) == 7
+    for conv in convolutions:
+        assert conv.weight.requires_grad
+        bound = 1 / (conv.in_channels * conv.kernel_size[0] ** 2) ** 0.5  # torch's own first weights are uniform within it
+        assert conv.weight.detach().abs().max() <= bound
+        assert float(conv.weight.detach().std()) == pytest.approx(bound / 3**0.5, rel=0.2)
+
+
 def test_a_run_keeps_the_whitening_of_its_training_images(tmp_path: Path) -> None:
     words = ["debug=fast", "logger=csv", "data.num_workers=0", "callbacks=none", "model=airbench", "model.widths=[4,4,4]"]
     words += ["data.clean_subset=60", "regularizer=[linear_probe,weight_decay,ema]", "regularizer.linear_probe.share=0.5"]

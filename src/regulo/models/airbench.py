@@ -3,8 +3,9 @@
     2 × 2 convolution that whitens patches → GELU → 3 groups of (conv, max pool, norm, GELU, conv, norm, GELU)
     → global max → linear, times 1 / 9
 
-The first convolution is not trained. Its kernels are the principal components of the patches of training images, divided by the
-standard deviation along them, and their negatives. The other convolutions begin as the identity on their first channels.
+The kernels of the first convolution are not trained. They are the principal components of the patches of training images,
+divided by the standard deviation along them, and their negatives. The other convolutions begin as the identity on their first
+channels. Both can be switched off, to measure what they contribute.
 """
 
 import itertools
@@ -33,12 +34,18 @@ class Airbench(ModelConfig):
 
     widths: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=3, max_length=3)] = [64, 256, 256]
     """channels of the three groups"""
+    whitening: bool = True
+    """false: the first convolution begins at random, and is trained"""
+    identity: bool = True
+    """false: the other convolutions begin at random"""
 
     def build(self, dataset_info: DatasetInfo) -> nn.Module:
-        return AirbenchNet(dataset_info, self.widths)
+        return AirbenchNet(dataset_info, self)
 
     def initialize(self, model: nn.Module, images: Tensor) -> None:
         assert isinstance(model, AirbenchNet)
+        if not self.whitening:
+            return
         components = whiten(images)
         with torch.no_grad():
             model.whitening.weight.copy_(torch.cat([components, -components]))
@@ -58,12 +65,12 @@ def whiten(images: Tensor) -> Tensor:
 class ConvGroup(nn.Module):
     """Half the height and width, and other channels: y = gelu(norm(conv(gelu(norm(max pool(conv(x)))))))."""
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, c_in: int, c_out: int, identity: bool) -> None:
         super().__init__()
         self.conv1, self.conv2 = (nn.Conv2d(c, c_out, 3, padding=1, bias=False) for c in (c_in, c_out))
         self.norm1, self.norm2 = (nn.BatchNorm2d(c_out, momentum=0.4) for _ in range(2))
         self.site, self.out = Site("conv"), Site("trunk")
-        for conv in (self.conv1, self.conv2):
+        for conv in (self.conv1, self.conv2) if identity else ():
             nn.init.dirac_(conv.weight.data[: conv.in_channels])
         for norm in (self.norm1, self.norm2):
             norm.weight.requires_grad_(False)  # the next convolution can scale, too
@@ -76,16 +83,16 @@ class ConvGroup(nn.Module):
 class AirbenchNet(nn.Module):
     """Images (B, C, H, W) to logits (B, K)."""
 
-    def __init__(self, dataset_info: DatasetInfo, widths: list[int]) -> None:
+    def __init__(self, dataset_info: DatasetInfo, config: Airbench) -> None:
         super().__init__()
         components = dataset_info.channels * PATCH * PATCH
         self.whitening = nn.Conv2d(dataset_info.channels, 2 * components, PATCH)
-        self.whitening.weight.requires_grad_(False)
+        self.whitening.weight.requires_grad_(not config.whitening)
         nn.init.zeros_(self.whitening.bias)  # type: ignore[arg-type]
-        sizes = [2 * components, *widths]
-        self.blocks = nn.Sequential(*(ConvGroup(*pair) for pair in itertools.pairwise(sizes)))
+        sizes = [2 * components, *config.widths]
+        self.blocks = nn.Sequential(*(ConvGroup(*pair, config.identity) for pair in itertools.pairwise(sizes)))
         self.site = Site("fc")
-        self.head = nn.Linear(widths[-1], dataset_info.num_classes, bias=False)
+        self.head = nn.Linear(config.widths[-1], dataset_info.num_classes, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.blocks(F.gelu(self.whitening(images))).amax(dim=(2, 3))

@@ -79,7 +79,7 @@ class LoggerConfig(StrictConfig):
         parts = []
         for key, variable in VARIABLES.items():
             own, value = getattr(self, key), _environment_value(key)
-            if not value or (resolved.wandb == "disabled" and key != "wandb"):
+            if not value or own == value or (resolved.wandb == "disabled" and key != "wandb"):
                 continue
             text = ",".join(value) if isinstance(value, list) else value
             parts.append(f"logger.{key} wins over {variable}={text}" if own else f"{variable}={text} is used")

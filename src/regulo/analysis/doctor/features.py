@@ -61,6 +61,8 @@ class Features:
     """the learning rate, as a multiple of its optimizer's default"""
     temperature: float
     """the temperature that calibrates the predictions: above 1 they are overconfident; NaN if none was fitted"""
+    strongest_technique: str = ""
+    """the technique that has `relative_strength`; empty: the plan has none"""
 
     @property
     def unlearned(self) -> float:
@@ -113,6 +115,8 @@ def compute_features(
     val, train, gap = column("val/loss"), column("train_clean/loss"), column("gap/acc")
     n, rates, losses = len(val), column("lr"), train_mode_losses(metrics)
     last_epoch = [loss for epoch, loss in losses if epoch == losses[-1][0]]
+    strengths = {name: config.run.strength * relative_strength(r) for name, r in config.regularizer.items()}
+    strongest = max(strengths, key=lambda name: strengths[name], default="")
     third = max(3, math.ceil(n / 3))
     end = final_median(val)
     return Features(
@@ -132,9 +136,10 @@ def compute_features(
         rise=ratio(end, min(val)) - 1 if val else NAN,
         falling=-slope([math.log(max(v, 1e-12)) for v in train[-third:]]),
         spike=max((loss for _, loss in losses), default=NAN) / math.log(classes),
-        relative_strength=max((relative_strength(r) for r in config.regularizer.values()), default=0.0) * config.run.strength,
+        relative_strength=strengths.get(strongest, 0.0),
         relative_lr=config.optim.lr / type(config.optim).model_fields["lr"].default,
         temperature=float(result.get("temperature", NAN)),
+        strongest_technique=strongest,
     )
 
 

@@ -123,7 +123,7 @@ def list_evidence(f: Features, regime: str) -> Iterator[str]:
     if f.relative_lr > THRESHOLDS.relative_lr:
         yield f"the learning rate is {f.relative_lr:.3g} times the usual one"
     if f.relative_strength > THRESHOLDS.relative_strength:
-        yield f"a technique is at {f.relative_strength:.3g} times its usual strength"
+        yield f"{f.strongest_technique} is at {f.relative_strength:.3g} times its usual strength"
     if math.isfinite(f.temperature):
         sign = "overconfident" if f.temperature > 1 else "underconfident"
         yield f"its predictions are {sign}: a temperature of {f.temperature:.2f} would calibrate them"
