@@ -3,6 +3,7 @@
 import dataclasses
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from regulo.__main__ import main
 from regulo.analysis.tuning.range_test import range_test, read_curve
 from regulo.config import compose
+from regulo.core.types import Batch
 from regulo.training.build import RunComponents, build_components
 
 RATES = np.geomspace(1e-5, 10, 120)
@@ -75,7 +77,7 @@ def test_the_first_step_is_that_of_the_run() -> None:
     batch = next(training.batches())
     own = copy_components(components)
     torch.manual_seed(torch_seed(0, 0, 0))
-    loss = compute_loss(own.classifier().train(), own.plan, batch, training.counts, StepContext(0, 0, 0, HALFWAY)).loss
+    loss = compute_loss(own.classifier().train(), own.plan, batch, training.own_loss.counts, StepContext(0, 0, 0, HALFWAY)).loss
     first = float(loss.detach())
     assert training.step(batch, 0.1) == pytest.approx(first, rel=1e-5)
     assert training.step(batch, 0.0) != pytest.approx(first, rel=1e-5), "the step has changed the weights"
@@ -124,16 +126,70 @@ def test_the_batch_test_doubles_until_the_images_are_used_up(capsys: pytest.Capt
     assert components.data.config.batch_size == 16, "the run is as it was"
 
 
-def test_a_batch_that_does_not_fit_ends_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_smallest_of_the_fastest_batches_is_recommended(monkeypatch: pytest.MonkeyPatch) -> None:
     from regulo.analysis.tuning import batch_test as module
 
-    def steps(components: RunComponents, size: int, device: torch.device) -> module.BatchTrial:
-        if size > 32:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return module.BatchTrial(size, {8: 50.0, 16: 99.0, 32: 100.0}[size], 0)
+    def try_size(components: RunComponents, size: int, device: torch.device) -> module.BatchTrial:
+        return module.BatchTrial(size, {8: 50.0, 16: 99.0, 32: 100.0}.get(size, 0.0), 0)
 
-    monkeypatch.setattr(module, "_time_steps", steps)
+    monkeypatch.setattr(module, "_try_size", try_size)
     test = module.batch_test(build("model.width=4", "regularizer=none"))
     assert (test.largest, test.fastest) == (32, 16)
+
+
+def test_a_batch_that_does_not_fit_ends_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    from regulo.analysis.tuning import batch_test as module
+    from regulo.analysis.tuning.short_training import ShortTraining
+
+    step = ShortTraining.step
+
+    def step_in_little_memory(training: ShortTraining, batch: Batch, *args: Any, **kwargs: Any) -> float:
+        if len(batch.labels) > 32:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(training, batch, *args, **kwargs)
+
+    monkeypatch.setattr(ShortTraining, "step", step_in_little_memory)
+    test = module.batch_test(build("model.width=4", "regularizer=none"))
+    assert test.largest == 32
     assert test.end == "64 images do not fit into the memory of the device"
     assert dataclasses.astuple(test.trials[-1]) == (64, 0.0, 0)
+
+
+def test_two_processes_measure_the_batch_together(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["trainer=ddp_cpu", "model.width=4", "data.max_train_images=100", "data.num_workers=0", "data.batch_size=16"]
+    words += ["trainer.precision=32-true", "trainer.memory_format=contiguous", "regularizer=[mixup,dropout,weight_decay]"]
+    assert main(["tune", "batch", *words]) == 0
+    out = capsys.readouterr().out
+    sizes = [line.split()[0] for line in out.splitlines() if "images/s" in line]
+    assert sizes == ["8", "16", "32"]
+    assert "largest that fits 32 (there are 50 training images for each device)" in out
+    assert "sizes are images on each of 2 devices" in out
+    assert main(["tune", "batch", *words, "trainer.strategy=fsdp"]) == 2
+    assert "trainer.strategy: the batch is not measured with fsdp" in capsys.readouterr().err
+
+
+def test_with_ddp_a_step_has_the_gradients_of_all_processes_and_a_step_alone_has_not(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(check_gradients_of_two, (tmp_path,), 2)  # type: ignore[attr-defined]
+
+
+def check_gradients_of_two(rank: int, folder: Path) -> None:
+    """In one of two processes: gradients are equal after a common step, and differ after a step alone."""
+    from regulo.analysis.tuning.short_training import ShortTraining, copy_components
+
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    components = build("model.width=4", "regularizer=none")
+    training = ShortTraining(copy_components(components))
+    batches = training.batches()
+    batch = [next(batches) for _ in range(2)][rank]
+    differences = []
+    for alone in (False, True):
+        training.step(batch, 0.0, alone)
+        gradient = torch.cat([p.grad.flatten() for p in training.classifier.parameters() if p.grad is not None])
+        both = [torch.empty_like(gradient) for _ in range(2)]
+        torch.distributed.all_gather(both, gradient)
+        differences.append((both[0] - both[1]).abs().max().item())
+    torch.distributed.destroy_process_group()
+    assert differences[0] == 0
+    assert differences[1] > 0

@@ -16,3 +16,15 @@ def mean_over_ranks(tensor: Tensor) -> None:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(tensor)
         tensor /= torch.distributed.get_world_size()
+
+
+def world_size() -> int:
+    """The number of processes; 1 if this one is alone."""
+    return torch.distributed.get_world_size() if torch.distributed.is_available() and torch.distributed.is_initialized() else 1
+
+
+def is_true_anywhere(flag: bool, device: torch.device) -> bool:
+    """Whether it is true in any process: what all of them can decide by."""
+    count = torch.tensor(int(flag), device=device)
+    sum_over_ranks(count)
+    return bool(count)

@@ -1,13 +1,22 @@
-"""`regulo tune batch`: the largest batch that fits into the memory of the device, and the one that is fastest."""
+"""`regulo tune batch`: the largest batch that fits into the memory of the device, and the one that is fastest.
+
+With DDP, each device gets a batch of the size, and the processes wait for each other's gradients, as in a run.
+"""
 
 import dataclasses
 import gc
+import pickle
+import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from regulo.core.collectives import is_true_anywhere, world_size
 from regulo.core.memory import available_memory
 
 if TYPE_CHECKING:
@@ -26,7 +35,7 @@ SECONDS = 60.0
 
 @dataclass(frozen=True)
 class BatchTrial:
-    """A batch size, per device, how fast it trains, and the bytes that it needs at the peak."""
+    """A batch size, per device, how fast all devices train with it, and the bytes that a device needs at the peak."""
 
     size: int
     images_per_second: float
@@ -46,16 +55,20 @@ class BatchTest:
 
 
 def batch_test(components: "RunComponents", seconds: float = SECONDS) -> BatchTest:
-    """Double the batch until it no longer fits, the training images are used up, or the time is over."""
-    images, device = len(components.data.train_dataset), components.config.trainer.device()
+    """Double the batch until it no longer fits, the training images are used up, or the time is over.
+
+    All processes of a process group must call it, and decide the same.
+    """
+    images, device = len(components.data.train_dataset) // world_size(), components.config.trainer.device()
     start, trials, end = time.perf_counter(), list[BatchTrial](), ""
     size = SMALLEST
     while not end:
         if size > min(LARGEST, images):
-            end = f"there are {images:,} training images" if images < LARGEST else "it is the largest size that is tried"
-        elif trials and time.perf_counter() - start > seconds:
+            what = "training images" if world_size() == 1 else "training images for each device"
+            end = f"there are {images:,} {what}" if images < LARGEST else "it is the largest size that is tried"
+        elif trials and is_true_anywhere(time.perf_counter() - start > seconds, device):
             end = f"{seconds:.0f} seconds are over"
-        elif trials and device.type == "cpu" and trials[-1].memory * 2 > RESERVE * (available_memory() or 2**62):
+        elif trials and device.type == "cpu" and is_true_anywhere(_is_too_much(2 * trials[-1].memory), device):
             end = f"{size} images would need more than {RESERVE:.0%} of the free memory"
         else:
             trials.append(_try_size(components, size, device))
@@ -67,12 +80,50 @@ def batch_test(components: "RunComponents", seconds: float = SECONDS) -> BatchTe
     return BatchTest(tuple(trials), max((trial.size for trial in fitting), default=0), fastest, end)
 
 
+def batch_test_on_all_devices(overrides: Sequence[str], processes: int) -> BatchTest:
+    """The test in so many processes of this machine, with a device each. `overrides`: of a run whose precision is fixed."""
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(_run_process, (list(overrides), processes, folder), processes)  # type: ignore[attr-defined]
+        return pickle.loads((Path(folder) / "test").read_bytes())
+
+
+def _run_process(rank: int, overrides: list[str], processes: int, folder: str) -> None:
+    from regulo.config import compose
+    from regulo.core.affinity import limit_threads
+    from regulo.core.warnings import ignore_harmless_warnings
+    from regulo.training.build import build_components
+
+    ignore_harmless_warnings()
+    config = compose.load_config(overrides).take_input_of_weights()[0]
+    if is_cpu := config.trainer.device().type == "cpu":
+        limit_threads(processes)
+    else:
+        torch.cuda.set_device(rank)
+    torch.distributed.init_process_group(
+        "gloo" if is_cpu else "nccl",
+        init_method=f"file://{folder}/store",
+        rank=rank,
+        world_size=processes,
+        timeout=timedelta(seconds=5 * SECONDS),
+    )
+    try:
+        test = batch_test(build_components(config))
+        if rank == 0:
+            (Path(folder) / "test").write_bytes(pickle.dumps(test))
+        torch.distributed.barrier()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def _is_too_much(memory: int) -> bool:
+    """Whether a computer has not these bytes for each process."""
+    return memory * world_size() > RESERVE * (available_memory() or 2**62)
+
+
 def _try_size(components: "RunComponents", size: int, device: torch.device) -> BatchTrial:
     """Time some steps with a batch size. Whatever does not fit is no error."""
     try:
         return _time_steps(components, size, device)
-    except (torch.OutOfMemoryError, MemoryError):
-        return BatchTrial(size, 0.0, 0)
     finally:
         gc.collect()
         if device.type == "cuda":
@@ -80,6 +131,7 @@ def _try_size(components: "RunComponents", size: int, device: torch.device) -> B
 
 
 def _time_steps(components: "RunComponents", size: int, device: torch.device) -> BatchTrial:
+    """A first step shows whether the batch fits. In it no process waits for another one, which may have too little memory."""
     from regulo.analysis.tuning.short_training import ShortTraining, copy_components
     from regulo.core.types import Batch
 
@@ -88,14 +140,23 @@ def _time_steps(components: "RunComponents", size: int, device: torch.device) ->
     own.data.config = config
     own = dataclasses.replace(own, config=dataclasses.replace(own.config, data=config))
     before = _memory(device)
-    training = ShortTraining(own)
-    batch = Batch(*(tensor.to(device) for tensor in own.data.example_batch()))
-    training.step(batch, 0.0)
+    fits = True
+    try:
+        training = ShortTraining(own)
+        batch = Batch(*(tensor.to(device) for tensor in own.data.example_batch()))
+        training.step(batch, 0.0, alone=True)
+    except (torch.OutOfMemoryError, MemoryError):
+        fits = False
+    if is_true_anywhere(not fits, device):
+        return BatchTrial(size, 0.0, 0)
+    if world_size() > 1:
+        training.step(batch, 0.0)  # it makes the buffers of DDP
     start = time.perf_counter()
     for _ in range(STEPS):
         training.step(batch, 0.0)
     elapsed = time.perf_counter() - start
-    return BatchTrial(size, STEPS * len(batch.labels) / elapsed, max(0, _memory(device) - before))
+    rate = world_size() * STEPS * len(batch.labels) / elapsed
+    return BatchTrial(size, rate, max(0, _memory(device) - before))
 
 
 def _memory(device: torch.device) -> int:

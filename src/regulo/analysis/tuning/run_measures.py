@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from regulo.config.overrides import make_command
 from regulo.core.errors import InputError, Problem
-from regulo.core.text import format_bytes
+from regulo.core.text import format_bytes, format_count
 
 if TYPE_CHECKING:
     from regulo.analysis.report.page import Page
@@ -39,11 +39,21 @@ def tune_lr(overrides: Sequence[str]) -> int:
 
 def tune_batch(overrides: Sequence[str]) -> int:
     """Print how fast each batch size trains. Returns the exit code. Raises InputError if none fits."""
-    from regulo.analysis.tuning.batch_test import batch_test
+    from regulo.analysis.tuning.batch_test import batch_test, batch_test_on_all_devices
+    from regulo.config.overrides import Overrides
     from regulo.core.console import CONSOLE
 
     components = build(overrides)
-    test = batch_test(components)
+    trainer = components.config.trainer
+    processes = trainer.processes_per_node()
+    if trainer.node_count() > 1:
+        raise InputError(Problem("trainer.num_nodes", "the batch is measured on one machine", "trainer.num_nodes=1"))
+    if processes > 1 and trainer.strategy != "ddp":
+        raise InputError(Problem("trainer.strategy", f"the batch is not measured with {trainer.strategy}", "ddp"))
+    if processes > 1:
+        test = batch_test_on_all_devices(Overrides.from_config(components.config).to_args(), processes)
+    else:
+        test = batch_test(components)
     for trial in test.trials:
         what = (
             f"{trial.images_per_second:10,.0f} images/s   {format_bytes(trial.memory)} more"
@@ -54,7 +64,9 @@ def tune_batch(overrides: Sequence[str]) -> int:
     if not test.largest:
         raise InputError(Problem("data.batch_size", f"not even {test.trials[0].size} images fit", "use a smaller model"))
     CONSOLE.print(
-        f"largest that fits {test.largest} ({test.end}); fastest {test.fastest}; sizes are images on each device", soft_wrap=True
+        f"largest that fits {test.largest} ({test.end}); fastest {test.fastest}; sizes are images on each of "
+        f"{format_count(processes, 'device')}",
+        soft_wrap=True,
     )
     base = components.config.data.batch_size
     CONSOLE.print(

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from regulo.analysis.tuning.budget import Cost
+from regulo.core.collectives import world_size
 from regulo.core.precision import autocast
 from regulo.core.rng import StepContext, seed_torch, torch_seed
 from regulo.core.schedule import RampBuffer
@@ -30,15 +32,34 @@ def copy_components(components: "RunComponents") -> "RunComponents":
     return dataclasses.replace(components, model=model, plan=plan, data=copy.copy(components.data))
 
 
+class PlanLoss(nn.Module):
+    """From a batch to its loss, as a module that DistributedDataParallel can wrap."""
+
+    def __init__(self, components: "RunComponents", device: torch.device) -> None:
+        super().__init__()
+        self.plan = components.plan
+        self.classifier = components.classifier().to(device)
+        self.counts = torch.tensor(components.data.class_counts(), dtype=torch.float32, device=device)
+
+    def forward(self, batch: Batch, context: StepContext) -> Tensor:
+        """The loss ()."""
+        from regulo.training.module import compute_loss
+
+        return compute_loss(self.classifier, self.plan, batch, self.counts, context).loss
+
+
 class ShortTraining:
-    """Training steps on one device, at learning rates that the caller chooses."""
+    """Training steps at learning rates that the caller chooses, on one device or, with DDP, on those of all processes."""
 
     def __init__(self, components: "RunComponents") -> None:
         config = components.config
         self.components, self.plan, self.seed = components, components.plan, config.run.seed
         self.device, self.precision = config.trainer.device(), config.trainer.precision
-        self.classifier = components.classifier().to(self.device).train()
-        self.counts = torch.tensor(components.data.class_counts(), dtype=torch.float32, device=self.device)
+        self.own_loss = PlanLoss(components, self.device).train()
+        self.classifier = self.own_loss.classifier
+        self.loss: nn.Module = self.own_loss
+        if world_size() > 1:
+            self.loss = nn.parallel.DistributedDataParallel(self.own_loss)
         self.accumulate, self.clip = config.optim.accumulate, config.optim.grad_clip_norm
         model = self.classifier.model
         optim = config.optim.for_batch_size(components.batch)
@@ -65,10 +86,9 @@ class ShortTraining:
                 yield Batch(*(tensor.to(self.device) for tensor in batch))
             epoch += 1
 
-    def step(self, batch: Batch, lr: float) -> float:
-        """One step at a learning rate; returns the loss before it."""
-        from regulo.training.module import compute_loss
-
+    def step(self, batch: Batch, lr: float, alone: bool = False) -> float:
+        """One step at a learning rate; returns the loss before it. `alone`: without the gradients of other processes."""
+        loss_of = self.own_loss if alone else self.loss
         for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
             group["lr"] = lr * share
         losses: list[float] = []
@@ -79,8 +99,7 @@ class ShortTraining:
             total = torch.zeros((), device=self.device)
             for part in batch.split(self.accumulate):
                 with autocast(self.precision, self.device):
-                    output = compute_loss(self.classifier, self.plan, part, self.counts, self._context())
-                loss = output.loss * (len(part.labels) / len(batch.labels))
+                    loss = loss_of(part, self._context()) * (len(part.labels) / len(batch.labels))
                 loss.backward()
                 total = total + loss.detach()
             if self.clip:
