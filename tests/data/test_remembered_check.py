@@ -12,7 +12,7 @@ from PIL import Image
 
 from regulo.core.errors import InputError
 from regulo.data.base import Splits
-from regulo.data.components import file_reports, image_check
+from regulo.data.components import file_reports, image_check, mean_std
 from regulo.data.image_folder import ImageFolder
 from tests.conftest import rng
 
@@ -24,6 +24,7 @@ Inspected = list[tuple[str, bool]]
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("REGULO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(image_check, "REMEMBERED", 1)
+    monkeypatch.setattr(mean_std, "REMEMBERED", 1)
     return tmp_path / "cache"
 
 
@@ -170,6 +171,7 @@ def test_names_outside_of_unicode_are_remembered(photos: Path, inspected: Inspec
 
 def test_few_files_leave_nothing_in_the_cache_folder(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_check, "REMEMBERED", 100)
+    monkeypatch.setattr(mean_std, "REMEMBERED", 100)
     open_folder(photos)
     assert not cache.exists()
 
@@ -183,3 +185,42 @@ def test_all_fields_of_a_report_are_kept(photos: Path, cache: Path) -> None:
     assert again.find(b"/x", state, "full") == report
     assert again.find(b"/x", state, "header") is None
     assert again.find(b"/x", file_reports.FileState(5, 8), "full") is None
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of images that were read for mean and standard deviation."""
+    counts: list[int] = []
+    original = mean_std.BatchedImages.__getitems__
+
+    def getitems(dataset: Any, keys: Any) -> Any:
+        counts.append(len(keys))
+        return original(dataset, keys)
+
+    monkeypatch.setattr(mean_std.BatchedImages, "__getitems__", getitems)
+    return counts
+
+
+def test_mean_and_deviation_are_measured_once_and_again_after_any_change(photos: Path, decoded: list[int]) -> None:
+    splits = open_folder(photos)
+    first, file = splits.dataset_info, photos / splits.files["train"]["a"][0]
+    assert open_folder(photos).dataset_info == first
+    assert len(decoded) == 1
+    assert open_folder(photos, interpolation="bicubic").dataset_info.mean != first.mean
+    assert open_folder(photos, channels=1).dataset_info.mean != first.mean
+    assert len(decoded) == 3
+    rewrite(file)
+    assert open_folder(photos).dataset_info.mean != first.mean
+    assert len(decoded) == 4
+    os.utime(file, ns=(0, 1))
+    open_folder(photos)
+    assert len(decoded) == 5
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"mean": "x", "std": [1]}', "[]"])
+def test_statistics_that_cannot_be_read_are_measured_again(content: str, photos: Path, cache: Path, decoded: list[int]) -> None:
+    first = open_folder(photos).dataset_info
+    (file,) = (cache / "statistics").iterdir()
+    file.write_text(content)
+    assert open_folder(photos).dataset_info == first
+    assert len(decoded) == 2

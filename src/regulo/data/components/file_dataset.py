@@ -11,9 +11,8 @@ from regulo.core.input_spec import CropShare, ImageSize
 from regulo.core.resize import CenterBox, Interpolation, Resize
 from regulo.core.text import join_first
 from regulo.core.types import DatasetInfo, Split
-from regulo.data.base import CachePlace, DatasetConfig, FileListing, Splits, channel_mean_std, data_error
+from regulo.data.base import CachePlace, DatasetConfig, FileListing, Splits, data_error
 from regulo.data.components.copies import find_copies
-from regulo.data.components.dataset import BatchedImages
 from regulo.data.components.file_images import FileImages
 from regulo.data.components.folds import check_pool, describe_fold
 from regulo.data.components.image_check import check_images
@@ -31,7 +30,7 @@ from regulo.data.components.labeled_files import (
     split_files,
     take_fold_files,
 )
-from regulo.data.components.subsets import fixed_subset
+from regulo.data.components.mean_std import measure_mean_std
 from regulo.tracking.records import DataRecord
 
 PARTS = ("train", "val", "test")
@@ -171,8 +170,8 @@ class FileDatasetConfig(DatasetConfig):
         for part in ("val", "test"):
             if not record and (absent := [name for name in classes if not files[part].get(name)]):
                 notes.append(f"{part} has no image of {join_first(absent)}")
-        mean, std = self._channel_mean_std(splits["train"])
-        dataset_info = DatasetInfo(self.channels, self.side, self.side, tuple(classes), mean, std, pixel_range)
+        channels = measure_mean_std(splits["train"], self.resize())
+        dataset_info = DatasetInfo(self.channels, self.side, self.side, tuple(classes), channels.mean, channels.std, pixel_range)
         digests = {part: digest_files(root, files[part]) for part in files}
         return Splits(splits["train"], splits["val"], splits["test"], dataset_info, tuple(notes), files, digests)
 
@@ -191,9 +190,3 @@ class FileDatasetConfig(DatasetConfig):
 
     def cache_place(self) -> CachePlace | None:
         return self.cache if self.cache != "off" else None
-
-    def _channel_mean_std(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel over 500 training images."""
-        keys = [(0, int(i), 0) for i in fixed_subset(len(train.labels), 500)]
-        batch = BatchedImages(train, [self.resize()], seed=0).__getitems__(keys)
-        return channel_mean_std(batch.images.permute(0, 2, 3, 1).numpy())
