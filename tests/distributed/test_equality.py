@@ -42,6 +42,13 @@ PLANS = {
         "optim.lr=0.02",  # at a higher one, each step enlarges rounding
         "data.device=loader",  # the other plans leave the images on the device
     ],
+    "vit_tiny, compiled": [
+        "model=vit_tiny",
+        "model.width=16",
+        "model.depth=2",
+        "regularizer=[augment,label_smoothing,weight_decay,ema]",
+        "trainer.compile=on",
+    ],
 }
 COMMON = ["debug=fast", "data.num_workers=0", "logger=csv", "callbacks=none"]
 BATCH, SPLITS = 12, ["data.max_train_images=60", "data.clean_subset=47", "trainer.limit_batches=null", "trainer.max_epochs=2"]
