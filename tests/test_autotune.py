@@ -29,6 +29,37 @@ def test_without_a_clear_margin_the_plainest_stays(monkeypatch: pytest.MonkeyPat
     assert (choice.precision, choice.memory_format) == HALF
 
 
+def test_a_hopeless_setting_is_tried_on_a_part_of_the_batch_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    per_image = {PLAIN: 1e-3, PLAIN_CL: 0.7e-3, HALF: 20e-3, HALF_CL: 10e-3}
+    steps: list[tuple[str, int]] = []
+
+    def step(model: torch.nn.Module, images: torch.Tensor, targets: torch.Tensor, trial: autotune.Candidate) -> float:
+        steps.append((trial.precision, len(images)))
+        return per_image[trial.precision, trial.memory_format] * len(images)
+
+    monkeypatch.setattr(autotune, "_step", step)
+    images, targets = torch.zeros(128, 1, 28, 28), torch.zeros(128, 10)
+    choice = autotune.choose_fastest(build_model("resnet_small", GRAY, width=16), images, targets, "auto", "auto", budget=0)
+    assert (choice.precision, choice.memory_format) == PLAIN_CL
+    assert {size for precision, size in steps if precision == "bf16-mixed"} == {16}
+    assert {size for precision, size in steps if precision == "32-true"} == {16, 128}
+    assert [t.seconds for t in choice.evidence] == pytest.approx([0.128, 0.0896, 2.56, 1.28])
+
+
+def test_a_long_step_is_timed_on_a_part_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def step(model: torch.nn.Module, images: torch.Tensor, targets: torch.Tensor, trial: autotune.Candidate) -> float:
+        sizes.append(len(images))
+        return 0.01 * len(images)
+
+    monkeypatch.setattr(autotune, "_step", step)
+    images, targets = torch.zeros(128, 1, 28, 28), torch.zeros(128, 10)
+    choice = autotune.choose_fastest(build_model("resnet_small", GRAY, width=16), images, targets, "32-true", "auto", budget=0)
+    assert set(sizes) == {16, 25}, "a quarter of a second"
+    assert [t.seconds for t in choice.evidence] == pytest.approx([1.28, 1.28])
+
+
 def test_a_fixed_setting_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     choice = choose(monkeypatch, {HALF: 1.0, HALF_CL: 0.5}, precision="bf16-mixed")
     assert choice.precision == "bf16-mixed"

@@ -2,6 +2,7 @@
 
 import copy
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,8 +24,12 @@ BUDGET = 2.0
 """seconds for the trials of one choice, if a step is that short"""
 LONGEST_STEP = 0.25
 """seconds of a step beyond which it is timed on a part of the batch"""
+FIRST_SHARE = 1 / 8
+"""of the batch, on which every candidate is tried first: bfloat16 takes seconds on processors that have no instructions for it"""
 SMALLEST_PART = 8
-"""images of such a part at least"""
+"""images of a part of the batch at least"""
+HOPELESS = 4.0
+"""times the fastest candidate's time, beyond which a candidate is not tried on more images"""
 COMPILE_SECONDS = 1.5
 """seconds that a first compilation is expected to take for each layer with parameters"""
 TRIAL_SHARE = 0.05
@@ -87,7 +92,7 @@ def choose_fastest(
     """Time training steps on normalized images (B, C, H, W) on their device; "auto" leaves a setting open.
 
     The candidates take turns, so that a drift of the machine's speed meets all of them. Neither the model nor any random
-    generator changes. Takes about `budget` seconds, or two rounds if they take longer.
+    generator changes. Takes about `budget` seconds, or four rounds of short steps if they take longer.
     """
     device = images.device
     bf16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
@@ -97,21 +102,27 @@ def choose_fastest(
     trials = [Candidate(p, f) for p in precisions for f in formats]
     with _unchanged_generators(device):
         models = {f: _training_copy(model, device, f) for f in formats}
-        best = dict.fromkeys(trials, float("inf"))
-        start, rounds = time.perf_counter(), 0
-        part, scale = len(images), 1.0
-        while rounds < 2 or (rounds < 6 and time.perf_counter() - start < budget):
-            for trial in trials:
-                seconds = _step(models[trial.memory_format], images[:part], targets[:part], trial)
-                if not rounds and trial is trials[0] and seconds > LONGEST_STEP:
-                    part = min(part, max(SMALLEST_PART, int(part * LONGEST_STEP / seconds)))
-                    scale = len(images) / part
-                    seconds = _step(models[trial.memory_format], images[:part], targets[:part], trial)
-                best[trial] = min(best[trial], scale * seconds)
-            rounds += 1
-    evidence = tuple(replace(t, seconds=round(s, 5)) for t, s in best.items())
-    choice = next(t for t in trials if best[t] <= min(best.values()) * MARGIN)
+        part = min(len(images), max(SMALLEST_PART, int(len(images) * FIRST_SHARE)))
+        best = _take_turns(trials, models, images[:part], targets[:part], 0.0)  # seconds of an image
+        hopeful = [trial for trial in trials if best[trial] <= HOPELESS * min(best.values())]
+        whole = min(len(images), max(part, int(LONGEST_STEP / max(best[hopeful[0]], 1e-9))))
+        best |= _take_turns(hopeful, models, images[:whole], targets[:whole], budget)
+    evidence = tuple(replace(t, seconds=round(len(images) * s, 5)) for t, s in best.items())
+    choice = next(t for t in hopeful if best[t] <= min(best[other] for other in hopeful) * MARGIN)
     return AutotuneResult(choice.precision, choice.memory_format, evidence)
+
+
+def _take_turns(
+    trials: Sequence[Candidate], models: Mapping[str, nn.Module], images: Tensor, targets: Tensor, budget: float
+) -> dict[Candidate, float]:
+    """The seconds of an image, of the fastest of two to six steps of each candidate."""
+    best = dict.fromkeys(trials, float("inf"))
+    start, rounds = time.perf_counter(), 0
+    while rounds < 2 or (rounds < 6 and time.perf_counter() - start < budget):
+        for trial in trials:
+            best[trial] = min(best[trial], _step(models[trial.memory_format], images, targets, trial) / len(images))
+        rounds += 1
+    return best
 
 
 def choose_compilation(result: AutotuneResult, model: nn.Module, images: Tensor, targets: Tensor, steps: int) -> AutotuneResult:
