@@ -1,6 +1,7 @@
 """`regulo tune lr` and `regulo tune batch`: what is measured on a run in seconds, before it is trained."""
 
 import dataclasses
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from regulo.core.text import format_bytes, format_count
 if TYPE_CHECKING:
     from regulo.analysis.report.page import Page
     from regulo.analysis.tuning.range_test import RangeTest
+    from regulo.config.trainer import TrainerConfig
     from regulo.training.build import RunComponents
 
 LR_PAGE = Path("lr.html")
@@ -39,19 +41,20 @@ def tune_lr(overrides: Sequence[str]) -> int:
 
 def tune_batch(overrides: Sequence[str]) -> int:
     """Print how fast each batch size trains. Returns the exit code. Raises InputError if none fits."""
+    import torch
+
     from regulo.analysis.tuning.batch_test import batch_test, batch_test_on_all_devices
     from regulo.config.overrides import Overrides
     from regulo.core.console import CONSOLE
 
     components = build(overrides)
-    trainer = components.config.trainer
-    processes = trainer.processes_per_node()
-    if trainer.node_count() > 1:
-        raise InputError(Problem("trainer.num_nodes", "the batch is measured on one machine", "trainer.num_nodes=1"))
-    if processes > 1 and trainer.strategy != "ddp":
-        raise InputError(Problem("trainer.strategy", f"the batch is not measured with {trainer.strategy}", "ddp"))
+    config, processes = components.config, components.config.trainer.processes_per_node()
+    check_batch_test(config.trainer, processes)
     if processes > 1:
-        test = batch_test_on_all_devices(Overrides.from_config(components.config).to_args(), processes)
+        del components  # the first device is for the first process
+        gc.collect()
+        torch.cuda.empty_cache()
+        test = batch_test_on_all_devices(Overrides.from_config(config).to_args(), processes)
     else:
         test = batch_test(components)
     for trial in test.trials:
@@ -68,7 +71,7 @@ def tune_batch(overrides: Sequence[str]) -> int:
         f"{format_count(processes, 'device')}",
         soft_wrap=True,
     )
-    base = components.config.data.batch_size
+    base = config.data.batch_size
     CONSOLE.print(
         "another batch needs another learning rate: "
         + make_command([*overrides, f"data.batch_size={test.fastest}", f"optim.lr_base_batch={base}"]),
@@ -76,6 +79,19 @@ def tune_batch(overrides: Sequence[str]) -> int:
         markup=False,
     )
     return 0
+
+
+def check_batch_test(trainer: "TrainerConfig", processes: int) -> None:
+    """Raise InputError if the batch cannot be measured in so many processes."""
+    from regulo.distributed.environment import process_environment
+
+    if trainer.node_count() > 1:
+        raise InputError(Problem("trainer.num_nodes", "the batch is measured on one machine", "trainer.num_nodes=1"))
+    if processes > 1 and trainer.strategy != "ddp":
+        raise InputError(Problem("trainer.strategy", f"the batch is not measured with {trainer.strategy}", "ddp"))
+    if (process := process_environment()).external_launcher:
+        what = "tune batch starts its processes by itself"
+        raise InputError(Problem("trainer.devices", what, f"start it without {process.launcher}: trainer.devices={processes}"))
 
 
 def build(overrides: Sequence[str]) -> "RunComponents":
