@@ -5,13 +5,16 @@ The speed of a shared machine changes from one minute to the next, and turns of 
 
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 import torch
+from rich.progress import track
 
 from regulo.config.compose import load_config
 from regulo.config.schema import Config
@@ -65,6 +68,7 @@ Loop = Callable[[Config, Clock], None]
 
 def run_loop(loop: Loop, overrides: list[str], folder: str, connection: Connection, steps: int) -> None:
     """Train in this process."""
+    os.setpgrp()  # with the loader processes, so that all of them can be ended at once
     os.environ["TMPDIR"] = tempfile.tempdir = folder
     ignore_harmless_warnings()
     keep_freed_memory()  # as every command does
@@ -84,7 +88,7 @@ def measure_in_turns(loops: Mapping[str, Loop], overrides: list[str], turns: int
             end.close()
         try:
             names = list(loops)
-            for turn in range(WARMUP + turns):
+            for turn in track(range(WARMUP + turns), "turns", transient=True):
                 for name in names:
                     ends[name].send(None)
                     result = ends[name].recv()  # EOFError if the process has ended
@@ -93,6 +97,9 @@ def measure_in_turns(loops: Mapping[str, Loop], overrides: list[str], turns: int
                 names = [*names[1:], names[0]]
         finally:
             for process in processes:
+                assert process.pid  # it was started
+                with suppress(ProcessLookupError):  # it has no group yet
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.kill()
                 process.join()
     return results

@@ -5,7 +5,7 @@ With DDP, each device gets a batch of the size, and the processes wait for each 
 
 import dataclasses
 import gc
-import pickle
+import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -84,7 +84,8 @@ def batch_test_on_all_devices(overrides: Sequence[str], processes: int) -> Batch
     """The test in so many processes of this machine, with a device each. `overrides`: of a run whose precision is fixed."""
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(_run_process, (list(overrides), processes, folder), processes)  # type: ignore[attr-defined]
-        return pickle.loads((Path(folder) / "test").read_bytes())
+        result = json.loads((Path(folder) / "test.json").read_text())
+        return BatchTest(**result | {"trials": tuple(BatchTrial(**trial) for trial in result["trials"])})
 
 
 def _run_process(rank: int, overrides: list[str], processes: int, folder: str) -> None:
@@ -109,7 +110,7 @@ def _run_process(rank: int, overrides: list[str], processes: int, folder: str) -
     try:
         test = batch_test(build_components(config))
         if rank == 0:
-            (Path(folder) / "test").write_bytes(pickle.dumps(test))
+            (Path(folder) / "test.json").write_text(json.dumps(dataclasses.asdict(test)))
         torch.distributed.barrier()
     finally:
         torch.distributed.destroy_process_group()
