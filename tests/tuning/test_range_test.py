@@ -168,6 +168,7 @@ def test_two_processes_measure_the_batch_together(capsys: pytest.CaptureFixture[
     assert "trainer.strategy: the batch is not measured with fsdp" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_with_ddp_a_step_has_the_gradients_of_all_processes_and_a_step_alone_has_not(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(check_gradients_of_two, (tmp_path,), 2)  # type: ignore[attr-defined]
 
