@@ -83,7 +83,7 @@ def measure_in_turns(loops: Mapping[str, Loop], overrides: list[str], turns: int
         ends, processes = {}, []
         for name, loop in loops.items():
             ends[name], end = context.Pipe()
-            processes.append(context.Process(target=run_loop, args=(loop, overrides, folder, end, steps), daemon=False))
+            processes.append(context.Process(target=run_loop, args=(loop, overrides, folder, end, steps)))
             processes[-1].start()
             end.close()
         try:

@@ -6,16 +6,16 @@ from torch import Tensor
 
 def sum_over_ranks(*tensors: Tensor) -> None:
     """Replace each tensor by its sum over all processes."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if world_size() > 1:
         for tensor in tensors:
             torch.distributed.all_reduce(tensor)
 
 
 def mean_over_ranks(tensor: Tensor) -> None:
     """Replace a tensor by its mean over all processes."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(tensor)
-        tensor /= torch.distributed.get_world_size()
+    if world_size() > 1:
+        sum_over_ranks(tensor)
+        tensor /= world_size()
 
 
 def world_size() -> int:

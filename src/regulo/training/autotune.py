@@ -108,7 +108,8 @@ def choose_fastest(
         whole = min(len(images), max(part, int(LONGEST_STEP / max(best[hopeful[0]], 1e-9))))
         best |= _take_turns(hopeful, models, images[:whole], targets[:whole], budget)
     evidence = tuple(replace(t, seconds=round(len(images) * s, 5)) for t, s in best.items())
-    choice = next(t for t in hopeful if best[t] <= min(best[other] for other in hopeful) * MARGIN)
+    fastest = min(best[trial] for trial in hopeful)
+    choice = next(trial for trial in hopeful if best[trial] <= fastest * MARGIN)
     return AutotuneResult(choice.precision, choice.memory_format, evidence)
 
 

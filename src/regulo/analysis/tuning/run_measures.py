@@ -13,6 +13,7 @@ from regulo.core.text import format_bytes, format_count
 if TYPE_CHECKING:
     from regulo.analysis.report.page import Page
     from regulo.analysis.tuning.range_test import RangeTest
+    from regulo.config.schema import Config
     from regulo.config.trainer import TrainerConfig
     from regulo.training.build import RunComponents
 
@@ -25,7 +26,7 @@ def tune_lr(overrides: Sequence[str]) -> int:
     from regulo.analysis.tuning.range_test import range_test
     from regulo.core.console import CONSOLE
 
-    components = build(overrides)
+    components = build(load(overrides))
     test = range_test(components)
     lr = components.config.optim.for_batch_size(components.batch).lr
     scale = components.config.optim.lr / lr  # lr_base_batch
@@ -47,9 +48,11 @@ def tune_batch(overrides: Sequence[str]) -> int:
     from regulo.config.overrides import Overrides
     from regulo.core.console import CONSOLE
 
-    components = build(overrides)
-    config, processes = components.config, components.config.trainer.processes_per_node()
-    check_batch_test(config.trainer, processes)
+    config = load(overrides)
+    processes = config.trainer.processes_per_node()
+    check_batch_test(config.trainer, processes)  # before anything is measured
+    components = build(config)
+    config = components.config
     if processes > 1:
         del components  # the first device is for the first process
         gc.collect()
@@ -94,15 +97,21 @@ def check_batch_test(trainer: "TrainerConfig", processes: int) -> None:
         raise InputError(Problem("trainer.devices", what, f"start it without {process.launcher}: trainer.devices={processes}"))
 
 
-def build(overrides: Sequence[str]) -> "RunComponents":
-    """The components of the run, on this device, in the precision that is fastest. Raises InputError."""
+def load(overrides: Sequence[str]) -> "Config":
+    """The configuration of the run, which suits this machine. Raises InputError."""
     from regulo.config import compose
+
+    config = compose.load_config(overrides)
+    config.trainer.check_machine()
+    return config
+
+
+def build(config: "Config") -> "RunComponents":
+    """The components of the run, on this device, in the precision that is fastest. Raises InputError."""
     from regulo.core import failures
     from regulo.training.build import apply_autotune, build_components
     from regulo.training.train import autotune
 
-    config = compose.load_config(overrides)
-    config.trainer.check_machine()
     with failures.as_input_error(config.data.batch_size):
         components = build_components(config.take_input_of_weights()[0])
         return dataclasses.replace(components, config=apply_autotune(components.config, autotune(components)))
