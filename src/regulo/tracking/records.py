@@ -4,6 +4,7 @@ A reader returns an empty value if its file is missing, and raises InputError if
 """
 
 import csv
+import io
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -298,7 +299,7 @@ def read_metrics(folder: RunFolder) -> Metrics:
 def parse_metrics(text: str, file: str) -> Metrics:
     """The numbers of the text of a metrics.csv. `file` names it in messages. Raises InputError."""
     try:
-        reader = csv.reader(_list_lines(text), strict=True)
+        reader = csv.reader(itertools.chain.from_iterable(_list_blocks(text)), strict=True)
         header, rows = next(reader, []), filter(None, reader)
         parts: list[dict[str, tuple[np.ndarray, np.ndarray]]] = []
         num_rows = 0
@@ -324,12 +325,12 @@ CHUNK = 5_000
 """rows that are parsed together: more would take more memory, fewer more time"""
 
 
-def _list_lines(text: str) -> Iterator[str]:
-    """The lines of a text, one at a time, so that they do not lie in memory a second time."""
+def _list_blocks(text: str) -> Iterator[io.StringIO]:
+    """The lines of a text, in blocks of about 64 kB, so that the text does not lie in memory a second time."""
     start = 0
     while start < len(text):
-        end = text.find("\n", start) + 1 or len(text)
-        yield text[start:end]
+        end = text.find("\n", start + 65_536) + 1 or len(text)
+        yield io.StringIO(text[start:end], newline="\n")
         start = end
 
 
@@ -340,7 +341,7 @@ def _parse_rows(header: list[str], rows: list[list[str]], first: int, file: str)
         for key, cells in dict(zip(header, zip(*rows, strict=True), strict=True)).items():
             present = np.fromiter(map(bool, cells), bool, len(cells))
             values = np.fromiter(map(float, filter(None, cells)), float)
-            if (np.abs(values[np.isfinite(values)]) > LARGEST).any() or (key == "epoch" and not all(map(_is_epoch, cells))):
+            if (np.abs(values[np.isfinite(values)]) > LARGEST).any() or (key == "epoch" and not all(map(_is_epoch, set(cells)))):
                 raise ValueError(key)
             columns[key] = (first + np.flatnonzero(present), values)
         if rows and "epoch" not in columns:
