@@ -23,8 +23,7 @@ Inspected = list[tuple[str, bool]]
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("REGULO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(image_check, "REMEMBERED", 1)
-    monkeypatch.setattr(mean_std, "REMEMBERED", 1)
+    monkeypatch.setattr(file_reports, "MIN_FILES", 1)
     return tmp_path / "cache"
 
 
@@ -170,8 +169,7 @@ def test_names_outside_of_unicode_are_remembered(photos: Path, inspected: Inspec
 
 
 def test_few_files_leave_nothing_in_the_cache_folder(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_check, "REMEMBERED", 100)
-    monkeypatch.setattr(mean_std, "REMEMBERED", 100)
+    monkeypatch.setattr(file_reports, "MIN_FILES", 100)
     open_folder(photos)
     assert not cache.exists()
 
@@ -217,10 +215,11 @@ def test_mean_and_deviation_are_measured_once_and_again_after_any_change(photos:
     assert len(decoded) == 5
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"mean": "x", "std": [1]}', "[]"])
+@pytest.mark.parametrize("content", ["", "{", '{"KEY": {"mean": "x", "std": [1]}}', '{"KEY": [1]}', "[]"])
 def test_statistics_that_cannot_be_read_are_measured_again(content: str, photos: Path, cache: Path, decoded: list[int]) -> None:
     first = open_folder(photos).dataset_info
-    (file,) = (cache / "statistics").iterdir()
-    file.write_text(content)
+    file = cache / "statistics.json"
+    ((key, _),) = json.loads(file.read_text()).items()
+    file.write_text(content.replace("KEY", key))
     assert open_folder(photos).dataset_info == first
     assert len(decoded) == 2

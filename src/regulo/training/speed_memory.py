@@ -5,7 +5,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,15 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from regulo.config.trainer import TrainerConfig
-from regulo.core.errors import InputError
-from regulo.core.files import atomic_write, file_lock
-from regulo.core.paths import user_cache_dir
-from regulo.core.safe_io import read_cache
+from regulo.core.cache_table import CacheTable
 from regulo.tracking.environment import describe_hardware
 from regulo.training.autotune import AutotuneResult
 
-MOST = 500
-"""models that are remembered: the last ones"""
+TABLE = CacheTable("speed.json")
 
 
 def describe_measurement(model: nn.Module, images: Tensor, trainer: TrainerConfig) -> str:
@@ -44,28 +39,14 @@ def describe_measurement(model: nn.Module, images: Tensor, trainer: TrainerConfi
 
 def recall(name: str) -> AutotuneResult | None:
     """What was measured under this name; None: nothing."""
-    file = _file()
     with contextlib.suppress(ValidationError):
-        saved = read_cache(file).get(name) if file else None
+        saved = TABLE.read(name)
         return TypeAdapter(AutotuneResult).validate_python(saved) if saved else None
     return None
 
 
 def remember(name: str, result: AutotuneResult) -> None:
-    """Keep what was measured. Without a place for it, the next run measures again, and nothing else is lost."""
-    file = _file()
-    if not file:
-        return
+    """Save what was measured. Without a place for it, the next run measures again, and nothing else is lost."""
     today = datetime.date.today().isoformat()
     result = dataclasses.replace(result, compile="off", compile_note="", measured_on=result.measured_on or today)
-    with contextlib.suppress(OSError, InputError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(file.with_suffix(".lock")):
-            content = {key: value for key, value in read_cache(file).items() if key != name}
-            content = dict([*content.items(), (name, result.as_dict())][-MOST:])
-            atomic_write(file, json.dumps(content, indent=1) + "\n")
-
-
-def _file() -> Path | None:
-    folder = user_cache_dir()
-    return folder / "speed.json" if folder else None
+    TABLE.write(name, result.as_dict())

@@ -18,6 +18,8 @@ Depth = Literal["full", "header"]
 """how much of a file was read"""
 VERSION = 1
 """of the format, and of what a report says"""
+MIN_FILES = 100
+"""from which on results are remembered; fewer files are read in a moment"""
 
 
 class ImageReport(NamedTuple):

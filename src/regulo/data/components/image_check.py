@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from regulo.core.errors import InputError, Problem
+from regulo.data.components import file_reports
 from regulo.data.components.file_reports import FileReports, FileState, ImageReport
 from regulo.data.components.image_io import (
     MAX_ASPECT,
@@ -28,8 +29,6 @@ LISTED = 20
 """problems that are listed; of more only the number"""
 MEASURED_FILES = 500
 """training files whose range is measured if not every file is decoded"""
-REMEMBERED = 100
-"""files from which on the check is remembered; fewer are checked in a moment"""
 
 
 @dataclass
@@ -69,7 +68,7 @@ def check_images(
     Only training files are measured: what is known of the others must not change what the network sees. All files are below
     `root`. A file that has not changed since an earlier check is not read again.
     """
-    reports = FileReports(root, channels) if sum(map(len, paths.values())) >= REMEMBERED else None
+    reports = FileReports(root, channels) if sum(map(len, paths.values())) >= file_reports.MIN_FILES else None
     try:
         return _check(paths, channels, verify, reports)
     finally:
