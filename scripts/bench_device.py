@@ -9,7 +9,6 @@ count. CPU seconds are those of the process and of its loader processes.
 
 import contextlib
 import io
-import json
 import resource
 import statistics
 import sys
@@ -24,6 +23,8 @@ from bench_loader import measure
 
 from regulo.config import compose
 from regulo.core.warnings import ignore_harmless_warnings
+from regulo.tracking.records import read_result
+from regulo.tracking.run_dir import RunFolder
 from regulo.training.build import build_components
 from regulo.training.train import train
 
@@ -50,7 +51,7 @@ def run_speed(overrides: list[str]) -> Callable[[], float]:
     def measure_run() -> float:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             train([*overrides, f"trainer.max_epochs={EPOCHS}", f"run_dir={folder}/run"])
-            return float(json.loads(Path(f"{folder}/run/result.json").read_text())["images_per_second"])
+            return float(read_result(RunFolder(Path(folder) / "run"))["images_per_second"])
 
     return measure_run
 

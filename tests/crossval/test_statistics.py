@@ -25,6 +25,14 @@ def test_with_independent_folds_the_interval_is_that_of_scipy() -> None:
     assert mean_interval([0.5], 0.25).low is None
 
 
+def test_an_interval_of_a_share_ends_at_its_limits() -> None:
+    values = [1.0, 0.99, 0.9, 1.0, 1.0]
+    free, limited = mean_interval(values, 0.25), mean_interval(values, 0.25, (0.0, 1.0))
+    assert free.high is not None
+    assert free.high > 1
+    assert (limited.mean, limited.low, limited.high) == (free.mean, free.low, 1.0)
+
+
 def test_the_interval_has_the_mean_in_95_of_100_cases_if_folds_are_correlated_as_is_assumed() -> None:
     """Nadeau & Bengio (2003), section 3: the correlation of two scores is n_test / (n_test + n_train)."""
     test_share, k, n = 0.25, 5, 4000

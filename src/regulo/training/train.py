@@ -190,10 +190,10 @@ def autotune(components: "RunComponents") -> "AutotuneResult":
     from regulo.training import autotune, speed_memory
 
     trainer, data, device = components.config.trainer, components.data, components.config.trainer.device()
-    batch = data.example_batch()
     may_compile = trainer.compile == "auto" and not trainer.why_not_compiled()
     if "auto" not in (trainer.precision, trainer.memory_format) and not may_compile:
         return autotune.AutotuneResult(trainer.precision, trainer.memory_format, compile=trainer.fixed_compile())
+    batch = data.example_batch()
     images = Classifier(components.model, data.dataset_info, "contiguous").to(device).normalize(batch.images.to(device))
     targets = soft_targets(batch.labels.to(device), data.dataset_info.num_classes).repeat(len(images) // len(batch.labels), 1)
     name = speed_memory.describe_measurement(components.model, images, trainer)

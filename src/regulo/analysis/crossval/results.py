@@ -14,6 +14,9 @@ from regulo.core.metrics.base import list_metrics
 from regulo.tracking import records
 from regulo.tracking.run_dir import RunFolder
 
+SHARE, ANY = (0.0, 1.0), (-math.inf, math.inf)
+"""limits of a score in percent, and of any other"""
+
 
 def list_columns() -> list[Column]:
     """A column for each metric of the test split."""
@@ -44,7 +47,11 @@ def collect(args: CrossvalArgs, name: str, command: str, runs: Sequence[FoldRun]
                 "overrides": list(overrides),
                 "runs": [{"fold": run.fold, "seed": run.seed, **run.record(errors)} for run in runs if run.plan == plan],
                 "values": values[plan],
-                "mean": {key: interval.as_dict() for key, row in values[plan].items() if (interval := _interval(row, share))},
+                "mean": {
+                    column.key: interval.as_dict()
+                    for column in columns
+                    if (interval := _interval(values[plan][column.key], share, SHARE if column.unit == "%" else ANY))
+                },
             }
             for plan, overrides in args.plans.items()
         ],
@@ -64,9 +71,9 @@ def _subtract(a: Sequence[float | None], b: Sequence[float | None]) -> list[floa
     return [None if x is None or y is None else x - y for x, y in zip(a, b, strict=True)]
 
 
-def _interval(values: Sequence[float | None], test_share: float) -> Any:
+def _interval(values: Sequence[float | None], test_share: float, limits: tuple[float, float] = ANY) -> Any:
     available = [value for value in values if value is not None]
-    return mean_interval(available, test_share) if available else None
+    return mean_interval(available, test_share, limits) if available else None
 
 
 def _test_share(runs: Sequence[FoldRun]) -> float:

@@ -16,11 +16,11 @@ METHOD = (
 )
 
 
-def mean_interval(values: Sequence[float], test_share: float) -> Difference:
+def mean_interval(values: Sequence[float], test_share: float, limits: tuple[float, float] = (-math.inf, math.inf)) -> Difference:
     """The mean of a number of each fold (k,), or of a difference of two plans in each fold, and its 95% interval.
 
     test_share: test images over training images of a fold. The interval is the corrected resampled t (Nadeau & Bengio 2003);
-    with one fold there is none.
+    with one fold there is none. limits: the lowest and the highest value that is possible; the interval ends there.
     """
     from scipy.stats import t as student
 
@@ -28,4 +28,4 @@ def mean_interval(values: Sequence[float], test_share: float) -> Difference:
     if k < 2:
         return Difference(k, mean, None, None)
     half = float(student.isf(ERROR / 2, k - 1)) * math.sqrt((1 / k + test_share) * float(np.var(values, ddof=1)))
-    return Difference(k, mean, mean - half, mean + half)
+    return Difference(k, mean, max(mean - half, limits[0]), min(mean + half, limits[1]))
