@@ -24,7 +24,7 @@ from regulo.data.components.image_io import MAX_ASPECT, read_image
 from regulo.data.components.labeled_files import digest_files
 from regulo.data.components.record import open_splits
 from regulo.data.components.split_folders import split_of
-from regulo.data.components.subsets import hash_split
+from regulo.data.components.subsets import hash_keys, hash_split
 from regulo.data.image_folder import ImageFolder
 from regulo.tracking.run_dir import RunFolder
 from regulo.training import summary
@@ -294,7 +294,7 @@ def test_the_held_out_share_is_exact_and_every_image_is_equally_likely() -> None
     keys = [f"{label}/{i}" for i, label in enumerate(labels)]
     counts = np.zeros(len(labels))
     for seed in range(400):
-        rest, subset = hash_split(keys, labels, 0.15, seed)
+        rest, subset = hash_split(hash_keys(keys, str(seed)), labels, 0.15)
         assert np.bincount(labels[subset]).tolist() == [15, 1, 1]
         assert sorted([*rest, *subset]) == list(range(len(labels)))
         counts[subset] += 1

@@ -120,18 +120,17 @@ class FileDatasetConfig(DatasetConfig):
         splits = dict(listing.splits)
         parts = [part for part in ("test", "val") if part not in splits]
         check_class_sizes(splits["train"], 1 + len(parts), self.source_key)
-        shares = []
-        for part in parts:
-            fraction = share = self.test_fraction if part == "test" else self.val_fraction
-            if part == "val" and "test" in parts:  # fractions are of all files, and the test files are no longer in train
-                fraction /= 1 - self.test_fraction
-            splits["train"], splits[part] = split_files(splits["train"], fraction, self.split_seed, listing.groups)
-            shares.append(f"{share:.0%} for {part}")
-        missing = " and no ".join(parts)
+        shares = {"test": self.test_fraction, "val": self.val_fraction}
+        fractions = [shares[part] for part in parts]
+        if len(parts) == 2:  # shares are of all files, and the test files are no longer there when those of val are chosen
+            fractions[1] /= 1 - self.test_fraction
+        splits["train"], *held_out = split_files(splits["train"], fractions, self.split_seed, listing.groups)
+        splits |= dict(zip(parts, held_out, strict=True))
+        share_text, missing = " and ".join(f"{shares[part]:.0%} for {part}" for part in parts), " and no ".join(parts)
         return (
             splits,
             parts,
-            [f"held out: of each class {' and '.join(shares)}, as there is no {missing} split"] if shares else [],
+            [f"held out: of each class {share_text}, as there is no {missing} split"] if parts else [],
         )
 
     def _take_fold(self, listing: LabeledFiles, folds: int, fold: int) -> tuple[dict[str, Files], list[str], list[str]]:
@@ -140,7 +139,7 @@ class FileDatasetConfig(DatasetConfig):
         pool = {name: sorted([*paths, *splits.get("val", {}).get(name, ())]) for name, paths in splits["train"].items()}
         check_pool({name: len(paths) for name, paths in pool.items()}, folds, self.source_key)
         rest, test = take_fold_files(pool, folds, fold, self.split_seed, groups)
-        train, val = split_files(rest, self.val_fraction, self.split_seed, groups)
+        train, val = split_files(rest, [self.val_fraction], self.split_seed, groups)
         num_test, num_pool = (sum(map(len, files.values())) for files in (test, pool))
         notes = [
             describe_fold(self, num_test, num_pool, has_test="test" in splits),

@@ -87,7 +87,7 @@ def take_fold(config: DatasetConfig, splits: Splits) -> Splits:
     folds = assign_pool(config, pool, digests)
     rest = np.flatnonzero(folds != config.fold)
     share = len(splits.val.labels) / len(pool.labels)
-    in_train, in_val = hash_split([digests[i] for i in rest], pool.labels[rest], share, seed=0)
+    in_train, in_val = hash_split(hash_keys([digests[i] for i in rest], "0"), pool.labels[rest], share)
     train, val, test = (pool.select(indices) for indices in (rest[in_train], rest[in_val], np.flatnonzero(folds == config.fold)))
     mean, std = channel_mean_std(np.asarray(train.images))
     dataset_info = dataclasses.replace(splits.dataset_info, mean=mean, std=std)

@@ -15,7 +15,7 @@ from regulo.data.base import data_error
 from regulo.data.components.folds import assign_folds
 from regulo.data.components.groups import group_split
 from regulo.data.components.split_folders import split_of
-from regulo.data.components.subsets import hash_split
+from regulo.data.components.subsets import hash_keys, hash_split
 
 Files = dict[str, list[str]]
 """for each class the paths of its images, relative to the root, sorted"""
@@ -44,14 +44,22 @@ def check_class_sizes(train: Files, smallest: int, key: str) -> None:
         raise data_error(key, what, "add images, or leave these classes out")
 
 
-def split_files(train: Files, fraction: float, seed: int, groups: Mapping[str, str]) -> tuple[Files, Files]:
-    """The files that stay in training, and those that are held out; by a hash of each group, or of each path."""
+def split_files(train: Files, fractions: Sequence[float], seed: int, groups: Mapping[str, str]) -> list[Files]:
+    """The files that stay in training, and those of each held-out part; by a hash of each group, or of each path.
+
+    Each part is this fraction of the files that the parts before it have left.
+    """
     paths, labels = _flatten(train)
-    if groups:
-        rest, subset = group_split([groups[path] for path in paths], labels, fraction, str(seed))
-    else:
-        rest, subset = hash_split(_hash_keys(paths), labels, fraction, seed)
-    return _select(train, paths, labels, rest), _select(train, paths, labels, subset)
+    hashes = np.empty(0, np.uint64) if groups else hash_keys(_hash_keys(paths), str(seed))
+    left, parts = np.arange(len(paths)), []
+    for fraction in fractions:
+        if groups:
+            rest, subset = group_split([groups[paths[i]] for i in left], labels[left], fraction, str(seed))
+        else:
+            rest, subset = hash_split(hashes[left], labels[left], fraction)
+        parts.append(left[subset])
+        left = left[rest]
+    return [_select(train, paths, labels, indices) for indices in (left, *parts)]
 
 
 def take_fold_files(pool: Files, folds: int, fold: int, seed: int, groups: Mapping[str, str]) -> tuple[Files, Files]:
@@ -65,7 +73,8 @@ def take_fold_files(pool: Files, folds: int, fold: int, seed: int, groups: Mappi
 
 def _hash_keys(paths: Sequence[str]) -> list[str]:
     """What is hashed of each path: it without the folder of the training images."""
-    return [path.partition("/")[2] if split_of(path.partition("/")[0]) == "train" else path for path in paths]
+    parts = (path.partition("/") for path in paths)
+    return [rest if split_of(folder) == "train" else path for path, (folder, _, rest) in zip(paths, parts, strict=True)]
 
 
 def _flatten(files: Files) -> tuple[list[str], np.ndarray]:
@@ -75,12 +84,10 @@ def _flatten(files: Files) -> tuple[list[str], np.ndarray]:
 
 
 def _select(files: Files, paths: Sequence[str], labels: np.ndarray, indices: np.ndarray) -> Files:
-    """The paths at these indices, by class."""
-    classes = list(files)
-    selection: Files = {name: [] for name in classes}
-    for label, i in zip(labels[indices].tolist(), indices.tolist(), strict=True):
-        selection[classes[label]].append(paths[i])
-    return selection
+    """The paths at these indices, by class. Indices and labels are in increasing order."""
+    selection = [paths[i] for i in indices.tolist()]
+    ends = np.bincount(labels[indices], minlength=len(files)).cumsum().tolist()
+    return {name: selection[start:end] for name, start, end in zip(files, [0, *ends], ends, strict=False)}
 
 
 def check_groups(splits: Mapping[str, Files], groups: Mapping[str, str], key: str) -> None:
@@ -139,12 +146,8 @@ def flatten_files(root: Path, files: Files, classes: list[str]) -> tuple[np.ndar
     folder = os.fspath(root)  # as text: to join a Path takes longer than to look for the file
     sizes = [len(files.get(name, ())) for name in classes]
     labels = np.repeat(np.arange(len(classes)), sizes).astype(np.int64)
-    paths = [path for name in classes for path in files.get(name, ())]
-    longest = max(map(len, map(os.fsencode, paths)), default=0)
-    array = np.empty(len(paths), np.dtype(("S", len(os.fsencode(folder)) + 1 + longest)))
-    for i, path in enumerate(paths):
-        array[i] = os.fsencode(f"{folder}/{path}")
-    return array, labels
+    in_classes = [np.array([os.fsencode(f"{folder}/{path}") for path in files.get(name, ())], np.bytes_) for name in classes]
+    return np.concatenate(in_classes), labels
 
 
 def digest_files(root: Path, files: Files) -> str:

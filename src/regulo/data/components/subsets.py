@@ -61,13 +61,13 @@ def hash_keys(keys: Sequence[str], salt: str) -> np.ndarray:
     return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
 
 
-def hash_split(keys: Sequence[str], labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def hash_split(hashes: np.ndarray, labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Indices (rest, subset) such that `subset` has round(fraction · n_k) images of every class k, and at least one. If there are
     two or more, `rest` has one, too.
 
-    Those are the images whose keys (n) have the smallest hashes: adding or renaming an image moves few others, or none.
+    Those are the images with the smallest hashes (n,), of `hash_keys`: adding or renaming an image moves few others, or none.
     """
-    order = np.lexsort((hash_keys(keys, str(seed)), labels))  # class by class, each by its hashes
+    order = np.lexsort((hashes, labels))  # class by class, each by its hashes
     _, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
     counts = np.maximum(1, np.minimum(np.rint(fraction * sizes), sizes - 1))
     places = np.arange(len(labels)) - np.repeat(starts, sizes)  # in the class
