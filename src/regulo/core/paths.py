@@ -110,18 +110,23 @@ def redact_home(text: str) -> str:
     return text
 
 
+def expand_home(text: str, key: str) -> Path:
+    """The path with `~` expanded to the home of the current user. Raises InputError for `key` if this user has none."""
+    try:
+        return Path(text).expanduser()
+    except (RuntimeError, ValueError):
+        if Path(text).parts[:1] == ("~",):
+            what = f"{text[:60]!r} lies in the home folder, and this user has none"
+            raise InputError(Problem(key, what, "set HOME, or write the whole path")) from None
+        return Path(text)  # ~nobody
+
+
 def expand_path(path: str | PathStr) -> Path:
     """The path with `~` expanded to the home of the current user. Raises InputError if the text cannot be a path."""
     text = str(path)
     if not text:
         raise InputError(Problem("PATH", EMPTY_PATH))
-    try:
-        result = Path(text).expanduser()
-    except (RuntimeError, ValueError):
-        if Path(text).parts[:1] == ("~",):
-            what = f"{text[:60]!r} lies in the home folder, and this user has none"
-            raise InputError(Problem("PATH", what, "set HOME, or write the whole path")) from None
-        result = Path(text)  # ~nobody
+    result = expand_home(text, "PATH")
     try:
         result.lstat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):

@@ -15,7 +15,7 @@ from typing import Any
 from regulo.core import safe_io
 from regulo.core.errors import InputError, Problem, is_printable
 from regulo.core.files import PART, atomic_write, file_lock
-from regulo.core.paths import PathStr, expand_path
+from regulo.core.paths import PathStr, expand_home, expand_path
 from regulo.tracking.upgrade import upgrade_config
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
@@ -78,7 +78,7 @@ class RunFolder:
     @staticmethod
     def check_available(run_dir: str | PathStr | None) -> None:
         """Raise InputError if the requested folder (default: runs/) is in use, or cannot be made or written to."""
-        path = Path(os.path.expanduser(str(run_dir or "runs"))).absolute()
+        path = expand_home(str(run_dir or "runs"), "run_dir").absolute()
         try:
             exists = _path_exists(path)
         except (OSError, ValueError) as error:
