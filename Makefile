@@ -83,7 +83,7 @@ format: $(READY) ## fix style
 schema: $(READY) ## write .schema/, with which editors complete the YAML files
 	@$(REGULO) schema $(ARGS)
 
-bench: $(READY) ## measure images/s of Regulo beside a bare loop, a plain LightningModule and timm: make bench ARGS="pairs=3"
+bench: $(READY) ## measure images/s of Regulo beside a bare loop, a plain LightningModule and timm: make bench ARGS="turns=10"
 	@.venv/bin/python scripts/bench.py $(ARGS)
 
 bench-loader: $(READY) ## measure images/s of the loader beside timm's and torchvision's: make bench-loader ARGS="path/to/photos"

@@ -150,6 +150,8 @@ def main() -> None:
             "",
             "The time of a training step relative to the same run without the technique: median (quartiles) of "
             f"{PAIRS} interleaved pairs of {STEPS} steps at the defaults of its YAML. `make cost` makes this page.",
+            "The last column is with `data.device=loader`. Where images stay on the device, they are augmented in whole batches, "
+            "which takes less ([figures](images.md#where-images-stay-the-device-or-the-loader)).",
             "",
             f"{datetime.date.today()}; {hardware}; {formats}; fashion_mnist_mini, batch 64.",
             "",

@@ -224,8 +224,10 @@ def to_markdown(runs: Mapping[LabeledRun, Features]) -> str:
     lines = [
         "# The doctor",
         "",
-        "`make doctor` examines a run before it starts, `make doctor ARGS=runs/…` one that has ended. Exit codes: 0 nothing",
-        "to say, or notes only; 1 a warning; 2 an error: `regulo train` would refuse the run. `make regimes` writes this page.",
+        "`make doctor` examines a run before it starts, `make doctor ARGS=runs/…` one that has ended. Exit codes of",
+        "`regulo doctor` for a run that has not started: 0 nothing to say, or notes only; 1 a warning; 2 an error: `regulo train`",
+        "would refuse the run. For one that has ended it is 0. `make doctor` has exit code 2 in place of 1. `make regimes` writes",
+        "this page.",
         "",
         "Options: `--fix my.yaml` applies the fixes and writes the run as an experiment (without a file:",
         "`configs/experiment/doctor.yaml`); `--difference=1` says which difference in",

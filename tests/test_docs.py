@@ -15,6 +15,7 @@ from PIL import Image
 
 from regulo.__main__ import build_commands, main
 from regulo.analysis.claims.lab.command import discover_claims
+from regulo.analysis.doctor.examination import rules
 from regulo.config.compose import load_config
 from regulo.core.errors import InputError
 from regulo.core.program import PROGRAM
@@ -236,6 +237,12 @@ def test_the_readmes_table_is_what_its_script_writes() -> None:
     assert end
     assert "| `make train` | 90.00 ± 0.00 | 0.300 ± 0.000 | 0.020 ± 0.000 | 3.0 ± 0.0 |" in text
     assert re.sub(r"\d[\d.]*", "0", text.partition("\n\n")[0]) == re.sub(r"\d[\d.]*", "0", table.partition("\n\n")[0])
+
+
+def test_the_page_of_the_doctor_has_every_rule() -> None:
+    table = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8").partition("## The rules")[2]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert rows == [f"| {(rule.__doc__ or '').rstrip('.')} | {rule.why} | {rule.reference} |" for rule in rules()]
 
 
 def test_every_fault_of_the_page_has_the_tests_that_it_names() -> None:
