@@ -19,8 +19,7 @@ from bench_turns import STEPS, Turn, measure_in_turns
 from regulo.config import compose, schema
 from regulo.config.overrides import Overrides
 from regulo.core.warnings import ignore_harmless_warnings
-from regulo.training.build import apply_autotune, build_components
-from regulo.training.train import autotune
+from regulo.training.measure_speed import build_measured
 
 TURNS = 60
 SMALL = ["model.width=12"]
@@ -32,7 +31,7 @@ def prepare(overrides: list[str]) -> schema.Config:
     """The configuration of a run that is long enough, with the fastest precision and memory format of this machine."""
     long = ["trainer.max_epochs=1000", "regularizer.early_stopping.patience=1000"]
     config = compose.load_config(["trainer.compile=off", *overrides, *long])  # the other loops do not compile
-    return apply_autotune(config, autotune(build_components(config)))
+    return build_measured(config).config
 
 
 def describe_ratios(ours: list[Turn], theirs: list[Turn]) -> str:

@@ -23,7 +23,7 @@ from regulo.analysis.launchers.runs import PlannedRun
 from regulo.analysis.tuning.range_test import RangeTest, range_test
 from regulo.config.compose import load_config
 from regulo.core.figures import new_figure
-from regulo.training.build import build_components
+from regulo.training.measure_speed import build_measured
 
 FACTORS = [2.0**i for i in range(-4, 4)]
 READINGS = {"steepest": "#0072B2", "valley": "#CC79A7", "lowest": "#E69F00", "recommended": "#D55E00"}  # for color-blind readers
@@ -45,7 +45,7 @@ def main() -> None:
     for plan in options.plans:
         words = [*plan.split(), *([f"trainer.max_epochs={options.epochs}"] if options.epochs else [])]
         grid = run_grid(words, options.seeds, options.at_once, options.output.absolute())
-        tests = [range_test(build_components(load_config([*words, f"seed={seed}"]))) for seed in range(max(options.seeds, 3))]
+        tests = [range_test(build_measured(load_config([*words, f"seed={seed}"]))) for seed in range(max(options.seeds, 3))]
         panels.append((plan or "the default run", grid, tests))
         print(json.dumps(summarize(*panels[-1])), flush=True)
     draw(panels, options.figure)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from regulo.__main__ import main
-from regulo.core.errors import InputError
+from regulo.core.errors import InputError, NonFiniteLossError
 from regulo.core.files import file_lock
 from regulo.tracking.run_dir import RunFolder, list_runs
 from regulo.tracking.run_names import find_run, open_run, resolve_run_options
@@ -148,6 +148,13 @@ def test_resume_reports_that_no_run_can_go_on(make_run: Any, capsys: pytest.Capt
     make_run("done")
     assert main(["train", "--resume", "latest"]) == 2
     assert "--resume: there is no run that can go on" in capsys.readouterr().err
+
+
+def test_resume_takes_no_run_that_has_diverged(make_run: Any) -> None:
+    make_run("killed", "running")
+    result = {"status": "failed", "error_type": NonFiniteLossError.__name__}
+    (make_run("diverged", "failed") / "result.json").write_text(json.dumps(result))
+    assert resolve_run_options(["--resume", "latest"]) == ["--resume", "runs/killed"]
 
 
 @pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])

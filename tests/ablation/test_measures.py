@@ -10,13 +10,14 @@ from regulo.data.components.subsets import fixed_subset
 from regulo.evaluation import robustness
 from regulo.evaluation.corruptions import KINDS, SEVERITIES, corrupt
 from regulo.evaluation.restore import load_run, open_run_data
+from regulo.tracking import records
 from regulo.tracking.run_dir import RunFolder
 
 
 def test_a_run_is_measured_from_its_folder_alone(run: Any) -> None:
     folder = RunFolder(run("regularizer=none")[0])
     measures = robustness.measure_robustness(folder)
-    assert robustness.read_robustness(folder) == measures
+    assert records.read_measures(folder) == measures
     keys = {f"corrupted/{kind}/{severity}/acc" for kind in KINDS for severity in SEVERITIES}
     assert set(measures) == {"temperature", "test/ece_scaled", "corrupted/acc", *keys}
     assert measures["corrupted/acc"] == pytest.approx(np.mean([measures[key] for key in keys]))

@@ -14,6 +14,7 @@ from regulo.analysis.claims.base import Claim, ClaimRow, ClaimTrial, Numbers
 from regulo.analysis.claims.lab import command, report
 from regulo.analysis.claims.lab.comparison import Comparison, contrast, run_numbers
 from regulo.analysis.launchers import local
+from regulo.analysis.launchers.runs import only_one_process
 from regulo.core.errors import InputError
 from regulo.core.figures import new_figure
 
@@ -290,7 +291,11 @@ def test_after_a_broken_trial_the_others_and_the_page_are_complete(
 
 
 def test_two_processes_cannot_test_claims_in_one_folder(tmp_path: Path) -> None:
-    with command.lock_folder(tmp_path), pytest.raises(InputError, match="another process"), command.lock_folder(tmp_path):
+    with (
+        only_one_process(tmp_path, "regulo claims"),
+        pytest.raises(InputError, match="another process"),
+        only_one_process(tmp_path, "regulo claims"),
+    ):
         pass
 
 

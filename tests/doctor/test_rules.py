@@ -13,7 +13,7 @@ from regulo.analysis.doctor.base import RuleFinding, RunCase
 from regulo.analysis.doctor.examination import examine, rules, run_rules
 from regulo.analysis.doctor.rules.smoothing_with_mixing import smaller_share
 from regulo.config import compose
-from regulo.core import yaml_files
+from regulo.core import registry, yaml_files
 from regulo.core.types import DatasetInfo
 from regulo.regularizers.components.plan import Plan
 from tests.conftest import rng
@@ -111,6 +111,13 @@ def test_a_rule_finds_its_bad_case_and_the_fix_solves_it(rule: str) -> None:
         assert (finding.key, finding.what) not in findings_of(after, rule), "and solves it"
         if len(own) == 1:
             assert not findings_of(after, rule)
+
+
+@pytest.mark.parametrize("optim", registry.list_plugins("optim"))
+def test_the_rules_about_optimizers_are_for_each_of_them(optim: str) -> None:
+    findings = examine([f"optim={optim}", "optim.lr=50", "regularizer.weight_decay.mode=l2"])
+    assert findings_of(findings, "LearningRate")
+    assert bool(findings_of(findings, "L2UnderAdam")) == (optim != "sgd")
 
 
 def test_the_default_has_no_findings() -> None:

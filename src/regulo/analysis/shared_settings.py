@@ -32,12 +32,10 @@ def pinned_overrides(config: Config, root: Path) -> list[str]:
     with file_lock(root / ".speed.lock"):
         overrides = read_cache(file)
         if key not in overrides:
-            from regulo.training.build import build_components
-            from regulo.training.train import autotune
+            from regulo.training.measure_speed import build_measured
 
-            config, _ = config.take_input_of_weights()
-            result = autotune(build_components(dataclasses.replace(config, regularizer={})))
-            overrides[key] = [f"trainer.precision={result.precision}", f"trainer.memory_format={result.memory_format}"]
+            trainer = build_measured(dataclasses.replace(config, regularizer={})).config.trainer
+            overrides[key] = [f"trainer.precision={trainer.precision}", f"trainer.memory_format={trainer.memory_format}"]
             atomic_write(file, json.dumps(overrides, indent=1) + "\n")
     return [*overrides[key], f"trainer.compile={config.trainer.compile}"]
 

@@ -38,7 +38,7 @@ EXIT_REFUSAL = 2
 
 
 def launch(arguments: Sequence[str], processes: int, max_restarts: int) -> int:
-    """Run `regulo train` in so many processes. Returns the exit code; raises Failed for a run that failed.
+    """Run `regulo train` in so many processes. Returns the exit code. Raises RunError for a run that failed.
 
     They run the command line of this process, if it ends with the training of these arguments.
     """

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from regulo.evaluation.corruptions import KINDS, SEVERITIES, corrupt
-from regulo.tracking import records
 from regulo.tracking.run_dir import RunFolder
 
 if TYPE_CHECKING:
@@ -15,11 +14,6 @@ if TYPE_CHECKING:
 
 IMAGES = 1000
 """test images, the same in every run, that are corrupted in each of the 21 ways: 21,000 predictions"""
-
-
-def read_robustness(folder: RunFolder) -> dict[str, float]:
-    """The measures of a run, from measures.json; empty if there are none. Raises InputError."""
-    return records.read_measures(folder)
 
 
 def measure_robustness(folder: RunFolder, corruptions: bool = True) -> dict[str, float]:

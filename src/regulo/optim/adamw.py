@@ -12,6 +12,7 @@ import torch
 
 from regulo.core.ranges import Positive
 from regulo.optim.base import AdamOptimizer
+from regulo.optim.components.common_lr import CommonLr
 from regulo.optim.components.param_groups import ParamGroup
 
 
@@ -22,6 +23,9 @@ class AdamW(AdamOptimizer):
 
     lr: Positive = 1e-3
     """η, the highest learning rate of the run"""
+
+    def common_lr(self) -> CommonLr:
+        return CommonLr(low=1e-5, typical=2e-3, high=1.2e-2, fine_tuning=1e-3, power=0.5)
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
         options = self.torch_groups(groups)

@@ -10,6 +10,7 @@ from pydantic import Field
 from regulo.core.ranges import Positive, ProperShare
 from regulo.core.registry import PluginConfig
 from regulo.core.search_space import SearchSpace, Times
+from regulo.optim.components.common_lr import CommonLr
 from regulo.optim.components.param_groups import ParamGroup
 
 
@@ -18,6 +19,8 @@ class OptimizerConfig(PluginConfig):
 
     search_space: ClassVar[SearchSpace] = SearchSpace(fields={"lr": Times(0.2, 5)})
     """what a search tries; weight decay is a technique"""
+    averages_weights: ClassVar[bool] = True
+    """whether decoupled decay is θ ← (1 − ηλ) θ, so that weights are an average over about the last 1 / (ηλ) steps"""
 
     lr: Positive = 0.1
     """η, the highest learning rate of the run"""
@@ -36,6 +39,10 @@ class OptimizerConfig(PluginConfig):
     def for_batch_size(self, batch: int) -> Self:
         """A copy with the learning rate for `batch` images per step."""
         return self.model_copy(update={"lr": self.lr * batch / self.lr_base_batch}) if self.lr_base_batch else self
+
+    def common_lr(self) -> CommonLr | None:
+        """The learning rates that are common in practice; None: the doctor says nothing about the rate."""
+        return None
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
         """The torch optimizer over these groups; `fused` where the device has fused kernels."""

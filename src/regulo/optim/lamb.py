@@ -16,6 +16,7 @@ from regulo.core.ranges import Positive
 from regulo.optim.base import AdamOptimizer
 from regulo.optim.components.adam import adam_direction, split_decay
 from regulo.optim.components.closure import run_closure
+from regulo.optim.components.common_lr import CommonLr
 from regulo.optim.components.param_groups import ParamGroup
 
 
@@ -23,11 +24,15 @@ class Lamb(AdamOptimizer):
     """Adam with a step whose length is proportional to the norm of each layer's weights; decay is a part of this step."""
 
     reference: ClassVar[str] = "arXiv:1904.00962"
+    averages_weights = False  # the trust ratio scales the decay, too
 
     lr: Positive = 5e-3
     """η, the highest learning rate of the run"""
     eps: Positive = 1e-6
     """ε"""
+
+    def common_lr(self) -> CommonLr:
+        return CommonLr(low=1e-4, typical=4e-3, high=4e-2, fine_tuning=4e-3, power=0.5)
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
         return LAMB(self.torch_groups(groups), {"lr": self.lr, "betas": self.betas, "eps": self.eps})

@@ -22,6 +22,7 @@ from regulo.core.ranges import Positive, ProperShare
 from regulo.optim.base import AdamOptimizer
 from regulo.optim.components.adam import adam_direction, split_decay
 from regulo.optim.components.closure import run_closure
+from regulo.optim.components.common_lr import CommonLr
 from regulo.optim.components.param_groups import NamedParameter, ParamGroup
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -39,6 +40,9 @@ class Muon(AdamOptimizer):
     """μ of the matrices, in Nesterov's form"""
     steps: Annotated[int, Field(ge=1, le=20)] = 5
     """Newton–Schulz steps"""
+
+    def common_lr(self) -> CommonLr:
+        return CommonLr(low=1e-4, typical=5e-3, high=4e-2, fine_tuning=1e-3, power=0.5)
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
         last = max((member.layer for group in groups for member in group.members), default=0)

@@ -13,6 +13,7 @@ import torch
 from regulo.core.ranges import ProperShare
 from regulo.optim.base import OptimizerConfig
 from regulo.optim.components.closure import run_closure
+from regulo.optim.components.common_lr import CommonLr
 from regulo.optim.components.param_groups import ParamGroup
 
 
@@ -25,6 +26,10 @@ class SGD(OptimizerConfig):
     """μ"""
     nesterov: bool = True
     """Nesterov's momentum; needs a momentum above 0"""
+
+    def common_lr(self) -> CommonLr:
+        # the rates are for a momentum of .9, which makes steps 1 / (1 − μ) = 10 times larger
+        return CommonLr(low=2e-3, typical=0.4, high=3.2, fine_tuning=0.4, power=1.0).multiply((1 - self.momentum) / 0.1)
 
     def build(self, groups: Sequence[ParamGroup], fused: bool) -> torch.optim.Optimizer:
         nesterov = self.nesterov and self.momentum > 0

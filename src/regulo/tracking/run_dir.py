@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from regulo.core import safe_io
-from regulo.core.errors import InputError, Problem, is_printable
+from regulo.core.errors import InputError, NonFiniteLossError, Problem, is_printable
 from regulo.core.files import PART, atomic_write, file_lock
 from regulo.core.paths import PathStr, expand_home, expand_path
 from regulo.tracking.upgrade import upgrade_config
@@ -162,6 +162,11 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint from which the run can go on."""
         return any((self.checkpoints / name).is_file() for name in (LAST, PREVIOUS))
+
+    def can_resume(self, result: Mapping[str, Any]) -> bool:
+        """Whether a run with this result.json can go on: it has a checkpoint, is not finished, and has not diverged."""
+        is_final = result.get("status") == "done" or result.get("error_type") == NonFiniteLossError.__name__
+        return self.has_checkpoint() and not is_final
 
     def resume_command(self) -> str:
         """The command that resumes the run."""

@@ -85,13 +85,13 @@ def _find_below_runs(name: str) -> Path:
 
 
 def _latest_resumable() -> Path:
-    """The newest run that is not finished, has a checkpoint, and is not being trained. Raises InputError if there is none."""
+    """The newest run that can go on, and is not being trained. Raises InputError if there is none."""
     for run in list_runs():
         folder = RunFolder(run)
-        if folder.has_checkpoint() and _result(run).get("status") != "done" and not folder.is_locked():
+        if folder.can_resume(_result(run)) and not folder.is_locked():
             _print_choice("latest", run)
             return run
-    what = "there is no run that can go on: one that is not finished, has a checkpoint, and is not being trained"
+    what = "there is no run that can go on: with a checkpoint, not finished, not diverged, and not being trained"
     raise InputError(Problem("--resume", what, "regulo train begins a new one"))
 
 

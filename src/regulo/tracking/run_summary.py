@@ -176,9 +176,7 @@ def _read_facts(folder: RunFolder, started: float) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "state": state,
         "reason": shorten(one_line(str(result.get("error", ""))), 300),
-        "can_resume": state not in ("done", "running")
-        and result.get("error_type") != "NonFiniteLossError"
-        and folder.has_checkpoint(),
+        "can_resume": state != "running" and folder.can_resume(result),
         "plan": _short_plan(folder.path / "plan.json", config),
         "strength": _parse_number(config, "strength", float) if "strength" in config else 1.0,
         "seed": _parse_number(config, "seed", int) if "seed" in config else None,

@@ -173,6 +173,7 @@ def prepare(request: RunRequest) -> "tuple[RunComponents, AutotuneResult, str]":
     """
     from regulo.core import failures
     from regulo.training import build
+    from regulo.training.measure_speed import measure_speed
 
     request.config.logger.preflight()
     resumable = request.resumable
@@ -180,30 +181,7 @@ def prepare(request: RunRequest) -> "tuple[RunComponents, AutotuneResult, str]":
         config = resumable.config_without_input_checks() if resumable else request.config
         components = build.build_components(config, request.data_folder)
         cache_note = components.data.cache_images()
-        return components, autotune(components), cache_note
-
-
-def autotune(components: "RunComponents") -> "AutotuneResult":
-    """Choose precision, memory format and compilation by what one real batch takes, now or in an earlier run."""
-    from regulo.core.types import soft_targets
-    from regulo.models.components.classifier import Classifier
-    from regulo.training import autotune, speed_memory
-
-    trainer, data, device = components.config.trainer, components.data, components.config.trainer.device()
-    may_compile = trainer.compile == "auto" and not trainer.why_not_compiled()
-    if "auto" not in (trainer.precision, trainer.memory_format) and not may_compile:
-        return autotune.AutotuneResult(trainer.precision, trainer.memory_format, compile=trainer.fixed_compile())
-    batch = data.example_batch()
-    images = Classifier(components.model, data.dataset_info, "contiguous").to(device).normalize(batch.images.to(device))
-    targets = soft_targets(batch.labels.to(device), data.dataset_info.num_classes).repeat(len(images) // len(batch.labels), 1)
-    name = speed_memory.describe_measurement(components.model, images, trainer)
-    earlier = speed_memory.recall(name)
-    result = earlier or autotune.choose_fastest(components.model, images, targets, trainer.precision, trainer.memory_format)
-    if may_compile:
-        result = autotune.choose_compilation(result, components.model, images, targets, components.passes)
-    if not earlier or len(earlier.evidence) < len(result.evidence):
-        speed_memory.remember(name, result)
-    return result if may_compile else dataclasses.replace(result, compile=trainer.fixed_compile())
+        return components, measure_speed(components), cache_note
 
 
 def start_run(request: RunRequest, components: "RunComponents", autotune_result: "AutotuneResult", folder: RunFolder) -> Run:

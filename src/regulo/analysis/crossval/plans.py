@@ -197,6 +197,7 @@ def dry_run(configs: Mapping[str, Config], root: Path) -> None:
 
     for label, config in configs.items():
         try:
-            build_components(without_input_checks(config), RunFolder(Path(same_data_arguments(config.data, root)[1])))
+            data_folder = RunFolder(Path(same_data_arguments(config.data, root)[1]))
+            build_components(without_input_checks(config.take_input_of_weights()[0]), data_folder)
         except InputError as refusal:
             raise InputError(*(dataclasses.replace(p, key=f"{label}: {p.key}") for p in refusal.problems)) from None

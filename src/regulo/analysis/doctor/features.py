@@ -10,6 +10,7 @@ import numpy as np
 
 from regulo.config.schema import Config
 from regulo.config.validate import read_run_config
+from regulo.core.errors import NonFiniteLossError
 from regulo.core.schedule import peak
 from regulo.regularizers.base import Regularizer
 from regulo.tracking import records
@@ -122,7 +123,7 @@ def compute_features(
     return Features(
         classes=classes,
         chance_loss=label_entropy(counts or [1] * classes, config.data.label_noise),
-        failed=result.get("status") == "failed" and result.get("error_type") == "NonFiniteLossError",
+        failed=result.get("status") == "failed" and result.get("error_type") == NonFiniteLossError.__name__,
         epochs=n,
         max_epochs=config.trainer.max_epochs,
         rate_left=ratio(rates[-1], max(rates)) if rates else NAN,

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from regulo.config import compose
 from regulo.config.overrides import format_value
-from regulo.core.errors import InputError, Problem
+from regulo.core.errors import InputError, NonFiniteLossError, Problem
 from regulo.core.files import file_lock
 from regulo.tracking import records
 from regulo.tracking.run_dir import LAST, RunFolder
 
 State = Literal["done", "failed", "unmeasured", "open"]
-PERMANENT_ERROR = "NonFiniteLossError"
+PERMANENT_ERROR = NonFiniteLossError.__name__
 """the error of a run that would fail the same way again: its loss was not finite"""
 DEFAULTS = {"logger": "logger=csv", "callbacks": "callbacks=none"}
 """overrides of all runs, unless the user sets the key"""

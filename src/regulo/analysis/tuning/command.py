@@ -1,6 +1,5 @@
 """`regulo tune`: search regularization plans, prove the best with fresh seeds, and write the result as an experiment."""
 
-import dataclasses
 import json
 import shlex
 from collections.abc import Sequence
@@ -111,19 +110,14 @@ def guess_cost(config: "Config", args: "TuneArgs", queue: "Queue") -> "Cost":
     import torch
 
     from regulo.analysis.tuning.short_training import measure_cost
-    from regulo.core import failures
-    from regulo.training.build import apply_autotune, build_components
-    from regulo.training.train import autotune
+    from regulo.training.measure_speed import build_measured
 
     threads = torch.get_num_threads()
-    with failures.as_input_error(config.data.batch_size):
-        components = build_components(config.take_input_of_weights()[0])
-        torch.set_num_threads(max(1, len(queue.slots[0].cores)))
-        try:
-            tuned = apply_autotune(components.config, autotune(components))
-            return measure_cost(dataclasses.replace(components, config=tuned))
-        finally:
-            torch.set_num_threads(threads)
+    torch.set_num_threads(max(1, len(queue.slots[0].cores)))
+    try:
+        return measure_cost(build_measured(config))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def describe(space: "PlanSpace", cost: "Cost", rungs: Sequence[int], root: Path) -> str:

@@ -1,6 +1,5 @@
 """`regulo tune lr` and `regulo tune batch`: what is measured on a run in seconds, before it is trained."""
 
-import dataclasses
 import gc
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from regulo.analysis.tuning.range_test import RangeTest
     from regulo.config.schema import Config
     from regulo.config.trainer import TrainerConfig
-    from regulo.training.build import RunComponents
 
 LR_PAGE = Path("lr.html")
 
@@ -25,8 +23,9 @@ def tune_lr(overrides: Sequence[str]) -> int:
     from regulo.analysis.report import html
     from regulo.analysis.tuning.range_test import range_test
     from regulo.core.console import CONSOLE
+    from regulo.training.measure_speed import build_measured
 
-    components = build(load(overrides))
+    components = build_measured(load(overrides))
     test = range_test(components)
     lr = components.config.optim.for_batch_size(components.batch).lr
     scale = components.config.optim.lr / lr  # lr_base_batch
@@ -47,11 +46,12 @@ def tune_batch(overrides: Sequence[str]) -> int:
     from regulo.analysis.tuning.batch_test import batch_test, batch_test_on_all_devices
     from regulo.config.overrides import Overrides
     from regulo.core.console import CONSOLE
+    from regulo.training.measure_speed import build_measured
 
     config = load(overrides)
     processes = config.trainer.processes_per_node()
     check_batch_test(config.trainer, processes)  # before anything is measured
-    components = build(config)
+    components = build_measured(config)
     config = components.config
     if processes > 1:
         del components  # the first device is for the first process
@@ -104,17 +104,6 @@ def load(overrides: Sequence[str]) -> "Config":
     config = compose.load_config(overrides)
     config.trainer.check_machine()
     return config
-
-
-def build(config: "Config") -> "RunComponents":
-    """The components of the run, on this device, in the precision that is fastest. Raises InputError."""
-    from regulo.core import failures
-    from regulo.training.build import apply_autotune, build_components
-    from regulo.training.train import autotune
-
-    with failures.as_input_error(config.data.batch_size):
-        components = build_components(config.take_input_of_weights()[0])
-        return dataclasses.replace(components, config=apply_autotune(components.config, autotune(components)))
 
 
 def lr_page(test: "RangeTest", lr: float, scale: float, overrides: Sequence[str]) -> "Page":

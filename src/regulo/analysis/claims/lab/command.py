@@ -1,6 +1,5 @@
 """`regulo claims`: run the trials of claims, print the verdicts, write the page. A finished trial is not repeated."""
 
-import contextlib
 import functools
 import json
 import sys
@@ -9,8 +8,9 @@ from pathlib import Path
 
 from regulo.analysis.claims.base import Claim, ClaimTrial
 from regulo.analysis.launchers import local
+from regulo.analysis.launchers.runs import only_one_process
 from regulo.core.errors import InputError, Problem, nearest
-from regulo.core.files import atomic_write, file_lock
+from regulo.core.files import atomic_write
 from regulo.core.registry import classes_in, list_modules
 from regulo.core.safe_io import read_cache
 
@@ -40,7 +40,7 @@ def claims(names: Sequence[str], quick: bool, docs: bool) -> int:
     from regulo.core import console
 
     root = ROOT / "quick" if quick else ROOT
-    with lock_folder(root):
+    with only_one_process(root, "regulo claims"):
         errors = list(run_trials(selection, quick, root))
         complete = {c.name: trials for c in all_claims.values() if (trials := read_all_trials(c, quick, root)) is not None}
         results = {name: all_claims[name].judge(trials) for name, trials in complete.items()}
@@ -75,17 +75,6 @@ def run_trials(claims: Sequence[Claim], quick: bool, root: Path) -> Iterator[str
                 progress.advance(bar)
             if event.error:
                 yield f"{event.name}: {event.error} ({root / 'logs' / event.name}.txt)"
-
-
-@contextlib.contextmanager
-def lock_folder(root: Path) -> Iterator[None]:
-    """Lock the folder for the block. Raises InputError if another process tests claims in it."""
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(file_lock(root / ".lock", wait=False))
-        except BlockingIOError as error:
-            raise InputError(Problem("regulo claims", f"another process is testing claims in {root}")) from error
-        yield
 
 
 def cache_key(claim: Claim, trial: ClaimTrial) -> object:

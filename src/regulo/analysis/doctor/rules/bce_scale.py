@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
+from regulo.optim.base import AdamOptimizer
 
 
 class BCEScale(Rule):
@@ -12,8 +13,7 @@ class BCEScale(Rule):
     reference = "Wightman et al. 2021, arXiv:2110.00476, section 2.2 (with LAMB); docstring of regularizers/bce.py"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
-        if case.technique("bce") and case.config.optim.name == "sgd" and case.dataset_info.num_classes > 2:
-            what = (
-                f"bce over {case.dataset_info.num_classes} classes under sgd; optim=adamw and optim=lamb do not have this problem"
-            )
+        if case.technique("bce") and not isinstance(case.config.optim, AdamOptimizer) and case.dataset_info.num_classes > 2:
+            what = f"bce over {case.dataset_info.num_classes} classes under {case.config.optim.name}"
+            what += "; optim=adamw and optim=lamb do not have this problem"
             yield self.warning("regularizer.bce", what, "~regularizer.bce")

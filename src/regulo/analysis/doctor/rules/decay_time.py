@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 from regulo.core.schedule import peak
+from regulo.optim.base import AdamOptimizer
 
 SHORTEST, LONGEST = 0.5, 10.0
 
@@ -19,9 +20,9 @@ class DecayTime(Rule):
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
         decay, optim = case.technique("weight_decay"), case.config.optim
-        if not decay or not peak(decay.rate) or case.is_smoke_test or optim.name not in ("sgd", "adamw"):
+        if not decay or not peak(decay.rate) or case.is_smoke_test or not optim.averages_weights:
             return
-        if decay.mode == "l2" and optim.name == "adamw":
+        if decay.mode == "l2" and isinstance(optim, AdamOptimizer):
             return  # this is no average: see l2_under_adam
         in_gradient = decay.mode == "l2"
         pull = peak(decay.rate) * optim.lr / (1 - getattr(optim, "momentum", 0.0) if in_gradient else 1)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
-from regulo.analysis.doctor.lr_ranges import lr_range
 
 
 class FineTuningRate(Rule):
@@ -13,7 +12,7 @@ class FineTuningRate(Rule):
     reference = "Kornblith et al. 2019, arXiv:1805.08974, appendix A.5; Li et al. 2020, arXiv:2002.11770, section 3"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
-        optim, usual = case.config.optim, lr_range(case.config.optim)
+        optim, usual = case.config.optim, case.config.optim.common_lr()
         probe = case.technique("linear_probe")
         if usual is None or not case.pretrained or (probe and probe.share == 1):  # then nothing but the new head is trained
             return

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
-from regulo.analysis.doctor.lr_ranges import lr_range
 
 FACTOR_WITHOUT_NORM = 0.1
 """without normalization, rates must be lower by this factor: claim 4 measures it"""
@@ -16,7 +15,7 @@ class LearningRate(Rule):
     reference = "Goyal et al. 2017, arXiv:1706.02677 (linear); Malladi et al. 2022, arXiv:2205.10287 (square root, Adam)"
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
-        optim, usual = case.config.optim, lr_range(case.config.optim)
+        optim, usual = case.config.optim, case.config.optim.common_lr()
         if usual is None or case.pretrained:
             return
         factor = 1 if case.has_norm else FACTOR_WITHOUT_NORM
