@@ -34,6 +34,7 @@ def test_the_words_are_taken_apart() -> None:
         (["budget=2"], "budget: '2' is not a time"),
         (["budget=0h"], "budget: '0h' is not a time"),
         (["budget=2h", "trials=9"], "budget: is given in two ways"),
+        (["budget=2h", "trainer.max_time=01:00:00"], "trainer.max_time=01:00:00: belongs to the study"),
         (["budget=2h", "launcher=slurm"], "budget: minutes cannot be counted"),
         (["trials=1"], "trials: '1' should be a number from 2"),
         (["trials=2"], "trials: 2 plans are fewer than the 3 that are proved"),
@@ -95,6 +96,8 @@ def test_an_empty_space_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     words = ["regularizer=[mixup]", "model.width=4", "tune.search=[mixup.p]", "regularizer.mixup.p={start:1,end:0}"]
     assert main(["tune", "trials=9", *words]) == 2
+    assert "tune.search: mixup.p has no range around its value in this run" in capsys.readouterr().err
+    assert main(["tune", "trials=9", f"tune.fix=[{','.join(searchable_names())}]"]) == 2
     assert "tune.search: nothing is left to search" in capsys.readouterr().err
 
 
@@ -115,6 +118,18 @@ def test_a_budget_that_is_too_small_for_the_proof_says_what_would_be_enough() ->
     Budget(None, 9, 2, 15).check(cost, (9, 28), 3)
 
 
+def test_with_many_slots_the_proof_takes_whole_rounds_and_a_plan_its_rungs_one_after_the_other() -> None:
+    cost, rungs = Cost(epoch=60.0, start=0.0), (5, 15, 45)
+    assert Budget(None, 9, 8, 9).proof_seconds(cost, 45) == pytest.approx(1.15 * 2 * 2700), "nine runs on eight slots"
+    for minutes, is_enough in ((60, False), (116, False), (117, True)):  # 5 + 15 + 45 for the search, 1.15 * 45 for the proof
+        budget = Budget(60.0 * minutes, None, 64, 15)
+        if is_enough:
+            budget.check(cost, rungs, 3)
+        else:
+            with pytest.raises(InputError, match="budget=117min"):
+                budget.check(cost, rungs, 3)
+
+
 def test_the_work_is_counted_in_seconds_of_runs() -> None:
     def trial(epochs: int, seconds: float, state: str = "done") -> Trial:
         return Trial(0, 0, epochs, {}, (), state, 1.0, (), seconds, "")  # type: ignore[arg-type]
@@ -126,7 +141,7 @@ def test_the_work_is_counted_in_seconds_of_runs() -> None:
     assert cost == Cost(5.0, 2.0)
     assert spent_work(trials, cost) == 47 + 56 + 142 + 5 + 47
     budget = Budget(1000.0, None, 2, 2)
-    assert budget.proof_work(cost, 28) == pytest.approx(1.15 * 2 * 142)
-    assert budget.search_work(cost, 28) == pytest.approx(2000 - 1.15 * 2 * 142)
+    assert budget.proof_seconds(cost, 28) == pytest.approx(1.15 * 142)
+    assert budget.search_work(cost, 28) == pytest.approx(2 * (1000 - 1.15 * 142))
     assert expected_runs(trials, budget, cost, (9, 28)) > len(trials)
     assert expected_runs(trials, Budget(None, 9, 2, 2), cost, (9, 28)) == 12

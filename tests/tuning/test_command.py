@@ -1,6 +1,7 @@
 """A study from the command line to the experiment that it writes. Its runs are fake, unless a test is about runs."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,53 @@ def test_a_search_in_which_nothing_works_ends_soon_and_says_why(job_names: list[
     with pytest.raises(RunError, match="the first 3 runs failed, the last one with: No space left"):
         tune(WORDS)
     assert len(job_names) == 3
+
+
+def test_a_search_that_stops_working_ends_and_repeats_its_failures_later(
+    job_names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(words: list[str]) -> int:
+        if len(job_names) > 5:
+            raise RunError("the data folder is gone")
+        return formula_train(words)
+
+    monkeypatch.setattr("regulo.training.train.train", train)
+    with pytest.raises(RunError, match="the last 8 runs failed, the last one with: the data folder is gone"):
+        tune(WORDS)
+    failed = job_names[5:]
+    assert len(failed) == 8
+    monkeypatch.setattr("regulo.training.train.train", formula_train)
+    assert tune(["--resume", "small"]) == 0
+    assert Counter(job_names) == Counter(set(job_names)) + Counter(failed), "only these ran twice"
+    assert {trial["status"] for trial in read_record()["trials"]} == {"done"}
+
+
+def test_a_proof_that_no_longer_fits_into_the_budget_is_refused(job_names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "guess_cost", lambda config, args, queue: Cost(0.05, 0.1))
+    assert tune(["budget=60s", "at_once=1", "study=small", SEARCH, *TINY]) == 0
+    done = len(job_names)
+    with pytest.raises(InputError, match="is too short: the proof alone, 150 runs with 30 seeds"):
+        tune(["--resume", "small", "seeds=30"])
+    assert len(job_names) == done
+
+
+def test_an_experiment_that_somebody_has_edited_stays_as_it_is(
+    job_names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path("configs/experiment/small.yaml")
+    file.parent.mkdir(parents=True)
+    words = ["trials=3", "plans=1", "study=small", "tune.search=[ema]", *TINY]
+    assert tune(words) == 0
+    assert "experiment=small" in file.read_text().partition("defaults:")[0]
+    assert "experiment=small" in (ROOT / "report.html").read_text()
+    before = file.read_text()
+    assert tune(words) == 0
+    assert file.read_text() == before
+    file.write_text("# mine")
+    assert tune(words) == 0
+    assert file.read_text() == "# mine"
+    assert "experiment=small" not in (ROOT / "small.yaml").read_text().partition("defaults:")[0]
+    assert "experiment=small" not in (ROOT / "report.html").read_text()
 
 
 def test_a_full_disk_ends_the_study_with_a_clear_message(job_names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,17 +70,49 @@ def test_the_test_scores_do_not_choose(tmp_path: Path) -> None:
     assert second.to_default[NONE]["test/acc"].mean == pytest.approx(0.49)
 
 
-def test_runs_that_are_missing_are_left_out_and_too_few_are_no_proof(tmp_path: Path) -> None:
-    labels = [plan.label for plan in PLANS]
-    runs = make_runs(tmp_path, dict(zip(labels, (0.5, 0.7, 0.45, 0.4), strict=True)))
+def remove_results(runs: list[ProofRun], *names: tuple[str, int]) -> None:
+    """Let these runs, by label and seed, be runs that have not ended well."""
     for run in runs:
-        if run.label == "plan 7" or (run.label == "plan 3" and run.seed == 2):
+        if (run.label, run.seed) in names:
             (run.folder / "result.json").unlink()
+
+
+def test_only_plans_that_ended_well_with_every_seed_can_be_recommended(tmp_path: Path) -> None:
+    labels = [plan.label for plan in PLANS]
+    runs = make_runs(tmp_path, dict(zip(labels, (0.5, 0.7, 0.45, 0.1), strict=True)))
+    remove_results(runs, ("plan 7", 1), ("plan 7", 2))
     result = evaluate_proof(PLANS, runs, GOAL)
     assert result
-    assert [plan.label for plan in result.plans] == labels[:3]
-    assert result.to_default["plan 3"]["test/acc"].n == 2
-    assert evaluate_proof(PLANS, [run for run in runs if run.label == DEFAULT], GOAL) is None
+    assert [plan.label for plan in result.plans] == labels, "its one run is shown"
+    assert (result.best, result.recommended) == ("plan 3", "plan 3")
+    assert "plan 7" not in result.to_default
+    remove_results(runs, ("plan 3", 2), (NONE, 3))
+    assert evaluate_proof(PLANS, runs, GOAL) is None, "only the default plan is left"
+
+
+def test_without_the_default_plan_the_others_are_compared(tmp_path: Path) -> None:
+    labels = [plan.label for plan in PLANS]
+    runs = make_runs(tmp_path, dict(zip(labels, (0.5, 0.7, 0.45, 0.4), strict=True)))
+    remove_results(runs, (DEFAULT, 2))
+    result = evaluate_proof(PLANS, runs, GOAL)
+    assert result
+    assert result.recommended == "plan 7"
+    assert all(not differences for differences in result.to_default.values())
+
+
+def test_of_plans_with_as_many_techniques_the_default_is_simplest_and_time_does_not_choose(tmp_path: Path) -> None:
+    def choose(name: str, losses: tuple[float, ...], seconds: tuple[float, ...]) -> str:
+        labels = (DEFAULT, "plan 1", "plan 2")
+        runs = make_runs(tmp_path / name, dict(zip(labels, losses, strict=True)))
+        for run in runs:
+            file = run.folder / "result.json"
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"epoch_seconds": seconds[labels.index(run.label)]}))
+        result = evaluate_proof([ProofPlan(label, (), ("mixup",), None) for label in labels], runs, GOAL)
+        assert result
+        return result.recommended
+
+    assert choose("close", (0.4002, 0.4, 0.4001), (1.1, 1.0, 1.0)) == DEFAULT
+    assert choose("clear", (0.6, 0.4, 0.401), (1.0, 1.1, 1.0)) == "plan 1"
 
 
 def test_longer_runs_rank_before_shorter_ones() -> None:

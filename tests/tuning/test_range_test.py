@@ -12,6 +12,7 @@ import torch
 from regulo.__main__ import main
 from regulo.analysis.tuning.range_test import range_test, read_curve
 from regulo.config import compose
+from regulo.core.errors import InputError
 from regulo.core.types import Batch
 from regulo.training.build import RunComponents, build_components
 
@@ -43,6 +44,11 @@ def test_a_curve_that_explodes_at_once_and_one_that_ends_with_nan_are_read() -> 
     test = read_curve(list(RATES[:5]), losses)
     assert len(test.rates) == 4
     assert test.recommended <= RATES[3]
+
+
+def test_a_loss_that_is_never_finite_is_refused() -> None:
+    with pytest.raises(InputError, match="the loss is not finite, even at a learning rate of 1e-05"):
+        read_curve(list(RATES[:5]), [float("nan")] * 5)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +118,16 @@ def test_the_command_writes_the_curve(
     for word in ("steepest", "valley", "recommended", "optim.lr="):
         assert word in out
     assert "range test" in (tmp_path / "lr.html").read_text()
+
+
+def test_a_device_with_fewer_images_than_the_smallest_batch_gets_them_all() -> None:
+    from regulo.analysis.tuning.batch_test import batch_test
+
+    components = build("model.width=4", "regularizer=none")
+    components.data.train_dataset.split = components.data.train_dataset.split.select(np.arange(5))
+    test = batch_test(components)
+    assert [trial.size for trial in test.trials] == [5]
+    assert test.largest == test.fastest == 5
 
 
 def test_the_batch_test_doubles_until_the_images_are_used_up(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 """The journal of a study: nothing is lost or repeated when processes are killed, or when several share it."""
 
+import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -143,6 +145,48 @@ def test_equal_plans_are_not_run_twice_and_a_small_space_is_exhausted(tmp_path: 
         ended.append(trial.overrides)
     assert len(ended) == len(set(ended)) == 4
     assert study.exhausted
+
+
+def test_a_longer_run_that_failed_is_tried_once_more(tmp_path: Path) -> None:
+    study, longer = open_study(tmp_path), []
+    while trial := study.next_trial(up_to(study, 6)):
+        study.finish(trial, "done" if trial.epochs == 3 else "failed", value_of(trial), 1.0)
+        longer += [trial] * (trial.epochs > 3)
+    assert [len(list(group)) for _, group in itertools.groupby(trial.plan for trial in longer)] == [2, 2]
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("moment", ["before its run is written down", "before a copy has its result"])
+def test_a_kill_while_a_plan_is_drawn_loses_nothing(moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = compose.load_config(["regularizer=none"])
+    candidates = {name: default_technique(name) for name in ("bce", "weight_standardization")}
+    space = build_space(config, candidates, {}, list(candidates), [])
+
+    def kill(*_: Any) -> Any:
+        raise KilledError
+
+    def make() -> SearchStudy:
+        return SearchStudy(tmp_path, space, (3,), MIN, 0, space.params_of_base())
+
+    killed, ended = make(), []
+    with monkeypatch.context() as patch, contextlib.suppress(KilledError):
+        if moment.startswith("before a copy"):
+            patch.setattr(SearchStudy, "_finish_copy", kill)
+        else:
+            patch.setattr(PlanSpace, "draw", kill)
+        while trial := killed.next_trial(up_to(killed, 50)):
+            killed.finish(trial, "done", 1.0, 1.0)
+            ended.append(trial.overrides)
+    heir = make()
+    while trial := heir.next_trial(up_to(heir, 50)):
+        heir.finish(trial, "done", 1.0, 1.0)
+        ended.append(trial.overrides)
+    assert ended[0] == (), "the default plan is the first"
+    assert len(ended) == len(set(ended)) == 4
+    assert not [trial for trial in heir.trials() if trial.state == "running"]
 
 
 def test_a_torn_line_of_the_journal_is_cut_off(tmp_path: Path) -> None:

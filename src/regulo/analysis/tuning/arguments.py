@@ -17,7 +17,11 @@ from regulo.core.safe_io import read_json
 ROOT = Path("runs") / "tune"
 SETTINGS = "settings.json"
 """the file with what a study searches, and the command line that began it"""
-RESERVED = {"seed": "seeds=3 says how many seeds prove the result", "run_dir": "study=NAME names the folder of all runs"}
+RESERVED = {
+    "seed": "seeds=3 says how many seeds prove the result",
+    "run_dir": "study=NAME names the folder of all runs",
+    "trainer.max_time": "a run that is cut off cannot be compared; trainer.max_epochs makes all runs shorter",
+}
 """keys that the overrides must not set, and the hint for each"""
 OBJECTIVES = ("gap/loss", "gap/acc", "epoch_seconds", "peak_memory_mb")
 """numbers of a run that can be objectives besides the monitor; all are better low"""

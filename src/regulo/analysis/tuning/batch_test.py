@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from regulo.training.build import RunComponents
 
 STEPS = 3
-"""timed steps of each batch size, after one that is not timed"""
+"""timed steps of each batch size, after those that show whether it fits"""
 SMALLEST, LARGEST = 8, 2**14
 MARGIN = 1.05
 """of the sizes this close to the fastest, the smallest is recommended"""
@@ -61,7 +61,7 @@ def batch_test(components: "RunComponents", seconds: float = SECONDS) -> BatchTe
     """
     images, device = len(components.data.train_dataset) // world_size(), components.config.trainer.device()
     start, trials, end = time.perf_counter(), list[BatchTrial](), ""
-    size = SMALLEST
+    size = min(SMALLEST, images)
     while not end:
         if size > min(LARGEST, images):
             what = "training images" if world_size() == 1 else "training images for each device"
@@ -132,7 +132,7 @@ def _try_size(components: "RunComponents", size: int, device: torch.device) -> B
 
 
 def _time_steps(components: "RunComponents", size: int, device: torch.device) -> BatchTrial:
-    """A first step shows whether the batch fits. In it no process waits for another one, which may have too little memory."""
+    """Two steps show whether the batch fits. In them no process waits for another one, which may have too little memory."""
     from regulo.analysis.tuning.short_training import ShortTraining, copy_components
     from regulo.core.types import Batch
 
@@ -145,7 +145,8 @@ def _time_steps(components: "RunComponents", size: int, device: torch.device) ->
     try:
         training = ShortTraining(own)
         batch = Batch(*(tensor.to(device) for tensor in own.data.example_batch()))
-        training.step(batch, 0.0, alone=True)
+        for _ in range(2):  # the optimizer takes its memory at the end of the first step
+            training.step(batch, 0.0, alone=True)
     except (torch.OutOfMemoryError, MemoryError):
         fits = False
     if is_true_anywhere(not fits, device):

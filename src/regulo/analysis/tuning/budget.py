@@ -54,25 +54,25 @@ class Budget:
 
     def search_work(self, cost: Cost, max_epochs: int) -> float:
         """Seconds of runs that the search may take; infinity without a limit."""
-        return math.inf if self.seconds is None else self.seconds * self.slots - self.proof_work(cost, max_epochs)
+        return math.inf if self.seconds is None else (self.seconds - self.proof_seconds(cost, max_epochs)) * self.slots
 
-    def proof_work(self, cost: Cost, max_epochs: int) -> float:
-        """Seconds of runs that the proof will take."""
-        return MARGIN * self.proof_runs * cost.seconds(max_epochs)
+    def proof_seconds(self, cost: Cost, max_epochs: int) -> float:
+        """Expected seconds of the proof: its runs are all whole ones, and go in rounds of as many as there are slots."""
+        return MARGIN * math.ceil(self.proof_runs / self.slots) * cost.seconds(max_epochs)
 
     def check(self, cost: Cost, rungs: Sequence[int], seeds: int) -> None:
         """Raises InputError if the time is too short for the least search and the proof."""
         if self.seconds is None:
             return
         rungs = tuple(rungs)
-        least = LEAST_PLANS * (cost.start * mean_epochs((1,) * len(rungs)) + cost.epoch * mean_epochs(rungs))
-        proof = self.proof_work(cost, rungs[-1])
-        if self.seconds * self.slots < least + proof:
-            enough = math.ceil((least + proof) / self.slots / 60)
+        least = LEAST_PLANS * (cost.start * mean_epochs((1,) * len(rungs)) + cost.epoch * mean_epochs(rungs)) / self.slots
+        least = max(least, sum(cost.seconds(epochs) for epochs in rungs))  # a plan has its runs one after the other
+        proof = self.proof_seconds(cost, rungs[-1])
+        if self.seconds < least + proof:
+            enough = math.ceil((least + proof) / 60)
             what = (
                 f"{format_duration(self.seconds)} is too short: the proof alone, {self.proof_runs} runs with {seeds} seeds, "
-                f"takes about {format_duration(proof / self.slots)}, and a search of {LEAST_PLANS} plans "
-                f"{format_duration(least / self.slots)}"
+                f"takes about {format_duration(proof)}, and a search of {LEAST_PLANS} plans {format_duration(least)}"
             )
             raise InputError(Problem("budget", what, f"budget={enough}min, or fewer seeds=, plans= or trainer.max_epochs="))
 

@@ -1,13 +1,15 @@
 """`regulo tune`: search regularization plans, prove the best with fresh seeds, and write the result as an experiment."""
 
+import dataclasses
 import json
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regulo.core.errors import InputError, Problem, RunError
-from regulo.core.files import atomic_write, report_write_errors
+from regulo.core.files import atomic_write, file_lock, report_write_errors
 from regulo.core.paths import redact_home
 from regulo.core.program import PROGRAM
 
@@ -53,11 +55,11 @@ def tune(arguments: Sequence[str]) -> int:
     settings, cost = check_settings(config, space, args, root)
     queue = Queue.open(args.launch, root / "logs")
     budget = make_budget(args, space, queue)
-    if cost is None:
-        cost = guess_cost(config, args, queue)
-        budget.check(cost, settings["study"]["rungs"], args.seeds)
+    cost = cost or guess_cost(config, args, queue)
+    budget.check(cost, settings["study"]["rungs"], args.seeds)
     with report_write_errors(root):
-        save_settings(root, settings, args, cost)
+        with output_lock(root):
+            save_settings(root, settings, args, cost)
         CONSOLE.print(describe(space, cost, settings["study"]["rungs"], root), soft_wrap=True, markup=False)
         return run_study(args, config, space, budget, cost, queue, root)
 
@@ -89,6 +91,11 @@ def make_space(config: "Config", args: "TuneArgs") -> "PlanSpace":
     ]
     if conflicts:
         raise InputError(*conflicts)
+    unsearched = [name for name in args.search or () if "." in name and name not in space.domains()]
+    if unsearched:
+        raise InputError(
+            *(Problem("tune.search", f"{name} has no range around its value in this run", "leave it out") for name in unsearched)
+        )
     if not space.domains():
         raise InputError(Problem("tune.search", "nothing is left to search", "tune.search=[mixup,weight_decay,optim.lr]"))
     return space
@@ -142,9 +149,12 @@ def run_study(
     """Search, prove and report. Returns the exit code. Raises RunError if no run has ended well."""
     from regulo.analysis.launchers.runner import run_all
     from regulo.analysis.tuning import proof, results
+    from regulo.analysis.tuning.budget import estimate_cost
     from regulo.analysis.tuning.rungs import list_rungs
     from regulo.analysis.tuning.search import Search, best_trials
     from regulo.analysis.tuning.study import SearchStudy
+    from regulo.core.console import CONSOLE
+    from regulo.core.text import format_count, format_duration
 
     rungs = list_rungs(config.trainer.max_epochs, args.rungs)
     study = SearchStudy(root, space, rungs, config.run.goal, config.run.seed, space.params_of_base(), args.objectives)
@@ -153,15 +163,26 @@ def run_study(
         errors = [trial.error for trial in study.trials() if trial.error]
         raise RunError(f"no run of the search ended well: {errors[-1] if errors else 'none was started'}")
     plans = proof.choose_plans(study, args.plans)
+    if len(plans) < 2:
+        raise RunError("no plan but yours has ended well, so there is nothing to compare it with")
     runs = proof.plan_proof_runs(plans, args.overrides, config.run.seed, args.seeds, rungs[-1], root)
+    left = dataclasses.replace(budget, proof_runs=sum(run.state() != "done" for run in runs))
+    duration = format_duration(left.proof_seconds(estimate_cost(study.trials(), cost), rungs[-1]))
+    CONSOLE.print(f"proof: {', '.join(p.label for p in plans)}; {format_count(left.proof_runs, 'run')} left, about {duration}")
     with study.ownership():
         order = list(reversed(runs)) if study.other_owners() else runs  # two processes begin at different ends
         errors_by_name = run_all(args.launch, order, config.run.goal, root)
     found = proof.evaluate_proof(plans, runs, config.run.goal)
     command = shlex.join([PROGRAM, "tune", *args.words])
-    record = results.collect(study, command, found, runs, errors_by_name, root.name)
-    write_outputs(record, study, args, root)
-    return int(any(run["status"] != "done" for run in record["runs"]))
+    with output_lock(root):
+        record = results.collect(study, command, found, runs, errors_by_name, root.name)
+        write_outputs(record, study, args, root)
+    return int(found is None or any(run["status"] != "done" for run in record["runs"]))
+
+
+def output_lock(root: Path) -> AbstractContextManager[None]:
+    """Within: no other process of the study writes its files."""
+    return file_lock(root / ".outputs.lock")
 
 
 def write_outputs(record: dict[str, Any], study: "SearchStudy", args: "TuneArgs", root: Path) -> None:
@@ -170,11 +191,12 @@ def write_outputs(record: dict[str, Any], study: "SearchStudy", args: "TuneArgs"
     from regulo.analysis.tuning import experiment, page, sweep, terminal
     from regulo.core.console import CONSOLE
 
+    terminal.print_summary(record)
+    files = []
+    if record["proof"]:
+        file, record["command_to_train"] = experiment.save_experiment(record, args.overrides, root)
+        files.append(file)
     atomic_write(root / "tune.json", redact_home(json.dumps(record, indent=1, ensure_ascii=False)) + "\n")
     atomic_write(root / "sweep.yaml", redact_home(sweep.sweep_yaml(study.space, args.overrides, study.goal)))
-    files = [root / "tune.json", html.save(page.build_page(record), root / "report.html")]
-    if record["proof"]:
-        files.append(experiment.save_experiment(record, args.overrides, root))
-    terminal.print_summary(record)
-    for file in files:
+    for file in [root / "tune.json", html.save(page.build_page(record), root / "report.html"), *files]:
         CONSOLE.print(f"written: {file}", soft_wrap=True)

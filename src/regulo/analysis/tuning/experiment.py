@@ -1,5 +1,6 @@
 """The recommended plan as an experiment that `regulo train` takes."""
 
+import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,38 +13,45 @@ from regulo.analysis.tuning.proof import COST, DEFAULT
 from regulo.analysis.tuning.results import recommended_plan
 from regulo.config import compose
 from regulo.config.overrides import Overrides, make_command
+from regulo.core.console import CONSOLE
 from regulo.core.files import atomic_write
 from regulo.core.paths import redact_home
 from regulo.core.text import format_duration
 
-MARK = "Written by regulo tune"
 
+def save_experiment(record: Mapping[str, Any], base: Sequence[str], root: Path) -> tuple[Path, str]:
+    """Write the recommended plan, with command, time and expected result in its header; returns the file, and the command.
 
-def experiment_file(name: str, root: Path) -> Path:
-    """Where the experiment is written: among those of a checkout, or else into the study's folder.
-
-    A file of that name that this command did not write is not touched.
+    It is written into the study's folder, and among the experiments of a checkout, unless that has a file of the name which is
+    not the one that this study wrote before.
     """
-    folder = experiment_dir()
-    file = folder / f"{name}.yaml"
-    if folder.is_dir() and (not file.exists() or MARK in file.read_text(encoding="utf-8", errors="replace")[:500]):
-        return file
-    return root / f"{name}.yaml"
-
-
-def save_experiment(record: Mapping[str, Any], base: Sequence[str], root: Path) -> Path:
-    """Write the recommended plan, with command, time and expected result in its header; returns the file."""
     plan = recommended_plan(record)
     assert plan
-    file = experiment_file(record["name"], root)
     overrides = [*(word for word in base if word not in DEFAULTS.values()), *plan["overrides"]]
     run = Overrides.from_config(compose.load_config(overrides), explicit=True)
-    text = run.to_experiment(file.stem, redact_home("\n".join(_header(record, plan, file))))
-    atomic_write(file, text)
-    return file
+    own, shared = root / f"{record['name']}.yaml", experiment_dir() / f"{record['name']}.yaml"
+
+    def write(file: Path, command: str) -> tuple[Path, str]:
+        atomic_write(file, run.to_experiment(file.stem, redact_home("\n".join(_header(record, plan, command)))))
+        return file, command
+
+    if shared.parent.is_dir() and (not shared.exists() or _is_same(shared, own)):
+        try:
+            result = write(shared, make_command([f"experiment={shared.stem}"]))
+        except OSError as error:  # of a checkout that cannot be written to
+            CONSOLE.print(f"cannot write {shared}: {error.strerror or error}", soft_wrap=True, markup=False)
+        else:
+            shutil.copyfile(shared, own)
+            return result
+    return write(own, make_command(overrides))
 
 
-def _header(record: Mapping[str, Any], plan: Mapping[str, Any], file: Path) -> list[str]:
+def _is_same(file: Path, other: Path) -> bool:
+    """Whether both have the same content."""
+    return other.is_file() and file.read_bytes() == other.read_bytes()
+
+
+def _header(record: Mapping[str, Any], plan: Mapping[str, Any], command: str) -> list[str]:
     columns = [Column(**column) for column in record["proof"]["columns"]]
     shown = [c for c in columns if c.key.startswith("test/") or c.key == "gap/acc"]
     seconds = _mean(plan["values"][COST])
@@ -55,9 +63,9 @@ def _header(record: Mapping[str, Any], plan: Mapping[str, Any], file: Path) -> l
     ]
     n = sum(v is not None for v in plan["values"][record["monitor"]])
     lines = [
-        f"{MARK}: the plan that it recommends, {plan['label']}.",
+        f"Written by regulo tune: the plan that it recommends, {plan['label']}.",
         f"  plan      {', '.join(plan['techniques']) or 'no technique'}",
-        f"  command   {make_command([f'experiment={file.stem}'])}   from {experiment_dir() / file.name}",
+        f"  command   {command}",
         f"  time      about {format_duration((seconds or 0) * epochs)} of training, as it was measured beside other runs",
         f"  expected  {', '.join(results)} (n = {n} seeds, {epochs} epochs)",
     ]

@@ -64,7 +64,9 @@ def _shares(trials: Sequence[Trial], names: Sequence[str], space: PlanSpace, min
     for name in names:
         domain = space.values.get(name)
         if isinstance(domain, Between):
-            distributions[name] = optuna.distributions.FloatDistribution(domain.low, domain.high, log=domain.log)
+            values = [float(trial.params[name]) for trial in trials]  # rounded, and so perhaps outside of the range
+            low, high = min(domain.low, *values), max(domain.high, *values)
+            distributions[name] = optuna.distributions.FloatDistribution(low, high, log=domain.log)
         else:
             distributions[name] = optuna.distributions.CategoricalDistribution((False, True))
     study = optuna.create_study(direction="minimize" if minimize else "maximize")

@@ -12,8 +12,7 @@ from regulo.analysis.study_record import Column
 from regulo.analysis.tuning import figures
 from regulo.analysis.tuning.proof import COST, DEFAULT
 from regulo.analysis.tuning.results import recommended_plan, winners_curse
-from regulo.analysis.tuning.terminal import read_difference, summary_lines
-from regulo.config.overrides import make_command
+from regulo.analysis.tuning.terminal import read_difference, summary_lines, why_no_proof
 from regulo.core.text import format_duration
 
 
@@ -82,8 +81,8 @@ def _recommendation(record: Mapping[str, Any]) -> Iterator[Block]:
     yield Bullets(list(summary_lines(record)))
     plan = recommended_plan(record)
     if plan:
-        yield Text("The experiment that this study wrote has this plan. To train with it:")
-        yield Code(make_command([f"experiment={record['name']}"]))
+        yield Text("To train with it:")
+        yield Code(record["command_to_train"])
         rows = [[TableCell(word.partition("=")[0]), TableCell(word.partition("=")[2])] for word in plan["overrides"]]
         if rows:
             yield Table("What it changes in the default plan: overrides.", ("override", "value"), rows, words=True)
@@ -91,7 +90,7 @@ def _recommendation(record: Mapping[str, Any]) -> Iterator[Block]:
 
 def _proof(record: Mapping[str, Any], proof: StudyResults | None) -> Iterator[Block]:
     if proof is None:
-        yield Text("There is none: fewer than two plans have a finished run with a fresh seed. The same command goes on.")
+        yield Text(why_no_proof(record))
         return
     outcomes = [c for c in proof.compared_columns if c.key.startswith("test/")]
     pictures = [p for c in outcomes if (p := study_figures.effects(proof, c))]

@@ -56,8 +56,8 @@ def choose_plans(study: SearchStudy, count: int) -> list[ProofPlan]:
     base = tuple(sorted(study.space.base))
     nothing = tuple(f"~regularizer.{name}" for name in study.space.base)
     plans = [ProofPlan(DEFAULT, (), base, default), *([ProofPlan(NONE, nothing, (), None)] if nothing else [])]
-    best = [t for t in best_trials(trials, study.goal.mode == "min") if t.plan != 0][:count]
-    for trial in best:
+    others = [t for t in best_trials(trials, study.goal.mode == "min") if set(t.overrides) not in (set(), set(nothing))]
+    for trial in others[:count]:
         techniques = tuple(study.space.techniques_of(trial.params))
         plans.append(ProofPlan(f"plan {trial.plan}", trial.overrides, techniques, trial))
     return plans
@@ -84,6 +84,7 @@ class ProofResult:
     """What fresh runs say of the plans."""
 
     plans: Sequence[ProofPlan]
+    """those with a finished run; only plans that finished with every seed can be the best or recommended"""
     columns: Sequence[Column]
     values: dict[str, dict[str, list[float | None]]]
     """by the label of a plan and the key of a column, a value for each seed"""
@@ -94,7 +95,7 @@ class ProofResult:
     to_best: dict[str, Difference]
     """validation score minus that of the best plan"""
     to_default: dict[str, dict[str, Difference]]
-    """by plan and column, the difference to the default plan"""
+    """by plan and column, the difference to the default plan; empty if a run of that has not ended well"""
 
     def mean(self, label: str, key: str) -> float | None:
         """The mean of a plan over its seeds; None if no run has ended well."""
@@ -120,7 +121,10 @@ COST = "epoch_seconds"
 
 
 def evaluate_proof(plans: Sequence[ProofPlan], runs: Sequence[ProofRun], goal: Goal) -> ProofResult | None:
-    """What the finished runs say; None if fewer than two plans have any."""
+    """What the finished runs say; None if fewer than two plans have finished with every seed.
+
+    A plan that diverged with one of the seeds is no good plan, and means over other seeds cannot be compared.
+    """
     columns = columns_of(goal)
     seeds = sorted({run.seed for run in runs})
     results = {(run.label, run.seed): run.result() if run.state() == "done" else {} for run in runs}
@@ -129,18 +133,20 @@ def evaluate_proof(plans: Sequence[ProofPlan], runs: Sequence[ProofRun], goal: G
         for plan in plans
     }
     plans = [plan for plan in plans if any(v is not None for v in values[plan.label][goal.monitor])]
-    if len(plans) < 2 or plans[0].label != DEFAULT:
+    whole = [plan for plan in plans if None not in values[plan.label][goal.monitor]]
+    if len(whole) < 2:
         return None
-    labels = [plan.label for plan in plans]
-    means = {label: statistics.fmean(v for v in values[label][goal.monitor] if v is not None) for label in labels}
+    labels = [plan.label for plan in whole]
     sign = 1 if goal.mode == "min" else -1
-    best = min(labels, key=lambda label: sign * means[label])
+    scores = {label: sign * statistics.fmean(values[label][goal.monitor]) for label in labels}
+    best = min(labels, key=lambda label: scores[label])
     to_best = _compare(values, [best, *(label for label in labels if label != best)], goal.monitor, ERROR)
-    recommended = _simplest(plans, values, means, to_best, best, sign)
+    recommended = _simplest(whole, scores, to_best, best)
     compared = [c for c in columns if c.key not in (COST, goal.monitor)]
-    to_default: dict[str, dict[str, Difference]] = {label: {} for label in labels[1:]}
-    for column in compared:
-        for label, difference in _compare(values, labels, column.key, ERROR / len(compared)).items():
+    to_default: dict[str, dict[str, Difference]] = {label: {} for label in labels if label != DEFAULT}
+    for column in compared if DEFAULT in labels else ():
+        in_order = [DEFAULT, *(label for label in labels if label != DEFAULT)]
+        for label, difference in _compare(values, in_order, column.key, ERROR / len(compared)).items():
             to_default[label][column.key] = difference
     return ProofResult(plans, columns, values, best, recommended, to_best, to_default)
 
@@ -152,25 +158,20 @@ def _compare(values: dict[str, Any], labels: Sequence[str], key: str, error: flo
     return {label: difference for label, difference in zip(labels[1:], found, strict=True) if difference}
 
 
-def _simplest(
-    plans: Sequence[ProofPlan],
-    values: dict[str, Any],
-    means: dict[str, float],
-    to_best: dict[str, Difference],
-    best: str,
-    sign: int,
-) -> str:
-    """The plan with the fewest techniques, then the fastest, of those that are not clearly worse than the best."""
+def _simplest(plans: Sequence[ProofPlan], scores: dict[str, float], to_best: dict[str, Difference], best: str) -> str:
+    """The plan with the fewest techniques of those that are not clearly worse than the best.
 
-    def is_worse(label: str) -> bool:
+    Of plans with as many, the default plan, which changes nothing; else the one with the best score (low is good).
+    """
+
+    def is_close(label: str) -> bool:
         difference = to_best.get(label)
-        return difference is not None and difference.significant and sign * difference.mean > 0
+        return difference is not None and difference.low is not None and not difference.significant
 
-    def order(plan: ProofPlan) -> tuple[int, float, float]:
-        seconds = [v for v in values[plan.label][COST] if v is not None]
-        return len(plan.techniques), statistics.fmean(seconds) if seconds else 0.0, sign * means[plan.label]
+    def order(plan: ProofPlan) -> tuple[int, bool, float]:
+        return len(plan.techniques), plan.label != DEFAULT, scores[plan.label]
 
-    return min((plan for plan in plans if plan.label == best or not is_worse(plan.label)), key=order).label
+    return min((plan for plan in plans if plan.label == best or is_close(plan.label)), key=order).label
 
 
 def _finite(value: Any) -> float | None:

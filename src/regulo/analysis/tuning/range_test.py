@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from regulo.core.errors import InputError, Problem
+
 if TYPE_CHECKING:
     from regulo.training.build import RunComponents
 
@@ -83,8 +85,14 @@ def range_test(components: "RunComponents", steps: int = STEPS, seconds: float =
 
 
 def read_curve(rates: Sequence[float], losses: Sequence[float], seconds: float = 0.0) -> RangeTest:
-    """Steepest, valley and recommended rate of a curve of at least five steps. The last loss may not be finite."""
+    """Steepest, valley and recommended rate of a curve of at least five steps. The last loss may not be finite.
+
+    Raises InputError if fewer than three are finite.
+    """
     finite = [i for i, loss in enumerate(losses) if math.isfinite(loss)]
+    if len(finite) < 3:
+        what = f"the loss is not finite, even at a learning rate of {rates[0]:.2g}"
+        raise InputError(Problem("optim.lr", what, "look at model, weights and trainer.precision"))
     x, y = np.array(rates)[finite], np.array(losses)[finite]
     mean, smooth = 0.0, []
     for i, loss in enumerate(y, 1):

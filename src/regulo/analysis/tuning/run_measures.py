@@ -22,11 +22,13 @@ def tune_lr(overrides: Sequence[str]) -> int:
     """Print the rates of a range test, and write its curve. Returns the exit code. Raises InputError."""
     from regulo.analysis.report import html
     from regulo.analysis.tuning.range_test import range_test
+    from regulo.core import failures
     from regulo.core.console import CONSOLE
     from regulo.training.measure_speed import build_measured
 
     components = build_measured(load(overrides))
-    test = range_test(components)
+    with failures.as_input_error(components.config.data.batch_size):
+        test = range_test(components)
     lr = components.config.optim.for_batch_size(components.batch).lr
     scale = components.config.optim.lr / lr  # lr_base_batch
     for name in ("steepest", "valley", "recommended"):

@@ -17,8 +17,8 @@ from regulo.analysis.tuning.study import SearchStudy, Trial
 from regulo.core.errors import RunError
 from regulo.core.text import format_duration
 
-FAILURES = 3
-"""runs that fail one after the other, before any has ended well, end the search: then something else than the plan is wrong"""
+FIRST_FAILURES, LATER_FAILURES = 3, 8
+"""runs that fail one after the other, before any has ended well or later, end the search: something else than plans is wrong"""
 WAIT_SECONDS = 2.0
 """between two looks at the runs of another process"""
 
@@ -30,18 +30,20 @@ class Search:
         self.study, self.base, self.seed, self.budget = study, base, seed, budget
         self.cost_before = cost
         self.running: dict[str, tuple[Trial, float]] = {}  # by the name of the run: since when
-        self.failures = 0
+        self.failed: list[tuple[Trial, float, str]] = []  # since the last run that ended well: trial, seconds, error
 
     def run(self, queue: Queue) -> None:
         """Make runs until the budget is spent. Raises RunError if they fail one after the other."""
         with self.study.ownership():
             while True:
+                others_run = self._others_run()  # before this look at what is left: what they begin later is their own
                 events = queue.run(self.next_job)
                 with contextlib.closing(events), progress_display(self) as show:
                     for event in events:
                         self.handle(event)
                         show(event)
-                if not self._others_run():
+                self.record_failures()
+                if not others_run:
                     return
                 time.sleep(WAIT_SECONDS)
 
@@ -86,18 +88,26 @@ class Search:
             return
         trial, _ = self.running.pop(event.name)
         result = self.run_of(trial).result()
+        seconds = max(event.seconds, float(result.get("fit_seconds") or 0.0))  # also those before a kill
         if result.get("status") == "done":
-            self.failures = 0
+            self.record_failures()
             others = [float(result.get(key, math.inf)) for key in self.study.others]
-            self.study.finish(trial, "done", float(result[self.study.goal.monitor]), event.seconds, others=others)
+            self.study.finish(trial, "done", float(result[self.study.goal.monitor]), seconds, others=others)
         elif result.get("error_type") == PERMANENT_ERROR:
-            self.study.finish(trial, "diverged", None, event.seconds, str(result.get("error", "")))
+            self.study.finish(trial, "diverged", None, seconds, str(result.get("error", "")))
         else:
             error = event.error or str(result.get("error", "")) or "it left no result"
-            self.study.finish(trial, "failed", None, event.seconds, error)
-            self.failures += 1
-            if self.failures >= FAILURES and not any(t.state == "done" for t in self.study.trials()):
-                raise RunError(f"the first {self.failures} runs failed, the last one with: {error}")
+            self.failed.append((trial, seconds, error))
+            has_success = any(t.state == "done" for t in self.study.trials())
+            if len(self.failed) >= (LATER_FAILURES if has_success else FIRST_FAILURES):
+                which = "last" if has_success else "first"
+                raise RunError(f"the {which} {len(self.failed)} runs failed, the last one with: {error}")
+
+    def record_failures(self) -> None:
+        """Write down the runs that have failed, now that others work. Until then, a study that is started again repeats them."""
+        for trial, seconds, error in self.failed:
+            self.study.finish(trial, "failed", None, seconds, error)
+        self.failed = []
 
     # ---- progress
 
@@ -118,13 +128,13 @@ class Search:
         """Expected seconds until the end of the study, the proof included."""
         cost, trials = self.cost(), self._own()
         elapsed = sum(time.perf_counter() - start for _, start in self.running.values())
-        proof = self.budget.proof_work(cost, self.study.rungs[-1])
+        proof = self.budget.proof_seconds(cost, self.study.rungs[-1])
         if self.budget.trials is None:
             work = self.budget.search_work(cost, self.study.rungs[-1]) - sum(trial.seconds for trial in trials)
         else:
             per_run = sum(cost.seconds(t.epochs) for t in trials) / max(1, len(trials))
             work = (self.total - self.num_ended) * per_run
-        return (max(0.0, work - elapsed) + proof) / self.budget.slots
+        return max(0.0, work - elapsed) / self.budget.slots + proof
 
     def best(self) -> str:
         """The best plan so far, in the longest runs that there are; empty if no run has ended well."""

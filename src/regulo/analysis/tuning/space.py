@@ -164,7 +164,8 @@ def build_space(
     for name in [name for name, space in techniques.items() if space.prior is not None and name not in base]:
         technique = techniques[name].technique
         others = {n: s.technique for n, s in techniques.items() if n != name}
-        problems = find_conflicts([*fixed.values(), technique], conditions)
+        always = [*fixed.values(), *(s.technique for s in techniques.values() if s.prior is None)]
+        problems = find_conflicts([*always, technique], conditions)
         if problems and not (technique.requires and _can_be_met(technique, others)):
             refusals[name] = problems[0].what
             del techniques[name]
@@ -174,7 +175,7 @@ def build_space(
 
 def resolve_domain(domain: Any, value: Any) -> Domain | None:
     """The values that are searched for a field that has this value; None if it is a ramp, or has none."""
-    if isinstance(value, Ramp) or value is None:
+    if isinstance(value, Ramp) or value is None or (isinstance(domain, Between) and domain.log and value <= 0):
         return None
     if isinstance(domain, Times):
         if value <= 0:

@@ -10,6 +10,7 @@ import functools
 import math
 import uuid
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,10 @@ class SearchStudy:
         may_start(epochs, is_new): whether a run of so many epochs, of a new plan or not, may start.
         """
         with file_lock(self.root / LOCK):
-            return self._adopt() or self._promote(may_start) or self._draw(may_start)
+            while trial := self._adopt() or self._promote(may_start) or self._draw(may_start):
+                if trial.state != "copy":
+                    return trial
+            return None
 
     def _adopt(self) -> Trial | None:
         """A run that a process has begun which is no more."""
@@ -147,6 +151,9 @@ class SearchStudy:
             if frozen.state == TrialState.RUNNING and frozen.user_attrs.get(OWNER) not in owners:
                 if RUN not in frozen.user_attrs:  # it was killed while it drew, and nothing has run
                     self.study.tell(frozen.number, state=TrialState.FAIL)
+                    continue
+                if "copy_of" in frozen.user_attrs[RUN]:  # it was killed before it had the result of the other run
+                    self._finish_copy(frozen.number)
                     continue
                 self._set(frozen.number, OWNER, self.owner)
                 return _read_trial(frozen)
@@ -159,10 +166,12 @@ class SearchStudy:
         values: dict[int, dict[int, float]] = {epochs: {} for epochs in self.rungs}
         promoted: dict[int, set[int]] = {epochs: set() for epochs in self.rungs}
         params: dict[int, Params] = {}
+        failures = Counter((trial.epochs, trial.plan) for trial in self.trials() if trial.state == "failed")
         for frozen in self._frozen():
             if RUN in frozen.user_attrs and (trial := _read_trial(frozen)).state != "copy":
-                promoted.setdefault(trial.epochs, set()).add(trial.plan)
                 params[trial.plan] = frozen.params
+                if trial.state != "failed" or failures[trial.epochs, trial.plan] > 1:  # a longer run that failed has a second try
+                    promoted.setdefault(trial.epochs, set()).add(trial.plan)
                 if trial.value is not None:
                     values.setdefault(trial.epochs, {})[trial.plan] = trial.value
         promotion = find_promotion(self.rungs, values, promoted, self.goal.mode == "min")
@@ -177,7 +186,7 @@ class SearchStudy:
         while not self.exhausted and may_start(self.rungs[0], True):
             number = len(self._frozen())
             num_ended = sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in self._frozen())
-            if number == 0 and self.default is not None:
+            if self.default is not None and not self.trials():
                 trial = self._enqueue(self.default, self.rungs[0], None)
             elif num_ended < FIRST_DRAWS:
                 rng = np.random.default_rng([self.seed, number])
@@ -198,7 +207,7 @@ class SearchStudy:
 
     def _begin(self, epochs: int, plan: int | None) -> Trial:
         """Begin a run with the parameters that wait, or else with those that the sampler suggests."""
-        earlier = {t.overrides: t for t in self.trials() if t.state != "copy" and t.epochs == epochs}
+        earlier = {t.overrides: t for t in self.trials() if t.state not in ("copy", "failed") and t.epochs == epochs}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `group` is experimental
             self.study.sampler = optuna.samplers.TPESampler(
@@ -217,8 +226,13 @@ class SearchStudy:
         run = {"plan": plan, "epochs": epochs, "params": params, "overrides": list(overrides)}
         self._set(asked.number, RUN, run | ({} if copied is None else {"copy_of": copied.number}))
         if copied is not None:  # the same run would come to the same result
-            self._tell(asked.number, epochs, copied.value, copied.others)
+            self._finish_copy(asked.number)
         return _read_trial(self._frozen()[asked.number])
+
+    def _finish_copy(self, number: int) -> None:
+        """Write down the result of a trial whose run another trial has made."""
+        original = _read_trial(self._frozen()[self._frozen()[number].user_attrs[RUN]["copy_of"]])
+        self._tell(number, original.epochs, original.value, original.others)
 
     # ---- what came of it
 

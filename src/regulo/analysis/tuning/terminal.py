@@ -31,13 +31,15 @@ def summary_lines(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"work: {format_duration(seconds['search'])} of search, {format_duration(seconds['proof'])} of proof"
     plan = recommended_plan(record)
     if plan is None:
-        yield "there is no proof yet: fewer than two plans have a finished run with a fresh seed"
+        yield why_no_proof(record)
         return
     yield f"recommended: {plan['label']}: {' + '.join(plan['techniques']) or 'no technique'}"
     if changes := [word for word in plan["overrides"] if "=" in word and not word.startswith("+")]:
         yield f"  with {' '.join(changes)}"
     if record["proof"]["best"] != plan["label"]:
         yield f"  it is the simplest plan that is not clearly worse than the best on validation, {record['proof']['best']}"
+    if not plan["to_default"] and plan["label"] != DEFAULT:
+        yield "there is no difference to your plan: it has not finished with every fresh seed"
     columns = [Column(**column) for column in record["proof"]["columns"]]
     for column in (c for c in columns if c.key in ("test/acc", "test/loss")):
         yield from _difference_lines(record, plan, column)
@@ -46,6 +48,12 @@ def summary_lines(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"winner's curse: {label} had {record['monitor']} {before:.4f} in the search and {after:.4f} with fresh seeds" + (
             "" if sign * (after - before) > 0 else " (no loss)"
         )
+
+
+def why_no_proof(record: Mapping[str, Any]) -> str:
+    """Why no plan can be recommended, and whether it helps to start the study again."""
+    what = "there is no proof: fewer than two plans have finished with every fresh seed"
+    return what + ("; the same command goes on" if any(run["status"] == "open" for run in record["runs"]) else "")
 
 
 def _difference_lines(record: Mapping[str, Any], plan: Mapping[str, Any], column: Column) -> Iterator[str]:
