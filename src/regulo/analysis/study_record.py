@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import importlib.metadata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -80,6 +81,11 @@ class Difference:
     mean: float
     low: float | None
     high: float | None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Difference":
+        """The difference that study.json, crossval.json or tune.json has."""
+        return cls(record["n"], record["mean"], record["low"], record["high"])
 
     @property
     def significant(self) -> bool:

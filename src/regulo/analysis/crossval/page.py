@@ -93,7 +93,7 @@ def _comparison(record: Mapping[str, Any], columns: Sequence[Column]) -> Iterato
     rows = []
     for column in columns:
         if column.key in record["difference"]:
-            difference = Difference(**{key: record["difference"][column.key][key] for key in ("n", "mean", "low", "high")})
+            difference = Difference.from_record(record["difference"][column.key])
             cell = TableCell(difference.format(column), "", difference.mark(column))
             rows.append([TableCell(f"{column.label}, {column.difference_unit}".strip(", ")), cell, TableCell(str(difference.n))])
     caption = "Mean of the differences fold by fold, with the 95% interval. ▲ significantly better, ▼ significantly worse."

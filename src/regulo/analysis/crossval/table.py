@@ -17,7 +17,7 @@ def print_results(record: Mapping[str, Any], num_suspects: int) -> None:
         _print_plan(plan, columns, record["folds"])
     for column in columns:
         if difference := record["difference"].get(column.key):
-            interval = Difference(**{key: difference[key] for key in ("n", "mean", "low", "high")})
+            interval = Difference.from_record(difference)
             mark = " *" if interval.significant else ""
             unit = f", {column.difference_unit}" if column.difference_unit else ""
             text = f"plan − against, {column.label}{unit}: {interval.format(column)}{mark} (n = {interval.n} folds)"

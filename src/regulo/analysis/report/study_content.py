@@ -91,12 +91,8 @@ def _rows(cells: Sequence[Mapping[str, Any]]) -> list[ResultRow]:
             cell["label"],
             cell.get("strength", 1.0),
             cell.get("values", {}),
-            {key: _difference(record) for key, record in cell.get("difference", {}).items()},
+            {key: Difference.from_record(record) for key, record in cell.get("difference", {}).items()},
             cell.get("runs", ()),
         )
         for cell in cells
     ]
-
-
-def _difference(record: Mapping[str, Any]) -> Difference:
-    return Difference(record["n"], record["mean"], record["low"], record["high"])

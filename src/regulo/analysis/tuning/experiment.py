@@ -71,7 +71,7 @@ def _header(record: Mapping[str, Any], plan: Mapping[str, Any], command: str) ->
     ]
     for column in shown:
         if found := plan["to_default"].get(column.key):
-            difference = Difference(*(found[key] for key in ("n", "mean", "low", "high")))
+            difference = Difference.from_record(found)
             lines.append(f"            {column.label} minus that of the {DEFAULT} plan: {difference.format(column)}")
     return [*lines, f"  source    {record['command']}, {record['date']}"]
 

@@ -8,11 +8,11 @@ from typing import Any
 from regulo.analysis.report import study_figures, style
 from regulo.analysis.report.page import Block, Bullets, Code, Fact, Figures, Page, Section, Table, TableCell, Text
 from regulo.analysis.report.study_content import ResultRow, StudyResults
-from regulo.analysis.study_record import Column
+from regulo.analysis.study_record import Column, Difference
 from regulo.analysis.tuning import figures
 from regulo.analysis.tuning.proof import COST, DEFAULT
 from regulo.analysis.tuning.results import recommended_plan, winners_curse
-from regulo.analysis.tuning.terminal import read_difference, summary_lines, why_no_proof
+from regulo.analysis.tuning.terminal import summary_lines, why_no_proof
 from regulo.core.text import format_duration
 
 
@@ -44,7 +44,7 @@ def read_proof(record: Mapping[str, Any]) -> StudyResults | None:
             plan["label"],
             1.0,
             plan["values"],
-            {key: read_difference(found) for key, found in plan["to_default"].items()},
+            {key: Difference.from_record(found) for key, found in plan["to_default"].items()},
             [run for run in record["runs"] if run["label"] == plan["label"]],
         )
         for plan in proof["plans"]
@@ -62,7 +62,7 @@ def _facts(record: Mapping[str, Any]) -> Iterator[Fact]:
                 unit = column.unit if column.unit == "%" else ""
                 yield Fact(column.label, column.format_value(statistics.fmean(values)) + unit, f"mean of n = {len(values)} seeds")
                 if found := plan["to_default"].get(column.key):
-                    difference = read_difference(found)
+                    difference = Difference.from_record(found)
                     yield Fact(
                         "to the default plan",
                         column.format_change(difference.mean),

@@ -60,18 +60,13 @@ def _difference_lines(record: Mapping[str, Any], plan: Mapping[str, Any], column
     """The difference of the recommended plan to the default plan; for the default plan itself, what could have been seen."""
     unit = f" {column.difference_unit}" if column.difference_unit else ""
     if found := plan["to_default"].get(column.key):
-        difference = read_difference(found)
+        difference = Difference.from_record(found)
         words = {"better": "better", "worse": "worse", "differs": "different"}
         verdict = f"{words.get(difference.mark(column), 'not clearly different')} (n = {difference.n} seeds)"
         yield f"{column.label} minus that of the default plan: {difference.format(column)}{unit}, {verdict}"
     elif plan["label"] == DEFAULT:
         others = [p for p in record["proof"]["plans"] if p["label"] not in (DEFAULT, NONE) and column.key in p["to_default"]]
-        halves = [d.high - d.mean for p in others if (d := read_difference(p["to_default"][column.key])).high is not None]
+        halves = [d.high - d.mean for p in others if (d := Difference.from_record(p["to_default"][column.key])).high is not None]
         if halves:
             visible = f"{column.factor * max(halves):.{column.digits}f}{unit}"
             yield f"{column.label}: nothing better was found; a difference of {visible} would have been seen"
-
-
-def read_difference(found: Mapping[str, Any]) -> Difference:
-    """A difference from tune.json."""
-    return Difference(*(found[key] for key in ("n", "mean", "low", "high")))
