@@ -672,7 +672,7 @@ def test_a_range_needs_two_values_in_order(tmp_path: Path) -> None:
 
 def test_without_a_full_check_the_other_processes_use_the_range_of_the_first(tmp_path: Path, monkeypatch: Any) -> None:
     """They do not decode all files: what they measure themselves would be another range."""
-    monkeypatch.setattr(image_check, "MEASURED_FILES", 1)
+    monkeypatch.setattr(image_check, "MAX_MEASURED_FILES", 1)
     for c in "ab":
         for i in range(4):
             save_deep(tmp_path / "photos" / c / f"{i}.png", np.full((20, 30), 1000 * (i + 1), "uint16"))

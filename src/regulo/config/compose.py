@@ -22,7 +22,7 @@ from regulo.core.paths import is_path_type
 from regulo.regularizers.components.plan import find_providers
 from regulo.tracking.upgrade import renamed_key_hint
 
-QUOTED = re.compile(r"'(\\.|[^'\\])*'|\"(\\.|[^\"\\])*\"")
+QUOTED_STRING = re.compile(r"'(\\.|[^'\\])*'|\"(\\.|[^\"\\])*\"")
 """a text in quotes, as Hydra reads it"""
 MANY_RUNS = "regulo ablate makes many: study=quick"
 """the hint for whoever asks for several runs"""
@@ -132,7 +132,7 @@ def _parse(argument: str) -> Any:
 
     key, equals, text = argument.partition("=")
     try:
-        if equals and text not in ("null", "true") and not QUOTED.fullmatch(text) and _is_path(key.lstrip("+")):
+        if equals and text not in ("null", "true") and not QUOTED_STRING.fullmatch(text) and _is_path(key.lstrip("+")):
             return dataclasses.replace(OverridesParser.create().parse_override(f"{key}=path"), _value=text)
         return OverridesParser.create().parse_override(argument)
     except (HydraException, ValueError, RecursionError):  # such as a number of 5,000 digits

@@ -24,7 +24,7 @@ SYNTAX = """\
   key=value            set a value: regularizer.mixup.alpha=0.4, optim.lr=0.05, seed=1
   key={start:a,end:b}  a ramp, where one is allowed: from a to b during the run. More keys: shape (linear, cosine, steps), \
 begin and until (shares of the run), steps (number of steps of the shape steps)"""
-NARROW = "regulo train --help TOPIC … explains a group (data), an option or technique (mixup), or a key (optim.lr) only"
+TOPIC_HINT = "regulo train --help TOPIC … explains a group (data), an option or technique (mixup), or a key (optim.lr) only"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def explain_keys(topics: Sequence[str] = ()) -> str:
     sections = list(list_sections())
     if topics:
         return wrap("\n\n".join(_explain(topic, sections) for topic in topics))
-    parts = [f"overrides:\n{SYNTAX}", NARROW]
+    parts = [f"overrides:\n{SYNTAX}", TOPIC_HINT]
     parts.append(
         "groups and their options:\n" + definitions((n, ", ".join(options)) for n, options in yaml_files.list_groups().items())
     )

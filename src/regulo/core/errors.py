@@ -3,8 +3,11 @@
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+MAX_LISTED = 20
+"""problems of one kind that are listed, such as files that cannot be read"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class InputError(Exception):
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+
+    @classmethod
+    def of_many(cls, problems: Sequence[Problem]) -> "InputError":
+        """With the first `MAX_LISTED` problems, of one key, and the number of the others."""
+        rest = len(problems) - MAX_LISTED
+        return cls(*problems[:MAX_LISTED], *([Problem(problems[0].key, f"… and {rest:,} more")] if rest > 0 else []))
 
 
 class RunError(Exception):

@@ -25,9 +25,6 @@ from regulo.tracking.run_names import open_run
 if TYPE_CHECKING:
     from regulo.evaluation.restore import LoadedRun
 
-LISTED = 20
-"""unreadable images that are listed; of more only the number"""
-
 
 def evaluate(run: str, split: str | None, data_root: str | None = None, data: str | None = None) -> int:
     """Rebuild the model from the run folder and print its scores on a split, or on all splits. Returns the exit code.
@@ -90,8 +87,7 @@ def _with_labels(batches: Iterable[ImageBatch], images: LabeledImages) -> Iterat
         if len(batch.indices):
             yield Batch(batch.images, torch.from_numpy(images.labels)[batch.indices], batch.indices)
     if problems:
-        more = [Problem(KEY, f"… and {len(problems) - LISTED:,} more")] if len(problems) > LISTED else []
-        raise InputError(*problems[:LISTED], *more)
+        raise InputError.of_many(problems)
 
 
 def _save_record(folder: RunFolder, record: EvaluationRecord, data: Path) -> None:

@@ -28,7 +28,7 @@ FIRST_SHARE = 1 / 8
 """of the batch, on which every candidate is tried first: bfloat16 takes seconds on processors that have no instructions for it"""
 SMALLEST_PART = 8
 """images of a part of the batch at least"""
-HOPELESS = 4.0
+MAX_SLOWDOWN = 4.0
 """times the fastest candidate's time, beyond which a candidate is not tried on more images"""
 COMPILE_SECONDS = 1.5
 """seconds that a first compilation is expected to take for each layer with parameters"""
@@ -104,7 +104,7 @@ def choose_fastest(
         models = {f: _training_copy(model, device, f) for f in formats}
         part = min(len(images), max(SMALLEST_PART, int(len(images) * FIRST_SHARE)))
         best = _take_turns(trials, models, images[:part], targets[:part], 0.0)  # seconds of an image
-        hopeful = [trial for trial in trials if best[trial] <= HOPELESS * min(best.values())]
+        hopeful = [trial for trial in trials if best[trial] <= MAX_SLOWDOWN * min(best.values())]
         whole = min(len(images), max(part, int(LONGEST_STEP / max(best[hopeful[0]], 1e-9))))
         best |= _take_turns(hopeful, models, images[:whole], targets[:whole], budget)
     evidence = tuple(replace(t, seconds=round(len(images) * s, 5)) for t, s in best.items())

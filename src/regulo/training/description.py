@@ -11,9 +11,9 @@ from regulo.core.paths import PathStr
 from regulo.tracking.environment import describe_hardware
 from regulo.training.resume import AUTOTUNE_KEYS, is_overridable
 
-HIDDEN = ("run_dir", "name", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps")
+HIDDEN_KEYS = ("run_dir", "name", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps")
 """settings that say how and where a run is trained; those on which nothing depends that is learned are hidden, too"""
-UNNAMED = ("seed", *AUTOTUNE_KEYS)
+KEYS_WITHOUT_NAME = ("seed", *AUTOTUNE_KEYS)
 """settings that are not among the differences: the seed stands at the end of a title, and speed is measured on each machine"""
 MAX_PARTS = 100
 """letters of a title, without the seed and the user's name"""
@@ -31,7 +31,7 @@ def run_title(config: Config) -> str:
     names, default = list(config.regularizer), list(compose.load_config([]).regularizer)
     changes = [*(f"+{name}" for name in names if name not in default), *(f"-{name}" for name in default if name not in names)]
     parts += [" ".join(changes) if names else "no regularization"] * bool(changes)
-    values = {k: v for k, v in flatten(overrides.values, is_ramp).items() if k not in UNNAMED and not _is_hidden(k)}
+    values = {k: v for k, v in flatten(overrides.values, is_ramp).items() if k not in KEYS_WITHOUT_NAME and not _is_hidden(k)}
     values |= {key: _file_name(value) for key, value in values.items() if key in _path_keys(config)}
     parts += [f"{key.partition('.')[2] or key}={format_value(value)}" for key, value in values.items()]
     parts = _shorten(parts) + [f"seed {config.run.seed}"] * bool(config.run.seed)
@@ -66,7 +66,7 @@ def run_tags(config: Config) -> list[str]:
 
 
 def _is_hidden(key: str) -> bool:
-    return key in HIDDEN or is_overridable(key)
+    return key in HIDDEN_KEYS or is_overridable(key)
 
 
 def _path_keys(config: Config) -> set[str]:

@@ -16,8 +16,8 @@ ACCURACIES = (
     Column("gap/acc", "gap train − validation", "points", "low", 100, 2),
 )
 ECE_SCALED = Column("test/ece_scaled", "test ECE after temperature", "%", "low", 100, 2)
-CORRUPTED = Column("corrupted/acc", "accuracy on corrupted images", "%", "high", 100, 2)
-NOISY = "noisy/acc"
+CORRUPTED_ACC = Column("corrupted/acc", "accuracy on corrupted images", "%", "high", 100, 2)
+NOISY_ACC = "noisy/acc"
 TIME, TIME_KEY = "relative_seconds", "epoch_seconds"
 COSTS = (
     Column(TIME, "time per epoch", "× base", "low", 1, 2),
@@ -32,8 +32,8 @@ def list_outcomes(study: StudyConfig) -> list[Column]:
         *ACCURACIES,
         *(metric_column(metric) for metric in list_metrics() if metric.in_studies and metric.name != "acc"),
         ECE_SCALED,
-        *([CORRUPTED] if study.corruptions else []),
-        *([Column(NOISY, noisy, "%", "high", 100, 2)] if study.label_noise is not None else []),
+        *([CORRUPTED_ACC] if study.corruptions else []),
+        *([Column(NOISY_ACC, noisy, "%", "high", 100, 2)] if study.label_noise is not None else []),
     ]
 
 
@@ -44,7 +44,7 @@ def values_by_cell(columns: Sequence[Column], runs: Sequence[StudyRun]) -> dict[
     results = {(run.cell.label, run.seed, run.label_noise is not None): _finished_result(run) for run in runs}
 
     def value(key: str, label: str, seed: int) -> float | None:
-        if key == NOISY:
+        if key == NOISY_ACC:
             return _finite(results[label, seed, True], "test/acc")
         if key == TIME:
             own, base = (_finite(results[cell, seed, False], TIME_KEY) for cell in (label, labels[0]))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 OOF = "oof.csv"
 """the file of the out-of-fold predictions"""
-NAMED = 5
+MAX_NAMED = 5
 """images with doubtful labels that the terminal names"""
 
 
@@ -70,7 +70,7 @@ def _run(args: "CrossvalArgs", configs: Mapping[str, "Config"], root: Path, comm
         atomic_write(root / (OOF if label == plans.PLAN else f"{label}-{OOF}"), part.to_csv(for_spreadsheets=True))
     atomic_write(root / "crossval.json", redact_home(json.dumps(record, indent=1, ensure_ascii=False)) + "\n")
     html.save(page.build_page(record, main, config.data), root / "report.html")
-    table.print_results(record, NAMED)
+    table.print_results(record, MAX_NAMED)
     for file in ("report.html", OOF, "crossval.json"):
         if (root / file).is_file():
             CONSOLE.print(f"written: {root / file}", soft_wrap=True)

@@ -18,7 +18,7 @@ from regulo.data.base import DatasetConfig
 from regulo.data.components.file_dataset import FileDatasetConfig
 from regulo.data.components.folds import pool_images
 
-SHOWN, LISTED = 40, 1000
+MAX_SHOWN, MAX_LISTED = 40, 1000
 """images with doubtful labels that are shown, and that are listed"""
 
 
@@ -126,13 +126,13 @@ def _suspects(record: Mapping[str, Any], predictions: Predictions | None, data: 
         "the most doubtful: the label may be wrong, or the image may be a hard one. Confident means: the probability of the "
         "other class is at least as high as it is on average for images with that label (confident learning, arXiv:1911.00068)."
     )
-    photos = _photos(suspects[:SHOWN], data)
+    photos = _photos(suspects[:MAX_SHOWN], data)
     if photos:
         yield Gallery(photos)
     else:
         yield Text("The images are not shown, because they cannot be read here.")
-    rows = [[TableCell(text) for text in (s["image"], s["label"], s["suggestion"], _percent(s))] for s in suspects[:LISTED]]
-    caption = f"the first {LISTED:,} of {len(suspects):,}" if len(suspects) > LISTED else "all of them"
+    rows = [[TableCell(text) for text in (s["image"], s["label"], s["suggestion"], _percent(s))] for s in suspects[:MAX_LISTED]]
+    caption = f"the first {MAX_LISTED:,} of {len(suspects):,}" if len(suspects) > MAX_LISTED else "all of them"
     yield Table(caption, ("image", "label", "suggestion", "probability of the label"), rows, folded=len(rows) > 20, words=True)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SHEET_CLASSES, SHEET_IMAGES = 24, 8
 """classes on the contact sheet, and images of each"""
-SHOWN, LISTED = 12, 500
+MAX_SHOWN, MAX_LISTED = 12, 500
 """groups of a finding that are shown as pictures, and that are listed"""
 
 
@@ -138,14 +138,14 @@ def _side_figure(short: np.ndarray, long: np.ndarray) -> "Figure":
 def _finding(images: ImageSet, finding: Finding) -> Iterator[Block]:
     yield Text(f"{_capitalize(finding.remedy)}.")
     if finding.kind == "unreadable":
-        rows = [[TableCell(image.name), TableCell(image.error)] for (image,) in finding.groups[:LISTED]]
+        rows = [[TableCell(image.name), TableCell(image.error)] for (image,) in finding.groups[:MAX_LISTED]]
         yield Table("files", ("file", "why"), rows, words=True, folded=len(rows) > 20)
         return
-    shown = [group[:4] for group in finding.groups[:SHOWN]]
+    shown = [group[:4] for group in finding.groups[:MAX_SHOWN]]
     photos = [Photo(_strip(images, group), " = ".join(_describe(images, image) for image in group)) for group in shown]
     yield Gallery(photos)
-    rows = [[TableCell(_describe(images, image)) for image in group[:2]] for group in finding.groups[:LISTED]]
-    caption = f"the first {LISTED} of {len(finding.groups):,}" if len(finding.groups) > LISTED else "all of them"
+    rows = [[TableCell(_describe(images, image)) for image in group[:2]] for group in finding.groups[:MAX_LISTED]]
+    caption = f"the first {MAX_LISTED} of {len(finding.groups):,}" if len(finding.groups) > MAX_LISTED else "all of them"
     yield Table(caption, ("image", "other image"), rows, folded=True, words=True)
 
 

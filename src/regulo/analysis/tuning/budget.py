@@ -17,7 +17,7 @@ from regulo.core.text import format_duration
 
 UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 """seconds of each unit in `budget=`"""
-LEAST_PLANS = 9
+MIN_PLANS = 9
 """plans that a search by time must be able to try: so many that the best third of the best third is one"""
 MARGIN = 1.15
 """the proof is expected to take so much longer than its runs alone"""
@@ -65,14 +65,14 @@ class Budget:
         if self.seconds is None:
             return
         rungs = tuple(rungs)
-        least = LEAST_PLANS * (cost.start * mean_epochs((1,) * len(rungs)) + cost.epoch * mean_epochs(rungs)) / self.slots
+        least = MIN_PLANS * (cost.start * mean_epochs((1,) * len(rungs)) + cost.epoch * mean_epochs(rungs)) / self.slots
         least = max(least, sum(cost.seconds(epochs) for epochs in rungs))  # a plan has its runs one after the other
         proof = self.proof_seconds(cost, rungs[-1])
         if self.seconds < least + proof:
             enough = math.ceil((least + proof) / 60)
             what = (
                 f"{format_duration(self.seconds)} is too short: the proof alone, {self.proof_runs} runs with {seeds} seeds, "
-                f"takes about {format_duration(proof)}, and a search of {LEAST_PLANS} plans {format_duration(least)}"
+                f"takes about {format_duration(proof)}, and a search of {MIN_PLANS} plans {format_duration(least)}"
             )
             raise InputError(Problem("budget", what, f"budget={enough}min, or fewer seeds=, plans= or trainer.max_epochs="))
 

@@ -11,9 +11,9 @@ from regulo.analysis.report.study_figures import ROW_HEIGHT
 from regulo.analysis.report.style import LIGHT, axes
 from regulo.core.figures import shorten
 
-MOST_CURVES = 6
+MAX_CURVES = 6
 """numbers whose values are shown"""
-LEAST_POINTS = 6
+MIN_POINTS = 6
 """plans without which a number's values are not shown"""
 
 
@@ -86,9 +86,9 @@ def strength_curves(record: Mapping[str, Any]) -> list[Picture]:
         if "." in key or key == "strength"
     }
     pictures = []
-    for key in sorted(counts, key=lambda k: (-counts[k], k))[:MOST_CURVES]:
+    for key in sorted(counts, key=lambda k: (-counts[k], k))[:MAX_CURVES]:
         points = np.array([(t["params"][key], t["value"]) for t in trials if _is_number(t["params"].get(key))], float)
-        if len(points) < LEAST_POINTS:
+        if len(points) < MIN_POINTS:
             continue
         ax = axes(2.6, grid="both")
         ax.plot(points[:, 0], points[:, 1], "o", color=LIGHT["blue"], ms=4.5, mew=0, alpha=0.7)

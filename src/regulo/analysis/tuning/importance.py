@@ -18,7 +18,7 @@ from regulo.analysis.tuning.space import PlanSpace
 from regulo.analysis.tuning.study import Trial
 from regulo.core.search_space import Between
 
-LEAST = 12
+MIN_PLANS = 12
 """plans without which nothing is said"""
 RESAMPLES = 100
 QUANTILE = 0.25
@@ -42,7 +42,7 @@ def importances(trials: Sequence[Trial], space: PlanSpace, minimize: bool, seed:
     """
     shortest = min((t.epochs for t in trials), default=0)
     ended = [t for t in trials if t.epochs == shortest and t.value is not None and math.isfinite(t.value) and t.state == "done"]
-    if len(ended) < LEAST:
+    if len(ended) < MIN_PLANS:
         return []
     names = [n for n in space.switches() if 0 < sum(bool(t.params.get(n)) for t in ended) < len(ended)]
     names += [k for k, d in space.values.items() if isinstance(d, Between) and len({t.params[k] for t in ended}) > 1]

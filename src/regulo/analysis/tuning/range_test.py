@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 FROM, TO = 1e-4, 100.0
 """the lowest and the highest learning rate, as a multiple of that of the run"""
-STEPS, LEAST_STEPS = 120, 40
+STEPS, MIN_STEPS = 120, 40
 """steps of the test; on a slow machine there are fewer, but no fewer than these"""
 SECONDS = 15.0
 """what the test may take, unless the least number of steps takes longer"""
-LEAST_LOSSES = 5
+MIN_LOSSES = 5
 """losses without which there is no curve"""
 SMOOTHING = 0.9
 """β of the running mean of the losses"""
-MEMORY = round(1 / (1 - SMOOTHING))
+WINDOW = round(1 / (1 - SMOOTHING))
 """losses that the running mean is about"""
-EXPLODED = 4.0
+DIVERGENCE_FACTOR = 4.0
 """times the lowest loss, above which the rest is not tried"""
 
 
@@ -72,11 +72,11 @@ def range_test(components: "RunComponents", steps: int = STEPS, seconds: float =
             before = time.perf_counter()
             training.step(next(batches), FROM * lr)
             most = (start + seconds - time.perf_counter()) / (time.perf_counter() - before)
-            for rate in np.geomspace(FROM * lr, TO * lr, max(min(steps, LEAST_STEPS), min(steps, int(most)))):
+            for rate in np.geomspace(FROM * lr, TO * lr, max(min(steps, MIN_STEPS), min(steps, int(most)))):
                 loss = training.step(next(batches), float(rate))
                 rates.append(float(rate))
                 losses.append(loss)
-                if len(losses) >= LEAST_LOSSES and (not math.isfinite(loss) or loss > EXPLODED * min(losses)):
+                if len(losses) >= MIN_LOSSES and (not math.isfinite(loss) or loss > DIVERGENCE_FACTOR * min(losses)):
                     break
     finally:
         random.setstate(python_state)
@@ -101,7 +101,7 @@ def read_curve(rates: Sequence[float], losses: Sequence[float], seconds: float =
     curve = np.array(smooth)
     lowest = int(np.argmin(curve))
     until = max(lowest + 1, 3)
-    first = min(MEMORY, until - 1)  # before, the mean is over so few losses that its falls are noise
+    first = min(WINDOW, until - 1)  # before, the mean is over so few losses that its falls are noise
     slope = np.gradient(curve, np.log(x))[first:until]
     steepest = float(x[first + int(np.argmin(slope))])
     recommended = math.sqrt(steepest * x[lowest] / 10) if lowest else steepest

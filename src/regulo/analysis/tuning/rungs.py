@@ -15,14 +15,14 @@ FACTOR = 3
 """η: the epochs of a rung over those of the rung before, and one of how many plans goes on"""
 SHORTEST = 5
 """epochs of the shortest rung, at least"""
-MOST = 3
+MAX_RUNGS = 3
 """rungs, at most"""
 
 
 def list_rungs(max_epochs: int, count: int | None = None) -> tuple[int, ...]:
     """The epochs of each rung, the last one as long as the run itself. count: how many; None: as many as make sense."""
     rungs = [max_epochs]
-    while len(rungs) < (count or MOST):
+    while len(rungs) < (count or MAX_RUNGS):
         shorter = round(rungs[0] / FACTOR)
         if shorter < (1 if count else SHORTEST) or shorter == rungs[0]:
             break

@@ -26,9 +26,7 @@ from regulo.data.components.image_io import (
 )
 from regulo.data.components.subsets import fixed_subset
 
-LISTED = 20
-"""problems that are listed; of more only the number"""
-MEASURED_FILES = 500
+MAX_MEASURED_FILES = 500
 """training files whose range is measured if not every file is decoded"""
 
 
@@ -94,8 +92,7 @@ def _check(
                 if report.deep and part == "train":
                     ranges.append((report.low, report.high) if verify == "full" else raw)
     if problems:
-        more = [Problem("data.root", f"… and {len(problems) - LISTED:,} more")] if len(problems) > LISTED else []
-        raise InputError(*problems[:LISTED], *more)
+        raise InputError.of_many(problems)
     if ranges and verify != "full":
         reports = _inspect("train", _some(np.array(ranges)), channels, True, memory)
         ranges = [(report.low, report.high) for report in reports if not report.error]
@@ -135,7 +132,7 @@ def inspect_image(raw: bytes, channels: int, decode: bool) -> ImageReport:
     _CURRENT.has_damaged_exif = False
     try:
         with open_image(raw) as image:
-            deep, frames = has_deep_pixels(image), getattr(image, "n_frames", 1) if image.format in PAGED else 1
+            deep, frames = has_deep_pixels(image), getattr(image, "n_frames", 1) if image.format in FORMATS_WITH_PAGES else 1
             is_long = max(image.size) > MAX_ASPECT * min(image.size)
             low, high = 0, 0
             if decode and deep:
@@ -167,7 +164,7 @@ def collect_exif_warnings() -> Iterator[None]:
         yield
 
 
-PAGED = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")
+FORMATS_WITH_PAGES = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")
 """formats whose further frames are other pictures; those of a JPEG are smaller copies of the first"""
 
 
@@ -179,5 +176,5 @@ def describe_error(raw: bytes, error: Exception) -> str:
 
 
 def _some(files: np.ndarray) -> np.ndarray:
-    """The files, or `MEASURED_FILES` of them, always the same ones."""
-    return files[fixed_subset(len(files), MEASURED_FILES)]
+    """The files, or `MAX_MEASURED_FILES` of them, always the same ones."""
+    return files[fixed_subset(len(files), MAX_MEASURED_FILES)]

@@ -14,7 +14,7 @@ from regulo.data.components.labeled_files import Files, LabeledFiles
 from regulo.data.components.split_folders import split_of
 from regulo.data.components.table_file import KEY, TextTable, read_table
 
-REFUSED = {"weight": "weights of single images are not supported: remove the column, or give it another name"}
+REFUSED_COLUMNS = {"weight": "weights of single images are not supported: remove the column, or give it another name"}
 """columns that somebody might think are used"""
 
 
@@ -45,7 +45,7 @@ def list_labels(table_file: Path, root: Path) -> tuple[list[str], list[str], lis
 
 def _read_rows(table_file: Path, root: Path) -> tuple[TextTable, list[str], list[int], list[str]]:
     """A table, the path of each row, the rows that name a file for the first time, and notes. Raises InputError."""
-    table = read_table(table_file, ("path", "label"), ("split", "group"), REFUSED)
+    table = read_table(table_file, ("path", "label"), ("split", "group"), REFUSED_COLUMNS)
     for name, column in table.columns.items():
         if empty := [i for i, text in enumerate(column) if not text]:
             _refuse_rows(table, empty, f"no {name}", "fill the cells, or remove the rows")

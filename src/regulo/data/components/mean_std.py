@@ -17,7 +17,7 @@ from regulo.data.components.file_reports import FileState
 from regulo.data.components.image_io import decoder_versions
 from regulo.data.components.subsets import fixed_subset
 
-MEASURED = 500
+MAX_IMAGES = 500
 """images that are read"""
 VERSION = 1
 """of what is measured"""
@@ -32,8 +32,8 @@ class ChannelStatistics(BaseModel):
 
 
 def measure_mean_std(train: Split, resize: Resize) -> ChannelStatistics:
-    """Of `MEASURED` resized training images, always the same ones."""
-    indices = fixed_subset(len(train.labels), MEASURED)
+    """Of `MAX_IMAGES` resized training images, always the same ones."""
+    indices = fixed_subset(len(train.labels), MAX_IMAGES)
     key = _describe(train.images[indices], resize) if len(indices) >= file_reports.MIN_FILES else None
     if key and (statistics := _recall(key)):
         return statistics

@@ -16,7 +16,7 @@ from regulo.tracking.wandb_files import STEP, find_run_id, list_named_runs, remo
 
 START_TIMEOUT, FINISH_TIMEOUT = 30.0, 60.0
 """seconds that a run waits for the W&B server at its start and at its end; in between it never waits"""
-EXTREMES = {"train/grad_norm": "max", "train/images_per_second": "mean"}
+SUMMARIES = {"train/grad_norm": "max", "train/images_per_second": "mean"}
 """what the summary has of a curve in place of its last value"""
 MAX_TITLE, MAX_TAG = 128, 64
 """letters that W&B takes"""
@@ -110,7 +110,7 @@ class ResumableWandbLogger(RowLogger, WandbLogger):
         self.ending = ""
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
-        for name, extreme in EXTREMES.items():
+        for name, extreme in SUMMARIES.items():
             run.define_metric(name, step_metric=STEP, step_sync=True, summary=extreme)
 
     def log_row(self, metrics: Mapping[str, float], step: int) -> None:

@@ -8,7 +8,7 @@ from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 from regulo.core.schedule import peak
 
 HIGHEST = {"fc": 0.7, "conv": 0.3, "attention": 0.3}
-SAFE = {"fc": 0.2, "conv": 0.1, "attention": 0.1}
+SAFE_RATES = {"fc": 0.2, "conv": 0.1, "attention": 0.1}
 FEATURES, HALF = 48, 0.4
 
 
@@ -29,5 +29,5 @@ class DropoutCapacity(Rule):
             too_few = kind == "fc" and p >= HALF and 0 < (1 - p) * features < FEATURES
             if p > highest or too_few:
                 left = f", which leaves {(1 - p) * features:.0f} of {features} features before the head" if kind == "fc" else ""
-                fix = f"regularizer.dropout.{kind}={case.config_value(SAFE[kind])}"
+                fix = f"regularizer.dropout.{kind}={case.config_value(SAFE_RATES[kind])}"
                 yield self.warning(f"regularizer.dropout.{kind}", f"a dropout rate of {p:g}{left}", fix)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from regulo.analysis.doctor.base import Rule, RuleFinding, RunCase
 
-FEW = 200
+MIN_IMAGES_PER_CLASS = 200
 
 
 class TinyData(Rule):
@@ -15,7 +15,7 @@ class TinyData(Rule):
 
     def check(self, case: RunCase) -> Iterator[RuleFinding]:
         per_class = case.num_train / case.dataset_info.num_classes
-        if per_class < FEW and not case.mixing and not any("augments" in r.tags for r in case.plan.regularizers):
+        if per_class < MIN_IMAGES_PER_CLASS and not case.mixing and not any("augments" in r.tags for r in case.plan.regularizers):
             has_augment = "augment" in case.config.regularizer  # then the strength is 0
             fix = "strength=1" if has_augment else "+regularizer=augment"
             yield self.warning("regularizer", f"{per_class:.0f} training images per class, without augmentation or mixing", fix)
