@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from regulo.core.environment_variables import restore_variables
 from regulo.core.errors import InputError, Problem
 from regulo.core.paths import expand_path, redact_home
 
@@ -81,14 +82,10 @@ def use_extensions(words: Sequence[str]) -> Iterator[list[str]]:
     folders = [folder for word in words if word.startswith(f"{OPTION}=") for folder in _split(word.partition("=")[2])]
     present = before.split(os.pathsep) if before else []
     added = [str(_check_folder(folder)) for folder in folders]
-    try:
+    with restore_variables(VARIABLE):
         if added:
             os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys((*present, *added)))
         yield [word for word in words if not word.startswith(f"{OPTION}=")]
-    finally:
-        os.environ.pop(VARIABLE, None)
-        if before is not None:
-            os.environ[VARIABLE] = before
 
 
 def list_extensions() -> list[Extension]:

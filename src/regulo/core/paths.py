@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from pydantic_core import CoreSchema, core_schema
 
+from regulo.core.environment_variables import restore_variables
 from regulo.core.errors import InputError, Problem
 from regulo.core.program import PROGRAM
 
@@ -94,12 +95,9 @@ def library_folders() -> Iterator[None]:
         return
     with TemporaryDirectory(prefix="regulo-", ignore_cleanup_errors=True) as folder:
         names = [name for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "WANDB_CONFIG_DIR") if name not in os.environ]
-        os.environ.update(dict.fromkeys(names, folder))
-        try:
+        with restore_variables(*names):
+            os.environ.update(dict.fromkeys(names, folder))
             yield
-        finally:
-            for name in names:
-                os.environ.pop(name, None)
 
 
 def redact_home(text: str) -> str:

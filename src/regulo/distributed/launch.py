@@ -23,6 +23,7 @@ from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElas
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 
+from regulo.core.environment_variables import restore_variables
 from regulo.core.errors import InputError, RunError
 from regulo.distributed.environment import LAUNCHER_PID
 from regulo.distributed.failure import FailureReport, find_cause, load_reports, tidy_tracebacks
@@ -255,15 +256,9 @@ def _is_stopped(pid: int) -> bool:
 def _launcher_variables() -> Iterator[None]:
     """Inside, processes know that this one is their launcher, and the agent leaves signals to us."""
     variables = {LAUNCHER_PID: str(os.getpid()), STARTED_AT: str(time.monotonic()), "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGQUIT"}
-    previous = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
+    with restore_variables(*variables):
+        os.environ.update(variables)
         yield
-    finally:
-        for name, value in previous.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from regulo.core.affinity import available_cores
 FIELDS = 5
 """int64 numbers of each image at the start of the file: offset of its pixels, their height and width, height and width of the
 original"""
-BAR = 500
+MIN_FOR_PROGRESS = 500
 """images from which on a progress bar is shown"""
 
 Size = tuple[int, int]
@@ -90,7 +90,7 @@ def write_pixels(descriptor: int, count: int, read: Callable[[int], tuple[np.nda
 
     with ThreadPoolExecutor(min(8, len(available_cores()))) as pool:
         steps = pool.map(copy, range(count))
-        for _ in track(steps, f"decoding {what}", count, transient=True, disable=count < BAR, console=CONSOLE):
+        for _ in track(steps, f"decoding {what}", count, transient=True, disable=count < MIN_FOR_PROGRESS, console=CONSOLE):
             pass
     _write(descriptor, index.reshape(-1).view(np.uint8).data, 0)  # last: without it, the file is not whole
 

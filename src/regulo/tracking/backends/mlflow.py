@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from lightning.pytorch.loggers import MLFlowLogger
 
 from regulo.core import safe_io
+from regulo.core.environment_variables import restore_variables
 from regulo.core.errors import InputError, Problem
 from regulo.core.files import atomic_write, file_lock
 from regulo.core.nested import flatten
@@ -53,24 +54,12 @@ class MLflow(Backend):
         client.update_run(run_id, "RUNNING")
         logger = MLflowRowLogger(info.project, tracking_uri=uri, run_id=run_id)
         logger.errors = (OSError, mlflow_error())
-        with keep_variable(URI):
+        with restore_variables(URI):
             _ = logger.experiment  # here Lightning makes its store that of the whole process
         with closing(logger, lambda error: client.set_terminated(run_id, "FAILED" if error else "FINISHED")):
             logger.logged_rows = count_rows(client, run_id)
             logger.replay(metrics, info.folder / "figures")
             yield logger
-
-
-@contextmanager
-def keep_variable(name: str) -> Iterator[None]:
-    """Context after which a variable of the environment is as it was."""
-    value = os.environ.get(name)
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
 
 
 def make_client(uri: str) -> Any:
