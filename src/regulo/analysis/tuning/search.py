@@ -42,10 +42,12 @@ class Search:
                     for event in events:
                         self.handle(event)
                         show(event)
-                self.record_failures()
-                if not others_run:
+                if self.failed:
+                    self.record_failures()  # a longer run that failed has a second try
+                elif not others_run:
                     return
-                time.sleep(WAIT_SECONDS)
+                else:
+                    time.sleep(WAIT_SECONDS)
 
     def _others_run(self) -> bool:
         """Whether another process has runs of this study, which may still bring more to do."""
