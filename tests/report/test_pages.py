@@ -86,15 +86,18 @@ def test_of_very_many_points_a_figure_shows_the_extremes_and_a_table_some() -> N
     assert "every 50th of 50,000" in table.caption
 
 
-def test_a_metrics_csv_of_200_000_rows_is_read_in_seconds_and_little_memory() -> None:
+def test_a_metrics_csv_of_200_000_rows_is_read_about_as_fast_as_its_numbers_and_in_little_memory() -> None:
     header = "epoch,gap/acc,lr,step,train/acc,train/loss,train_clean/loss,val/acc,val/loss\n"
     text = header + "".join(
         f"{i // 2},0.1,,{i},,,1.5,0.5,1.{i}\n" if i % 2 else f"{i // 2},,0.1,{i},0.123456,0.12345678,,,\n" for i in range(200_000)
     )
     start = time.process_time()
+    numbers = [[float(cell) for cell in line.split(",") if cell] for line in text.splitlines()[1:]]
+    middle = time.process_time()
     metrics = parse_metrics(text, "metrics.csv")
     curves = run_figures.read_curves(metrics, None)
-    assert time.process_time() - start < 3
+    assert time.process_time() - middle < 4 * (middle - start)
+    assert sum(map(len, numbers)) == sum(len(metrics.values(key)) for key in header.strip().split(","))
     assert metrics.num_rows == 200_000
     assert metrics.values("val/loss")[-1] == 1.199999
     assert len(curves.by_epoch["val/loss"][0]) == 100_000
