@@ -138,7 +138,7 @@ def evaluate_proof(plans: Sequence[ProofPlan], runs: Sequence[ProofRun], goal: G
         return None
     labels = [plan.label for plan in whole]
     sign = 1 if goal.mode == "min" else -1
-    scores = {label: sign * statistics.fmean(values[label][goal.monitor]) for label in labels}
+    scores = {label: sign * statistics.fmean(v for v in values[label][goal.monitor] if v is not None) for label in labels}
     best = min(labels, key=lambda label: scores[label])
     to_best = _compare(values, [best, *(label for label in labels if label != best)], goal.monitor, ERROR)
     recommended = _simplest(whole, scores, to_best, best)
