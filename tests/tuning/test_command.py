@@ -143,6 +143,7 @@ def test_a_search_in_which_nothing_works_ends_soon_and_says_why(job_names: list[
     assert len(job_names) == 3
 
 
+@pytest.mark.long
 def test_a_search_that_stops_working_ends_and_repeats_its_failures_later(
     job_names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +163,7 @@ def test_a_search_that_stops_working_ends_and_repeats_its_failures_later(
     assert {trial["status"] for trial in read_record()["trials"]} == {"done"}
 
 
+@pytest.mark.long
 def test_a_proof_that_no_longer_fits_into_the_budget_is_refused(job_names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "guess_cost", lambda config, args, queue: Cost(0.05, 0.1))
     assert tune(["budget=60s", "at_once=1", "study=small", SEARCH, *TINY]) == 0
@@ -171,6 +173,7 @@ def test_a_proof_that_no_longer_fits_into_the_budget_is_refused(job_names: list[
     assert len(job_names) == done
 
 
+@pytest.mark.long
 def test_an_experiment_that_somebody_has_edited_stays_as_it_is(
     job_names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

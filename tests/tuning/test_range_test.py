@@ -171,6 +171,7 @@ def test_a_batch_that_does_not_fit_ends_the_test(monkeypatch: pytest.MonkeyPatch
     assert dataclasses.astuple(test.trials[-1]) == (64, 0.0, 0)
 
 
+@pytest.mark.long
 def test_two_processes_measure_the_batch_together(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["trainer=ddp_cpu", "model.width=4", "data.max_train_images=100", "data.num_workers=0", "data.batch_size=16"]
     words += ["trainer.precision=32-true", "trainer.memory_format=contiguous", "regularizer=[mixup,dropout,weight_decay]"]
