@@ -15,7 +15,7 @@ import torch
 from scipy import stats
 
 from regulo.__main__ import main
-from regulo.analysis.report import repeat, run_figures, run_page, study_content, study_page, style
+from regulo.analysis.report import html, repeat, run_figures, run_page, study_content, study_page, style
 from regulo.analysis.report.command import report
 from regulo.analysis.report.page import Figures, Page, Table
 from regulo.analysis.study_record import Column, Difference
@@ -130,11 +130,11 @@ def test_without_its_data_or_its_end_a_run_still_has_a_page_that_says_so(run: Pa
     text = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(re.sub(r"root: .*", "root: nowhere", text))
     (copy / "report.html").unlink()
-    file = run_page.write(copy)
+    file = html.save(run_page.build(RunFolder.open(copy)), copy / "report.html")
     assert "the test images cannot be scored here" in file.read_text()
     (copy / "result.json").write_text(json.dumps({"status": "failed", "seed": 0, "error": "the loss is <b>nan</b>"}))
     (copy / "metrics.csv").unlink()
-    text = run_page.write(copy).read_text()
+    text = html.save(run_page.build(RunFolder.open(copy)), copy / "report.html").read_text()
     assert "This run is failed: the loss is &lt;b&gt;nan&lt;/b&gt;." in text
     assert "No epoch was logged." in text
 

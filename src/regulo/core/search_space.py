@@ -32,10 +32,6 @@ class Between:
         kind = int if self.is_whole and float(value).is_integer() else float
         return Between(kind(min(self.low, value)), kind(max(self.high, value)), self.log)
 
-    def contains(self, value: Any) -> bool:
-        """Whether a value is in the range."""
-        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
-
     def at(self, share: float) -> float:
         """The number at a share in [0, 1) of the range."""
         if self.is_whole:
@@ -66,10 +62,6 @@ class Choice:
     def include(self, value: Any) -> "Choice":
         """The choice with a value, which may be a new one."""
         return self if value in self.options else Choice((*self.options, value))
-
-    def contains(self, value: Any) -> bool:
-        """Whether a value is one of them."""
-        return value in self.options
 
     def at(self, share: float) -> Any:
         """The option at a share in [0, 1) of the list."""

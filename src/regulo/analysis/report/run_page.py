@@ -5,12 +5,11 @@ import functools
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from regulo.analysis.report import html, predictions, repeat, run_figures, style
+from regulo.analysis.report import predictions, repeat, run_figures, style
 from regulo.analysis.report.page import (
     Block,
     Bullets,
@@ -42,12 +41,6 @@ MAX_CLASSES = 30
 """classes up to which the table by class is open"""
 MISTAKES = 16
 """images of the gallery"""
-
-
-def write(run: Path) -> Path:
-    """Write `report.html` into a run's folder; returns its path. Raises InputError if the folder is no run."""
-    folder = RunFolder.open(run)
-    return html.save(build(folder), folder.path / "report.html")
 
 
 def build(folder: RunFolder, data_root: str | None = None) -> Page:

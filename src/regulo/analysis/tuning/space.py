@@ -62,14 +62,6 @@ class PlanSpace:
         fields = {f"{name}.{key}": domain for name, space in self.techniques.items() for key, domain in space.fields.items()}
         return {**switch, **fields, **self.values}
 
-    def size(self) -> float:
-        """The number of different plans; infinity if a number is searched that is not a whole one."""
-        sizes = [
-            len(d.options) if isinstance(d, Choice) else d.high - d.low + 1 if d.is_whole else float("inf")
-            for d in self.domains().values()
-        ]
-        return float(np.prod(sizes)) if sizes else 0.0
-
     def draw(self, suggest: Callable[[str, Domain], Any], order: int) -> Params:
         """A plan that breaks no rule. `suggest` returns the value of a parameter; `order`: a seed that shuffles techniques."""
         params: Params = {}
