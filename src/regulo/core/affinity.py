@@ -12,6 +12,16 @@ def available_cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
+def loader_processes(devices: int = 1) -> int:
+    """Loader processes for each of so many devices of this machine: half of the cores that a device gets, at most 8."""
+    return min(8, max(1, len(available_cores()) // (2 * devices)))
+
+
+def reader_threads() -> int:
+    """Threads that read and decode files at the same time in this process: as many as there are cores, at most 8."""
+    return min(8, len(available_cores()))
+
+
 def limit_threads(processes: int) -> None:
     """Limit torch to an equal part of the cores, for `processes` processes at the same time."""
     torch.set_num_threads(max(1, len(available_cores()) // processes))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from regulo.core.affinity import available_cores
+from regulo.core.affinity import loader_processes
 from regulo.data.components.dataset import collate, worker_init
 from regulo.evaluation.image_reader import AnyImage, ImageReader
 
@@ -62,4 +62,4 @@ def load_images(
 
 def num_workers(images: int) -> int:
     """Loader processes for this many images: half of the cores, at most 8; none for a few images, which are read sooner here."""
-    return 0 if images <= BATCH else min(8, max(1, len(available_cores()) // 2))
+    return 0 if images <= BATCH else loader_processes()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from regulo.analysis.report.thumbnails import ALL_LEVELS, make_thumbnail
-from regulo.core.affinity import available_cores
+from regulo.core.affinity import reader_threads
 from regulo.core.resize import Resize, WholeBox
 from regulo.data.base import DatasetConfig
 from regulo.data.components.copies import Copies, Place, find_copies, group_by_content
@@ -95,7 +95,7 @@ def _look_into_files(paths: Mapping[str, np.ndarray], labels: Mapping[str, np.nd
         return look_into_file(place, paths[place.split][place.image], root)
 
     places = list(_places(labels))
-    with ThreadPoolExecutor(min(8, len(available_cores()))) as pool:
+    with ThreadPoolExecutor(reader_threads()) as pool:
         yield from _track(pool.map(look, places), len(places))
 
 

@@ -122,8 +122,7 @@ class ImageDataModule(LightningDataModule):
         )
 
     def num_workers(self) -> int:
-        """Loader processes of this device: as configured, else half of the cores that the device gets, at most 8."""
+        """Loader processes of this device: as configured, or by the number of cores."""
         if self.config.num_workers is not None:
             return self.config.num_workers
-        local_devices = self.trainer.num_devices if self.trainer else 1
-        return min(8, max(1, len(affinity.available_cores()) // (2 * local_devices)))
+        return affinity.loader_processes(self.trainer.num_devices if self.trainer else 1)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from regulo.core.affinity import available_cores
+from regulo.core.affinity import reader_threads
 from regulo.core.errors import InputError, Problem
 from regulo.data.components import file_reports
 from regulo.data.components.file_reports import FileReports, FileState, ImageReport
@@ -108,7 +108,7 @@ def _inspect(part: str, files: np.ndarray, channels: int, decode: bool, memory: 
     def inspect(raw: bytes) -> ImageReport:
         return inspect_once(raw, channels, decode, memory) if memory else inspect_image(raw, channels, decode)
 
-    with ThreadPoolExecutor(min(8, len(available_cores()))) as pool:
+    with ThreadPoolExecutor(reader_threads()) as pool:
         reports: Iterable[ImageReport] = pool.map(inspect, files)
         yield from track(reports, f"checking {part} images", total=len(files), transient=True, disable=len(files) < 500)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from regulo.core.affinity import available_cores
+from regulo.core.affinity import reader_threads
 
 FIELDS = 5
 """int64 numbers of each image at the start of the file: offset of its pixels, their height and width, height and width of the
@@ -88,7 +88,7 @@ def write_pixels(descriptor: int, count: int, read: Callable[[int], tuple[np.nda
         index[i] = offset, *pixels.shape[:2], *original
         _write(descriptor, np.ascontiguousarray(pixels).reshape(-1).data, offset)
 
-    with ThreadPoolExecutor(min(8, len(available_cores()))) as pool:
+    with ThreadPoolExecutor(reader_threads()) as pool:
         steps = pool.map(copy, range(count))
         for _ in track(steps, f"decoding {what}", count, transient=True, disable=count < MIN_FOR_PROGRESS, console=CONSOLE):
             pass
