@@ -1,6 +1,5 @@
 """The recommended plan as an experiment that `regulo train` takes."""
 
-import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,19 +30,18 @@ def save_experiment(record: Mapping[str, Any], base: Sequence[str], root: Path) 
     run = Overrides.from_config(compose.load_config(overrides), explicit=True)
     own, shared = root / f"{record['name']}.yaml", experiment_dir() / f"{record['name']}.yaml"
 
-    def write(file: Path, command: str) -> tuple[Path, str]:
+    def write(file: Path, command: str) -> None:
         atomic_write(file, run.to_experiment(file.stem, redact_home("\n".join(_header(record, plan, command)))))
-        return file, command
 
+    file, command, by_name = own, make_command(overrides), make_command([f"experiment={shared.stem}"])
     if shared.parent.is_dir() and (not shared.exists() or _is_same(shared, own)):
         try:
-            result = write(shared, make_command([f"experiment={shared.stem}"]))
+            write(shared, by_name)
+            file, command = shared, by_name
         except OSError as error:  # of a checkout that cannot be written to
             CONSOLE.print(f"cannot write {shared}: {error.strerror or error}", soft_wrap=True, markup=False)
-        else:
-            shutil.copyfile(shared, own)
-            return result
-    return write(own, make_command(overrides))
+    write(own, command)
+    return file, command
 
 
 def _is_same(file: Path, other: Path) -> bool:

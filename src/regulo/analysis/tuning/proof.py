@@ -144,9 +144,8 @@ def evaluate_proof(plans: Sequence[ProofPlan], runs: Sequence[ProofRun], goal: G
     recommended = _simplest(whole, scores, to_best, best)
     compared = [c for c in columns if c.key not in (COST, goal.monitor)]
     to_default: dict[str, dict[str, Difference]] = {label: {} for label in labels if label != DEFAULT}
-    for column in compared if DEFAULT in labels else ():
-        in_order = [DEFAULT, *(label for label in labels if label != DEFAULT)]
-        for label, difference in _compare(values, in_order, column.key, ERROR / len(compared)).items():
+    for column in compared if labels[0] == DEFAULT else ():
+        for label, difference in _compare(values, labels, column.key, ERROR / len(compared)).items():
             to_default[label][column.key] = difference
     return ProofResult(plans, columns, values, best, recommended, to_best, to_default)
 
